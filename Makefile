@@ -1,0 +1,45 @@
+# make demo: set up, then the main job on a private Tor network. make test: set up, then all tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup debian demo test lint bench clean
+
+help:
+	@echo "make demo    set up and run the main job on a private Tor network"
+	@echo "make test    set up and run all tests"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   speed, side by side with the peers"
+	@echo "make clean   remove what the set-up made in this folder"
+
+setup: debian $(VENV)/.installed
+
+debian:
+	@PYTHON="$(PYTHON)" tests/setup_debian.sh
+
+$(VENV)/.installed: pyproject.toml constraints.txt | debian
+	@echo "setting up the Python packages in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onionmx needs Python 3.11 or newer")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip hatchling
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	    --no-build-isolation --editable '.[test,lint]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m tests.e2e.demo
+
+test: setup
+	@$(BIN)/python -m pytest
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) .debian .hypothesis .mypy_cache .pytest_cache .ruff_cache

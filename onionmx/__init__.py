@@ -1,0 +1,3 @@
+"""Mail between servers over Tor onion services."""
+
+__version__ = "0.1.0"

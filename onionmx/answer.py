@@ -1,0 +1,51 @@
+"""The three answers to "where does the mail of this domain go?"; they never collapse into two."""
+
+from dataclasses import dataclass
+
+from onionmx.target import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The domain has an onion MX.
+
+    Attributes:
+        route: its targets.
+        notes: one line each for records that were left out, and why.
+    """
+
+    route: Route
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoute:
+    """It is known that the domain has no onion MX.
+
+    Attributes:
+        domain: in normal form.
+        reason: one line for the operator.
+        ttl: seconds for which this may be kept (RFC 2308 section 5); `None` where it does not expire.
+        notes: one line each for records that were left out, and why.
+    """
+
+    domain: str
+    reason: str
+    ttl: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CouldNotTell:
+    """It could not be found out; mail has to wait.
+
+    Attributes:
+        domain: in normal form.
+        reason: one line for the operator: which step failed, and how.
+    """
+
+    domain: str
+    reason: str
+
+
+Answer = Found | NoRoute | CouldNotTell

@@ -1,0 +1,133 @@
+"""`onionmx lookup`."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.cli.options import configuration_option, json_option, map_option, write_json
+from onionmx.config import Configuration
+from onionmx.dns.srv import SrvResolver
+from onionmx.domain import normalize
+from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
+from onionmx.mapfile.cdb import MapReader
+from onionmx.sync.discover import discover
+from onionmx.sync.plan import pinned_answer
+from onionmx.sync.run import read_pins
+from onionmx.target import Route, Source, targets_of
+
+_WIDTH_OF_A_FILE = 160  # columns, where the output goes to no terminal
+
+
+@click.command()
+@click.argument("domains", metavar="DOMAIN...", nargs=-1, required=True)
+@configuration_option
+@map_option
+@click.option("--live", is_flag=True, help="Ask DNS now; leave pins and map aside.")
+@json_option
+def command(
+    domains: tuple[str, ...], configuration: Configuration, map_path: str | None, *, live: bool, as_json: bool
+) -> int:
+    """Show where mail for DOMAIN goes over Tor.
+
+    Pins come first, then the map, then the SRV record in DNS.
+
+    Exit codes: 0 every domain has an onion MX; 1 one has none; 75 for one it could not be found out.
+    """
+    names = list(dict.fromkeys(map(normalize, domains)))
+    known = {} if live else _known(names, configuration, map_path)
+    asked = [name for name in names if name not in known]
+    if asked:
+        known |= asyncio.run(discover(asked, SrvResolver(configuration.dns).ask, configuration.dns, _ignore))
+    answers = [known[name] for name in names]
+    if as_json:
+        write_json([_as_json(answer) for answer in answers])
+    else:
+        _print_table(answers)
+    return max(map(_exit_code, answers))
+
+
+def _known(names: list[str], configuration: Configuration, map_path: str | None) -> dict[str, Answer]:
+    """Answers of pins and map."""
+    pins = read_pins(Path(configuration.sync.pins), may_be_missing=True)
+    known = {name: pinned_answer(name, pins[name]) for name in names if name in pins}
+    path = Path(map_path or configuration.map.path)
+    if map_path is None and not path.exists():
+        return known
+    with MapReader(path) as reader:
+        for name in names:
+            if name not in known and (endpoints := reader.get(name)):
+                known[name] = Found(Route(name, targets_of(endpoints), Source.MAP, None))
+    return known
+
+
+def _ignore(_answer: Answer) -> None:
+    """A few lookups need no progress display."""
+
+
+def _exit_code(answer: Answer) -> int:
+    match answer:
+        case Found():
+            return EXIT_FOUND
+        case NoRoute():
+            return EXIT_NO_ROUTE
+        case CouldNotTell():
+            return EXIT_TEMPORARY
+
+
+def _print_table(answers: list[Answer]) -> None:
+    table = Table("DOMAIN", "TARGET", "PRIORITY", "WEIGHT", "SOURCE", "TRUST", "TTL", box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    notes: list[str] = []
+    for answer in answers:
+        match answer:
+            case Found(route):
+                _add_route(table, route)
+                notes += [f"{route.domain}: {note}" for note in answer.notes]
+            case NoRoute(domain, reason):
+                table.add_row(domain, f"none: {reason}", "", "", "", "", _seconds(answer.ttl))
+                notes += [f"{domain}: {note}" for note in answer.notes]
+            case CouldNotTell(domain, reason):
+                table.add_row(domain, f"could not tell: {reason}")
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_A_FILE
+    console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True)
+
+
+def _add_route(table: Table, route: Route) -> None:
+    first = [route.domain, route.source, route.trust or "not recorded", _seconds(route.ttl)]
+    for target in route.targets:
+        domain, source, trust, ttl = first
+        where = f"{target.onion}:{target.port}"
+        table.add_row(domain, where, str(target.priority), str(target.weight), source, trust, ttl)
+        first = ["", "", "", ""]
+
+
+def _seconds(ttl: int | None) -> str:
+    return "" if ttl is None else f"{ttl} s"
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    match answer:
+        case Found(route, notes):
+            return {
+                "domain": route.domain,
+                "answer": "found",
+                "source": route.source,
+                "trust": route.trust,
+                "ttl": route.ttl,
+                "targets": route.targets,
+                "notes": notes,
+            }
+        case NoRoute(domain, reason, ttl, notes):
+            return {"domain": domain, "answer": "no route", "reason": reason, "ttl": ttl, "notes": notes}
+        case CouldNotTell(domain, reason):
+            return {"domain": domain, "answer": "could not tell", "reason": reason}

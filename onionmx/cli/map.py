@@ -1,0 +1,166 @@
+"""`onionmx map`."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from onionmx.cli.options import configuration_option, json_option, map_option, read_input, write_json
+from onionmx.config import Configuration
+from onionmx.domain import normalize
+from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, InputError
+from onionmx.mapfile.cdb import MapReader, format_value
+from onionmx.mapfile.check import check
+from onionmx.mapfile.entries import Difference, Entries, Parsed, differences
+from onionmx.mapfile.lines import described
+from onionmx.mapfile.map_yml import format_map_yml, parse_map_yml
+from onionmx.mapfile.pins import format_seed, parse_seed
+from onionmx.mapfile.publish import publish, writer_lock
+from onionmx.mapfile.transport import format_transport, parse_transport
+from onionmx.onion import Endpoint
+
+PARSERS: dict[str, Callable[[str, bytes], Parsed]] = {
+    "seed": parse_seed,
+    "map.yml": parse_map_yml,
+    "transport": parse_transport,
+}
+FORMATTERS: dict[str, Callable[[Entries], str]] = {
+    "seed": format_seed,
+    "map.yml": format_map_yml,
+    "transport": format_transport,
+}
+EXIT_DIFFERENT = 1  # as diff(1), and for mistakes that check found
+
+format_option = click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice(list(PARSERS)),
+    default="seed",
+    show_default=True,
+    help="seed: `domain onion[:port]...` lines, as for cdb(1); map.yml: the community's YAML; transport: Postfix.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Look into the map from domains to onions, check it, convert it."""
+
+
+@command.command()
+@click.argument("domain")
+@configuration_option
+@map_option
+def get(domain: str, configuration: Configuration, map_path: str | None) -> int:
+    """Print the onions of DOMAIN, in the order in which they are tried.
+
+    Exit codes: 0 found; 1 no entry; 75 the map is missing, unreadable or damaged.
+    """
+    with _open(configuration, map_path) as reader:
+        endpoints = reader.get(normalize(domain))
+    if endpoints is None:
+        return EXIT_NO_ROUTE
+    click.echo(format_value(endpoints))
+    return EXIT_FOUND
+
+
+@command.command("list")
+@configuration_option
+@map_option
+@json_option
+def list_entries(configuration: Configuration, map_path: str | None, *, as_json: bool) -> None:
+    """Print all entries, one domain a line."""
+    with _open(configuration, map_path) as reader:
+        if as_json:
+            write_json([_entry_as_json(domain, endpoints) for domain, endpoints in reader.entries()])
+            return
+        for domain, endpoints in reader.entries():
+            click.echo(f"{domain} {format_value(endpoints).decode()}")
+
+
+@command.command("check")
+@configuration_option
+@map_option
+def check_map(configuration: Configuration, map_path: str | None) -> int:
+    """Look for mistakes: v2 and mistyped onions, impossible domains and ports, duplicates, damage.
+
+    Exit codes: 0 none; 1 some, each in a line; 75 the map is missing, unreadable or damaged.
+    """
+    with _open(configuration, map_path) as reader:
+        mistakes = 0
+        for mistake in check(reader):
+            mistakes += 1
+            click.echo(mistake)
+        click.echo(f"{reader.path}: {len(reader)} entries, {mistakes} mistakes")
+    return EXIT_DIFFERENT if mistakes else EXIT_FOUND
+
+
+@command.command()
+@click.argument("old")
+@click.argument("new")
+@json_option
+def diff(old: str, new: str, *, as_json: bool) -> int:
+    """Compare two maps: + only in NEW, - only in OLD, ~ in both but different.
+
+    Exit codes: 0 the same entries; 1 different; 75 a map is missing, unreadable or damaged.
+    """
+    with MapReader(old) as old_reader, MapReader(new) as new_reader:
+        found = list(differences(dict(old_reader.entries()), dict(new_reader.entries())))
+    if as_json:
+        write_json(found)
+    else:
+        for difference in found:
+            click.echo(_described(difference))
+    return EXIT_DIFFERENT if found else EXIT_FOUND
+
+
+@command.command("import")
+@click.argument("file")
+@format_option
+@configuration_option
+@map_option
+def import_file(file: str, format_name: str, configuration: Configuration, map_path: str | None) -> None:
+    """Write the map anew from FILE, or from standard input for -.
+
+    The entries stand in the order of the file, so that the map is byte for byte the one that cdb(1) makes of a seed.
+    A line that cannot be used stops the import; dead v2 onions in a map.yml, and lines of a transport table that lead
+    elsewhere, are only reported.
+    """
+    name, content = read_input(file)
+    parsed = PARSERS[format_name](name, content)
+    for ignored in parsed.ignored:
+        click.echo(f"onionmx: {ignored}; ignored", err=True)
+    if parsed.problems:
+        raise InputError(described(parsed.problems))
+    path = Path(map_path or configuration.map.path)
+    with writer_lock(path):
+        publish(path, parsed.entries)
+    click.echo(f"{path}: {len(parsed.entries)} entries")
+
+
+@command.command()
+@format_option
+@configuration_option
+@map_option
+def export(format_name: str, configuration: Configuration, map_path: str | None) -> None:
+    """Print the map in another format."""
+    with _open(configuration, map_path) as reader:
+        click.echo(FORMATTERS[format_name](dict(reader.entries())), nl=False)
+
+
+def _open(configuration: Configuration, map_path: str | None) -> MapReader:
+    return MapReader(map_path or configuration.map.path)
+
+
+def _entry_as_json(domain: str, endpoints: tuple[Endpoint, ...]) -> dict[str, object]:
+    return {"domain": domain, "targets": [{"onion": onion, "port": port} for onion, port in endpoints]}
+
+
+def _described(difference: Difference) -> str:
+    old = format_value(difference.old or ()).decode()
+    new = format_value(difference.new or ()).decode()
+    if difference.old is None:
+        return f"+ {difference.domain} {new}"
+    if difference.new is None:
+        return f"- {difference.domain} {old}"
+    return f"~ {difference.domain} {old} -> {new}"

@@ -1,0 +1,49 @@
+"""Options and output that several subcommands share."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from onionmx.config import Configuration
+from onionmx.errors import UsageError
+
+
+def _load(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Configuration:
+    return Configuration.load(value)
+
+
+configuration_option = click.option(
+    "--config",
+    "configuration",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    callback=_load,
+    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none).",
+)
+map_option = click.option("--map", "map_path", metavar="FILE", help="The map (default: map.path of the configuration).")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def write_json(value: Any) -> None:  # noqa: ANN401 -- anything that JSON can hold
+    """Print a value as indented JSON."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def read_input(name: str) -> tuple[str, bytes]:
+    """Read a file that the command line names, `-` being standard input.
+
+    Returns:
+        The name to use in messages, and the content.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    if name == "-":
+        return "standard input", sys.stdin.buffer.read()
+    try:
+        return name, Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name} cannot be read: {error.strerror}") from error

@@ -1,0 +1,136 @@
+"""What a DNS response says about an onion-MX record; no I/O.
+
+A response is believed to say "there is none" only when it plainly says so (RFC 2308 section 2): everything else
+that is not a record is an error, because mail that is sent another way cannot be called back.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rdtypes.IN.SRV
+import dns.rrset
+
+from onionmx.errors import DnsError, OnionError
+from onionmx.onion import parse_onion
+from onionmx.target import Target
+
+_SIGNATURES_AND_ALIASES = {dns.rdatatype.RRSIG, dns.rdatatype.DNAME}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The SRV records that were asked for.
+
+    Attributes:
+        rrset: the records.
+        ttl: seconds, the smallest on the way through aliases.
+    """
+
+    rrset: dns.rrset.RRset
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There is no SRV record, and the server is in a position to know.
+
+    Attributes:
+        reason: NXDOMAIN or NODATA, in words.
+        ttl: seconds for which this may be kept (RFC 2308 section 5).
+    """
+
+    reason: str
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """The name is an alias, and the response does not say what stands at its end.
+
+    Attributes:
+        name: where to ask next.
+        ttl: seconds.
+    """
+
+    name: dns.name.Name
+    ttl: int
+
+
+def read_response(message: dns.message.Message) -> Records | Nothing | Alias:
+    """Decide what a response to an SRV question says.
+
+    Args:
+        message: a response whose id and question match what was asked.
+
+    Raises:
+        DnsError: it says nothing that can be relied on.
+    """
+    if not isinstance(message, dns.message.QueryMessage):
+        raise DnsError("the response is not one to a query")
+    if message.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+        raise DnsError(f"answered {dns.rcode.to_text(message.rcode())}")
+    if message.flags & dns.flags.TC:
+        raise DnsError("the answer is truncated even over TCP")
+    try:
+        chain = message.resolve_chaining()
+    except dns.exception.DNSException as error:
+        raise DnsError(f"the answer contradicts itself: {type(error).__name__}") from error
+    if isinstance(chain.answer, dns.rrset.RRset):
+        return Records(chain.answer, chain.minimum_ttl)
+    _check_no_strangers(message.answer, chain.cnames)
+    return _read_negative(message, chain)
+
+
+def read_targets(rrset: dns.rrset.RRset) -> tuple[list[Target], list[str]]:
+    """Take the usable targets out of SRV records.
+
+    Returns:
+        The targets, not yet ordered, and a line for each record that was left out. A target of "." says that the
+        service is decidedly not available (RFC 2782).
+    """
+    targets: list[Target] = []
+    notes: list[str] = []
+    for rdata in rrset:
+        assert isinstance(rdata, dns.rdtypes.IN.SRV.SRV)  # noqa: S101 -- the type of the set
+        if rdata.target == dns.name.root:
+            notes.append("target . says: no service")
+            continue
+        host = rdata.target.to_text(omit_final_dot=True)
+        try:
+            onion = parse_onion(host)
+        except OnionError as error:
+            notes.append(f"left out: {error}")
+            continue
+        if not rdata.port:
+            notes.append(f"left out: {onion} with port 0")
+            continue
+        targets.append(Target(onion, rdata.port, rdata.priority, rdata.weight))
+    return targets, notes
+
+
+def _read_negative(message: dns.message.QueryMessage, chain: dns.message.ChainingResult) -> Nothing | Alias:
+    """Tell the kinds of RFC 2308 section 2 apart: NXDOMAIN, NODATA, and a referral, which answers nothing."""
+    if not message.flags & (dns.flags.AA | dns.flags.RA):
+        raise DnsError("lame: the server is not authoritative and does not resolve for us")
+    if message.rcode() == dns.rcode.NXDOMAIN:
+        return Nothing("no such name in DNS", chain.minimum_ttl)
+    kinds = {rrset.rdtype for rrset in message.authority}
+    if dns.rdatatype.SOA not in kinds:
+        if chain.cnames:
+            return Alias(chain.canonical_name, chain.minimum_ttl)
+        if dns.rdatatype.NS in kinds:
+            raise DnsError("lame: the server refers to others instead of answering")
+    return Nothing("no SRV record", chain.minimum_ttl)
+
+
+def _check_no_strangers(answer: Iterable[dns.rrset.RRset], aliases: Iterable[dns.rrset.RRset]) -> None:
+    known = list(aliases)
+    for rrset in answer:
+        if rrset.rdtype not in _SIGNATURES_AND_ALIASES and rrset not in known:
+            raise DnsError(f"the answer is for another name, {rrset.name}")

@@ -1,0 +1,76 @@
+"""The exception tree and the exit codes that go with it.
+
+    OnionmxError
+    ├── InputError (ValueError)       a value that somebody wrote cannot be used
+    │   ├── OnionError                not a v3 onion address, or an impossible port
+    │   └── DomainError               not a mail domain
+    ├── UsageError                    the command line asks for something impossible
+    ├── ConfigurationError            configuration, pins or domain lists are wrong
+    └── TemporaryError                could not tell; asking again later may help
+        ├── MapError                  the map is missing, unreadable or damaged
+        ├── LockedError               another writer is at work on the same map
+        ├── DnsError                  DNS gave no answer that can be trusted
+        └── AutomapError              Tor's DNSPort gave no usable address
+
+This module and the other leaves import next to nothing: the helper that Exim runs for each message loads them.
+"""
+
+import os
+
+EXIT_FOUND = os.EX_OK
+EXIT_NO_ROUTE = 1
+EXIT_USAGE = os.EX_USAGE  # 64
+EXIT_TEMPORARY = os.EX_TEMPFAIL  # 75: could not tell, or could not resolve
+EXIT_CONFIGURATION = os.EX_CONFIG  # 78
+
+
+class OnionmxError(Exception):
+    """Base of all errors that onionmx raises on purpose; the text is one line for an operator."""
+
+    exit_code = EXIT_TEMPORARY
+
+
+class InputError(OnionmxError, ValueError):
+    """A value from a file, a command line or the network cannot be used; says what would be right."""
+
+    exit_code = EXIT_USAGE
+
+
+class OnionError(InputError):
+    """Not a version 3 onion address, or not a port."""
+
+
+class DomainError(InputError):
+    """Not a mail domain."""
+
+
+class UsageError(OnionmxError):
+    """The command line asks for something impossible."""
+
+    exit_code = EXIT_USAGE
+
+
+class ConfigurationError(OnionmxError):
+    """Configuration, pins or domain lists are wrong; nothing was changed."""
+
+    exit_code = EXIT_CONFIGURATION
+
+
+class TemporaryError(OnionmxError):
+    """The answer could not be found out."""
+
+
+class MapError(TemporaryError):
+    """The map is missing, unreadable or damaged."""
+
+
+class LockedError(TemporaryError):
+    """Another writer holds the lock of the map."""
+
+
+class DnsError(TemporaryError):
+    """DNS gave no answer that can be trusted."""
+
+
+class AutomapError(TemporaryError):
+    """Tor's DNSPort gave no usable address."""

@@ -1,0 +1,1 @@
+"""The map from domains to onions, and the text formats around it."""

@@ -1,0 +1,70 @@
+"""Pins, and the seed format that is the same without `none`.
+
+# comment
+example.org  <56 characters>.onion
+example.net  <56 characters>.onion:2525 <56 characters>.onion
+example.com  none
+"""
+
+from collections.abc import Sequence
+
+from onionmx.domain import normalize
+from onionmx.errors import DomainError, OnionError
+from onionmx.mapfile.cdb import format_value
+from onionmx.mapfile.entries import Entries, Parsed
+from onionmx.mapfile.lines import FirstLines, Problem, read_lines
+from onionmx.onion import Endpoint, parse_endpoint
+
+NEVER = "none"
+"""In the place of the onions: mail for this domain never goes over Tor."""
+
+
+def parse_pins(file: str, content: bytes) -> Parsed:
+    """Read pins; a domain pinned to `none` has no endpoints.
+
+    Args:
+        file: name of the file, for the problems.
+        content: UTF-8 text.
+    """
+    return _parse(file, content, never_allowed=True)
+
+
+def parse_seed(file: str, content: bytes) -> Parsed:
+    """Read `domain onion` lines, the input of `cdb -c -m` in the community's recipes.
+
+    Args:
+        file: name of the file, for the problems.
+        content: UTF-8 text.
+    """
+    return _parse(file, content, never_allowed=False)
+
+
+def format_seed(entries: Entries) -> str:
+    """Write `domain onion[:port]...` lines."""
+    return "".join(f"{domain} {format_value(endpoints).decode()}\n" for domain, endpoints in entries.items())
+
+
+def _parse(file: str, content: bytes, *, never_allowed: bool) -> Parsed:
+    problems: list[Problem] = []
+    entries: dict[str, tuple[Endpoint, ...]] = {}
+    first_lines = FirstLines(file, problems)
+    for line in read_lines(file, content, problems):
+        try:
+            domain = normalize(line.words[0])
+            is_never = never_allowed and [word.lower() for word in line.words[1:]] == [NEVER]
+            endpoints = () if is_never else _parse_endpoints(domain, line.words[1:])
+        except (DomainError, OnionError) as error:
+            problems.append(Problem(file, line.number, str(error)))
+            continue
+        if first_lines.add(domain, line.number):
+            entries[domain] = endpoints
+    return Parsed(entries, tuple(problems))
+
+
+def _parse_endpoints(domain: str, words: Sequence[str]) -> tuple[Endpoint, ...]:
+    if not words:
+        raise OnionError(f"{domain} has no onion: expected `domain onion[:port] [onion[:port]...]`")
+    endpoints = tuple(map(parse_endpoint, words))
+    if len(set(endpoints)) != len(endpoints):
+        raise OnionError(f"{domain} names the same onion and port twice")
+    return endpoints

@@ -1,0 +1,65 @@
+"""Postfix transport tables: `domain smtptor:[onion]:port` (transport(5))."""
+
+import re
+
+from onionmx.defaults import TRANSPORT_NAME
+from onionmx.domain import normalize, shown
+from onionmx.errors import DomainError, OnionError
+from onionmx.mapfile.entries import Entries, Parsed
+from onionmx.mapfile.lines import FirstLines, Line, Problem, read_lines
+from onionmx.onion import SUFFIX, Endpoint, parse_endpoint
+
+# transport ":" nexthop; the community's tables write the port behind the brackets or inside them.
+_RESULT = re.compile(r"(?P<transport>[A-Za-z0-9_-]*):\[?(?P<host>[^\[\]:]+)(?::(?P<inner>\d+))?\]?(?::(?P<outer>\d+))?")
+
+
+def parse_transport(file: str, content: bytes) -> Parsed:
+    """Read the lines of a transport table that lead to onions; all others are reported as ignored.
+
+    Args:
+        file: name of the file, for the problems.
+        content: the source text of the table.
+    """
+    problems: list[Problem] = []
+    ignored: list[Problem] = []
+    entries: dict[str, tuple[Endpoint, ...]] = {}
+    first_lines = FirstLines(file, problems)
+    for line in read_lines(file, content, problems):
+        if not any(SUFFIX in word.lower() for word in line.words[1:]):
+            ignored.append(Problem(file, line.number, f"{shown(' '.join(line.words))} does not lead to an onion"))
+            continue
+        try:
+            domain = normalize(line.words[0])
+            endpoints = _parse_results(line)
+        except (DomainError, OnionError) as error:
+            problems.append(Problem(file, line.number, str(error)))
+            continue
+        if first_lines.add(domain, line.number):
+            entries[domain] = endpoints
+    return Parsed(entries, tuple(problems), tuple(ignored))
+
+
+def format_result(endpoints: tuple[Endpoint, ...], transport: str = TRANSPORT_NAME) -> str:
+    """Write the right-hand side of a transport table; several targets need Postfix 3.5 (transport(5), "nexthop")."""
+    return f"{transport}:" + ", ".join(f"[{onion}]:{port}" for onion, port in endpoints)
+
+
+def format_transport(entries: Entries, transport: str = TRANSPORT_NAME) -> str:
+    """Write a transport table as source text for postmap."""
+    return "".join(f"{domain} {format_result(endpoints, transport)}\n" for domain, endpoints in entries.items())
+
+
+def _parse_results(line: Line) -> tuple[Endpoint, ...]:
+    """Read `transport:nexthop[, nexthop...]`."""
+    results = " ".join(line.words[1:]).replace(",", " ").split()
+    return tuple(
+        _parse_result(result if ":[" in result or index == 0 else f":{result}") for index, result in enumerate(results)
+    )
+
+
+def _parse_result(result: str) -> Endpoint:
+    match = _RESULT.fullmatch(result)
+    if match is None or (match["inner"] and match["outer"]):
+        raise OnionError(f"{shown(result)} is not a route to an onion: expected {TRANSPORT_NAME}:[onion]:port")
+    port = match["inner"] or match["outer"]
+    return parse_endpoint(match["host"] + (f":{port}" if port else ""))

@@ -1,0 +1,1 @@
+"""Finding out which domains have an onion MX, and keeping the map."""

@@ -1,0 +1,136 @@
+"""One run of sync: read, ask, decide, publish."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from onionmx.answer import Answer, CouldNotTell
+from onionmx.config import Configuration, MapSection
+from onionmx.dns.srv import SrvResolver
+from onionmx.errors import ConfigurationError, DnsError
+from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.entries import Entries
+from onionmx.mapfile.lines import described
+from onionmx.mapfile.pins import parse_pins
+from onionmx.mapfile.publish import publish, publish_records, writer_lock
+from onionmx.mapfile.transport import format_result
+from onionmx.onion import Endpoint
+from onionmx.sync.discover import discover
+from onionmx.sync.plan import Plan, make_plan, pinned_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a run is asked to look at.
+
+    Attributes:
+        pins: endpoints of the pinned domains, empty for `none`.
+        domains: to be asked in DNS.
+    """
+
+    pins: Entries
+    domains: Sequence[str]
+
+    @property
+    def questions(self) -> list[str]:
+        """Domains that are left to ask: pins override DNS."""
+        return [domain for domain in self.domains if domain not in self.pins]
+
+
+def read_pins(path: Path, *, may_be_missing: bool) -> dict[str, tuple[Endpoint, ...]]:
+    """Read the file of pins.
+
+    Raises:
+        ConfigurationError: missing, unreadable, or a line cannot be used; all such lines are named.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        if may_be_missing:
+            return {}
+        raise ConfigurationError(f"pins {path} do not exist") from error
+    except OSError as error:
+        raise ConfigurationError(f"pins {path} cannot be read: {error.strerror}") from error
+    parsed = parse_pins(str(path), content)
+    if parsed.problems:
+        raise ConfigurationError(described(parsed.problems))
+    return parsed.entries
+
+
+async def synchronize(
+    configuration: Configuration,
+    inputs: Inputs,
+    on_answer: Callable[[Answer], None],
+    *,
+    dry_run: bool = False,
+) -> Plan:
+    """Bring the map up to date.
+
+    Args:
+        configuration: where the map is, and how DNS is asked.
+        inputs: pins and domains.
+        on_answer: called with the final answer of each question.
+        dry_run: decide, but write nothing.
+
+    Returns:
+        What was decided, and, without `dry_run`, published.
+
+    Raises:
+        LockedError: another run is at work on this map.
+        MapError: the old map cannot be read, or the new one not be written; the old one stays.
+        DnsError: every lookup failed; nothing was published.
+    """
+    path = Path(configuration.map.path)
+    if dry_run:
+        return await _decide(configuration, inputs, _read_map(path), on_answer)
+    with writer_lock(path):
+        old = _read_map(path)
+        plan = await _decide(configuration, inputs, old, on_answer)
+        _publish(configuration.map, old, plan)
+    return plan
+
+
+async def _decide(
+    configuration: Configuration, inputs: Inputs, old: Entries, on_answer: Callable[[Answer], None]
+) -> Plan:
+    answers = {domain: pinned_answer(domain, endpoints) for domain, endpoints in inputs.pins.items()}
+    if inputs.questions:
+        resolver = SrvResolver(configuration.dns)
+        asked = await discover(inputs.questions, resolver.ask, configuration.dns, on_answer)
+        _refuse_if_all_failed(asked.values())
+        answers |= asked
+    return make_plan(old, answers)
+
+
+def _refuse_if_all_failed(answers: Iterable[Answer]) -> None:
+    failed = [answer for answer in answers if isinstance(answer, CouldNotTell)]
+    if len(failed) == len(list(answers)):
+        raise DnsError(f"every lookup failed ({len(failed)}), nothing was published; the last one: {failed[-1].reason}")
+
+
+def _read_map(path: Path) -> dict[str, tuple[Endpoint, ...]]:
+    if not path.exists():
+        return {}
+    with MapReader(path) as reader:
+        return dict(reader.entries())
+
+
+def _publish(settings: MapSection, old: Entries, plan: Plan) -> None:
+    path = Path(settings.path)
+    entries = plan.entries
+    if entries != old or not path.exists():
+        publish(path, entries)
+    if settings.transport_path:
+        _publish_transport(Path(settings.transport_path), entries, settings.transport)
+
+
+def _publish_transport(path: Path, entries: Entries, transport: str) -> None:
+    records = {
+        domain.encode("ascii"): format_result(endpoints, transport).encode("ascii")
+        for domain, endpoints in entries.items()
+    }
+    if path.exists():
+        with MapReader(path) as reader:
+            if dict(reader.records()) == records:
+                return
+    publish_records(path, records.items())
