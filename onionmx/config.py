@@ -5,6 +5,7 @@ all, from the defaults. `onionmx config` prints it.
 """
 
 import os
+import re
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +20,8 @@ from onionmx.onion import parse_port
 
 DEFAULT_FILE = Path(CONFIGURATION_DIRECTORY, "onionmx.toml")
 ENVIRONMENT_VARIABLE = "ONIONMX_CONFIG"
+DEFAULT_DNS_PORT = "53"
+_HOST_AND_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,11 +42,10 @@ def parse_nameserver(text: str) -> tuple[str, int]:
     Raises:
         ValueError: not of that form.
     """
-    host, colon, port = text.rpartition(":")
-    if not colon or (":" in host and not host.startswith("[")):
-        host, port = text, "53"
+    match = _HOST_AND_PORT.fullmatch(text)
+    host, port = (match[1] or match[2], match[3]) if match else (text, None)
     try:
-        return str(ip_address(host.removeprefix("[").removesuffix("]"))), parse_port(port)
+        return str(ip_address(host)), parse_port(port or DEFAULT_DNS_PORT)
     except ValueError as error:
         raise ValueError(f"{text!r} is not a name server: expected IP, IP:PORT or [IPv6]:PORT") from error
 

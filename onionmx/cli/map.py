@@ -143,7 +143,10 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
 @configuration_option
 @map_option
 def export(format_name: str, configuration: Configuration, map_path: str | None) -> None:
-    """Print the map in another format."""
+    """Print the map in another format.
+
+    A map.yml cannot hold an order of targets for each domain: it keeps the order in which onions first appear.
+    """
     with _open(configuration, map_path) as reader:
         click.echo(FORMATTERS[format_name](dict(reader.entries())), nl=False)
 

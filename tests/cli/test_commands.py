@@ -1,0 +1,348 @@
+"""Commands as a person or a cron job calls them."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.flags
+import pytest
+
+from onionmx.cli import COMMANDS, main
+from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.publish import writer_lock
+from onionmx.onion import Endpoint
+from tests.dns.scripted import Reaction, reply, scripted_server
+from tests.mapfile.maps import A, B, C, make_map
+from tests.onions import V2_ONION
+
+SRV = "_onion-mx._tcp."
+
+
+def srv(domain: str, *onions: str, flags: int = 0) -> dict[str, Reaction]:
+    records = [f"{SRV}{domain}. 60 IN SRV {priority} 0 25 {onion}." for priority, onion in enumerate(onions)]
+    return {SRV + domain: reply(*records, flags=dns.flags.RA | flags)}
+
+
+FAILING = reply(rcode="SERVFAIL")
+
+
+class Site:
+    """A folder with configuration, lists, pins and map, and a name server that does as a test says."""
+
+    def __init__(self, folder: Path, reactions: dict[str, Reaction], address: str) -> None:
+        self.reactions = reactions
+        self.map = folder / "map.cdb"
+        self.domains = folder / "domains"
+        self.pins = folder / "pins"
+        self.transport = folder / "transport.cdb"
+        self.configuration = folder / "onionmx.toml"
+        self.configuration.write_text(
+            f"""
+            [map]
+            path = "{self.map}"
+            transport_path = "{self.transport}"
+            [dns]
+            nameservers = ["{address}"]
+            retry_delay = 0
+            [sync]
+            domains = ["{self.domains}"]
+            pins = "{self.pins}"
+            """
+        )
+        self.pins.write_text("")
+
+    def run(self, *words: str | Path) -> int:
+        command, *rest = map(str, words)
+        return main([command, "--config", str(self.configuration), *rest])
+
+    @property
+    def entries(self) -> dict[str, tuple[Endpoint, ...]]:
+        with MapReader(self.map) as reader:
+            return dict(reader.entries())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    reactions: dict[str, Reaction] = {}
+    ready: list[str] = []
+    started = threading.Event()
+    loop = asyncio.new_event_loop()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        async with scripted_server(reactions) as (_, address):
+            ready.append(address)
+            started.set()
+            await done.wait()
+
+    server = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    server.start()
+    started.wait()
+    yield Site(tmp_path, reactions, ready[0])
+    loop.call_soon_threadsafe(done.set)
+    server.join()
+    loop.close()
+
+
+def test_sync_from_nothing(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.reactions.update(srv("example.org", A, B) | srv("example.net", C, flags=dns.flags.AD))
+    site.domains.write_text("EXAMPLE.org.\nexample.net\nexample.com\n")
+    site.pins.write_text(f"pinned.example {C}:2525\nexample.edu none\n")
+    assert site.run("sync") == 0
+    assert site.entries == {
+        "example.net": ((C, 25),),
+        "example.org": ((A, 25), (B, 25)),
+        "pinned.example": ((C, 2525),),
+    }
+    output = capsys.readouterr().out.splitlines()
+    assert output == [
+        f"added     example.net: {C} (srv, dnssec)",
+        f"added     example.org: {A} {B} (srv, unsigned)",
+        f"added     pinned.example: {C}:2525 (pin, pinned)",
+        f"3 added, 0 changed, 0 removed, 0 kept, 0 undecided, 2 without an onion MX; {site.map}",
+    ]
+
+
+def test_second_sync_changes_nothing_and_is_quiet_when_asked(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.reactions.update(srv("example.org", A, B))
+    site.domains.write_text("example.org\n")
+    assert site.run("sync") == 0
+    before = site.map.stat()
+    capsys.readouterr()
+    assert site.run("sync") == 0
+    assert "1 kept" in capsys.readouterr().out
+    assert site.run("sync", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert site.map.stat() == before
+
+
+def test_sync_reports_every_kind_of_change(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("changed", "failing", "gone", "kept", "unlisted")
+    make_map(site.map, {f"{name}.example": ((A, 25),) for name in names})
+    site.reactions.update(srv("changed.example", B) | srv("kept.example", A))
+    site.reactions[f"{SRV}failing.example"] = FAILING
+    site.reactions[f"{SRV}new.example"] = FAILING
+    site.reactions[f"{SRV}v2.example"] = reply(f"{SRV}v2.example. 60 IN SRV 0 0 25 {V2_ONION}.")
+    site.domains.write_text("changed.example\nfailing.example\ngone.example\nkept.example\nnew.example\nv2.example\n")
+    assert site.run("sync", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["counts"] == {"added": 0, "changed": 1, "removed": 2, "kept": 1, "undecided": 2, "without": 1}
+    by_domain = {decision["domain"]: decision for decision in report["domains"]}
+    assert by_domain["changed.example"]["old"] == [[A, 25]]
+    assert by_domain["changed.example"]["new"] == [[B, 25]]
+    assert by_domain["failing.example"]["new"] == [[A, 25]]
+    assert "SERVFAIL" in by_domain["failing.example"]["reason"]
+    assert "no such name" in by_domain["gone.example"]["reason"]
+    assert "in no list" in by_domain["unlisted.example"]["reason"]
+    assert "version 2" in by_domain["v2.example"]["notes"][0]
+    assert site.entries == {
+        "changed.example": ((B, 25),),
+        "failing.example": ((A, 25),),
+        "kept.example": ((A, 25),),
+    }
+
+
+def test_nothing_is_published_when_every_lookup_failed(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    before = make_map(site.map).read_bytes()
+    site.reactions[f"{SRV}example.org"] = site.reactions[f"{SRV}example.net"] = FAILING
+    site.domains.write_text("example.org\nexample.net\n")
+    site.pins.write_text(f"pinned.example {A}\n")
+    assert site.run("sync") == 75
+    assert "every lookup failed (2), nothing was published" in capsys.readouterr().err
+    assert site.map.read_bytes() == before
+
+
+def test_second_run_at_the_same_time(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    before = make_map(site.map).read_bytes()
+    site.domains.write_text("example.com\n")
+    with writer_lock(site.map):
+        assert site.run("sync") == 75
+    assert "another process is writing" in capsys.readouterr().err
+    assert site.map.read_bytes() == before
+
+
+def test_dry_run_writes_nothing(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.reactions.update(srv("example.org", A))
+    site.domains.write_text("example.org\n")
+    assert site.run("sync", "--dry-run") == 0
+    assert "not written (dry run)" in capsys.readouterr().out
+    assert not site.map.exists()
+
+
+def test_damaged_map_stays(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.map.write_bytes(b"\x7fELF" * 1000)
+    site.reactions.update(srv("example.org", A))
+    site.domains.write_text("example.org\n")
+    assert site.run("sync") == 75
+    assert capsys.readouterr().err.count("\n") == 1
+    assert site.map.read_bytes() == b"\x7fELF" * 1000
+
+
+def test_bad_pins_and_lists_stop_the_run(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    before = make_map(site.map).read_bytes()
+    site.domains.write_text("example.org\nuser@example.org\n")
+    assert site.run("sync") == 78
+    assert f"{site.domains}:2: 'user@example.org' is an e-mail address" in capsys.readouterr().err
+    site.pins.write_text(f"example.org {V2_ONION}\nexample.net {A}:0\n")
+    assert site.run("sync") == 78
+    assert [line.split(" ")[1] for line in capsys.readouterr().err.splitlines()] == [
+        f"{site.pins}:1:",
+        f"{site.pins}:2:",
+    ]
+    assert site.map.read_bytes() == before
+
+
+def test_missing_list_and_nothing_to_do(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert site.run("sync") == 78
+    assert "sync.domains" in capsys.readouterr().err
+    assert site.run("sync", tmp_path / "none") == 64
+    assert main(["sync", "--pins", str(site.pins)]) == 78
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_second_map_for_postfix(site: Site) -> None:
+    site.pins.write_text(f"example.org {A}:2525 {B}\n")
+    site.domains.write_text("")
+    assert site.run("sync") == 0
+    with MapReader(site.transport) as reader:
+        assert reader.get_value("example.org") == f"smtptor:[{A}]:2525, [{B}]:25".encode()
+    before = site.transport.stat()
+    assert site.run("sync") == 0
+    assert site.transport.stat() == before
+
+
+def test_lookup_asks_pins_then_map_then_dns(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    make_map(site.map, dict.fromkeys(("mapped.example", "pinned.example"), ((B, 25),)))
+    site.pins.write_text(f"pinned.example {A}\nnever.example none\n")
+    for name in ("mapped.example", "pinned.example", "never.example", "asked.example"):
+        site.reactions.update(srv(name, C, flags=dns.flags.AD))
+    names = ("pinned.example", "mapped.example", "Asked.Example.")
+    assert site.run("lookup", "--json", *names) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["source"], one["trust"], one["ttl"]) for one in found] == [
+        ("pin", "pinned", None),
+        ("map", None, None),
+        ("srv", "dnssec", 60),
+    ]
+    assert [one["targets"][0]["onion"] for one in found] == [A, B, C]
+    assert site.run("lookup", "never.example") == 1
+    assert site.run("lookup", "--live", "--json", "pinned.example") == 0
+    assert json.loads(capsys.readouterr().out.partition("\n[")[2].join(["[", ""]))[0]["source"] == "srv"
+
+
+def test_lookup_table_and_exit_codes(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.reactions.update(srv("example.org", A, B))
+    site.reactions[f"{SRV}failing.example"] = FAILING
+    assert site.run("lookup", "example.org") == 0
+    output = capsys.readouterr().out
+    assert f"{A}:25" in output
+    assert "unsigned" in output
+    assert "60 s" in output
+    assert site.run("lookup", "example.org", "example.com") == 1
+    assert "none: no such name in DNS" in capsys.readouterr().out
+    assert site.run("lookup", "example.org", "failing.example", "example.com") == 75
+    assert "could not tell: _onion-mx._tcp.failing.example" in capsys.readouterr().out
+    site.map.write_bytes(b"x")
+    assert site.run("lookup", "example.org") == 75
+    assert site.run("lookup", "user@example.org") == 64
+
+
+def test_map_commands(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seed = tmp_path / "seed"
+    seed.write_text(f"example.org {A}\nexample.net {A} {B}:2525\n")
+    chosen = ("--map", str(site.map))
+    assert main(["map", "import", str(seed), *chosen]) == 0
+    assert main(["map", "get", "EXAMPLE.net.", *chosen]) == 0
+    assert capsys.readouterr().out == f"{site.map}: 2 entries\n{A} {B}:2525\n"
+    assert main(["map", "get", "example.com", *chosen]) == 1
+    assert main(["map", "list", *chosen]) == 0
+    assert main(["map", "export", *chosen]) == 0
+    assert capsys.readouterr().out == seed.read_text() * 2
+    assert main(["map", "list", "--json", *chosen]) == 0
+    assert json.loads(capsys.readouterr().out)[1]["targets"][1] == {"onion": B, "port": 2525}
+    for name in ("map.yml", "transport"):
+        assert main(["map", "export", "--format", name, *chosen]) == 0
+        copy = tmp_path / name
+        copy.write_text(capsys.readouterr().out)
+        assert main(["map", "import", "--format", name, str(copy), "--map", f"{copy}.cdb"]) == 0
+        assert main(["map", "diff", str(site.map), f"{copy}.cdb"]) == 0
+    capsys.readouterr()
+    other = make_map(tmp_path / "other.cdb", {"example.org": ((C, 25),), "example.com": ((C, 25),)})
+    assert main(["map", "diff", str(site.map), str(other)]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"+ example.com {C}",
+        f"- example.net {A} {B}:2525",
+        f"~ example.org {A} -> {C}",
+    ]
+    assert main(["map", "diff", "--json", str(site.map), str(other)]) == 1
+    assert main(["map", "diff", str(site.map), str(tmp_path / "none")]) == 75
+
+
+def test_map_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = make_map(tmp_path / "good.cdb")
+    assert main(["map", "check", "--map", str(good)]) == 0
+    from cdblib import Writer  # noqa: PLC0415
+
+    bad = tmp_path / "bad.cdb"
+    with bad.open("wb") as file, Writer(file) as writer:
+        writer.put(b"example.org", A.encode())
+        writer.put(b"example.org", B.encode())
+        writer.put(b"EXAMPLE.net", A.encode())
+        writer.put(b"user@example.com", A.encode())
+        writer.put(b"v2.example", V2_ONION.encode())
+        writer.put(b"form.example", f"{A}:25".encode())
+    assert main(["map", "check", "--map", str(bad)]) == 1
+    output = capsys.readouterr().out
+    for words in ("a second entry", "never found", "e-mail address", "version 2", "not in normal form", "5 mistakes"):
+        assert words in output
+    good.write_bytes(good.read_bytes()[:-1])
+    assert main(["map", "check", "--map", str(good)]) == 75
+    assert main(["map", "check", "--map", str(tmp_path / "none")]) == 75
+
+
+def test_map_import_refuses_bad_lines_and_keeps_the_old_map(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = make_map(tmp_path / "map.cdb")
+    before = path.read_bytes()
+    seed = tmp_path / "seed"
+    seed.write_text(f"example.org {A}\nexample.net {V2_ONION}\n")
+    assert main(["map", "import", str(seed), "--map", str(path)]) == 64
+    assert f"{seed}:2: " in capsys.readouterr().err
+    assert path.read_bytes() == before
+    yml = tmp_path / "map.yml"
+    yml.write_text(f"{V2_ONION}:\n  - old.example\n{A}:\n  - new.example\n")
+    assert main(["map", "import", "-f", "map.yml", str(yml), "--map", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert "dead version 2 onion; ignored" in captured.err
+    assert captured.out == f"{path}: 1 entries\n"
+
+
+def test_config_is_printed_and_read_back(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert site.run("config") == 0
+    printed = tmp_path / "printed.toml"
+    printed.write_text(capsys.readouterr().out)
+    assert main(["config", "--config", str(printed)]) == 0
+    assert capsys.readouterr().out == printed.read_text()
+    site.configuration.write_text("[dns]\ntimeouts = 1\n")
+    assert site.run("config") == 78
+    assert "unknown field `timeouts`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], *([name, "--help"] for name in COMMANDS)])
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    assert "Usage: onionmx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["sync", "--nonsense"], ["lookup"], ["map", "get"], ["map", "import", "/none"]]
+)
+def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 64
+    assert capsys.readouterr().err
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) in (0, 64)
+    assert "Commands:" in "".join(capsys.readouterr())

@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A slow machine must not fail a property; deadlines belong to make bench.
+settings.register_profile("onionmx", deadline=None, print_blob=True)
+settings.register_profile("quick", parent=settings.get_profile("onionmx"), max_examples=20)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "onionmx"))
+
+
+@pytest.fixture(autouse=True)
+def no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests see the defaults, and their own folder as the state of a plain user."""
+    monkeypatch.setattr("onionmx.config.DEFAULT_FILE", tmp_path / "no-such.toml")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("ONIONMX_CONFIG", raising=False)

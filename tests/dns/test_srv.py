@@ -1,0 +1,206 @@
+"""The three answers, told apart for every kind of response."""
+
+import asyncio
+from random import Random
+
+import dns.flags
+import dns.message
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.config import DnsSection
+from onionmx.dns.response import read_response
+from onionmx.dns.srv import SrvResolver
+from onionmx.errors import ConfigurationError, DnsError
+from onionmx.target import Source, Target, Trust
+from tests.dns.scripted import Query, Reaction, reply, scripted_server
+from tests.onions import V2_ONION, make_onion
+
+A, B, C = (make_onion(seed) for seed in "abc")
+NAME = "_onion-mx._tcp.example.org"
+SOA = "example.org. 300 IN SOA ns.example.org. host.example.org. 1 2 3 4 60"
+GOOD = reply(f"{NAME}. 3600 IN SRV 0 5 25 {A}.")
+
+
+def ask(reactions: dict[str, Reaction], domain: str = "example.org", timeout: float = 5) -> Answer:
+    return ask_and_listen(reactions, domain, timeout)[0]
+
+
+def ask_and_listen(
+    reactions: dict[str, Reaction], domain: str = "example.org", timeout: float = 5
+) -> tuple[Answer, list[tuple[str, str]]]:
+    async def run() -> tuple[Answer, list[tuple[str, str]]]:
+        async with scripted_server(reactions) as (server, address):
+            resolver = SrvResolver(DnsSection(nameservers=[address], timeout=timeout))
+            return await resolver.ask(domain, Random(1)), server.questions
+
+    return asyncio.run(run())
+
+
+def test_found() -> None:
+    answer, questions = ask_and_listen({NAME: GOOD})
+    assert isinstance(answer, Found)
+    assert answer.route.targets == (Target(A, 25, 0, 5),)
+    assert (answer.route.source, answer.route.trust, answer.route.ttl) == (Source.SRV, Trust.UNSIGNED, 3600)
+    assert questions == [(NAME, "SRV")]
+
+
+def test_validated_answer_of_a_resolver_on_loopback_is_trusted() -> None:
+    answer = ask({NAME: reply(f"{NAME}. 3600 IN SRV 0 5 25 {A}.", flags=dns.flags.RA | dns.flags.AD)})
+    assert isinstance(answer, Found)
+    assert answer.route.trust is Trust.DNSSEC
+
+
+def test_targets_are_ordered_and_others_reported() -> None:
+    records = f"{NAME}. 60 IN SRV "
+    answer, questions = ask_and_listen(
+        {
+            NAME: reply(
+                records + f"20 0 25 {B}.",
+                records + f"10 0 2525 {A}.",
+                records + "5 0 25 mail.example.org.",
+                records + f"5 0 25 {V2_ONION}.",
+                records + f"5 0 0 {C}.",
+                records + "5 0 0 .",
+            )
+        }
+    )
+    assert isinstance(answer, Found)
+    assert answer.route.endpoints == ((A, 2525), (B, 25))
+    assert len(answer.notes) == 4
+    assert questions == [(NAME, "SRV")], "no question for the address of a target"
+
+
+def test_target_dot_means_no_service() -> None:
+    answer = ask({NAME: reply(f"{NAME}. 60 IN SRV 0 0 0 .")})
+    assert isinstance(answer, NoRoute)
+    assert answer.notes == ("target . says: no service",)
+    assert answer.ttl == 60
+
+
+def test_alias_in_one_response_is_followed() -> None:
+    answer = ask({NAME: reply(f"{NAME}. 30 IN CNAME x.example.net.", f"x.example.net. 60 IN SRV 0 0 25 {A}.")})
+    assert isinstance(answer, Found)
+    assert answer.route.ttl == 30
+
+
+def test_alias_without_its_end_is_asked_for() -> None:
+    answer, questions = ask_and_listen(
+        {
+            NAME: reply(f"{NAME}. 30 IN CNAME x.example.net."),
+            "x.example.net": reply(f"x.example.net. 60 IN SRV 0 0 25 {A}."),
+        }
+    )
+    assert isinstance(answer, Found)
+    assert answer.route.domain == "example.org"
+    assert answer.route.ttl == 30
+    assert questions == [(NAME, "SRV"), ("x.example.net", "SRV")]
+
+
+@pytest.mark.parametrize(
+    ("reaction", "ttl"),
+    [
+        (reply(rcode="NXDOMAIN", authority=(SOA,)), 60),
+        (reply(authority=(SOA,)), 60),
+        (reply(flags=dns.flags.AA, authority=(SOA,)), 60),
+        (reply(f"{NAME}. 30 IN CNAME x.example.net.", rcode="NXDOMAIN"), 30),
+    ],
+)
+def test_no_route_where_the_server_plainly_says_so(reaction: Reaction, ttl: int) -> None:
+    answer = ask({NAME: reaction})
+    assert isinstance(answer, NoRoute)
+    assert answer.ttl == ttl
+
+
+def packet(change: bytes, at: int) -> Reaction:
+    def react(query: Query) -> bytes | None:
+        good = GOOD(query)
+        assert good
+        return good[:at] + change + good[at + len(change) :]
+
+    return react
+
+
+@pytest.mark.parametrize(
+    ("reaction", "why"),
+    [
+        (reply(rcode="SERVFAIL"), "SERVFAIL"),
+        (reply(rcode="REFUSED"), "REFUSED"),
+        (reply(rcode="NOTIMP"), "NOTIMP"),
+        (reply(rcode="YXDOMAIN"), "YXDOMAIN"),
+        (reply(flags=0, rcode="NXDOMAIN"), "lame"),
+        (reply(flags=0), "lame"),
+        (reply(flags=0, authority=("example.org. 60 IN NS ns.example.org.",)), "lame"),
+        (reply(authority=("example.org. 60 IN NS ns.example.org.",)), "lame: the server refers to others"),
+        (reply(f"_onion-mx._tcp.example.net. 60 IN SRV 0 0 25 {A}."), "for another name"),
+        (reply(f"_onion-mx._tcp.example.net. 60 IN SRV 0 0 25 {A}.", rcode="NXDOMAIN"), "for another name"),
+        (reply(f"{NAME}. 60 IN SRV 0 0 25 {A}.", rcode="NXDOMAIN"), "an answer was found"),
+        (reply(f"{NAME}. 60 IN CNAME {NAME}."), "contradicts itself|CNAME chain"),
+        (lambda _query: None, "no valid answer within 0.3 s"),
+        (lambda _query: b"", "no valid answer within 0.3 s"),
+        (lambda query: (GOOD(query) or b"")[:20], "no valid answer within 0.3 s"),
+        (packet(b"\0\0", 0), "no valid answer within 0.3 s"),
+        (packet(b"\x09_other-mx", 12), "no valid answer within 0.3 s"),
+        (packet(b"\0\x02", 4), "no valid answer within 0.3 s"),
+        (reply(flags=dns.flags.TC), "refused|Connect|no valid answer"),
+    ],
+)
+def test_everything_else_is_could_not_tell(reaction: Reaction, why: str) -> None:
+    answer = ask({NAME: reaction}, timeout=0.3)
+    assert isinstance(answer, CouldNotTell)
+    assert answer.reason.startswith(NAME)
+    assert "\n" not in answer.reason
+    assert any(word in answer.reason for word in why.split("|"))
+
+
+def test_loop_of_aliases_ends() -> None:
+    answer = ask(
+        {
+            NAME: reply(f"{NAME}. 60 IN CNAME x.example.net."),
+            "x.example.net": reply(f"x.example.net. 60 IN CNAME {NAME}."),
+        }
+    )
+    assert isinstance(answer, CouldNotTell)
+    assert "aliases" in answer.reason
+
+
+@pytest.mark.parametrize("domain", [A, f"user.{A}", V2_ONION, "no.onion"])
+def test_onion_names_are_never_asked_in_dns(domain: str) -> None:
+    answer, questions = ask_and_listen({}, domain)
+    assert questions == []
+    if domain == A:
+        assert isinstance(answer, Found)
+        assert answer.route.endpoints == ((A, 25),)
+        assert answer.route.source is Source.ONION
+    else:
+        assert isinstance(answer, NoRoute)
+
+
+def test_domain_without_room_for_the_prefix() -> None:
+    domain = ".".join(["a" * 60] * 4)
+    answer, questions = ask_and_listen({}, domain)
+    assert isinstance(answer, NoRoute)
+    assert questions == []
+
+
+@given(st.binary(max_size=300))
+def test_any_packet_gives_an_answer_or_the_documented_error(tail: bytes) -> None:
+    try:
+        message = dns.message.from_wire(b"\0\1\x81\x80" + tail, ignore_trailing=True)
+    except dns.exception.DNSException:
+        return
+    try:
+        read_response(message)
+    except DnsError as error:
+        assert str(error)
+
+
+def test_machine_without_a_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_settings: object) -> None:
+        raise dns.resolver.NoResolverConfiguration
+
+    monkeypatch.setattr("dns.asyncresolver.Resolver", fail)
+    with pytest.raises(ConfigurationError, match=r"dns\.nameservers"):
+        SrvResolver(DnsSection())

@@ -1,0 +1,60 @@
+import asyncio
+from collections import Counter
+from random import Random
+
+from onionmx.answer import Answer, CouldNotTell, NoRoute
+from onionmx.config import DnsSection
+from onionmx.sync.discover import chance_for, discover
+
+DOMAINS = [f"{number}.example" for number in range(100)]
+
+
+def test_concurrency_is_used_and_bounded() -> None:
+    under_way = 0
+    most = 0
+    full = asyncio.Event()
+
+    async def ask(domain: str, _random: Random) -> Answer:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        if under_way == 7:
+            full.set()
+        await full.wait()
+        under_way -= 1
+        return NoRoute(domain, "no SRV record")
+
+    seen: list[Answer] = []
+    settings = DnsSection(concurrency=7)
+    answers = asyncio.run(asyncio.wait_for(discover(DOMAINS, ask, settings, seen.append), 60))
+    assert most == 7
+    assert list(answers) == DOMAINS
+    assert len(seen) == len(DOMAINS)
+
+
+def test_failures_are_asked_again_and_only_failures() -> None:
+    asked: Counter[str] = Counter()
+
+    async def ask(domain: str, _random: Random) -> Answer:
+        asked[domain] += 1
+        if domain == "never.example" or (domain == "later.example" and asked[domain] < 3):
+            return CouldNotTell(domain, "SERVFAIL")
+        return NoRoute(domain, "no SRV record")
+
+    domains = ["now.example", "later.example", "never.example"]
+    answers = asyncio.run(discover(domains, ask, DnsSection(retries=2, retry_delay=0), lambda _: None))
+    assert asked == {"now.example": 1, "later.example": 3, "never.example": 3}
+    assert isinstance(answers["later.example"], NoRoute)
+    assert isinstance(answers["never.example"], CouldNotTell)
+
+
+def test_nothing_to_ask() -> None:
+    async def ask(domain: str, _random: Random) -> Answer:
+        raise AssertionError(domain)
+
+    assert asyncio.run(discover([], ask, DnsSection(), lambda _: None)) == {}
+
+
+def test_order_of_targets_is_the_same_at_each_run_on_one_host() -> None:
+    assert chance_for("example.org").random() == chance_for("example.org").random()
+    assert chance_for("example.org").random() != chance_for("example.net").random()

@@ -1,0 +1,95 @@
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmx.config import Configuration, DnsSection, MapSection, SyncSection, parse_nameserver
+from onionmx.errors import ConfigurationError
+
+
+def test_defaults_need_no_file(tmp_path: Path) -> None:
+    configuration = Configuration.load()
+    assert configuration.dns.nameservers == []
+    assert configuration.map.path.endswith("/onionmx.cdb")
+    assert str(tmp_path)
+
+
+def test_printed_configuration_is_read_back_as_it_was() -> None:
+    configuration = Configuration(
+        map=MapSection(path='/odd "path"\n\\é', transport_path="/x"),
+        dns=DnsSection(nameservers=["127.0.0.1:53", "[::1]:5353"], timeout=0.25, retries=0),
+        sync=SyncSection(domains=["/etc/a", "/etc/b"]),
+    )
+    assert Configuration.parse(configuration.to_toml().encode(), "printed") == configuration
+
+
+def test_every_field_is_described() -> None:
+    printed = Configuration().to_toml()
+    for section in msgspec.structs.fields(Configuration):
+        for field in msgspec.structs.fields(getattr(Configuration(), section.name)):
+            line = next(
+                number for number, text in enumerate(printed.splitlines()) if text.startswith(f"{field.name} =")
+            )
+            assert printed.splitlines()[line - 1].startswith("# ")
+    assert tomllib.loads(printed)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[dns]\ntimeouts = 3", "dns: Object contains unknown field `timeouts`"),
+        ("[smtp]", "Object contains unknown field `smtp`"),
+        ("[dns]\ntimeout = 'long'", "dns.timeout: Expected `float`, got `str`"),
+        ("[dns]\ntimeout = 0", "dns.timeout: Expected `float` > 0"),
+        ("[dns]\nconcurrency = 5000", "dns.concurrency: Expected `int` <= 1000"),
+        ("[dns]\nnameservers = ['localhost']", "dns: 'localhost' is not a name server"),
+        ("[dns]\nnameservers = ['127.0.0.1:0']", "dns: '127.0.0.1:0' is not a name server"),
+        ("[map]\npath = ''", "map.path: Expected `str` of length >= 1"),
+        ("[map]\ntransport = 'a b'", "map.transport: Expected `str` matching"),
+        ("map = 5", "map: Expected `object`, got `int`"),
+        ("[dns", "not TOML: "),
+        ("a = 1\na = 2", "not TOML: "),
+    ],
+)
+def test_mistakes_are_named_with_file_and_key(text: str, why: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Configuration.parse(text.encode(), "/etc/onionmx/onionmx.toml")
+    assert str(caught.value).startswith(f"configuration /etc/onionmx/onionmx.toml: {why}")
+
+
+def test_file_that_is_not_text() -> None:
+    with pytest.raises(ConfigurationError, match="byte 0 is not UTF-8"):
+        Configuration.parse(b"\xff", "file")
+
+
+def test_named_file_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        Configuration.load(tmp_path / "none.toml")
+    monkeypatch.setenv("ONIONMX_CONFIG", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
+        Configuration.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("127.0.0.1", ("127.0.0.1", 53)),
+        ("127.0.0.1:5353", ("127.0.0.1", 5353)),
+        ("::1", ("::1", 53)),
+        ("[::1]", ("::1", 53)),
+        ("[::1]:5353", ("::1", 5353)),
+    ],
+)
+def test_name_server(text: str, parsed: tuple[str, int]) -> None:
+    assert parse_nameserver(text) == parsed
+
+
+@given(st.text())
+def test_name_server_raises_only_value_error(text: str) -> None:
+    try:
+        parse_nameserver(text)
+    except ValueError as error:
+        assert "is not a name server" in str(error)

@@ -1,0 +1,166 @@
+"""The route helper as Exim runs it: a process with arguments, output and exit code."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE, STDOUT, CompletedProcess, run
+from sys import executable
+
+import pytest
+from cdblib import Writer
+
+from tests.mapfile.maps import A, B, C, make_map
+from tests.onions import V2_ONION, make_onion
+from tests.tor.test_automap import virtual
+
+HELPER = Path(executable).with_name("onionmx-route")
+
+
+@pytest.fixture
+def dnsport() -> Iterator[str]:
+    """Maps each name to an address that tells its first letter, and is silent for names that begin with a digit."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while packet := udp.recvfrom(512):
+                if packet[0] == b"stop":
+                    return
+                udp.sendto(virtual(packet[0], f"127.192.0.{packet[0][13]}"), packet[1])
+
+        server = threading.Thread(target=serve)
+        server.start()
+        host, port = udp.getsockname()
+        yield f"{host}:{port}"
+        udp.sendto(b"stop", (host, port))
+        server.join()
+
+
+@pytest.fixture
+def map_path(tmp_path: Path) -> Path:
+    return make_map(
+        tmp_path / "map.cdb",
+        {"example.org": ((A, 25),), "two.example": ((A, 2525), (B, 25)), "xn--bcher-kva.example": ((C, 25),)},
+    )
+
+
+def helper(*arguments: str | Path) -> CompletedProcess[str]:
+    return run([HELPER, *arguments], capture_output=True, text=True, check=False)
+
+
+def address(onion: str) -> str:
+    return f"127.192.0.{ord(onion[0])}"
+
+
+@pytest.mark.parametrize("domain", ["example.org", "EXAMPLE.org."])
+def test_found(map_path: Path, dnsport: str, domain: str) -> None:
+    result = helper("--map", map_path, "--dnsport", dnsport, domain)
+    assert (result.returncode, result.stdout, result.stderr) == (0, address(A) + "\n", "")
+
+
+def test_targets_with_ports_in_route_order(map_path: Path, dnsport: str) -> None:
+    result = helper(f"--map={map_path}", f"--dnsport={dnsport}", "--timeout=3", "two.example")
+    assert (result.returncode, result.stdout) == (0, f"{address(A)}::2525:{address(B)}\n")
+
+
+def test_unicode_domain(map_path: Path, dnsport: str) -> None:
+    assert helper("--map", map_path, "--dnsport", dnsport, "bücher.example").stdout == address(C) + "\n"
+
+
+def test_no_route(map_path: Path, dnsport: str) -> None:
+    result = helper("--map", map_path, "--dnsport", dnsport, "example.net")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "onionmx-route: example.net: no entry in the map\n"
+
+
+def test_onion_domain_leads_to_itself_and_never_to_the_next_router(map_path: Path, dnsport: str) -> None:
+    result = helper("--map", map_path, "--dnsport", dnsport, A)
+    assert (result.returncode, result.stdout) == (0, address(A) + "\n")
+    for name in (V2_ONION, "x.onion", f"mail.{A}", make_onion(1, spoil_checksum=True)):
+        result = helper("--map", map_path, "--dnsport", dnsport, name)
+        assert result.returncode == 64, "1 would let the next router ask the open DNS"
+
+
+def test_invalid_target_is_dropped_and_said(tmp_path: Path, dnsport: str) -> None:
+    path = tmp_path / "map.cdb"
+    bad = make_onion(1, spoil_checksum=True)
+    with path.open("wb") as file, Writer(file) as writer:
+        writer.put(b"example.org", f"{bad} {A}".encode())
+        writer.put(b"dead.example", f"{bad} {V2_ONION}".encode())
+        writer.put(b"junk.example", b"\xff\0")
+    result = helper("--map", path, "--dnsport", dnsport, "example.org")
+    assert (result.returncode, result.stdout) == (0, address(A) + "\n")
+    assert "left out: " in result.stderr
+    assert "wrong checksum" in result.stderr
+    for domain in ("dead.example", "junk.example"):
+        result = helper("--map", path, "--dnsport", dnsport, domain)
+        assert (result.returncode, result.stdout) == (75, "")
+        assert f"{domain}: no usable target" in result.stderr
+
+
+def test_warning_does_not_become_part_of_the_host_list(tmp_path: Path, dnsport: str) -> None:
+    """Exim's ${run} reads standard output and standard error through one pipe."""
+    path = tmp_path / "map.cdb"
+    with path.open("wb") as file, Writer(file) as writer:
+        writer.put(b"example.org", f"{V2_ONION} {A}".encode())
+    arguments: list[str | Path] = [HELPER, "--map", path, "--dnsport", dnsport, "example.org"]
+    result = run(arguments, stdout=PIPE, stderr=STDOUT, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, address(A) + "\n")
+
+
+def test_tor_that_does_not_answer(map_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        port = f"127.0.0.1:{udp.getsockname()[1]}"
+        result = helper("--map", map_path, "--dnsport", port, "--timeout", "0.2", "example.org")
+        assert (result.returncode, result.stdout) == (75, "")
+        assert "did not answer within 0.2 s" in result.stderr
+    result = helper("--map", map_path, "--dnsport", port, "example.org")
+    assert (result.returncode, result.stdout) == (75, "")
+    assert "is tor running?" in result.stderr
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x7fELF" * 1000])
+def test_map_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "map.cdb"
+    if content is not None:
+        path.write_bytes(content)
+    for domain in ("example.org", A):
+        result = helper("--map", path, domain)
+        assert (result.returncode, result.stdout) == (75, "")
+        assert str(path) in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        [""],
+        ["a.example", "b.example"],
+        ["user@example.org"],
+        ["exa mple.org"],
+        ["x" * 300],
+        ["--", "-x.example"],
+        ["-x"],
+        ["--map"],
+        ["--map=", "example.org"],
+        ["--dnsport", "localhost:53", "example.org"],
+        ["--timeout", "0", "example.org"],
+        ["--timeout", "nan", "example.org"],
+        ["--timeout", "61", "example.org"],
+        ["--timeout", "soon", "example.org"],
+        [b"\xff.example"],
+    ],
+)
+def test_usage(arguments: list[str]) -> None:
+    result = helper(*arguments)
+    assert (result.returncode, result.stdout) == (64, "")
+    assert result.stderr.startswith("onionmx-route: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_help_and_version() -> None:
+    assert "--dnsport HOST:PORT" in helper("--help").stdout
+    assert helper("--version").stdout.startswith("onionmx-route ")
