@@ -19,7 +19,7 @@ FLOORS = [
     {"config"},
     {"answer"},
     {"target"},
-    {"onion", "domain"},
+    {"onion", "domain", "reply"},
     {"errors", "defaults"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))

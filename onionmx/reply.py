@@ -1,0 +1,96 @@
+"""SMTP replies as values, and all those that onionmx itself gives (RFC 5321 section 4.2, RFC 3463).
+
+A reply of an onion MX passes through the relay unchanged but for `FROM_PEER` in front of its text; what the relay
+itself says stands here, each with an enhanced code of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+FROM_PEER = "onion-mx said: "
+MAX_TEXT_LENGTH = 400
+"""Characters of text in one line of a reply that we write; RFC 5321 section 4.5.3.1.5 allows 512 octets in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A reply to an SMTP or LMTP command.
+
+    Attributes:
+        code: 200 to 599.
+        enhanced: status code of RFC 3463, such as `4.4.1`, or empty.
+        lines: text, without codes and line ends; at least one, which may be empty.
+    """
+
+    code: int
+    enhanced: str = ""
+    lines: tuple[str, ...] = ("",)
+
+    @property
+    def is_positive(self) -> bool:
+        """Any 2xx: a 251 to RCPT is an acceptance like a 250."""
+        return 200 <= self.code < 300  # noqa: PLR2004 -- RFC 5321 section 4.2.1
+
+    @property
+    def is_intermediate(self) -> bool:
+        """Any 3xx: the command goes on."""
+        return 300 <= self.code < 400  # noqa: PLR2004
+
+    @property
+    def is_transient(self) -> bool:
+        """Any 4xx: the client may try again later."""
+        return 400 <= self.code < 500  # noqa: PLR2004
+
+    @property
+    def is_permanent(self) -> bool:
+        """Any 5xx: the client must not try again."""
+        return 500 <= self.code < 600  # noqa: PLR2004
+
+    @property
+    def text(self) -> str:
+        """All lines as one, for logs."""
+        return " ".join(line for line in self.lines if line)
+
+    def because(self, text: str) -> Reply:
+        """The same codes with another text; control characters, of which a line end would be one, are escaped."""
+        printable = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+        return replace(self, lines=(printable[:MAX_TEXT_LENGTH],))
+
+    def passed_through(self) -> Reply:
+        """The reply as the relay gives it on: codes unchanged, and who said it in front of the text."""
+        return replace(self, lines=(FROM_PEER + self.lines[0], *self.lines[1:]))
+
+    def to_bytes(self) -> bytes:
+        """The reply on the wire, each line ended by CRLF."""
+        prefix = f"{self.enhanced} " if self.enhanced else ""
+        *others, last = self.lines
+        text = "".join(f"{self.code}-{prefix}{line}\r\n" for line in others) + f"{self.code} {prefix}{last}\r\n"
+        return text.encode("utf-8", "surrogateescape")
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+
+
+class Own(Enum):
+    """What onionmx itself answers; `Own.NO_ROUTE.value.because(...)` adds the cause in words."""
+
+    DELIVERED = Reply(250, "2.0.0", ("OK",))
+    SENDER_OK = Reply(250, "2.1.0", ("OK",))
+    RECIPIENT_OK = Reply(250, "2.1.5", ("OK",))
+    NO_ROUTE = Reply(451, "4.4.4", ("no route over Tor for this domain",))
+    NO_ROUTE_REJECTED = Reply(550, "5.4.4", ("no route over Tor for this domain",))
+    ROUTE_UNKNOWN = Reply(451, "4.4.3", ("the route could not be determined",))
+    UNREACHABLE = Reply(451, "4.4.1", ("the onion MX cannot be reached",))
+    BAD_ONION = Reply(550, "5.4.4", ("the address of the onion MX is not valid",))
+    ONION_AUTHORIZATION = Reply(451, "4.7.0", ("the onion service asks for a client authorization",))
+    CONNECTION_LOST = Reply(451, "4.4.2", ("connection lost before the final reply",))
+    OTHER_ROUTE = Reply(452, "4.5.3", ("this recipient has another route: send it in another transaction",))
+    NO_8BITMIME = Reply(554, "5.6.3", ("the onion MX does not take 8-bit messages",))
+    NO_SMTPUTF8 = Reply(553, "5.6.7", ("the onion MX does not take internationalized addresses",))
+    TOO_LARGE = Reply(552, "5.3.4", ("the message is larger than the onion MX takes",))
+    BARE_NEWLINE = Reply(554, "5.6.0", ("bare CR or LF in the message",))
+    LOOP = Reply(554, "5.4.6", ("too many Received headers: the message goes in a circle",))
+    TLS_REQUIRED = Reply(451, "4.7.5", ("the onion MX cannot be used without TLS",))
+    INTERNAL = Reply(451, "4.3.0", ("internal error",))

@@ -1,0 +1,29 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmx.reply import Own, Reply
+
+
+def test_reply_on_the_wire() -> None:
+    assert Reply(250, "2.0.0", ("one", "two")).to_bytes() == b"250-2.0.0 one\r\n250 2.0.0 two\r\n"
+    assert Reply(354).to_bytes() == b"354 \r\n"
+    assert str(Reply(451, "4.4.1", ("a", "", "b"))) == "451 4.4.1 a b"
+
+
+def test_reply_of_a_peer_keeps_its_codes() -> None:
+    reply = Reply(550, "5.1.1", ("no such user", "bye")).passed_through()
+    assert reply.to_bytes() == b"550-5.1.1 onion-mx said: no such user\r\n550 5.1.1 bye\r\n"
+
+
+@given(st.text())
+def test_cause_cannot_end_the_line(text: str) -> None:
+    wire = Own.UNREACHABLE.value.because(text).to_bytes()
+    assert wire.count(b"\r\n") == 1
+    assert wire.endswith(b"\r\n")
+    assert not any(byte < 32 for byte in wire[:-2])
+
+
+def test_codes_and_enhanced_codes_agree() -> None:
+    for own in Own:
+        assert own.value.enhanced.startswith(str(own.value.code)[0] + ".")
+        assert sum([own.value.is_positive, own.value.is_transient, own.value.is_permanent]) == 1
