@@ -1,5 +1,6 @@
 """The three answers to "where does the mail of this domain go?"; they never collapse into two."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onionmx.target import Route
@@ -49,3 +50,6 @@ class CouldNotTell:
 
 
 Answer = Found | NoRoute | CouldNotTell
+
+Ask = Callable[[str], Awaitable[Answer]]
+"""Finds the answer for one domain in normal form."""

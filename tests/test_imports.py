@@ -12,9 +12,12 @@ PACKAGE = Path(__file__).parent.parent / "onionmx"
 FLOORS = [
     {"__main__"},
     {"cli", "route"},  # programs: nothing imports them
+    {"relay"},
+    {"lookup"},
     {"sync"},
     {"tor"},
     {"dns"},
+    {"smtp"},
     {"mapfile"},
     {"config"},
     {"answer"},

@@ -8,17 +8,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
 from onionmx.cli.options import configuration_option, json_option, map_option, write_json
 from onionmx.config import Configuration
 from onionmx.dns.srv import SrvResolver
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
-from onionmx.mapfile.cdb import MapReader
+from onionmx.lookup.router import Router
 from onionmx.sync.discover import discover
-from onionmx.sync.plan import pinned_answer
-from onionmx.sync.run import read_pins
-from onionmx.target import Route, Source, targets_of
+from onionmx.target import Route
 
 _WIDTH_OF_A_FILE = 160  # columns, where the output goes to no terminal
 
@@ -39,11 +37,8 @@ def command(
     Exit codes: 0 every domain has an onion MX; 1 one has none; 75 for one it could not be found out.
     """
     names = list(dict.fromkeys(map(normalize, domains)))
-    known = {} if live else _known(names, configuration, map_path)
-    asked = [name for name in names if name not in known]
-    if asked:
-        known |= asyncio.run(discover(asked, SrvResolver(configuration.dns).ask, configuration.dns, _ignore))
-    answers = [known[name] for name in names]
+    router = _router(configuration, map_path, live=live)
+    answers = list(asyncio.run(discover(names, router, configuration.dns, _ignore)).values())
     if as_json:
         write_json([_as_json(answer) for answer in answers])
     else:
@@ -51,18 +46,13 @@ def command(
     return max(map(_exit_code, answers))
 
 
-def _known(names: list[str], configuration: Configuration, map_path: str | None) -> dict[str, Answer]:
-    """Answers of pins and map."""
-    pins = read_pins(Path(configuration.sync.pins), may_be_missing=True)
-    known = {name: pinned_answer(name, pins[name]) for name in names if name in pins}
+def _router(configuration: Configuration, map_path: str | None, *, live: bool) -> Ask:
+    resolver = SrvResolver(configuration.dns)
+    if live:
+        return resolver.ask
     path = Path(map_path or configuration.map.path)
-    if map_path is None and not path.exists():
-        return known
-    with MapReader(path) as reader:
-        for name in names:
-            if name not in known and (endpoints := reader.get(name)):
-                known[name] = Found(Route(name, targets_of(endpoints), Source.MAP, None))
-    return known
+    router = Router(Path(configuration.sync.pins), path, resolver.ask, map_may_be_missing=map_path is None)
+    return router.route
 
 
 def _ignore(_answer: Answer) -> None:

@@ -4,8 +4,10 @@ No question for the address of a target is ever asked: targets are onions, and t
 (RFC 7686 section 2).
 """
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from random import Random
+from socket import gethostname
 
 import dns.asyncresolver
 import dns.exception
@@ -28,18 +30,29 @@ _UDP_PAYLOAD = 1232  # bytes, the size that DNS flag day 2020 settled on
 _ATTEMPTS = 3  # of a question at one resolver within the time for it
 
 
+def chance_for(domain: str) -> Random:
+    """The source of chance for the order of a domain's targets.
+
+    It is the same at each run on one host, so that a map does not change while DNS does not, and another on other
+    hosts, so that the load is spread as the weights say.
+    """
+    return Random(f"{gethostname()} {domain}")  # noqa: S311 -- load sharing, not a secret
+
+
 class SrvResolver:
     """Asks the configured resolvers for onion-MX records.
 
     Args:
         settings: resolvers and timeouts.
+        chance: gives the source of chance for the order of a domain's targets.
 
     Raises:
         ConfigurationError: no resolver is configured, here or in /etc/resolv.conf.
     """
 
-    def __init__(self, settings: DnsSection) -> None:
+    def __init__(self, settings: DnsSection, chance: Callable[[str], Random] = chance_for) -> None:
         self._settings = settings
+        self._chance = chance
         try:
             self._resolver = dns.asyncresolver.Resolver(configure=not settings.nameservers)
         except (dns.resolver.NoResolverConfiguration, OSError) as error:
@@ -56,23 +69,22 @@ class SrvResolver:
         self._resolver.flags = dns.flags.RD | dns.flags.AD
         self._resolver.use_edns(0, 0, _UDP_PAYLOAD)
 
-    async def ask(self, domain: str, random: Random) -> Answer:
+    async def ask(self, domain: str) -> Answer:
         """Find the onion MXes of a domain.
 
         Args:
             domain: in normal form. One that is itself an onion leads to itself, without a question.
-            random: source of chance for the weighted order of targets.
         """
         if domain.endswith(SUFFIX):
             return _own_route(domain)
         if len(domain) > MAX_SRV_DOMAIN_LENGTH:
             return NoRoute(domain, f"{len(domain)} characters leave no room for {SRV_PREFIX[:-1]} before it")
         try:
-            return await self._follow(domain, random)
+            return await self._follow(domain)
         except DnsError as error:
             return CouldNotTell(domain, f"{SRV_PREFIX}{domain}: {error}")
 
-    async def _follow(self, domain: str, random: Random) -> Answer:
+    async def _follow(self, domain: str) -> Answer:
         name = dns.name.from_text(f"{SRV_PREFIX}{domain}.")
         secure = True
         ttl = None
@@ -87,7 +99,7 @@ class SrvResolver:
                 name = result.name
                 continue
             targets, notes = read_targets(result.rrset)
-            return _answer(domain, order(targets, random), notes, ttl, secure=secure)
+            return _answer(domain, order(targets, self._chance(domain)), notes, ttl, secure=secure)
         raise DnsError(f"more than {_MAX_ALIASES} aliases in a row")
 
     async def _exchange(self, name: dns.name.Name) -> tuple[dns.message.Message, bool]:

@@ -7,13 +7,16 @@ example.com  none
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from onionmx.answer import Answer, Found, NoRoute
 from onionmx.domain import normalize
-from onionmx.errors import DomainError, OnionError
+from onionmx.errors import ConfigurationError, DomainError, OnionError
 from onionmx.mapfile.cdb import format_value
 from onionmx.mapfile.entries import Entries, Parsed
-from onionmx.mapfile.lines import FirstLines, Problem, read_lines
+from onionmx.mapfile.lines import FirstLines, Problem, described, read_lines
 from onionmx.onion import Endpoint, parse_endpoint
+from onionmx.target import Route, Source, Trust, targets_of
 
 NEVER = "none"
 """In the place of the onions: mail for this domain never goes over Tor."""
@@ -27,6 +30,33 @@ def parse_pins(file: str, content: bytes) -> Parsed:
         content: UTF-8 text.
     """
     return _parse(file, content, never_allowed=True)
+
+
+def read_pins(path: Path, *, may_be_missing: bool) -> dict[str, tuple[Endpoint, ...]]:
+    """Read the file of pins.
+
+    Raises:
+        ConfigurationError: missing, unreadable, or a line cannot be used; all such lines are named.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        if may_be_missing:
+            return {}
+        raise ConfigurationError(f"pins {path} do not exist") from error
+    except OSError as error:
+        raise ConfigurationError(f"pins {path} cannot be read: {error.strerror}") from error
+    parsed = parse_pins(str(path), content)
+    if parsed.problems:
+        raise ConfigurationError(described(parsed.problems))
+    return parsed.entries
+
+
+def pinned_answer(domain: str, endpoints: tuple[Endpoint, ...]) -> Answer:
+    """The answer that a pin gives."""
+    if not endpoints:
+        return NoRoute(domain, "pinned to none")
+    return Found(Route(domain, targets_of(endpoints), Source.PIN, Trust.PINNED))
 
 
 def parse_seed(file: str, content: bytes) -> Parsed:

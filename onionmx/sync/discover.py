@@ -1,15 +1,10 @@
 """Asking for many domains at once, within bounds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from random import Random
-from socket import gethostname
+from collections.abc import Callable, Iterable, Iterator
 
-from onionmx.answer import Answer, CouldNotTell
+from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import DnsSection
-
-Ask = Callable[[str, Random], Awaitable[Answer]]
-"""Finds the onion MXes of one domain: `onionmx.dns.srv.SrvResolver.ask`."""
 
 
 async def discover(
@@ -41,20 +36,11 @@ async def discover(
     return {domain: answers[domain] for domain in waiting}
 
 
-def chance_for(domain: str) -> Random:
-    """The source of chance for the order of a domain's targets.
-
-    It is the same at each run on one host, so that a map does not change while DNS does not, and another on other
-    hosts, so that the load is spread as the weights say.
-    """
-    return Random(f"{gethostname()} {domain}")  # noqa: S311 -- load sharing, not a secret
-
-
 async def _ask_with_retries(domain: str, ask: Ask, settings: DnsSection) -> Answer:
-    answer = await ask(domain, chance_for(domain))
+    answer = await ask(domain)
     for attempt in range(settings.retries):
         if not isinstance(answer, CouldNotTell):
             break
         await asyncio.sleep(settings.retry_delay * 2**attempt)
-        answer = await ask(domain, chance_for(domain))
+        answer = await ask(domain)
     return answer

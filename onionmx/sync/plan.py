@@ -7,10 +7,9 @@ from enum import StrEnum
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.mapfile.entries import Entries
 from onionmx.onion import Endpoint
-from onionmx.target import Route, Source, Trust, targets_of
+from onionmx.target import Source, Trust
 
 NOT_LISTED = "it is in no list and not pinned any more"
-PINNED_NEVER = "pinned to none"
 
 
 class Outcome(StrEnum):
@@ -69,13 +68,6 @@ class Plan:
     def count(self, outcome: Outcome) -> int:
         """How many domains have this outcome."""
         return sum(decision.outcome is outcome for decision in self.decisions)
-
-
-def pinned_answer(domain: str, endpoints: tuple[Endpoint, ...]) -> Answer:
-    """The answer that a pin gives."""
-    if not endpoints:
-        return NoRoute(domain, PINNED_NEVER)
-    return Found(Route(domain, targets_of(endpoints), Source.PIN, Trust.PINNED))
 
 
 def make_plan(old: Entries, answers: Mapping[str, Answer]) -> Plan:

@@ -7,16 +7,15 @@ from pathlib import Path
 from onionmx.answer import Answer, CouldNotTell
 from onionmx.config import Configuration, MapSection
 from onionmx.dns.srv import SrvResolver
-from onionmx.errors import ConfigurationError, DnsError
+from onionmx.errors import DnsError
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.entries import Entries
-from onionmx.mapfile.lines import described
-from onionmx.mapfile.pins import parse_pins
+from onionmx.mapfile.pins import pinned_answer
 from onionmx.mapfile.publish import publish, publish_records, writer_lock
 from onionmx.mapfile.transport import format_result
 from onionmx.onion import Endpoint
 from onionmx.sync.discover import discover
-from onionmx.sync.plan import Plan, make_plan, pinned_answer
+from onionmx.sync.plan import Plan, make_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +34,6 @@ class Inputs:
     def questions(self) -> list[str]:
         """Domains that are left to ask: pins override DNS."""
         return [domain for domain in self.domains if domain not in self.pins]
-
-
-def read_pins(path: Path, *, may_be_missing: bool) -> dict[str, tuple[Endpoint, ...]]:
-    """Read the file of pins.
-
-    Raises:
-        ConfigurationError: missing, unreadable, or a line cannot be used; all such lines are named.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        if may_be_missing:
-            return {}
-        raise ConfigurationError(f"pins {path} do not exist") from error
-    except OSError as error:
-        raise ConfigurationError(f"pins {path} cannot be read: {error.strerror}") from error
-    parsed = parse_pins(str(path), content)
-    if parsed.problems:
-        raise ConfigurationError(described(parsed.problems))
-    return parsed.entries
 
 
 async def synchronize(

@@ -1,7 +1,6 @@
 """The three answers, told apart for every kind of response."""
 
 import asyncio
-from random import Random
 
 import dns.flags
 import dns.message
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.config import DnsSection
 from onionmx.dns.response import read_response
-from onionmx.dns.srv import SrvResolver
+from onionmx.dns.srv import SrvResolver, chance_for
 from onionmx.errors import ConfigurationError, DnsError
 from onionmx.target import Source, Target, Trust
 from tests.dns.scripted import Query, Reaction, reply, scripted_server
@@ -34,7 +33,7 @@ def ask_and_listen(
     async def run() -> tuple[Answer, list[tuple[str, str]]]:
         async with scripted_server(reactions) as (server, address):
             resolver = SrvResolver(DnsSection(nameservers=[address], timeout=timeout))
-            return await resolver.ask(domain, Random(1)), server.questions
+            return await resolver.ask(domain), server.questions
 
     return asyncio.run(run())
 
@@ -195,6 +194,11 @@ def test_any_packet_gives_an_answer_or_the_documented_error(tail: bytes) -> None
         read_response(message)
     except DnsError as error:
         assert str(error)
+
+
+def test_order_of_targets_is_the_same_at_each_run_on_one_host() -> None:
+    assert chance_for("example.org").random() == chance_for("example.org").random()
+    assert chance_for("example.org").random() != chance_for("example.net").random()
 
 
 def test_machine_without_a_resolver(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,9 @@
 import asyncio
 from collections import Counter
-from random import Random
 
 from onionmx.answer import Answer, CouldNotTell, NoRoute
 from onionmx.config import DnsSection
-from onionmx.sync.discover import chance_for, discover
+from onionmx.sync.discover import discover
 
 DOMAINS = [f"{number}.example" for number in range(100)]
 
@@ -14,7 +13,7 @@ def test_concurrency_is_used_and_bounded() -> None:
     most = 0
     full = asyncio.Event()
 
-    async def ask(domain: str, _random: Random) -> Answer:
+    async def ask(domain: str) -> Answer:
         nonlocal under_way, most
         under_way += 1
         most = max(most, under_way)
@@ -35,7 +34,7 @@ def test_concurrency_is_used_and_bounded() -> None:
 def test_failures_are_asked_again_and_only_failures() -> None:
     asked: Counter[str] = Counter()
 
-    async def ask(domain: str, _random: Random) -> Answer:
+    async def ask(domain: str) -> Answer:
         asked[domain] += 1
         if domain == "never.example" or (domain == "later.example" and asked[domain] < 3):
             return CouldNotTell(domain, "SERVFAIL")
@@ -49,12 +48,7 @@ def test_failures_are_asked_again_and_only_failures() -> None:
 
 
 def test_nothing_to_ask() -> None:
-    async def ask(domain: str, _random: Random) -> Answer:
+    async def ask(domain: str) -> Answer:
         raise AssertionError(domain)
 
     assert asyncio.run(discover([], ask, DnsSection(), lambda _: None)) == {}
-
-
-def test_order_of_targets_is_the_same_at_each_run_on_one_host() -> None:
-    assert chance_for("example.org").random() == chance_for("example.org").random()
-    assert chance_for("example.org").random() != chance_for("example.net").random()

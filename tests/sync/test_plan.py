@@ -2,8 +2,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.mapfile.pins import pinned_answer
 from onionmx.onion import Endpoint
-from onionmx.sync.plan import Decision, Outcome, make_plan, pinned_answer
+from onionmx.sync.plan import Decision, Outcome, make_plan
 from onionmx.target import Route, Source, Trust, targets_of
 from tests.mapfile.maps import A, B, domains, entries, values
 

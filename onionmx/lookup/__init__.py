@@ -1,0 +1,1 @@
+"""Answering where the mail of a domain goes."""

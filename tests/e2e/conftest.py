@@ -1,0 +1,38 @@
+"""The real networks that end-to-end tests share: each started once a run, on first use, and always taken down."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+
+import pytest
+
+from .name_servers import NameServers, Zone
+from .programs import MissingProgramError, find_program
+from .tor_network import TorNetwork
+
+StartNameServers = Callable[[Mapping[str, Zone]], NameServers]
+
+
+def skip_without(*programs: str) -> None:
+    """Skip the test, with the name of the program, when one is missing."""
+    try:
+        for program in programs:
+            find_program(program)
+    except MissingProgramError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def tor_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TorNetwork]:
+    """Return a running private Tor network. A test that stops its client starts it again."""
+    skip_without("tor", "tor-gencert", "setpriv")
+    with TorNetwork(parent=tmp_path_factory.getbasetemp()) as network:
+        yield network
+
+
+@pytest.fixture(scope="session")
+def name_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartNameServers]:
+    """Return a function that starts an authority and a resolver for zones; they run to the end of the tests."""
+    skip_without("knotd", "knotc", "keymgr", "unbound", "unbound-control", "setpriv")
+    parent = tmp_path_factory.getbasetemp()
+    with ExitStack() as running:
+        yield lambda zones: running.enter_context(NameServers(zones, parent))

@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# Provide the Debian programs that the end-to-end tests and the demo run. Safe to repeat; quick when nothing is missing.
+#
+# Daemons are only unpacked into .debian/ of the project, never installed: an installed package would start a daemon,
+# and an MTA package would remove the MTA this machine has. Libraries and plain tools come from apt in the usual way.
+# PYTHON names the interpreter that will make the virtual environment (default: python3).
+set -euo pipefail
+
+daemons=(tor exim4-daemon-light knot unbound)
+binaries=(usr/bin/tor usr/bin/tor-gencert usr/sbin/exim4 usr/sbin/knotd usr/sbin/knotc usr/sbin/keymgr usr/sbin/unbound)
+tools=(tinycdb knot-dnsutils libnet-dns-perl perl)
+
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+unpacked=$project/.debian
+stamp=$unpacked/.stamp
+attempts=3
+
+say() { printf 'setup: %s\n' "$*"; }
+die() {
+  printf 'setup: %s\n' "$*" >&2
+  exit 1
+}
+
+type apt-get dpkg-deb >/dev/null 2>&1 ||
+  die "this script needs Debian's apt-get and dpkg-deb; elsewhere install ${daemons[*]} ${tools[*]} by hand"
+
+# Debian splits ensurepip, which "python -m venv" needs, out of its own Python.
+"${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || tools+=(python3-venv)
+wanted="daemons: ${daemons[*]}; tools: ${tools[*]}"
+
+installed() { # PACKAGE... : are all of them installed?
+  local states
+  # shellcheck disable=SC2016  # the braces belong to dpkg-query
+  states=$(dpkg-query -W -f '${db:Status-Status}\n' "$@" 2>/dev/null) || return 1
+  ! grep -qvx installed <<<"$states"
+}
+
+complete() { # does the stamp fit this list, this machine and this folder?
+  local list packages binary
+  [ -r "$stamp" ] || return 1
+  { read -r list && read -r -a packages; } <"$stamp" || return 1
+  [ "$list" = "$wanted" ] || return 1
+  for binary in "${binaries[@]}"; do [ -x "$unpacked/$binary" ] || return 1; done
+  installed "${packages[@]}"
+}
+
+retry() { # COMMAND... : mirrors fail now and then, and another apt may hold the lock
+  local try
+  for ((try = 1; try <= attempts; try++)); do
+    "$@" && return
+    [ "$try" -eq "$attempts" ] || { say "failed, trying again: $*" && sleep $((try * 3)); }
+  done
+  return 1
+}
+
+may_be_root() { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  else
+    sudo "$@"
+  fi
+}
+
+apt_get() { # as_root passes no environment on, so env sets it
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq \
+    -o Acquire::Retries=2 -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 "$@"
+}
+
+libraries() { # DEB... : the library packages these packages depend on, first choice of each alternative
+  local deb
+  for deb in "$@"; do dpkg-deb -f "$deb" Depends Pre-Depends; done |
+    sed 's/^[A-Za-z-]*: //' | tr ',' '\n' | sed 's/|.*//; s/(.*//; s/:.*//; s/ //g' |
+    grep -E '^(lib|zlib1g$)' | sort -u
+}
+
+complete && exit
+mkdir -p "$unpacked"
+exec 9>"$unpacked/.lock"
+flock 9
+complete && exit # another run did the work while this one waited
+
+if may_be_root; then
+  say "refreshing the package lists"
+  retry apt_get -o APT::Update::Error-Mode=any update || say "could not refresh them, going on with the old ones"
+fi
+
+archives=$(mktemp -d)
+trap 'rm -rf "$archives"' EXIT
+say "fetching ${daemons[*]}"
+# The sandbox user could not write to this folder; apt says so at length and then does the same.
+(cd "$archives" && retry apt-get -qq -o Acquire::Retries=2 -o APT::Sandbox::User="$(id -un)" download "${daemons[@]}") ||
+  die "could not fetch ${daemons[*]}"
+mapfile -t needed < <(libraries "$archives"/*.deb)
+needed+=("${tools[@]}")
+
+if ! installed "${needed[@]}"; then
+  may_be_root || die "neither root nor sudo is there to install: ${needed[*]}"
+  say "installing the libraries they need, and ${tools[*]}"
+  # --no-remove: rather fail than take anything away from this machine.
+  retry apt_get install --yes --no-install-recommends --no-upgrade --no-remove "${needed[@]}" >"$archives/log" 2>&1 || {
+    cat "$archives/log" >&2
+    die "could not install: ${needed[*]}"
+  }
+fi
+
+for deb in "$archives"/*.deb; do
+  dpkg-deb -x "$deb" "$unpacked"
+done
+# A program outside apt's care gets no updates, so it gets no setuid bit either; the tests run it without.
+find "$unpacked" -perm /6000 -type f -exec chmod ug-s {} +
+for binary in "${binaries[@]}"; do
+  [ -x "$unpacked/$binary" ] || die "the packages hold no $binary"
+  if missing=$(ldd "$unpacked/$binary" | grep 'not found'); then
+    die "$binary lacks a library that its package does not name: $missing"
+  fi
+done
+printf '%s\n%s\n' "$wanted" "${needed[*]}" >"$stamp"
+say "done: ${daemons[*]} are in $unpacked, nothing was started"
