@@ -22,8 +22,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | debian
 	@echo "setting up the Python packages in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onionmx needs Python 3.11 or newer")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip hatchling editables
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	@$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --upgrade pip hatchling editables
+	@$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt \
 	    --no-build-isolation --editable '.[test,lint]'
 	@touch $@
 

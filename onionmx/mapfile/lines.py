@@ -59,7 +59,7 @@ def read_lines(file: str, content: bytes, problems: list[Problem]) -> Iterator[L
             continue
         if len(text) > MAX_LINE_LENGTH:
             problems.append(Problem(file, number, f"{len(text)} characters: a line has at most {MAX_LINE_LENGTH}"))
-        elif any(character < " " and character != "\t" for character in text):
+        elif not text.replace("\t", " ").isprintable():
             problems.append(Problem(file, number, f"{shown(text)} contains a control character: expected plain text"))
         elif text:
             yield Line(number, tuple(text.split()))

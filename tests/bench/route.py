@@ -62,7 +62,7 @@ def _tor(folder: Path) -> Iterator[str]:
         # An authority that does not exist: this tor asks nobody else.
         f"DirAuthority nobody orport=9 no-v2 v3ident={'0' * 40} {LOOPBACK}:9 {'0' * 40}\n"
     )
-    command = [find_program("tor"), "-f", torrc, "--defaults-torrc", folder / "none"]
+    command: list[str | Path] = [find_program("tor"), "-f", torrc, "--defaults-torrc", folder / "none"]
     with Daemon("tor", command, folder) as daemon:
         daemon.wait_for_log("Opened DNS listener")
         yield dnsport
