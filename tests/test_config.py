@@ -12,7 +12,7 @@ from onionmx.errors import ConfigurationError
 
 def test_defaults_need_no_file(tmp_path: Path) -> None:
     configuration = Configuration.load()
-    assert configuration.dns.nameservers == []
+    assert configuration.dns.nameservers == ()
     assert configuration.map.path.endswith("/onionmx.cdb")
     assert str(tmp_path)
 
@@ -20,8 +20,8 @@ def test_defaults_need_no_file(tmp_path: Path) -> None:
 def test_printed_configuration_is_read_back_as_it_was() -> None:
     configuration = Configuration(
         map=MapSection(path='/odd "path"\n\\é', transport_path="/x"),
-        dns=DnsSection(nameservers=["127.0.0.1:53", "[::1]:5353"], timeout=0.25, retries=0),
-        sync=SyncSection(domains=["/etc/a", "/etc/b"]),
+        dns=DnsSection(nameservers=("127.0.0.1:53", "[::1]:5353"), timeout=0.25, retries=0),
+        sync=SyncSection(domains=("/etc/a", "/etc/b")),
     )
     assert Configuration.parse(configuration.to_toml().encode(), "printed") == configuration
 

@@ -13,6 +13,7 @@ COMMANDS = {
     "config": "onionmx.cli.config",
     "lookup": "onionmx.cli.lookup",
     "map": "onionmx.cli.map",
+    "relay": "onionmx.cli.relay",
     "sync": "onionmx.cli.sync",
 }
 """Modules of the subcommands; each has a click command called `command`."""

@@ -32,7 +32,7 @@ def ask_and_listen(
 ) -> tuple[Answer, list[tuple[str, str]]]:
     async def run() -> tuple[Answer, list[tuple[str, str]]]:
         async with scripted_server(reactions) as (server, address):
-            resolver = SrvResolver(DnsSection(nameservers=[address], timeout=timeout))
+            resolver = SrvResolver(DnsSection(nameservers=(address,), timeout=timeout))
             return await resolver.ask(domain), server.questions
 
     return asyncio.run(run())

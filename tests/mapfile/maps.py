@@ -4,8 +4,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.publish import publish
-from onionmx.onion import Endpoint
 from tests.onions import make_onion
 
 ONIONS = [make_onion(number) for number in range(5)]
@@ -18,7 +18,7 @@ values = st.lists(endpoints, min_size=1, max_size=4, unique=True).map(tuple)
 entries = st.dictionaries(domains, values, max_size=30)
 
 
-def make_map(path: Path, content: dict[str, tuple[Endpoint, ...]] | None = None) -> Path:
+def make_map(path: Path, content: Entries | None = None) -> Path:
     """A map with these entries, or with one."""
     publish(path, {"example.org": ((A, 25), (B, 2525))} if content is None else content)
     return path

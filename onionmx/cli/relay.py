@@ -1,0 +1,29 @@
+"""`onionmx relay`."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from onionmx.config import Configuration
+from onionmx.relay.run import run_relay
+
+
+@click.command()
+@click.option(
+    "--config",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none).",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log more of what happens on the way.")
+def command(file: Path | None, *, verbose: bool) -> int:
+    """Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.
+
+    It says 250 only after the onion MX has said 250, and keeps no queue: the MTA's own queue does. SIGTERM finishes
+    what is in flight, SIGHUP reads the configuration again. The log goes to standard error.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("onionmx").setLevel(logging.DEBUG if verbose else logging.INFO)
+    return run_relay(Configuration.load(file), lambda: Configuration.load(file))

@@ -1,0 +1,179 @@
+"""Handing one message to the targets of its route, in their order, until one takes it.
+
+**Losing and doubling.** Success is told to the MTA only after the final 2xx of the onion MX. When a session ends before
+that, the message is either tried again here or answered 4xx, so that the MTA keeps it: it is never lost. It is sent
+again only where that makes no copy, with one exception that nobody can close: the onion MX has taken the message and
+its reply did not get here (RFC 1047). These are the cases after a session has ended without the final reply:
+
+- Not everything was sent: the message cannot have been accepted. Try again.
+- Everything was sent on a session that was used before, and not one reply to it came: the peer had closed the session
+  while it was idle, and the message went into the void. Whether we or the MTA try again makes no difference for a
+  copy, but minutes for the message. Try again, once, on a new session.
+- Everything was sent and the final reply is missing: it may have been accepted. Answer 451; another target would make
+  a copy for certain, where the MTA's next try may find the same server knowing the message.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+
+from onionmx.errors import OnionmxError, TemporaryError
+from onionmx.onion import Endpoint
+from onionmx.relay import maillog, metrics
+from onionmx.relay.backoff import Backoff
+from onionmx.relay.failures import for_mta, needs_operator, reply_to
+from onionmx.relay.pool import Lease, SessionPool
+from onionmx.reply import Own, Reply
+from onionmx.smtp.envelope import Envelope
+from onionmx.smtp.outcome import Ending, Outcome
+from onionmx.tor.socks import SocksError
+
+_ROUND_TRIPS_ALONE = 7  # of one command at a time on a session of its own: CONNECT, banner, EHLO, MAIL, RCPT, DATA, dot
+
+_MARGIN = 0.5  # seconds that a session gives up before the deadline of all: then it says how far it got
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be delivered to the recipients of one route.
+
+    Attributes:
+        identifier: for the log.
+        domain: of the first recipient, for the log.
+        envelope: sender, recipients and parameters.
+        content: the whole message, or its pieces as they stream in. Pieces can be sent to one target only.
+    """
+
+    identifier: str
+    domain: str
+    envelope: Envelope
+    content: bytes | AsyncIterator[bytes]
+
+
+class Courier:
+    """Takes messages to onion MXes.
+
+    Args:
+        pool: sessions.
+        backoff: remembers failing targets.
+        deadline: seconds for one message, all targets together.
+    """
+
+    def __init__(self, pool: SessionPool, backoff: Backoff, deadline: float) -> None:
+        self._pool = pool
+        self._backoff = backoff
+        self._deadline = deadline
+
+    async def deliver(self, message: Message, targets: Sequence[Endpoint]) -> list[Reply]:
+        """Try the targets in order until one takes the message.
+
+        Returns:
+            One reply for each recipient of the envelope, in order.
+        """
+        deadline = asyncio.get_running_loop().time() + self._deadline
+        attempt = _Attempt(message, deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                for target in targets:
+                    if await self._try_target(attempt, target):
+                        break
+        except TimeoutError:
+            attempt.keep(Own.UNREACHABLE.value.because(f"no result within {self._deadline:g} s; {attempt.last}"))
+        replies = attempt.replies
+        for reply in replies:
+            metrics.deliveries.labels(f"{reply.code // 100}xx").inc()
+        return replies
+
+    async def _try_target(self, attempt: "_Attempt", target: Endpoint) -> bool:
+        """Give the message to one target; whether the matter is settled."""
+        if why := self._backoff.refusal(target):
+            attempt.keep(Own.UNREACHABLE.value.because(f"{maillog.shortened(target)} {why}"))
+            return False
+        while True:
+            try:
+                async with self._pool.lease(target, exclusive=attempt.is_streaming) as lease:
+                    settled = await self._send(attempt, target, lease)
+            except TemporaryError as error:
+                self._failed(attempt, target, error)
+                return False
+            if settled is not None:
+                return settled
+
+    async def _send(self, attempt: "_Attempt", target: Endpoint, lease: Lease) -> bool | None:
+        """Send the message on one session.
+
+        Returns:
+            Whether the matter is settled; `None` for another try on a new session.
+        """
+        message = attempt.message
+        start = time.monotonic()
+        outcome = await lease.session.deliver(message.envelope, message.content, deadline=attempt.deadline - _MARGIN)
+        seconds = time.monotonic() - start
+        metrics.stage_seconds.labels("transaction").observe(seconds)
+        replies = [for_mta(outcome.answer(index)) for index in range(len(message.envelope.recipients))]
+        attempt.keep(*replies)
+        if _is_stale(outcome, lease) and not attempt.is_streaming and not attempt.was_stale:
+            attempt.was_stale = True
+            return None
+        if outcome.ending in {Ending.LOST, Ending.BROKEN}:
+            self._backoff.failed(target, outcome.cause)
+            maillog.target_failed(message.identifier, message.domain, target, outcome.cause)
+            return outcome.may_have_been_accepted or attempt.is_streaming
+        self._backoff.succeeded(target)
+        metrics.round_trips_saved.inc(max(0, _ROUND_TRIPS_ALONE - outcome.round_trips))
+        stages = {"session": "reused" if lease.reused else "new", **lease.stages, "transaction": seconds}
+        for reply in replies:
+            maillog.delivered(message.identifier, message.domain, target, reply, stages)
+        return attempt.is_streaming or any(reply.is_positive or reply.is_permanent for reply in replies)
+
+    def _failed(self, attempt: "_Attempt", target: Endpoint, error: OnionmxError) -> None:
+        message = attempt.message
+        if isinstance(error, SocksError):
+            metrics.socks_failures.labels(error.cause.name.lower()).inc()
+        self._backoff.failed(target, str(error))
+        operator = needs_operator(error)
+        maillog.target_failed(message.identifier, message.domain, target, str(error), operator=operator)
+        attempt.keep(reply_to(error))
+
+
+class _Attempt:
+    """What is known so far about the delivery of a message."""
+
+    def __init__(self, message: Message, deadline: float) -> None:
+        self.message = message
+        self.deadline = deadline
+        self.was_stale = False
+        self._replies: list[Reply] = []
+        self.keep(Own.UNREACHABLE.value)
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the message can be sent only once."""
+        return not isinstance(self.message.content, bytes)
+
+    @property
+    def replies(self) -> list[Reply]:
+        """For each recipient, what was said last."""
+        return self._replies
+
+    @property
+    def last(self) -> str:
+        """The last reply in words."""
+        return self._replies[0].text
+
+    def keep(self, *replies: Reply) -> None:
+        """Remember what is to be answered if nothing better follows; a single reply is for all recipients."""
+        count = len(self.message.envelope.recipients)
+        self._replies = list(replies) if len(replies) == count else [replies[0]] * count
+
+
+def _is_stale(outcome: Outcome, lease: Lease) -> bool:
+    """Whether the peer had closed the session before the message could reach it."""
+    silent = outcome.mail is None and not any(outcome.recipients) and outcome.final is None
+    return lease.reused and silent and outcome.ending in {Ending.LOST, Ending.CLOSED}
+
+
+def fitted(envelope: Envelope, content: bytes) -> Envelope:
+    """The envelope with the size of the message, and as 7BIT where it has no 8-bit bytes: any peer takes that."""
+    return replace(envelope, body="7BIT" if content.isascii() else "8BITMIME", size=len(content))

@@ -1,0 +1,40 @@
+"""What the relay answers when an onion MX cannot be brought to take a message: the table of the design."""
+
+from onionmx.errors import OnionmxError
+from onionmx.reply import FROM_PEER, Own, Reply
+from onionmx.smtp.faults import OpeningError
+from onionmx.tor.socks import Cause, SocksError
+
+_CLOSING = 421
+_PERMANENT = {Cause.BAD_ADDRESS}
+_AUTHORIZATION = {Cause.AUTHORIZATION_MISSING, Cause.AUTHORIZATION_WRONG}
+
+
+def reply_to(error: OnionmxError) -> Reply:
+    """The reply for the MTA when no session came about."""
+    if isinstance(error, OpeningError):
+        return for_mta(error.answer)
+    if isinstance(error, SocksError):
+        if error.cause in _PERMANENT:
+            return Own.BAD_ONION.value.because(str(error))
+        if error.cause in _AUTHORIZATION:
+            return Own.ONION_AUTHORIZATION.value.because(str(error))
+        return Own.UNREACHABLE.value.because(str(error))
+    return Own.CONNECTION_LOST.value.because(str(error))
+
+
+def for_mta(reply: Reply) -> Reply:
+    """The reply of an onion MX as the MTA may hear it.
+
+    A 421 says that the speaker closes the connection (RFC 5321 section 3.8), which the relay does not: it becomes
+    the 451 of a lost connection.
+    """
+    if reply.code != _CLOSING:
+        return reply
+    text = reply.text.removeprefix(FROM_PEER)
+    return Own.CONNECTION_LOST.value.because(f"{FROM_PEER}{reply.code} {reply.enhanced} {text}")
+
+
+def needs_operator(error: OnionmxError) -> bool:
+    """Whether waiting does not help: somebody has to change the configuration of tor."""
+    return isinstance(error, SocksError) and error.cause in _AUTHORIZATION

@@ -1,0 +1,54 @@
+"""The mail log: one function for each event, so that a line looks the same wherever it comes from.
+
+Addresses stand in it only where the operator asks for them. Onions are shortened: enough to tell them apart.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from onionmx.onion import Endpoint
+from onionmx.reply import Reply
+
+_logger = logging.getLogger("onionmx.mail")
+_SHORT = 16  # characters of an onion, 80 bits
+
+
+def shortened(endpoint: Endpoint) -> str:
+    """An onion and port for the log."""
+    onion, port = endpoint
+    return f"{onion[:_SHORT]}...:{port}"
+
+
+def delivered(
+    identifier: str, domain: str, endpoint: Endpoint, reply: Reply, stages: Mapping[str, float | str]
+) -> None:
+    """An onion MX has answered for one recipient, well or not.
+
+    Args:
+        identifier: of the delivery.
+        domain: of the recipient.
+        endpoint: onion and port.
+        reply: for the MTA.
+        stages: seconds of each stage, and whether the session was new or reused.
+    """
+    described = " ".join(
+        f"{stage}={value:.3f}" if isinstance(value, float) else f"{stage}={value}" for stage, value in stages.items()
+    )
+    level = logging.INFO if reply.is_positive else logging.WARNING
+    _logger.log(level, "%s: %s to=%s %s reply=%s", identifier, domain, shortened(endpoint), described, reply)
+
+
+def refused(identifier: str, domain: str, reply: Reply) -> None:
+    """The relay itself has refused or deferred a recipient."""
+    _logger.warning("%s: %s reply=%s", identifier, domain, reply)
+
+
+def target_failed(identifier: str, domain: str, endpoint: Endpoint, why: str, *, operator: bool = False) -> None:
+    """A target could not be used; the next one is tried, if there is one."""
+    level = logging.ERROR if operator else logging.WARNING
+    _logger.log(level, "%s: %s to=%s failed: %s", identifier, domain, shortened(endpoint), why)
+
+
+def addresses(identifier: str, sender: str, recipients: Iterable[str]) -> None:
+    """Who writes to whom, only where the operator asks for it."""
+    _logger.info("%s: from=<%s> to=<%s>", identifier, sender, ">,<".join(recipients))

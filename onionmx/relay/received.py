@@ -1,0 +1,20 @@
+"""The Received header that the relay adds (RFC 5321 section 4.4).
+
+It says nothing about the client: that would tell the receiver, and who reads the mail there, from where it comes.
+"""
+
+from datetime import datetime
+from email.utils import format_datetime
+
+
+def received_header(hostname: str, protocol: str, identifier: str, when: datetime) -> bytes:
+    """The header with its CRLF.
+
+    Args:
+        hostname: of this relay.
+        protocol: how the message came, such as `LMTP` (RFC 3848).
+        identifier: of the delivery, the one in the log.
+        when: aware of its time zone.
+    """
+    by = f"by {hostname} (onionmx) with {protocol} id {identifier};"
+    return f"Received: {by}\r\n\t{format_datetime(when)}\r\n".encode()

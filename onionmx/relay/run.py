@@ -1,0 +1,155 @@
+"""The relay as a process, or as several that share its sockets: signals, workers, metrics, and the end of it."""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+from prometheus_client import start_http_server
+
+from onionmx.config import Configuration, RelaySection, parse_socket
+from onionmx.errors import ConfigurationError, OnionmxError
+from onionmx.relay.readiness import notify
+from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve
+from onionmx.relay.service import Delivering, server_settings
+from onionmx.reply import Reply
+from onionmx.smtp.envelope import Envelope
+
+_logger = logging.getLogger(__name__)
+_UNIX = "unix:"
+_RESTART_DELAY = 1.0  # seconds, so that a worker that fails at once does not take all of a core
+_PR_SET_PDEATHSIG = 1
+
+Load = Callable[[], Configuration]
+"""Reads the configuration again."""
+
+
+def run_relay(configuration: Configuration, load: Load) -> int:
+    """Run the relay until SIGTERM or SIGINT; returns the exit code.
+
+    Args:
+        configuration: settings.
+        load: reads the configuration again, at SIGHUP.
+
+    Raises:
+        ConfigurationError: an address cannot be bound.
+    """
+    listeners = _listen(configuration.relay)
+    if configuration.relay.workers == 1:
+        uvloop.run(_serve(configuration, load, listeners, 0))
+        return os.EX_OK
+    return _supervise(configuration, load, listeners)
+
+
+def _listen(settings: RelaySection) -> list[Listener]:
+    listeners: list[Listener] = []
+    for texts, is_lmtp in ((settings.smtp_listen, False), (settings.lmtp_listen, True)):
+        for text in texts:
+            if text.startswith(_UNIX):
+                path = Path(text.removeprefix(_UNIX))
+                listeners.append(listen_unix(path, mode=int(settings.unix_mode, 8), is_lmtp=is_lmtp))
+            else:
+                listeners.append(listen_tcp(*parse_socket(text), is_lmtp=is_lmtp))
+    if not listeners:
+        raise ConfigurationError("relay.smtp_listen and relay.lmtp_listen are both empty: nobody could send anything")
+    return listeners
+
+
+async def _serve(configuration: Configuration, load: Load, listeners: list[Listener], worker: int) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    relay = _Relay(configuration, load)
+    loop.add_signal_handler(signal.SIGHUP, relay.reload)
+    server = await serve(server_settings(configuration.relay), relay.begin, listeners)
+    if configuration.relay.metrics_listen:
+        host, port = parse_socket(configuration.relay.metrics_listen)
+        start_http_server(port + worker, host)
+    _logger.info("relay ready (process %d)", os.getpid())
+    notify("READY=1")
+    await stop.wait()
+    notify("STOPPING=1")
+    _logger.info("relay stopping, %d messages in flight", server.open_deliveries)
+    await server.close(configuration.relay.grace)
+    await relay.close()
+    _logger.info("relay stopped")
+
+
+class _Relay:
+    """What the server calls. A transaction ends with the version of the configuration with which it began."""
+
+    def __init__(self, configuration: Configuration, load: Load) -> None:
+        self._load = load
+        self._configuration = configuration
+        self._delivering = Delivering(configuration)
+        self._former: list[Delivering] = []
+
+    async def begin(self, envelope: Envelope, client: Client) -> Transaction | Reply:
+        return self._delivering.begin(envelope, client)
+
+    def reload(self) -> None:
+        """Take the configuration as it is now; sockets, workers and limits of the server stay until a restart."""
+        try:
+            configuration = self._load()
+            delivering = Delivering(configuration)
+        except OnionmxError as error:
+            _logger.error("the new configuration cannot be used, the old one stays: %s", error)  # noqa: TRY400
+            return
+        # Idle sessions of the former one end by themselves, and no message lives longer than its deadline.
+        self._former.append(self._delivering)
+        last = self._configuration.relay.deadline + self._configuration.relay.idle_timeout
+        asyncio.get_running_loop().call_later(last, self._close_former)
+        self._configuration, self._delivering = configuration, delivering
+        _logger.info("configuration reloaded")
+
+    def _close_former(self) -> None:
+        asyncio.get_running_loop().create_task(self._former.pop(0).close())
+
+    async def close(self) -> None:
+        for delivering in (*self._former, self._delivering):
+            await delivering.close()
+
+
+def _supervise(configuration: Configuration, load: Load, listeners: list[Listener]) -> int:
+    """Keep the workers running. They are forked before there is a loop or a thread, and share the sockets."""
+    workers: dict[int, int] = {}
+    stopping = False
+
+    def forward(number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = stopping or number != signal.SIGHUP
+        for pid in workers:
+            os.kill(pid, signal.SIGTERM if stopping else signal.SIGHUP)
+
+    def start(worker: int) -> None:
+        pid = os.fork()
+        if pid:
+            workers[pid] = worker
+            return
+        _die_with_parent()
+        uvloop.run(_serve(configuration, load, listeners, worker))
+        os._exit(os.EX_OK)
+
+    for worker in range(configuration.relay.workers):
+        start(worker)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, forward)
+    while workers:
+        pid, status = os.wait()
+        worker = workers.pop(pid)
+        if not stopping:
+            _logger.error("worker %d ended with status %d, starting it again", worker, status)
+            time.sleep(_RESTART_DELAY)
+            start(worker)
+    return os.EX_OK
+
+
+def _die_with_parent() -> None:
+    """Workers must not outlive their parent and hold its sockets (prctl(2), PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,140 @@
+"""The server as a whole: sockets, sessions, limits and the end of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from onionmx.relay.server.session import LmtpSession, SmtpSession
+from onionmx.relay.server.settings import BACKLOG
+from onionmx.reply import Own, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from onionmx.relay.server.connection import Connection
+    from onionmx.relay.server.listener import Listener
+    from onionmx.relay.server.settings import ServerSettings
+    from onionmx.relay.server.transaction import Begin
+
+_logger = logging.getLogger(__name__)
+
+
+class Server:
+    """Sessions on any number of sockets. Made by `serve`.
+
+    Args:
+        settings: limits.
+        begin: opens a transaction.
+    """
+
+    def __init__(self, settings: ServerSettings, begin: Begin) -> None:
+        self._settings = settings
+        self._begin = begin
+        self._sessions: set[Connection] = set()
+        self._refused: set[Connection] = set()
+        self._deliveries: set[asyncio.Task[Sequence[Reply]]] = set()
+        self._listening: list[tuple[Listener, asyncio.Server]] = []
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions at the moment."""
+        return len(self._sessions)
+
+    @property
+    def open_deliveries(self) -> int:
+        """Messages being taken or delivered at the moment."""
+        return len(self._deliveries)
+
+    async def listen(self, listener: Listener) -> None:
+        """Take connections from one more socket."""
+        loop = asyncio.get_running_loop()
+        session = self.lmtp_session if listener.is_lmtp else self.smtp_session
+        if listener.socket.family == socket.AF_UNIX:
+            server = await loop.create_unix_server(session, sock=listener.socket, backlog=BACKLOG)
+        else:
+            server = await loop.create_server(session, sock=listener.socket, backlog=BACKLOG)
+        self._listening.append((listener, server))
+
+    def smtp_session(self) -> SmtpSession:
+        """The protocol for a connection that speaks SMTP."""
+        return SmtpSession(self._settings, self._begin, self._deliveries, self._opened, self._closed)
+
+    def lmtp_session(self) -> LmtpSession:
+        """The protocol for a connection that speaks LMTP."""
+        return LmtpSession(self._settings, self._begin, self._deliveries, self._opened, self._closed)
+
+    async def close(self, grace: float) -> None:
+        """Stop: take no connection more, end idle sessions with 421, let transactions in flight finish.
+
+        Args:
+            grace: seconds for the transactions; what is not done then is broken off with 421, and its delivery
+                cancelled. The client keeps those messages.
+        """
+        for listener, server in self._listening:
+            server.close()
+            if listener.path:
+                listener.path.unlink(missing_ok=True)
+        for session in self._sessions:
+            session.stop()
+        if at_work := self._at_work():
+            await asyncio.wait(at_work, timeout=grace)
+        if late := self._at_work():
+            _logger.warning("%d sessions and deliveries broken off after %g s", len(late), grace)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.gather(*(server.wait_closed() for _, server in self._listening))
+
+    def _at_work(self) -> set[asyncio.Task[None] | asyncio.Task[Sequence[Reply]]]:
+        return {*self._deliveries, *(session.task for session in self._sessions | self._refused)}
+
+    def _opened(self, session: Connection) -> Reply:
+        refusal = self._refusal(session)
+        (self._refused if refusal else self._sessions).add(session)
+        if refusal:
+            _logger.warning("session %d: refused: %s", session.number, refusal)
+        return refusal or Reply(220, "", (f"{self._settings.hostname} {session.greeting}",))
+
+    def _closed(self, session: Connection) -> None:
+        self._sessions.discard(session)
+        self._refused.discard(session)
+
+    def _refusal(self, session: Connection) -> Reply | None:
+        if not self._is_allowed(session):
+            return Own.CLIENT_REFUSED.value
+        if len(self._sessions) >= self._settings.max_connections:
+            return Own.TOO_MANY_CONNECTIONS.value
+        return None
+
+    def _is_allowed(self, session: Connection) -> bool:
+        if session.is_unix:
+            return True  # its mode has let the client in
+        if not isinstance(session.peer, tuple):
+            return False  # gone already
+        address = ip_address(session.peer[0])
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._settings.clients)
+
+
+async def serve(settings: ServerSettings, begin: Begin, listeners: Iterable[Listener]) -> Server:
+    """Serve SMTP and LMTP.
+
+    Args:
+        settings: limits.
+        begin: opens a transaction at MAIL.
+        listeners: sockets, from `listen_tcp`, `listen_unix` or systemd; the server closes them.
+
+    Returns:
+        The server, taking connections.
+    """
+    # aiosmtpd logs peers at INFO. Addresses of messages would follow if any of its own commands were ever called.
+    logging.getLogger("mail.log").setLevel(logging.WARNING)
+    server = Server(settings, begin)
+    for listener in listeners:
+        await server.listen(listener)
+    return server

@@ -1,0 +1,107 @@
+"""The relay of one process, wired: route -> transaction -> pool -> SMTP session -> SOCKS."""
+
+import socket
+import time
+from collections.abc import Sequence
+from ipaddress import ip_network
+from pathlib import Path
+from random import SystemRandom
+
+from onionmx.config import Configuration, RelaySection, parse_socket
+from onionmx.dns.srv import SrvResolver
+from onionmx.lookup.router import Router
+from onionmx.onion import Endpoint
+from onionmx.relay import metrics
+from onionmx.relay.backoff import Backoff
+from onionmx.relay.delivery import Courier
+from onionmx.relay.pool import Opened, SessionPool
+from onionmx.relay.server import Client, ServerSettings
+from onionmx.relay.stepwise import Stepwise, begin_stepwise
+from onionmx.relay.transaction import Handling, RelayTransaction
+from onionmx.reply import Own, Reply
+from onionmx.smtp.envelope import Envelope
+from onionmx.smtp.session import SmtpSession
+from onionmx.smtp.states import TlsPolicy
+from onionmx.smtp.stream import SocketStream
+from onionmx.smtp.timeouts import Timeouts
+from onionmx.tor.socks import SocksConnector
+
+_PEER_TIMEOUT = 120.0  # seconds of silence before the next target is tried, while the deadline leaves time for it
+
+
+class Delivering:
+    """Everything behind the server, from one version of the configuration.
+
+    Args:
+        configuration: settings.
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        settings = configuration.relay
+        self._settings = settings
+        self._hostname = hostname_of(settings)
+        proxy = parse_socket(configuration.tor.socks)
+        self._connector = SocksConnector(
+            proxy, configuration.tor.connect_timeout, configuration.tor.connections_at_once
+        )
+        silence = min(_PEER_TIMEOUT, settings.deadline / 2)
+        self._timeouts = Timeouts(greeting=silence, command=silence)
+        self._pool = SessionPool(settings, self._open_session)
+        self._backoff = Backoff(SystemRandom())
+        ask = SrvResolver(configuration.dns).ask if settings.live else None
+        router = Router(
+            Path(configuration.sync.pins), Path(configuration.map.path), ask, map_may_be_missing=settings.live
+        )
+        self._handling = Handling(
+            route=router.route,
+            courier=Courier(self._pool, self._backoff, settings.deadline),
+            stepwise=self._begin_stepwise,
+            hostname=self._hostname,
+            no_route=(Own.NO_ROUTE_REJECTED if settings.unrouted == "reject" else Own.NO_ROUTE).value,
+            keep_limit=settings.keep_limit,
+            max_received=settings.max_received,
+            log_addresses=settings.log_addresses,
+        )
+
+    def begin(self, envelope: Envelope, client: Client) -> RelayTransaction:
+        """Open a transaction at MAIL."""
+        return RelayTransaction(self._handling, envelope, client)
+
+    async def close(self) -> None:
+        """Close all sessions with onion MXes."""
+        self._connector.close()
+        await self._pool.close()
+
+    async def _open_session(self, endpoint: Endpoint) -> Opened:
+        start = time.monotonic()
+        stream = await SocketStream.from_socket(await self._connector.connect(endpoint))
+        connected = time.monotonic()
+        session = await SmtpSession.open(
+            stream,
+            hello=self._hostname,
+            tls=TlsPolicy(self._settings.tls),
+            timeouts=self._timeouts,
+        )
+        stages = {"connect": connected - start, "open": time.monotonic() - connected}
+        for stage, seconds in stages.items():
+            metrics.stage_seconds.labels(stage).observe(seconds)
+        return Opened(session, stages)
+
+    async def _begin_stepwise(self, envelope: Envelope, targets: Sequence[Endpoint]) -> Stepwise | Reply:
+        return await begin_stepwise(self._pool, self._backoff, envelope, targets, self._settings.deadline)
+
+
+def hostname_of(settings: RelaySection) -> str:
+    """The name for EHLO and Received."""
+    return settings.hostname or socket.getfqdn()
+
+
+def server_settings(settings: RelaySection) -> ServerSettings:
+    """The part of the configuration that the server half reads."""
+    return ServerSettings(
+        hostname=f"relay.{hostname_of(settings)}",
+        clients=tuple(map(ip_network, settings.clients)),
+        max_connections=settings.max_connections,
+        max_message_size=settings.message_size_limit,
+        bare_newline=settings.bare_newline,
+    )

@@ -1,0 +1,92 @@
+"""A transaction whose recipients the onion MX answers one by one, for SMTP with several recipients."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+
+from onionmx.errors import TemporaryError
+from onionmx.onion import Endpoint
+from onionmx.relay.backoff import Backoff
+from onionmx.relay.failures import for_mta, reply_to
+from onionmx.relay.maillog import shortened
+from onionmx.relay.pool import SessionPool
+from onionmx.reply import Own, Reply
+from onionmx.smtp.envelope import Envelope, Recipient
+from onionmx.smtp.outcome import Outcome
+from onionmx.smtp.session import SmtpSession
+
+OPENING_DEADLINE = 240.0
+"""Seconds to reach an onion MX while the MTA waits for the reply to RCPT: below the 300 of Postfix and of RFC 5321."""
+
+
+class Stepwise:
+    """A transaction on a session of its own, made by `begin_stepwise`.
+
+    Args:
+        lease: gives the session back when it is closed.
+        session: the session.
+        envelope: without recipients.
+        deadline: seconds for the content and the final reply.
+    """
+
+    def __init__(self, lease: AsyncExitStack, session: SmtpSession, envelope: Envelope, deadline: float) -> None:
+        self._lease = lease
+        self._deadline = deadline
+        self._transaction = session.begin(envelope)
+
+    async def add_recipient(self, recipient: Recipient) -> Reply:
+        """What the onion MX says to RCPT; the first one brings MAIL along."""
+        reply = await self._transaction.add_recipient(recipient)
+        return for_mta(reply)
+
+    async def send(self, content: bytes | AsyncIterator[bytes]) -> Reply:
+        """Send the message; the one reply for all accepted recipients."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                outcome = await self._transaction.send(content)
+        except TimeoutError:
+            return Own.CONNECTION_LOST.value.because(f"no final reply within {self._deadline:g} s")
+        finally:
+            await self._lease.aclose()
+        return _final(outcome)
+
+    async def abandon(self) -> None:
+        """Give the transaction up."""
+        try:
+            await self._transaction.abandon()
+        finally:
+            await self._lease.aclose()
+
+
+async def begin_stepwise(
+    pool: SessionPool, backoff: Backoff, envelope: Envelope, targets: Sequence[Endpoint], deadline: float
+) -> Stepwise | Reply:
+    """Open a session with the first target that can be reached, or say why none can."""
+    answer = Own.UNREACHABLE.value
+    try:
+        async with asyncio.timeout(OPENING_DEADLINE):
+            for target in targets:
+                if why := backoff.refusal(target):
+                    answer = Own.UNREACHABLE.value.because(f"{shortened(target)} {why}")
+                    continue
+                async with AsyncExitStack() as stack:
+                    try:
+                        lease = await stack.enter_async_context(pool.lease(target, exclusive=True))
+                    except TemporaryError as error:
+                        backoff.failed(target, str(error))
+                        answer = reply_to(error)
+                        continue
+                    backoff.succeeded(target)
+                    return Stepwise(stack.pop_all(), lease.session, envelope, deadline)
+    except TimeoutError:
+        return Own.UNREACHABLE.value.because(f"no session within {OPENING_DEADLINE:g} s; {answer.text}")
+    return answer
+
+
+def _final(outcome: Outcome) -> Reply:
+    """The reply to the message: with any recipient accepted, what was said about the first of those."""
+    for index in range(len(outcome.recipients)):
+        reply = outcome.recipients[index]
+        if reply is None or reply.is_positive:
+            return for_mta(outcome.answer(index))
+    return for_mta(outcome.answer(0))

@@ -1,0 +1,226 @@
+"""A message on its way through the relay: from MAIL of the MTA to the replies for it.
+
+With LMTP, and with a single recipient, the relay accepts recipients by itself and sends the whole transaction to the
+onion MX in one flight. With SMTP and several recipients each RCPT is answered by the onion MX, one at a time.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from onionmx.answer import Ask, CouldNotTell, Found, NoRoute
+from onionmx.domain import normalize
+from onionmx.errors import DomainError
+from onionmx.onion import Endpoint
+from onionmx.relay import maillog
+from onionmx.relay.delivery import Courier, Message, fitted
+from onionmx.relay.received import received_header
+from onionmx.relay.server.transaction import Client
+from onionmx.relay.stepwise import Stepwise
+from onionmx.reply import Own, Reply
+from onionmx.smtp.content import ReceivedCounter
+from onionmx.smtp.envelope import Envelope, Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What all transactions share.
+
+    Attributes:
+        route: finds the route of a domain.
+        courier: takes messages to onion MXes.
+        stepwise: begins a transaction whose recipients the onion MX answers one by one.
+        hostname: of this relay.
+        no_route: what to say of a domain without a route.
+        keep_limit: bytes up to which a message is kept until the final reply.
+        max_received: Received headers from which on a message goes in a circle.
+        log_addresses: whether addresses may stand in the log.
+    """
+
+    route: Ask
+    courier: Courier
+    stepwise: Callable[[Envelope, Sequence[Endpoint]], Awaitable[Stepwise | Reply]]
+    hostname: str
+    no_route: Reply
+    keep_limit: int
+    max_received: int
+    log_addresses: bool
+
+
+@dataclass(slots=True)
+class _Group:
+    """Recipients that share a route.
+
+    Attributes:
+        domain: of the first of them.
+        targets: of the route.
+        recipients: with their places among the accepted recipients of the transaction.
+    """
+
+    domain: str
+    targets: tuple[Endpoint, ...]
+    recipients: list[tuple[int, Recipient]] = field(default_factory=list)
+
+
+class RelayTransaction:
+    """One transaction; see `onionmx.relay.server.transaction.Transaction`.
+
+    Args:
+        handling: what all transactions share.
+        envelope: without recipients.
+        client: who hands the message over.
+    """
+
+    def __init__(self, handling: Handling, envelope: Envelope, client: Client) -> None:
+        self._handling = handling
+        self._envelope = envelope
+        self._client = client
+        self._identifier = secrets.token_hex(5)
+        self._groups: list[_Group] = []
+        self._accepted = 0
+        self._stepwise: Stepwise | None = None
+        self._first_refusal: Reply | None = None
+
+    async def recipient(self, recipient: Recipient, *, more_follow: bool) -> Reply:
+        """Judge one recipient: by its route, and with SMTP and several of them by the onion MX."""
+        route = await self._find_route(recipient)
+        if isinstance(route, Reply):
+            maillog.refused(self._identifier, _domain_of(recipient), route)
+            return route
+        group = self._group_for(route)
+        if group is None or self._first_refusal is not None:
+            return Own.OTHER_ROUTE.value
+        if not self._client.is_lmtp and (more_follow or group.recipients):
+            reply = await self._ask_onion_mx(group, recipient)
+            if not reply.is_positive:
+                return reply
+        group.recipients.append((self._accepted, recipient))
+        self._accepted += 1
+        return Own.RECIPIENT_OK.value
+
+    async def content(self, chunks: AsyncIterator[bytes]) -> Sequence[Reply]:
+        """Deliver the message."""
+        try:
+            return await self._content(chunks)
+        except BaseException:
+            await self.abandon()
+            raise
+
+    async def _content(self, chunks: AsyncIterator[bytes]) -> Sequence[Reply]:
+        if self._handling.log_addresses:
+            recipients = (recipient.address for group in self._groups for _, recipient in group.recipients)
+            maillog.addresses(self._identifier, self._envelope.sender, recipients)
+        head, is_whole = await _read_up_to(chunks, self._handling.keep_limit)
+        counter = ReceivedCounter()
+        counter.feed(head)
+        if counter.count >= self._handling.max_received:
+            await self.abandon()
+            return [Own.LOOP.value] * self._replies_expected
+        header = received_header(self._handling.hostname, self._client.protocol, self._identifier, datetime.now(tz=UTC))
+        whole = header + head if is_whole else None
+        pieces = _joined(header + head, chunks)
+        if self._first_refusal is not None:
+            await self.abandon()
+            return [self._first_refusal]
+        if self._stepwise is not None:
+            stepwise, self._stepwise = self._stepwise, None
+            return [await stepwise.send(whole if whole is not None else pieces)]
+        if whole is not None:
+            return await self._deliver_to_all(whole)
+        return await self._deliver_to_first(pieces, len(header))
+
+    async def abandon(self) -> None:
+        """Forget the transaction."""
+        if self._stepwise is not None:
+            await self._stepwise.abandon()
+            self._stepwise = None
+
+    @property
+    def _replies_expected(self) -> int:
+        return self._accepted if self._client.is_lmtp else 1
+
+    async def _find_route(self, recipient: Recipient) -> tuple[str, tuple[Endpoint, ...]] | Reply:
+        try:
+            domain = normalize(_domain_of(recipient))
+        except DomainError as error:
+            return self._handling.no_route.because(str(error))
+        match await self._handling.route(domain):
+            case Found(route):
+                return domain, route.endpoints
+            case NoRoute(_, reason):
+                return self._handling.no_route.because(f"{domain}: {reason}")
+            case CouldNotTell(_, reason):
+                return Own.ROUTE_UNKNOWN.value.because(f"{domain}: {reason}")
+
+    def _group_for(self, route: tuple[str, tuple[Endpoint, ...]]) -> _Group | None:
+        """The recipients with this route; `None` where SMTP has begun with another one."""
+        domain, targets = route
+        for group in self._groups:
+            if group.targets == targets:
+                return group
+        if self._groups and not self._client.is_lmtp:
+            return None
+        self._groups.append(_Group(domain, targets))
+        return self._groups[-1]
+
+    async def _ask_onion_mx(self, group: _Group, recipient: Recipient) -> Reply:
+        """Let the onion MX answer for this recipient, and first for one that was accepted without asking."""
+        if self._stepwise is None:
+            begun = await self._handling.stepwise(self._envelope, group.targets)
+            if isinstance(begun, Reply):
+                return begun
+            self._stepwise = begun
+            for _, earlier in group.recipients:
+                reply = await begun.add_recipient(earlier)
+                if not reply.is_positive:
+                    # It was told 250 already: the whole message gets its answer, and the others come again alone.
+                    self._first_refusal = reply
+                    return Own.OTHER_ROUTE.value
+        return await self._stepwise.add_recipient(recipient)
+
+    async def _deliver_to_all(self, content: bytes) -> list[Reply]:
+        """One delivery for each route, all at the same time."""
+        results = await asyncio.gather(*(self._deliver(group, content) for group in self._groups if group.recipients))
+        by_place = {place: reply for replies in results for place, reply in replies}
+        return [by_place[place] for place in range(self._accepted)]
+
+    async def _deliver_to_first(self, pieces: AsyncIterator[bytes], header_size: int) -> list[Reply]:
+        """A message that is not kept can go one way only; recipients with other routes come again."""
+        first, *others = (group for group in self._groups if group.recipients)
+        by_place = {place: Own.OTHER_ROUTE.value for group in others for place, _ in group.recipients}
+        size = self._envelope.size
+        self._envelope = replace(self._envelope, size=None if size is None else size + header_size)
+        by_place.update(await self._deliver(first, pieces))
+        return [by_place[place] for place in range(self._accepted)]
+
+    async def _deliver(self, group: _Group, content: bytes | AsyncIterator[bytes]) -> list[tuple[int, Reply]]:
+        envelope = replace(self._envelope, recipients=tuple(recipient for _, recipient in group.recipients))
+        if isinstance(content, bytes):
+            envelope = fitted(envelope, content)
+        message = Message(self._identifier, group.domain, envelope, content)
+        replies = await self._handling.courier.deliver(message, group.targets)
+        return [(place, reply) for (place, _), reply in zip(group.recipients, replies, strict=True)]
+
+
+def _domain_of(recipient: Recipient) -> str:
+    return recipient.address.rpartition("@")[2]
+
+
+async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
+    """The beginning of a message, and whether it is the whole of it."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in chunks:
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            return b"".join(pieces), False
+    return b"".join(pieces), True
+
+
+async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield head
+    async for piece in rest:
+        yield piece

@@ -1,0 +1,187 @@
+"""Sender, recipients and parameters of a message, as MAIL and RCPT commands.
+
+RFC 5321 section 4.1.1.2 and 4.1.1.3, SIZE of RFC 1870, BODY of RFC 6152, SMTPUTF8 of RFC 6531, and RET, ENVID, NOTIFY
+and ORCPT of RFC 3461.
+
+A peer without DSN gets no DSN parameters (RFC 3461 section 5.2.2), for a message that arrives counts for more than the
+reports about it. Then NOTIFY=NEVER no longer holds beyond this hop: if the peer accepts the message and fails later,
+its ordinary bounce goes to the sender. Sending such messages with the sender `<>` would silence the reports of the
+other recipients too, so it is not done.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from onionmx.domain import shown
+from onionmx.reply import Own, Reply
+from onionmx.smtp.extensions import Extensions
+from onionmx.smtp.faults import EnvelopeError
+
+MAX_PATH_LENGTH = 256
+"""Bytes in a path with its angle brackets: RFC 5321 section 4.5.3.1.3."""
+
+MAX_ENVID_LENGTH = 100
+"""Characters in ENVID before encoding (RFC 3461 section 4.4), so up to three times as many in xtext."""
+
+MAX_ORCPT_LENGTH = 500
+"""Characters in ORCPT (RFC 3461 section 4.2)."""
+
+MAX_SIZE = 10**20 - 1
+"""Bytes: the largest number that SIZE and BDAT can say (RFC 1870 section 3, RFC 3030 section 2)."""
+
+Body = Literal["7BIT", "8BITMIME"]
+Return = Literal["", "FULL", "HDRS"]
+
+# Local-part = Dot-string / Quoted-string. What stands in a Dot-string is left to the two mail servers, but for what
+# would end the path or begin another argument. A quoted pair may be any printable character (RFC 5321 section 4.1.2).
+_UTF8 = "\u00a1-\U0010ffff"  # above the controls and the no-break space; RFC 6531 section 3.3
+_ATOM = rf"[!#-;=?A-\[\]-~{_UTF8}]"  # printable but for space, ", <, >, @ and backslash
+_QUOTED = rf'"(?:[ !#-\[\]-~{_UTF8}]|\\[ -~])*"'
+_MAILBOX = re.compile(rf"(?:{_QUOTED}|{_ATOM}+)@(?:\[[!-;=?-Z^-~]+\]|[A-Za-z0-9_{_UTF8}][A-Za-z0-9._\-{_UTF8}]*)")
+
+# xtext = *( xchar / hexchar ); xchar is printable ASCII but for "+" and "=", hexchar "+" 2HEXDIG (RFC 3461 section 4)
+_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
+_ENVID = re.compile(rf"{_XTEXT}+")
+# ORCPT is addr-type ";" xtext; RFC 6533 section 3 adds \x{...} and raw UTF-8 for the type utf-8.
+_ORCPT = re.compile(rf"(?i:utf-8);[!-~{_UTF8}]+|[A-Za-z0-9-]+;{_XTEXT}+")
+_NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A recipient with its DSN parameters.
+
+    Attributes:
+        address: the mailbox without angle brackets.
+        notify: NEVER, or some of SUCCESS, FAILURE and DELAY joined by commas; empty for not given.
+        orcpt: the original recipient, `rfc822;` and xtext; empty for not given.
+
+    Raises:
+        EnvelopeError: one of them cannot be put on the wire.
+    """
+
+    address: str
+    notify: str = ""
+    orcpt: str = ""
+
+    def __post_init__(self) -> None:
+        if self.address.lower() != "postmaster":  # RFC 5321 section 4.1.1.3: the one without a domain
+            _check_mailbox(self.address)
+        if self.notify and not _NOTIFY.fullmatch(self.notify):
+            raise EnvelopeError(f"{shown(self.notify)} is not a value of NOTIFY")
+        if self.orcpt and (len(self.orcpt) > MAX_ORCPT_LENGTH or not _ORCPT.fullmatch(self.orcpt)):
+            raise EnvelopeError(f"{shown(self.orcpt)} is not a value of ORCPT: expected TYPE;XTEXT")
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether the address has characters that only RFC 6531 allows."""
+        return not self.address.isascii()
+
+    def command(self, extensions: Extensions) -> bytes:
+        """The RCPT command with the parameters that the peer allows, with its CRLF."""
+        line = f"RCPT TO:<{self.address}>"
+        if extensions.dsn:
+            line += f" NOTIFY={self.notify}" if self.notify else ""
+            # Raw UTF-8 in ORCPT needs SMTPUTF8; the parameter only serves reports, so it goes rather than the message.
+            orcpt_fits = self.orcpt.isascii() or extensions.smtputf8
+            line += f" ORCPT={self.orcpt}" if self.orcpt and orcpt_fits else ""
+        return line.encode() + b"\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """All of a transaction but the message itself.
+
+    Attributes:
+        sender: the mailbox without angle brackets; empty for the null reverse-path.
+        recipients: those known from the start; a transaction can get more.
+        body: 8BITMIME where the message has bytes above 127. A message that was declared so and has none may be
+            given as 7BIT, which any peer takes.
+        smtputf8: whether the message needs RFC 6531, for example in its header.
+        ret: FULL or HDRS; empty for not given.
+        envid: xtext; empty for not given.
+        size: bytes of the message with CRLF line ends; `None` where it is not known yet.
+
+    Raises:
+        EnvelopeError: one of them cannot be put on the wire.
+    """
+
+    sender: str
+    recipients: tuple[Recipient, ...] = ()
+    body: Body = "7BIT"
+    smtputf8: bool = False
+    ret: Return = ""
+    envid: str = ""
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sender:
+            _check_mailbox(self.sender)
+        if self.body not in {"7BIT", "8BITMIME"}:
+            raise EnvelopeError(f"{shown(self.body)} is not a value of BODY: expected 7BIT or 8BITMIME")
+        if self.ret not in {"", "FULL", "HDRS"}:
+            raise EnvelopeError(f"{shown(self.ret)} is not a value of RET: expected FULL or HDRS")
+        if self.envid and (len(self.envid) > 3 * MAX_ENVID_LENGTH or not _ENVID.fullmatch(self.envid)):
+            raise EnvelopeError(f"{shown(self.envid)} is not a value of ENVID: expected xtext")
+        if self.size is not None and not 0 <= self.size <= MAX_SIZE:
+            raise EnvelopeError(f"{self.size} is not the size of a message")
+
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Whether the peer must offer SMTPUTF8 for this message."""
+        return self.smtputf8 or not self.sender.isascii() or any(one.needs_smtputf8 for one in self.recipients)
+
+    def refusal(self, extensions: Extensions) -> Reply | None:
+        """What to tell the MTA if the peer lacks something that the message needs, before anything is sent."""
+        if self.needs_smtputf8 and not extensions.smtputf8:
+            return Own.NO_SMTPUTF8.value
+        if self.body == "8BITMIME" and not extensions.eight_bit_mime:
+            return Own.NO_8BITMIME.value
+        if self.size is not None and extensions.size and self.size > extensions.size:
+            return Own.TOO_LARGE.value.because(
+                f"{Own.TOO_LARGE.value.text}: {self.size} bytes, its limit is {extensions.size}"
+            )
+        return None
+
+    def command(self, extensions: Extensions) -> bytes:
+        """The MAIL command with the parameters that the peer allows, with its CRLF."""
+        line = f"MAIL FROM:<{self.sender}>"
+        if extensions.size is not None and self.size is not None:
+            line += f" SIZE={self.size}"
+        if extensions.eight_bit_mime and self.body == "8BITMIME":
+            line += " BODY=8BITMIME"
+        if extensions.smtputf8 and self.needs_smtputf8:
+            line += " SMTPUTF8"
+        if extensions.dsn:
+            line += f" RET={self.ret}" if self.ret else ""
+            line += f" ENVID={self.envid}" if self.envid else ""
+        return line.encode() + b"\r\n"
+
+
+# hello-argument: a Domain or an address-literal (RFC 5321 section 4.1.3), told apart no further.
+_HELLO = re.compile(r"\[[A-Za-z0-9.:]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?")
+
+
+def check_hello(name: str) -> str:
+    """Check the name for EHLO.
+
+    Raises:
+        EnvelopeError: neither a host name nor an address in brackets.
+    """
+    if not _HELLO.fullmatch(name) or len(name) > MAX_PATH_LENGTH:
+        raise EnvelopeError(f"{shown(name)} cannot be said in EHLO: expected a host name or an address in brackets")
+    return name
+
+
+def _check_mailbox(address: str) -> None:
+    if address.startswith("@"):
+        raise EnvelopeError(f"{shown(address)} has a source route, which nobody follows any more (RFC 5321 appendix C)")
+    try:
+        length = len(address.encode())
+    except UnicodeEncodeError as error:
+        raise EnvelopeError(f"{shown(address)} is not UTF-8") from error
+    if length > MAX_PATH_LENGTH - len("<>"):
+        raise EnvelopeError(f"{shown(address)} has {length} bytes: a path has at most {MAX_PATH_LENGTH - len('<>')}")
+    if not _MAILBOX.fullmatch(address):
+        raise EnvelopeError(f"{shown(address)} is not a mailbox: expected LOCAL-PART@DOMAIN")

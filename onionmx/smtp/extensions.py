@@ -1,0 +1,73 @@
+"""What a peer offers in its response to EHLO (RFC 5321 section 4.1.1.1)."""
+
+import re
+from dataclasses import dataclass
+
+from onionmx.reply import Reply
+
+# ehlo-line = ehlo-keyword *( SP ehlo-param ). "=" is taken for the space as well: old servers wrote AUTH=LOGIN.
+_KEYWORD = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9-]*)(?:[\s=]+(.*))?", re.DOTALL)
+_MAX_SIZE_DIGITS = 20  # RFC 1870 section 3
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """The extensions that matter to a client that relays.
+
+    Attributes:
+        hello: the name by which the peer calls itself, or empty.
+        pipelining: RFC 2920.
+        chunking: BDAT, RFC 3030.
+        size: bytes that a message may have (RFC 1870); 0 for offered without a limit, `None` for not offered.
+        eight_bit_mime: RFC 6152.
+        smtputf8: RFC 6531.
+        dsn: RFC 3461.
+        starttls: RFC 3207.
+        enhanced_status_codes: RFC 2034.
+    """
+
+    hello: str = ""
+    pipelining: bool = False
+    chunking: bool = False
+    size: int | None = None
+    eight_bit_mime: bool = False
+    smtputf8: bool = False
+    dsn: bool = False
+    starttls: bool = False
+    enhanced_status_codes: bool = False
+
+    @property
+    def one_flight(self) -> bool:
+        """Whether a whole transaction, and several of them, can leave without waiting for a reply."""
+        return self.pipelining and self.chunking
+
+
+def read_extensions(reply: Reply) -> Extensions:
+    """Read the response to EHLO.
+
+    Case, spaces and unknown or malformed lines do not matter. Of several SIZE lines the smallest limit counts, as the
+    only one that is safe whichever the peer means.
+    """
+    first, *others = reply.lines
+    offered: dict[str, list[str]] = {}
+    for line in others:
+        if match := _KEYWORD.fullmatch(line):
+            offered.setdefault(match[1].upper(), []).append((match[2] or "").strip())
+    return Extensions(
+        hello=(first.split() or [""])[0],
+        pipelining="PIPELINING" in offered,
+        chunking="CHUNKING" in offered,
+        size=_read_size(offered.get("SIZE")),
+        eight_bit_mime="8BITMIME" in offered,
+        smtputf8="SMTPUTF8" in offered,
+        dsn="DSN" in offered,
+        starttls="STARTTLS" in offered,
+        enhanced_status_codes="ENHANCEDSTATUSCODES" in offered,
+    )
+
+
+def _read_size(parameters: list[str] | None) -> int | None:
+    if parameters is None:
+        return None
+    limits = [int(text) for text in parameters if text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS]
+    return min((limit for limit in limits if limit), default=0)

@@ -1,0 +1,233 @@
+"""The network as one small interface, and its asyncio kind over a connected socket.
+
+A session reads, writes, starts TLS and closes through `Stream`, and gets one from a `Connect`: over tor's SOCKS port
+in the relay, from a script in tests. Exceptions of asyncio, of sockets and of ssl become `StreamError` here and
+nowhere else.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Protocol, Self, cast
+
+from onionmx.onion import Endpoint
+from onionmx.smtp.faults import StreamError
+
+READ_BUFFER = 65536
+"""Bytes read ahead; then the peer has to wait. A client gets replies only, which are short."""
+
+WRITE_BUFFER = 131072
+"""Bytes that asyncio holds beside those in the kernel, per session, before `takes_more` says no."""
+
+
+class Stream(Protocol):
+    """A connected byte stream."""
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether writing makes sense now; otherwise `drain` first."""
+
+    async def read(self) -> bytes:
+        """The next bytes, empty at the end of the stream.
+
+        Raises:
+            StreamError: the connection failed.
+        """
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send bytes, in order; never fails, for `read` and `drain` tell what became of the connection."""
+
+    async def drain(self) -> None:
+        """Wait until the stream takes more.
+
+        Raises:
+            StreamError: the connection failed.
+        """
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Make the TLS handshake.
+
+        Raises:
+            StreamError: it failed, or bytes in the clear had come before it.
+        """
+
+    def close(self) -> None:
+        """End both directions at once, after what was written; what was read ahead is dropped."""
+
+    def abort(self) -> None:
+        """End both directions at once, without what was written and has not left."""
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone."""
+
+
+Connect = Callable[[Endpoint], Awaitable[Stream]]
+"""How a session gets its stream."""
+
+
+class SocketStream(asyncio.Protocol):
+    """A stream over a connected socket.
+
+    It never half-closes: tor has no half-open streams and would drop what the peer still has to say.
+    """
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._ended = False
+        self._failure = ""
+        self._paused_writing = False
+        self._readable: asyncio.Future[None] | None = None
+        self._writable: list[asyncio.Future[None]] = []
+        self._closed = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def from_socket(cls, connected: socket.socket) -> Self:
+        """Take over a connected socket.
+
+        Raises:
+            StreamError: it is of no use.
+        """
+        try:
+            connected.settimeout(0)
+            _, protocol = await asyncio.get_running_loop().create_connection(cls, sock=connected)
+        except OSError as error:
+            raise StreamError(_describe(error)) from error
+        return protocol
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether writing makes sense now."""
+        return not self._paused_writing
+
+    async def read(self) -> bytes:
+        """The next bytes, empty at the end."""
+        while not self._buffer and not self._ended:
+            self._readable = asyncio.get_running_loop().create_future()
+            try:
+                await self._readable
+            finally:
+                self._readable = None
+        if not self._buffer and self._failure:
+            raise StreamError(self._failure)
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        if self._transport and not self._ended:
+            self._transport.resume_reading()
+        return data
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send bytes."""
+        if self._transport and not self._ended:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the stream takes more."""
+        if self._paused_writing and not self._ended:
+            waiter = asyncio.get_running_loop().create_future()
+            self._writable.append(waiter)
+            await waiter
+        if self._ended:
+            raise StreamError(self._failure or "the peer closed the connection")
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Make the TLS handshake."""
+        if self._buffer or self._ended or not self._transport:
+            raise StreamError("bytes in the clear before the TLS handshake" if self._buffer else "no connection")
+        transport = None
+        try:
+            # asyncio stops reading before it returns to the loop, so nothing can slip in between.
+            transport = await asyncio.get_running_loop().start_tls(self._transport, self, context)
+        except (OSError, ssl.SSLError) as error:
+            raise StreamError(f"the TLS handshake failed: {_describe(error)}") from error
+        finally:
+            if transport is None:
+                # During the handshake asyncio tells nobody but the handshake that the connection is gone.
+                self._transport.abort()
+                self.connection_lost(None)
+        if transport is None:
+            raise StreamError("the TLS handshake failed: the connection ended")
+        self._use(transport)
+
+    def close(self) -> None:
+        """End both directions at once, after what was written."""
+        if self._transport:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End both directions at once."""
+        if self._transport:
+            self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is gone."""
+        await asyncio.shield(self._closed)
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket has its transport."""
+        self._use(cast("asyncio.Transport", transport))
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        self._buffer += data
+        if len(self._buffer) > READ_BUFFER and self._transport:
+            self._transport.pause_reading()
+        self._wake_reader()
+
+    def eof_received(self) -> bool:
+        """The peer ended its direction; for tor that is the end of both."""
+        self._ended = True
+        self._wake()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        self._ended = True
+        if exc:
+            self._failure = _describe(exc)
+        self._wake()
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The buffer is full."""
+        self._paused_writing = True
+
+    def resume_writing(self) -> None:
+        """The buffer has room."""
+        self._paused_writing = False
+        self._wake_writers()
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        transport.set_write_buffer_limits(WRITE_BUFFER)
+
+    def _wake(self) -> None:
+        self._wake_reader()
+        self._wake_writers()
+
+    def _wake_reader(self) -> None:
+        if self._readable and not self._readable.done():
+            self._readable.set_result(None)
+
+    def _wake_writers(self) -> None:
+        for waiter in self._writable:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._writable.clear()
+
+
+def unverified_context() -> ssl.SSLContext:
+    """TLS that checks no certificate: the onion name was proven by tor, and no authority vouches for it."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _describe(error: Exception) -> str:
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+    return f"connection failed: {text}"

@@ -1,0 +1,146 @@
+"""The relay as a process: sockets, signals, workers, readiness, metrics."""
+
+import os
+import re
+import signal
+import smtplib
+import socket
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client import REGISTRY
+
+from onionmx.relay import metrics as _metrics  # noqa: F401 -- declares them
+from tests.e2e.daemon import Daemon, free_ports
+from tests.mapfile.maps import A, make_map
+
+
+class Process:
+    """`onionmx relay` in a folder of its own, with a SOCKS port where nothing listens."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.smtp, self.lmtp, self.metrics, nothing = free_ports(4)
+        self.unix = folder / "lmtp.sock"
+        make_map(folder / "map.cdb", {"example.org": ((A, 25),)})
+        self.configuration = folder / "onionmx.toml"
+        self._head = (
+            f'[map]\npath = "{folder}/map.cdb"\n[sync]\npins = "{folder}/pins"\n[tor]\nsocks = "127.0.0.1:{nothing}"\n'
+        )
+        self.configure(**settings)
+        command: list[str | Path] = [Path(sys.executable).with_name("onionmx"), "relay", "--config", self.configuration]
+        self.daemon = Daemon("relay", command, folder, {"NOTIFY_SOCKET": str(folder / "notify")})
+
+    def configure(self, **settings: str) -> None:
+        settings = {
+            "smtp_listen": f'["127.0.0.1:{self.smtp}"]',
+            "lmtp_listen": f'["127.0.0.1:{self.lmtp}", "unix:{self.unix}"]',
+            "metrics_listen": f'"127.0.0.1:{self.metrics}"',
+            "hostname": '"mx.sender.test"',
+        } | settings
+        self.configuration.write_text(
+            self._head + "[relay]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())
+        )
+
+    def reply(self) -> tuple[int, str]:
+        """What it says to a recipient without a route."""
+        with smtplib.SMTP("127.0.0.1", self.smtp, local_hostname="mta.sender.test") as session:
+            session.ehlo()
+            session.mail("me@sender.test")
+            code, text = session.rcpt("user@elsewhere.example")
+            return code, text.decode()
+
+
+@contextmanager
+def running(folder: Path, **settings: str) -> Iterator[Process]:
+    process = Process(folder, **settings)
+    with process.daemon as daemon:
+        daemon.wait_for_log("relay ready")
+        yield process
+
+
+def test_sockets_of_every_kind(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        assert process.reply() == (451, "4.4.4 elsewhere.example: no entry in the map")
+        for host, port in (("127.0.0.1", process.lmtp), (str(process.unix), 0)):
+            with smtplib.LMTP(host, port) as session:
+                session.ehlo()
+                assert session.has_extn("chunking")
+        assert process.unix.stat().st_mode & 0o777 == 0o660
+    assert not process.unix.exists()
+
+
+def test_unreachable_tor_defers_and_is_counted(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        refused = pytest.raises(smtplib.SMTPDataError, match="is tor running")
+        with smtplib.LMTP("127.0.0.1", process.lmtp) as session, refused:
+            session.sendmail("me@sender.test", ["user@example.org"], "Subject: x\r\n\r\nhello\r\n")
+        with urllib.request.urlopen(f"http://127.0.0.1:{process.metrics}/metrics") as response:
+            metrics = response.read().decode()
+        assert 'onionmx_relay_socks_failures_total{cause="proxy_unreachable"} 1.0' in metrics
+        assert 'onionmx_relay_deliveries_total{result="4xx"} 1.0' in metrics
+        assert re.search(r"example\.org to=\w{16}\.\.\.:25 failed: .*is tor running", process.daemon.log_text())
+        assert "user@example.org" not in process.daemon.log_text()
+
+
+def test_every_metric_is_documented() -> None:
+    documentation = Path(__file__).parents[2].joinpath("docs/monitoring.md").read_text()
+    for metric in REGISTRY.collect():
+        if metric.name.startswith("onionmx_"):
+            assert f"`{metric.name}" in documentation
+
+
+def test_systemd_is_told(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(str(tmp_path / "notify"))
+        notified.settimeout(20)
+        with running(tmp_path) as process:
+            assert notified.recv(100) == b"READY=1"
+            process.daemon.signal(signal.SIGTERM)
+            assert notified.recv(100) == b"STOPPING=1"
+
+
+def test_reload_takes_a_good_configuration_and_keeps_the_old_one_for_a_bad(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        process.configure(unrouted='"reject"')
+        process.daemon.signal(signal.SIGHUP)
+        process.daemon.wait_for_log("configuration reloaded")
+        assert process.reply()[0] == 550
+        process.configure(unrouted='"bounce"')
+        process.daemon.signal(signal.SIGHUP)
+        process.daemon.wait_for_log("cannot be used, the old one stays: .*relay.unrouted: Invalid enum value 'bounce'")
+        assert process.reply()[0] == 550
+
+
+def test_workers_share_the_sockets_and_are_replaced(tmp_path: Path) -> None:
+    with running(tmp_path, workers="2") as process:
+        process.daemon.wait_until(lambda: process.daemon.log_text().count("relay ready") == 2, "two workers")
+        assert process.reply()[0] == 451
+        worker = int(re.findall(r"relay ready \(process (\d+)\)", process.daemon.log_text())[0])
+        os.kill(worker, signal.SIGKILL)
+        process.daemon.wait_until(lambda: process.daemon.log_text().count("relay ready") == 3, "a third worker")
+        assert process.reply()[0] == 451
+        process.daemon.signal(signal.SIGTERM)
+        process.daemon.wait_until(lambda: process.daemon.log_text().count("relay stopped") == 2, "the end of both")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("smtp_listen", '["192.0.2.1:25"]', "cannot listen on 192.0.2.1 port 25"),
+        ("smtp_listen", '["localhost:25"]', "'localhost:25' is not an address: expected IP:PORT"),
+        ("clients", '["everyone"]', "relay: 'everyone' does not appear to be an IPv4 or IPv6 network"),
+        ("tls", '"always"', "relay.tls: Invalid enum value 'always'"),
+        ("deadline", "-1", "relay.deadline: Expected `float` > 0"),
+    ],
+)
+def test_impossible_settings_end_it_at_once(tmp_path: Path, name: str, value: str, why: str) -> None:
+    process = Process(tmp_path, **{name: value})
+    daemon = process.daemon.start()
+    with pytest.raises(Exception, match="ended before"):
+        daemon.wait_for_log("relay ready")
+    assert why in daemon.log_text()
+    daemon.stop()
