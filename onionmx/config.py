@@ -77,6 +77,13 @@ class MapSection(Section, frozen=True):
             "empty for none."
         ),
     ] = ""
+    transport_result: Annotated[
+        str,
+        Meta(
+            description="What that second map says of each domain, such as onion:inet:127.0.0.1:10026 for the relay; "
+            "empty for the onions themselves, TRANSPORT:[onion]:port."
+        ),
+    ] = ""
     transport: Annotated[
         str,
         Meta(pattern="^[A-Za-z0-9_-]+$", description="Name of the Postfix transport in that second map."),

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from onionmx.config import Configuration, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.relay.readiness import notify
 from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve
-from onionmx.relay.service import Delivering, server_settings
+from onionmx.relay.service import Delivering, hostname_of, server_settings
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope
 
@@ -39,11 +40,23 @@ def run_relay(configuration: Configuration, load: Load) -> int:
     Raises:
         ConfigurationError: an address cannot be bound.
     """
+    _allow_many_sessions()
+    if "." not in hostname_of(configuration.relay):
+        _logger.warning(
+            "%s is not fully qualified: many onion MXes refuse such a name in EHLO; set relay.hostname",
+            hostname_of(configuration.relay),
+        )
     listeners = _listen(configuration.relay)
     if configuration.relay.workers == 1:
         uvloop.run(_serve(configuration, load, listeners, 0))
         return os.EX_OK
     return _supervise(configuration, load, listeners)
+
+
+def _allow_many_sessions() -> None:
+    """Raise the soft limit of open files to the hard one: each message takes two descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(settings: RelaySection) -> list[Listener]:

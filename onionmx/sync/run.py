@@ -100,12 +100,13 @@ def _publish(settings: MapSection, old: Entries, plan: Plan) -> None:
     if entries != old or not path.exists():
         publish(path, entries)
     if settings.transport_path:
-        _publish_transport(Path(settings.transport_path), entries, settings.transport)
+        _publish_transport(settings, entries)
 
 
-def _publish_transport(path: Path, entries: Entries, transport: str) -> None:
+def _publish_transport(settings: MapSection, entries: Entries) -> None:
+    path = Path(settings.transport_path)
     records = {
-        domain.encode("ascii"): format_result(endpoints, transport).encode("ascii")
+        domain.encode("ascii"): (settings.transport_result or format_result(endpoints, settings.transport)).encode()
         for domain, endpoints in entries.items()
     }
     if path.exists():
