@@ -99,6 +99,7 @@ class Courier:
                 return False
             if settled is not None:
                 return settled
+            self._pool.drop_idle(target)
 
     async def _send(self, attempt: "_Attempt", target: Endpoint, lease: Lease) -> bool | None:
         """Send the message on one session.

@@ -119,6 +119,10 @@ class _EndpointPool:
                 member.idle = loop.call_later(self._settings.idle_timeout, self._drop, member)
         self._serve_waiters()
 
+    def drop_idle(self) -> None:
+        for member in [member for member in self._members if not member.leases]:
+            self._drop(member)
+
     async def close(self) -> None:
         for task in self._opening:
             task.cancel()
@@ -239,6 +243,11 @@ class SessionPool:
                 pool.release(member)
         finally:
             self._forget_empty()
+
+    def drop_idle(self, endpoint: Endpoint) -> None:
+        """Close the idle sessions with a peer that has closed one of them: the others are as old."""
+        if pool := self._pools.get(endpoint):
+            pool.drop_idle()
 
     async def close(self) -> None:
         """Close all sessions."""

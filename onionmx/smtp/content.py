@@ -108,7 +108,7 @@ class NewlineNormalizer:
         if piece.endswith(b"\r"):
             self._held = b"\r"
             piece = piece[:-1]
-        if _is_paired(piece):
+        if not piece.endswith(b"\r") and _is_paired(piece):
             return piece
         return piece.replace(CRLF, b"\n").replace(b"\r", b"\n").replace(b"\n", CRLF)
 

@@ -80,7 +80,7 @@ class Pipeline:
             The greeting is not counted: it comes along with the connection.
         replies: how many were taken, the greeting included.
         queued: bytes put into the output, from the start of the session; a place in it is a number of bytes.
-        unwritten: bytes of the output that the shell has taken and the connection has not, kept up to date by the shell.
+        unwritten: bytes of the output that the shell has taken and the connection has not; the shell keeps it right.
     """
 
     def __init__(self) -> None:

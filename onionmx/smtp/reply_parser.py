@@ -62,6 +62,7 @@ class ReplyParser:
         """
         while (end := self._buffer.find(b"\n", self._start, self._start + MAX_LINE_LENGTH)) >= 0:
             line = bytes(self._buffer[self._start : end])
+            self._length += end + 1 - self._start
             self._start = end + 1
             if self._take_line(line.removesuffix(b"\r")):
                 reply = _make_reply(int(self._code), self._lines)
@@ -83,7 +84,6 @@ class ReplyParser:
         code, mark, text = match.groups(b"")
         if self._lines and code != self._code:
             raise ReplySyntaxError(f"a reply has lines with the codes {self._code.decode()} and {code.decode()}")
-        self._length += len(line)
         if self._length > MAX_REPLY_LENGTH:
             raise ReplySyntaxError(f"a reply has more than {MAX_REPLY_LENGTH} bytes")
         self._code = code

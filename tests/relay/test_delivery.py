@@ -276,6 +276,18 @@ def test_session_that_was_closed_while_idle_loses_nothing(tmp_path: Path) -> Non
     play(tmp_path, test)
 
 
+def test_all_sessions_that_were_closed_while_idle(tmp_path: Path) -> None:
+    async def test(relay: Relay) -> None:
+        await asyncio.gather(*(relay.send("user@example.org") for _ in range(3)))
+        relay.peer.faults = {"MAIL": reset}
+        relay.peer.once = True
+        assert codes(await relay.send("user@example.org"))[1] == "250 2.0.0"
+        assert len(relay.peer.targets) == 4
+        assert len(relay.peer.messages) == 4
+
+    play(tmp_path, test)
+
+
 def test_refusals_pass_through(tmp_path: Path) -> None:
     async def test(relay: Relay) -> None:
         _, reply = await relay.send("user@two.example")
