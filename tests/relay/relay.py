@@ -1,0 +1,77 @@
+"""A relay behind its server, with a scripted peer in the place of tor and the onion MXes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from onionmx.config import Configuration, MapSection, RelaySection, SyncSection, TorSection
+from onionmx.onion import Endpoint
+from onionmx.relay.server import Client
+from onionmx.relay.service import Delivering
+from onionmx.reply import Reply
+from onionmx.smtp.envelope import Envelope, Recipient
+from tests.mapfile.maps import A, B, make_map
+from tests.relay.peer import Peer, running
+
+LMTP = Client(1, is_lmtp=True, protocol="LMTP")
+SMTP = Client(1, is_lmtp=False, protocol="ESMTP")
+MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
+
+
+class Relay:
+    """A relay whose SOCKS port and onion MXes are a scripted peer."""
+
+    def __init__(self, delivering: Delivering, peer: Peer) -> None:
+        self.delivering = delivering
+        self.peer = peer
+
+    async def send(
+        self, *recipients: str, client: Client = LMTP, content: bytes | AsyncIterator[bytes] = MESSAGE
+    ) -> Sequence[Reply]:
+        """The replies to RCPT, and behind them those to the content if a recipient was accepted."""
+        transaction = self.delivering.begin(Envelope("me@sender.test"), client)
+        replies = [await transaction.recipient(Recipient(one), more_follow=False) for one in recipients]
+        if any(reply.is_positive for reply in replies):
+            chunks = pieces(content) if isinstance(content, bytes) else content
+            return [*replies, *await transaction.content(chunks)]
+        await transaction.abandon()
+        return replies
+
+
+async def pieces(content: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(content), 65536):
+        yield content[start : start + 65536]
+
+
+def play(
+    tmp_path: Path,
+    test: Callable[[Relay], Awaitable[Any]],
+    peer: Peer | None = None,
+    entries: Mapping[str, tuple[Endpoint, ...]] | None = None,
+    **settings: Any,  # noqa: ANN401 -- fields of the section
+) -> Any:  # noqa: ANN401
+    """Run a test with a relay that has a map of these entries."""
+    peer = peer or Peer()
+    arguments: dict[str, Any] = {"hostname": "mx.sender.test", "deadline": 10.0} | settings
+    make_map(tmp_path / "map.cdb", entries or {"example.org": ((A, 25),), "two.example": ((A, 25), (B, 2525))})
+
+    async def run() -> Any:  # noqa: ANN401
+        async with running(peer):
+            configuration = Configuration(
+                map=MapSection(path=str(tmp_path / "map.cdb")),
+                sync=SyncSection(pins=str(tmp_path / "pins")),
+                tor=TorSection(socks=f"127.0.0.1:{peer.port}"),
+                relay=RelaySection(**arguments),
+            )
+            delivering = Delivering(configuration)
+            try:
+                return await asyncio.wait_for(test(Relay(delivering, peer)), 60)
+            finally:
+                await delivering.close()
+
+    return asyncio.run(run())
+
+
+def codes(replies: Sequence[Reply]) -> list[str]:
+    return [f"{reply.code} {reply.enhanced}" for reply in replies]
