@@ -79,8 +79,11 @@ class _Waiter:
 class _EndpointPool:
     """The sessions with one onion and port."""
 
-    def __init__(self, endpoint: Endpoint, settings: RelaySection, open_session: Open) -> None:
+    def __init__(
+        self, endpoint: Endpoint, settings: RelaySection, open_session: Open, on_change: Callable[[Endpoint], None]
+    ) -> None:
         self._endpoint = endpoint
+        self._on_change = on_change
         self._settings = settings
         self._open_session = open_session
         self._members: list[_Member] = []  # the one used last stands at the end
@@ -170,6 +173,8 @@ class _EndpointPool:
         self._open_for_waiters()
 
     def _open_for_waiters(self) -> None:
+        if len(self._waiters) <= len(self._opening):
+            return
         for member in [member for member in self._members if not member.leases and not self._has_room(member)]:
             self._drop(member)
         free = self._settings.sessions_per_onion - len(self._members) - len(self._opening)
@@ -195,6 +200,7 @@ class _EndpointPool:
             for waiter in failed:
                 if not waiter.future.done():
                     waiter.future.set_exception(error)
+            self._on_change(self._endpoint)
 
     def _drop(self, member: _Member) -> None:
         self._members.remove(member)
@@ -205,7 +211,11 @@ class _EndpointPool:
             member.session.abort()
         task = asyncio.get_running_loop().create_task(member.session.close())
         self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        self._closing.discard(task)
+        self._on_change(self._endpoint)
 
 
 class SessionPool:
@@ -233,16 +243,16 @@ class SessionPool:
         Raises:
             TemporaryError: whatever opening a session raised.
         """
-        pool = self._pools.setdefault(endpoint, _EndpointPool(endpoint, self._settings, self._open_session))
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            pool = _EndpointPool(endpoint, self._settings, self._open_session, self._forget_if_empty)
+            self._pools[endpoint] = pool
+        member = await pool.acquire(exclusive=exclusive)
         try:
-            member = await pool.acquire(exclusive=exclusive)
-            try:
-                reused = member.uses > 1
-                yield Lease(member.session, reused, {} if reused else member.stages)
-            finally:
-                pool.release(member)
+            reused = member.uses > 1
+            yield Lease(member.session, reused, {} if reused else member.stages)
         finally:
-            self._forget_empty()
+            pool.release(member)
 
     def drop_idle(self, endpoint: Endpoint) -> None:
         """Close the idle sessions with a peer that has closed one of them: the others are as old."""
@@ -254,6 +264,6 @@ class SessionPool:
         pools, self._pools = list(self._pools.values()), {}
         await asyncio.gather(*(pool.close() for pool in pools))
 
-    def _forget_empty(self) -> None:
-        for endpoint in [endpoint for endpoint, pool in self._pools.items() if pool.is_empty]:
+    def _forget_if_empty(self, endpoint: Endpoint) -> None:
+        if endpoint in self._pools and self._pools[endpoint].is_empty:
             del self._pools[endpoint]

@@ -6,6 +6,7 @@ onion MX in one flight. With SMTP and several recipients each RCPT is answered b
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from onionmx.relay.stepwise import Stepwise
 from onionmx.reply import Own, Reply
 from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
+
+_HEADER_SEARCHED = 65536  # bytes of a message that is too large to be kept; each server adds its Received on top
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +115,17 @@ class RelayTransaction:
         if self._handling.log_addresses:
             recipients = (recipient.address for group in self._groups for _, recipient in group.recipients)
             maillog.addresses(self._identifier, self._envelope.sender, recipients)
-        head, is_whole = await _read_up_to(chunks, self._handling.keep_limit)
+        head, is_whole = await _read_up_to(chunks, self._kept)
         counter = ReceivedCounter()
-        counter.feed(head)
+        for piece in head:
+            counter.feed(piece)
         if counter.count >= self._handling.max_received:
             await self.abandon()
             return [Own.LOOP.value] * self._replies_expected
         header = received_header(self._handling.hostname, self._client.protocol, self._identifier, datetime.now(tz=UTC))
-        whole = header + head if is_whole else None
-        pieces = _joined(header + head, chunks)
+        head.appendleft(header)
+        whole = b"".join(head) if is_whole else None
+        pieces = _joined(head, chunks)
         if self._first_refusal is not None:
             await self.abandon()
             return [self._first_refusal]
@@ -136,6 +141,12 @@ class RelayTransaction:
         if self._stepwise is not None:
             await self._stepwise.abandon()
             self._stepwise = None
+
+    @property
+    def _kept(self) -> int:
+        """Bytes to read before the message is sent: all of it if that can be kept, or as much as shows a loop."""
+        limit = self._handling.keep_limit
+        return limit if self._envelope.size is None or self._envelope.size <= limit else min(limit, _HEADER_SEARCHED)
 
     @property
     def _replies_expected(self) -> int:
@@ -208,19 +219,21 @@ def _domain_of(recipient: Recipient) -> str:
     return recipient.address.rpartition("@")[2]
 
 
-async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> tuple[bytes, bool]:
+async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> tuple[deque[bytes], bool]:
     """The beginning of a message, and whether it is the whole of it."""
-    pieces: list[bytes] = []
+    pieces: deque[bytes] = deque()
     size = 0
     async for piece in chunks:
         pieces.append(piece)
         size += len(piece)
         if size > limit:
-            return b"".join(pieces), False
-    return b"".join(pieces), True
+            return pieces, False
+    return pieces, True
 
 
-async def _joined(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield head
+async def _joined(head: deque[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The whole message; what was given is not held any longer."""
+    while head:
+        yield head.popleft()
     async for piece in rest:
         yield piece

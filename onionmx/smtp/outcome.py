@@ -69,16 +69,24 @@ class Outcome:
         Sending it again may make a duplicate, not doing so may lose it. After a 421 this is not so: the peer carries
         out commands in order, and closes instead of carrying out those after its 421 (RFC 5321 section 3.8).
         """
+        if self.sent is not Sent.EVERYTHING:
+            return False
+        if self.ending is Ending.BROKEN:
+            return True  # no reply can be believed
         return (
-            self.sent is Sent.EVERYTHING
-            and self.final is None
-            and self.ending in {Ending.LOST, Ending.BROKEN, Ending.ABANDONED}
+            self.final is None
+            and self.ending in {Ending.LOST, Ending.ABANDONED}
             and (self.mail is None or self.mail.is_positive)
             and any(reply is None or reply.is_positive for reply in self.recipients)
         )
 
     def peer_reply(self, index: int) -> Reply | None:
-        """What the peer said that decides about this recipient, `None` if it did not get to it."""
+        """What the peer said that decides about this recipient, `None` if it did not get to it.
+
+        Of a broken session nothing is believed: a refusal that belongs to another message must not bounce this one.
+        """
+        if self.ending is Ending.BROKEN:
+            return None
         for reply in (self.mail, self.recipients[index], self.final):
             if reply is not None and not reply.is_positive:
                 return reply

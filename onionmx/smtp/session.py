@@ -219,7 +219,7 @@ class SmtpSession:
             self._driver.dispatch()
         else:
             await self._stream_content(transaction, content)
-        return await self._driver.outcome(transaction)
+        return await self._outcome(transaction)
 
     async def answer(self, transaction: Transaction, index: int) -> Reply | None:
         """Wait for the reply to a RCPT, `None` if the transaction ended first."""
@@ -267,8 +267,9 @@ class SmtpSession:
             self._upgrading = False
         return self._core.is_usable and self._core.is_encrypted
 
-    def _believed(self, outcome: Outcome) -> Outcome:
-        """The outcome, unless replies too many came with it: then nobody knows which of them was the answer."""
+    async def _outcome(self, transaction: Transaction) -> Outcome:
+        """Wait for the outcome; if replies too many came with it, nobody knows which of them was the answer."""
+        outcome = await self._driver.outcome(transaction)
         if self._core.state is not State.BROKEN or outcome.ending is not Ending.ANSWERED:
             return outcome
         return replace(
@@ -288,8 +289,7 @@ class SmtpSession:
                 started = await self.start(envelope, whole)
                 if isinstance(started, Outcome):
                     return started
-                outcome = await (self.send(started, content) if whole is None else self._driver.outcome(started))
-                return self._believed(outcome)
+                return await (self.send(started, content) if whole is None else self._outcome(started))
         except TimeoutError:
             if not limit.expired():  # the content's own
                 raise

@@ -5,9 +5,9 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import mapfile, route
+from tests.bench import mapfile, relay, route
 
-BENCHES = {"route": route.measure, "mapfile": mapfile.measure}
+BENCHES = {"route": route.measure, "mapfile": mapfile.measure, "relay": relay.measure}
 MARKS = {True: "reached", False: "MISSED", None: ""}
 
 

@@ -11,12 +11,39 @@ from onionmx.smtp.session import SmtpSession
 from onionmx.smtp.states import TlsPolicy
 from onionmx.smtp.stream import SocketStream
 from onionmx.smtp.timeouts import Timeouts
+from tests.smtp.dialogs import opening
 from tests.smtp.peer import PeerCore
 
 PATIENCE = 20.0
 """Seconds after which a test that hangs has failed."""
 
-QUICK = Timeouts(greeting=0.05, command=0.05, data=0.05, block=0.05, end=0.05, quit=0.05)
+SHORT = 0.2
+"""Seconds to wait for what never comes; long enough for what does come on a busy machine."""
+
+QUICK = Timeouts(greeting=SHORT, command=SHORT, data=SHORT, block=SHORT, end=SHORT, quit=SHORT)
+
+FLIGHT = opening("PIPELINING", "CHUNKING")
+SENT = """
+    > MAIL FROM:<a@a.example>
+    > RCPT TO:<b@b.example>
+    > BDAT 4 LAST
+    > hi
+"""
+GOODBYE = """
+    > QUIT
+    < 221 bye
+"""
+OK = "< 250 OK\n"
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def soon() -> float:
+    """A deadline that no peer here keeps."""
+    return asyncio.get_running_loop().time() + SHORT
 
 
 def run(test: Coroutine[object, object, None]) -> None:

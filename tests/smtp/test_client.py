@@ -285,6 +285,16 @@ def test_final_success_without_recipients_is_out_of_step() -> None:
     assert player.connection.state is State.BROKEN
     assert player.outcomes[0].ending is Ending.BROKEN
     assert not player.outcomes[0].is_delivered
+    assert player.outcomes[0].may_have_been_accepted
+
+
+def test_a_message_that_is_taken_after_its_sender_was_refused() -> None:
+    """Exim does so when the message in front was left open; RSET avoids it, and it must not pass for a refusal."""
+    player = played(FLIGHT + FLIGHT_SENT)
+    player.receive(b"503 sender already given\r\n250 Accepted\r\n250 OK\r\n")
+    assert player.outcomes[0].ending is Ending.BROKEN
+    assert player.outcomes[0].may_have_been_accepted
+    assert player.outcomes[0].answer(0).is_transient
 
 
 def test_answers_for_the_mta() -> None:

@@ -1,66 +1,30 @@
 """The asyncio shell against scripted peers over a socket pair."""
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator
-from ssl import PROTOCOL_TLS_SERVER, SSLContext
 
 import pytest
 
 from onionmx.smtp.envelope import Envelope, Recipient
-from onionmx.smtp.faults import MisuseError, OpeningError
+from onionmx.smtp.faults import EnvelopeError, MisuseError, OpeningError
 from onionmx.smtp.outcome import Ending, Sent
-from onionmx.smtp.session import CHUNK_SIZE
-from onionmx.smtp.states import TlsPolicy
+from onionmx.smtp.session import CHUNK_SIZE, SmtpSession
+from onionmx.smtp.timeouts import Timeouts
 from tests.smtp.dialogs import BOTH, ENVELOPE, MESSAGE, TO_TWO, opening
 from tests.smtp.peer import PeerCore, accept
-from tests.smtp.scripted import QUICK, opened, run, scripted, served
-
-FLIGHT = opening("PIPELINING", "CHUNKING")
-SENT = """
-    > MAIL FROM:<a@a.example>
-    > RCPT TO:<b@b.example>
-    > BDAT 4 LAST
-    > hi
-"""
-GOODBYE = """
-    > QUIT
-    < 221 bye
-"""
-OK = "< 250 OK\n"
-
-
-async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
-
-
-@pytest.fixture(scope="session")
-def server_context(tmp_path_factory: pytest.TempPathFactory) -> SSLContext:
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            *[
-                "openssl",
-                "req",
-                "-x509",
-                "-nodes",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-days",
-                "2",
-            ],
-            *("-subj", "/CN=peer.example", "-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = SSLContext(PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
+from tests.smtp.scripted import (
+    FLIGHT,
+    GOODBYE,
+    OK,
+    QUICK,
+    SENT,
+    opened,
+    pieces,
+    run,
+    scripted,
+    served,
+    soon,
+)
 
 
 def test_first_message_takes_two_round_trips_and_the_next_one() -> None:
@@ -162,6 +126,23 @@ def test_no_more_content_is_asked_for_than_the_peer_takes() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("timeouts", [QUICK, Timeouts()], ids=["silence", "deadline"])
+def test_what_has_not_left_is_no_doubt(timeouts: Timeouts) -> None:
+    """The message was given to the session as a whole, but most of it never left: it cannot have been accepted."""
+
+    async def test() -> None:
+        async with scripted(FLIGHT + "! deaf") as stream:
+            session = await opened(stream, timeouts=timeouts)
+            deadline = soon()
+            outcome = await session.deliver(ENVELOPE, b"x" * 8_000_000, deadline=deadline)
+            assert (outcome.ending, outcome.sent) == (Ending.LOST, Sent.PART)
+            assert not outcome.may_have_been_accepted
+            # A message on its way out is stopped only by the end of the connection.
+            assert session.closing_cause
+
+    run(test())
+
+
 def test_refused_in_the_middle_of_a_stream() -> None:
     made = 0
 
@@ -230,7 +211,7 @@ def test_deadline() -> None:
     async def test() -> None:
         async with scripted(FLIGHT + SENT + "! silence") as stream:
             session = await opened(stream)
-            outcome = await session.deliver(ENVELOPE, MESSAGE, deadline=asyncio.get_running_loop().time() + 0.02)
+            outcome = await session.deliver(ENVELOPE, MESSAGE, deadline=soon())
             assert outcome.ending is Ending.LOST
             assert outcome.may_have_been_accepted
             assert not session.is_usable
@@ -297,151 +278,48 @@ def test_no_session(dialog: str, answer: str) -> None:
     run(test())
 
 
-def test_tls_required_and_not_offered() -> None:
+def test_no_session_by_the_deadline() -> None:
     async def test() -> None:
-        async with scripted(FLIGHT + GOODBYE) as stream:
-            with pytest.raises(OpeningError) as caught:
-                await opened(stream, TlsPolicy.REQUIRE)
-            assert caught.value.answer.enhanced == "4.7.5"
+        async with scripted("< 220 hi\n> EHLO client.example\n! silence") as stream:
+            with pytest.raises(OpeningError, match="no time is left"):
+                await SmtpSession.open(stream, hello="client.example", deadline=soon())
 
     run(test())
 
 
-AFTER_TLS = "> EHLO client.example\n< 250-peer.example\n< 250-PIPELINING\n< 250 CHUNKING\n"
-
-
-def test_tls(server_context: SSLContext) -> None:
+def test_no_session_under_a_name_that_cannot_be_said() -> None:
     async def test() -> None:
-        dialog = opening("STARTTLS") + "> STARTTLS\n< 220 go\n! tls\n" + AFTER_TLS + SENT + OK * 3 + GOODBYE
-        async with scripted(dialog, server_context) as stream:
-            session = await opened(stream, TlsPolicy.REQUIRE)
-            assert session.is_encrypted
-            assert (await session.deliver(ENVELOPE, MESSAGE)).is_delivered
-            await session.close()
+        async with scripted("! silence") as stream:
+            with pytest.raises(EnvelopeError):
+                await SmtpSession.open(stream, hello="client example")
 
     run(test())
 
 
-DEMAND = "< 530 5.7.0 Must issue a STARTTLS command first\n"
-UPGRADE = "> STARTTLS\n< 220 go\n! tls\n" + AFTER_TLS
-
-
-def test_tls_on_demand_sends_the_message_again(server_context: SSLContext) -> None:
+def test_cancelled_while_opening() -> None:
     async def test() -> None:
-        offer = opening("STARTTLS", "PIPELINING", "CHUNKING")
-        dialog = offer + SENT + DEMAND + "< 503 no\n" * 2 + UPGRADE + SENT + OK * 3 + GOODBYE
-        async with scripted(dialog, server_context) as stream:
+        async with scripted("! silence") as stream:
+            opening_task = asyncio.create_task(opened(stream))
+            await asyncio.sleep(0)
+            opening_task.cancel()
+            await asyncio.wait([opening_task])
+            assert opening_task.cancelled()
+            await stream.wait_closed()
+
+    run(test())
+
+
+def test_deadline_while_another_message_has_the_turn() -> None:
+    async def test() -> None:
+        async with scripted(opening() + "> MAIL FROM:<a@a.example>\n! silence") as stream:
             session = await opened(stream)
-            assert (await session.deliver(ENVELOPE, MESSAGE)).is_delivered
-            await session.close()
-
-    run(test())
-
-
-def test_tls_on_demand_before_content_that_comes_only_once(server_context: SSLContext) -> None:
-    async def test() -> None:
-        asked = "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n"
-        offer = opening("STARTTLS", "PIPELINING", "CHUNKING")
-        dialog = offer + asked + DEMAND + "< 503 no\n" + UPGRADE + SENT + OK * 3 + GOODBYE
-        async with scripted(dialog, server_context) as stream:
-            session = await opened(stream)
-            assert (await session.deliver(ENVELOPE, pieces(MESSAGE))).is_delivered
-            await session.close()
-
-    run(test())
-
-
-def test_tls_on_demand_step_by_step(server_context: SSLContext) -> None:
-    async def test() -> None:
-        asked = "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n"
-        offer = opening("STARTTLS", "PIPELINING", "CHUNKING")
-        dialog = offer + asked + DEMAND + "< 503 no\n" + UPGRADE + asked + OK * 2
-        dialog += "> BDAT 4 LAST\n> hi\n" + OK + GOODBYE
-        async with scripted(dialog, server_context) as stream:
-            session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
-            assert (await transaction.add_recipient(BOTH[0])).is_positive
-            assert (await transaction.send(MESSAGE)).is_delivered
-            await session.close()
-
-    run(test())
-
-
-def test_plain_text_behind_starttls() -> None:
-    async def test() -> None:
-        async with scripted(opening("STARTTLS") + "> STARTTLS\n< 220 go\n< 250 injected") as stream:
-            with pytest.raises(OpeningError, match="clear"):
-                await opened(stream, TlsPolicy.OPPORTUNISTIC, QUICK)
-
-    run(test())
-
-
-def test_failed_handshake() -> None:
-    async def test() -> None:
-        async with scripted(opening("STARTTLS") + "> STARTTLS\n< 220 go\n! close") as stream:
-            with pytest.raises(OpeningError, match="handshake"):
-                await opened(stream, TlsPolicy.OPPORTUNISTIC)
-
-    run(test())
-
-
-def test_recipients_one_by_one() -> None:
-    async def test() -> None:
-        dialog = FLIGHT + "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n" + OK + "< 550 5.1.1 nobody\n"
-        dialog += "> RCPT TO:<c@b.example>\n" + OK + "> BDAT 4 LAST\n> hi\n" + OK + GOODBYE
-        async with scripted(dialog) as stream:
-            session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
-            assert (await transaction.add_recipient(BOTH[0])).code == 550
-            assert (await transaction.add_recipient(BOTH[1])).code == 250
-            outcome = await transaction.send(pieces(b"h", b"i", b"\r\n"))
-            assert [outcome.is_delivered_to(index) for index in range(2)] == [False, True]
-            assert transaction.outcome is outcome
-            await session.close()
-
-    run(test())
-
-
-def test_given_up_before_content() -> None:
-    async def test() -> None:
-        dialog = FLIGHT + "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n" + OK * 2
-        dialog += "> RSET\n" + SENT + OK * 4 + GOODBYE
-        async with scripted(dialog) as stream:
-            session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
-            await transaction.add_recipient(BOTH[0])
-            await transaction.abandon()
-            await transaction.abandon()
-            assert (await session.deliver(ENVELOPE, MESSAGE)).is_delivered
-            await session.close()
-
-    run(test())
-
-
-def test_sender_refused_answers_all_recipients() -> None:
-    async def test() -> None:
-        dialog = FLIGHT + "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n< 451 later\n< 503 no\n" + GOODBYE
-        async with scripted(dialog) as stream:
-            session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
-            assert [(await transaction.add_recipient(one)).code for one in BOTH] == [451, 451]
-            assert (await transaction.send(MESSAGE)).answer(0).code == 451
-            await session.close()
-
-    run(test())
-
-
-def test_step_by_step_misuse_and_silence() -> None:
-    async def test() -> None:
-        async with scripted(FLIGHT + "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n! silence") as stream:
-            session = await opened(stream)
-            deadline = asyncio.get_running_loop().time() + 0.02
-            transaction = session.begin(Envelope("a@a.example"), deadline=deadline)
-            with pytest.raises(MisuseError):
-                await transaction.send(MESSAGE)
-            assert str(await transaction.add_recipient(BOTH[0])) == "451 4.4.2 no time is left"
-            assert (await transaction.send(MESSAGE)).sent is Sent.NOTHING
+            first = asyncio.create_task(session.deliver(ENVELOPE, MESSAGE))
+            await asyncio.sleep(0)
+            outcome = await session.deliver(ENVELOPE, MESSAGE, deadline=soon())
+            assert (outcome.ending, outcome.sent) == (Ending.LOST, Sent.NOTHING)
+            assert session.is_usable
             session.abort()
+            assert (await first).ending is Ending.LOST
 
     run(test())
 
@@ -501,6 +379,27 @@ def test_close_waits_for_what_is_in_flight_and_for_goodbye() -> None:
             assert session.in_flight == 1
             await session.close()
             assert (await delivery).is_delivered
+
+    run(test())
+
+
+@pytest.mark.parametrize("stepwise", [False, True])
+def test_replies_too_many_in_one_packet_are_no_success(*, stepwise: bool) -> None:
+    """Of four replies to three commands nobody knows whether the third or the fourth is the final one."""
+
+    async def test() -> None:
+        asked = SENT.replace("> BDAT", OK * 2 + "> BDAT") if stepwise else SENT
+        async with scripted(FLIGHT + asked + OK * (2 if stepwise else 4) + "! silence") as stream:
+            session = await opened(stream)
+            if stepwise:
+                transaction = session.begin(Envelope("a@a.example"))
+                await transaction.add_recipient(BOTH[0])
+                outcome = await transaction.send(MESSAGE)
+            else:
+                outcome = await session.deliver(ENVELOPE, MESSAGE)
+            assert outcome.ending is Ending.BROKEN
+            assert outcome.may_have_been_accepted
+            assert outcome.answer(0).is_transient
 
     run(test())
 
