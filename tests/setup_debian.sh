@@ -6,9 +6,10 @@
 # PYTHON names the interpreter that will make the virtual environment (default: python3).
 set -euo pipefail
 
-daemons=(tor exim4-daemon-light knot unbound)
+daemons=(tor exim4-daemon-light postfix postfix-cdb knot unbound)
 binaries=(usr/bin/tor usr/bin/tor-gencert usr/sbin/exim4 usr/sbin/knotd usr/sbin/knotc usr/sbin/keymgr usr/sbin/unbound)
-tools=(tinycdb knot-dnsutils libnet-dns-perl perl)
+binaries+=(usr/sbin/postfix usr/sbin/postconf usr/sbin/postqueue usr/sbin/smtp-source usr/lib/postfix/sbin/master)
+tools=(tinycdb knot-dnsutils libnet-dns-perl perl torsocks)
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 unpacked=$project/.debian
@@ -108,6 +109,8 @@ fi
 for deb in "$archives"/*.deb; do
   dpkg-deb -x "$deb" "$unpacked"
 done
+# Postfix keeps libraries of its own in a folder that the loader does not search.
+export LD_LIBRARY_PATH=$unpacked/usr/lib/postfix
 # A program outside apt's care gets no updates, so it gets no setuid bit either; the tests run it without.
 find "$unpacked" -perm /6000 -type f -exec chmod ug-s {} +
 for binary in "${binaries[@]}"; do

@@ -96,7 +96,7 @@ class MapReader:
         Raises:
             MapError: the part of the map where the entry would stand is damaged.
         """
-        key = domain.encode("ascii")
+        key = domain.encode("utf-8")
         try:
             self._check_has_empty_slot(key)
             value: bytes | None = self._cdb.get(key)

@@ -1,6 +1,9 @@
 """Postfix transport tables: `domain smtptor:[onion]:port` (transport(5))."""
 
 import re
+from collections.abc import Iterator
+
+import idna
 
 from onionmx.defaults import TRANSPORT_NAME
 from onionmx.domain import normalize, shown
@@ -47,6 +50,28 @@ def format_result(endpoints: tuple[Endpoint, ...], transport: str = TRANSPORT_NA
 def format_transport(entries: Entries, transport: str = TRANSPORT_NAME) -> str:
     """Write a transport table as source text for postmap."""
     return "".join(f"{domain} {format_result(endpoints, transport)}\n" for domain, endpoints in entries.items())
+
+
+def transport_records(entries: Entries, transport: str, result: str) -> Iterator[tuple[bytes, bytes]]:
+    """The records of a CDB for Postfix.
+
+    Postfix looks an internationalized domain up as the client wrote it, so such a domain has two keys: without the one
+    of U-labels its mail would take the open internet.
+
+    Args:
+        entries: domains and their endpoints.
+        transport: name of the transport where the endpoints are the result.
+        result: what to say of each domain instead of its endpoints; empty for these.
+    """
+    for domain, endpoints in entries.items():
+        value = (result or format_result(endpoints, transport)).encode()
+        yield domain.encode("ascii"), value
+        try:
+            with_u_labels = idna.decode(domain)
+        except idna.IDNAError:
+            continue  # an A-label that IDNA 2008 does not know has no other form
+        if with_u_labels != domain:
+            yield with_u_labels.encode(), value
 
 
 def _parse_results(line: Line) -> tuple[Endpoint, ...]:

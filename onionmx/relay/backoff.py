@@ -23,6 +23,7 @@ class _Failing:
     failures: int
     until: float
     why: str
+    probing: bool = False
 
 
 class Backoff:
@@ -51,11 +52,19 @@ class Backoff:
         if left > 0:
             return f"failed {failing.failures} times in a row, next try in {left:.0f} s; the last time: {failing.why}"
         failing.until = self._now() + PROBE
+        failing.probing = True
         return None
 
     def failed(self, target: Endpoint, why: str) -> None:
-        """The target could not be reached, or broke off."""
-        failures = self._failing[target].failures + 1 if target in self._failing else 1
+        """The target could not be reached, or broke off.
+
+        While a pause runs, only the message that finds out counts: all others began before it, and a hundred of them
+        that fail together are one failure.
+        """
+        failing = self._failing.get(target)
+        if failing and failing.failures >= PATIENCE and not failing.probing and failing.until > self._now():
+            return
+        failures = failing.failures + 1 if failing else 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - PATIENCE, 10))
         jittered = pause * self._random.uniform(0.5, 1.0)
         self._failing[target] = _Failing(failures, self._now() + jittered, why)

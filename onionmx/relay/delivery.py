@@ -6,8 +6,8 @@ again only where that makes no copy, with one exception that nobody can close: t
 its reply did not get here (RFC 1047). These are the cases after a session has ended without the final reply:
 
 - Not everything was sent: the message cannot have been accepted. Try again.
-- Everything was sent on a session that was used before, and not one reply to it came: the peer had closed the session
-  while it was idle, and the message went into the void. Whether we or the MTA try again makes no difference for a
+- Everything was sent on a session that had been idle, and not one reply to it came: the peer had closed the session
+  meanwhile, and the message went into the void. Whether we or the MTA try again makes no difference for a
   copy, but minutes for the message. Try again, once, on a new session.
 - Everything was sent and the final reply is missing: it may have been accepted. Answer 451; another target would make
   a copy for certain, where the MTA's next try may find the same server knowing the message.
@@ -27,7 +27,7 @@ from onionmx.relay.pool import Lease, SessionPool
 from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.outcome import Ending, Outcome
-from onionmx.tor.socks import SocksError
+from onionmx.tor.socks import Cause, SocksError
 
 _ROUND_TRIPS_ALONE = 7  # of one command at a time on a session of its own: CONNECT, banner, EHLO, MAIL, RCPT, DATA, dot
 
@@ -132,7 +132,8 @@ class Courier:
         message = attempt.message
         if isinstance(error, SocksError):
             metrics.socks_failures.labels(error.cause.name.lower()).inc()
-        self._backoff.failed(target, str(error))
+        if not (isinstance(error, SocksError) and error.cause is Cause.PROXY_UNREACHABLE):
+            self._backoff.failed(target, str(error))  # without tor, nothing is known about the onion
         operator = needs_operator(error)
         maillog.target_failed(message.identifier, message.domain, target, str(error), operator=operator)
         attempt.keep(reply_to(error))
@@ -172,7 +173,7 @@ class _Attempt:
 def _is_stale(outcome: Outcome, lease: Lease) -> bool:
     """Whether the peer had closed the session before the message could reach it."""
     silent = outcome.mail is None and not any(outcome.recipients) and outcome.final is None
-    return lease.reused and silent and outcome.ending in {Ending.LOST, Ending.CLOSED}
+    return lease.was_idle and silent and outcome.ending in {Ending.LOST, Ending.CLOSED}
 
 
 def fitted(envelope: Envelope, content: bytes) -> Envelope:

@@ -57,12 +57,14 @@ class Lease:
 
     Attributes:
         session: to be used for one transaction.
-        reused: another transaction has had it before, so the peer may have closed it meanwhile.
+        reused: another transaction has had it before.
+        was_idle: no other transaction has it now, so the peer may have closed it since the last one.
         stages: seconds that each stage of opening it took; empty where it is reused.
     """
 
     session: SmtpSession
     reused: bool
+    was_idle: bool
     stages: dict[str, float]
 
 
@@ -250,7 +252,8 @@ class SessionPool:
         member = await pool.acquire(exclusive=exclusive)
         try:
             reused = member.uses > 1
-            yield Lease(member.session, reused, {} if reused else member.stages)
+            was_idle = reused and member.leases == 1
+            yield Lease(member.session, reused, was_idle, {} if reused else member.stages)
         finally:
             pool.release(member)
 

@@ -14,6 +14,7 @@ from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.outcome import Outcome
 from onionmx.smtp.session import SmtpSession
+from onionmx.tor.socks import Cause, SocksError
 
 OPENING_DEADLINE = 240.0
 """Seconds to reach an onion MX while the MTA waits for the reply to RCPT: below the 300 of Postfix and of RFC 5321."""
@@ -73,7 +74,8 @@ async def begin_stepwise(
                     try:
                         lease = await stack.enter_async_context(pool.lease(target, exclusive=True))
                     except TemporaryError as error:
-                        backoff.failed(target, str(error))
+                        if not (isinstance(error, SocksError) and error.cause is Cause.PROXY_UNREACHABLE):
+                            backoff.failed(target, str(error))
                         answer = reply_to(error)
                         continue
                     backoff.succeeded(target)

@@ -12,7 +12,7 @@ from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import pinned_answer
 from onionmx.mapfile.publish import publish, publish_records, writer_lock
-from onionmx.mapfile.transport import format_result
+from onionmx.mapfile.transport import transport_records
 from onionmx.onion import Endpoint
 from onionmx.sync.discover import discover
 from onionmx.sync.plan import Plan, make_plan
@@ -105,10 +105,7 @@ def _publish(settings: MapSection, old: Entries, plan: Plan) -> None:
 
 def _publish_transport(settings: MapSection, entries: Entries) -> None:
     path = Path(settings.transport_path)
-    records = {
-        domain.encode("ascii"): (settings.transport_result or format_result(endpoints, settings.transport)).encode()
-        for domain, endpoints in entries.items()
-    }
+    records = dict(transport_records(entries, settings.transport, settings.transport_result))
     if path.exists():
         with MapReader(path) as reader:
             if dict(reader.records()) == records:

@@ -214,13 +214,14 @@ def test_second_map_for_postfix(site: Site) -> None:
 
 
 def test_second_map_may_lead_to_the_relay(site: Site) -> None:
-    site.pins.write_text(f"example.org {A}\n")
+    site.pins.write_text(f"example.org {A}\nbücher.example {A}\n")
     site.domains.write_text("")
     text = site.configuration.read_text().replace("[map]", '[map]\ntransport_result = "onion:inet:127.0.0.1:10026"')
     site.configuration.write_text(text)
     assert site.run("sync") == 0
     with MapReader(site.transport) as reader:
-        assert reader.get_value("example.org") == b"onion:inet:127.0.0.1:10026"
+        for domain in ("example.org", "xn--bcher-kva.example", "bücher.example"):
+            assert reader.get_value(domain) == b"onion:inet:127.0.0.1:10026"
 
 
 def test_lookup_asks_pins_then_map_then_dns(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,6 +55,16 @@ def test_one_message_finds_out_and_the_others_wait() -> None:
     assert backoff.refusal(TARGET) is None, "the one that was to find out never reported"
 
 
+def test_messages_that_fail_together_are_one_failure() -> None:
+    clock = Clock()
+    backoff = Backoff(Random(1), clock)
+    for _ in range(100):
+        backoff.failed(TARGET, "connection lost")
+    assert pause(backoff, clock) <= FIRST_PAUSE + 0.5
+    backoff.failed(TARGET, "connection lost")
+    assert "failed 3 times in a row" in (backoff.refusal(TARGET) or "")
+
+
 def test_success_forgets_and_targets_are_apart() -> None:
     backoff = Backoff(Random(1))
     for _ in range(3):
