@@ -7,6 +7,7 @@ from signal import SIGKILL
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from onionmx.mapfile.pins import format_seed
 from onionmx.mapfile.publish import publish
 
 from .daemon import Daemon, free_ports
@@ -34,6 +35,7 @@ class Relay:
         # For an Exim that runs as another user and reads the map.
         folder.chmod(0o755)
         self.map = folder / "onionmx.cdb"
+        self.published = folder / "published"
         self.smtp, self.lmtp = ((LOOPBACK, port) for port in free_ports(2))
         self.configuration = folder / "onionmx.toml"
         lines = (
@@ -51,6 +53,12 @@ class Relay:
         """Write the map: domains and their onion."""
         entries: dict[str, tuple[Endpoint, ...]] = {domain: ((onion, 25),) for domain, onion in routes.items()}
         publish(self.map, entries)
+        self.published.write_text(format_seed(entries))
+
+    def configure_map(self, table: str) -> None:
+        """Add the lines of a table [map] to its configuration."""
+        text = self.configuration.read_text()
+        self.configuration.write_text(text.replace("[map]\n", f"{table.rstrip()}\n", 1))
 
     def start(self) -> Self:
         """Start it and wait until it listens."""

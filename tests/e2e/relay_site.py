@@ -1,6 +1,5 @@
 """Two MTAs that send through the relay, and the same two programs as onion MXes, on one private Tor network."""
 
-import os
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -10,7 +9,7 @@ from typing import Self
 
 from .exim import DEBIAN_LIKE, ONION_CLIENTS, Exim
 from .postfix import Postfix, documented
-from .programs import PROJECT, UNPACKED
+from .programs import PROJECT
 from .relay import ONIONMX, Relay
 from .tor_network import TorNetwork
 
@@ -45,19 +44,14 @@ class PostfixSender(Postfix):
         }
         blocks = documented(DOCUMENT.read_text(), values)
         super().__init__(folder, hostname, blocks["/etc/postfix/main.cf"], blocks["/etc/postfix/master.cf"])
-        self._make_table = blocks["/usr/local/sbin/onionmx-transport"]
+        relay.configure_map(blocks["/etc/onionmx/onionmx.toml"])
         self.make_table()
 
     def make_table(self) -> None:
-        """Run the documented script, as root would on the machine of this Postfix."""
-        search = [str(UNPACKED / "usr/sbin"), str(ONIONMX.parent), os.environ["PATH"]]
-        environment = {
-            "PATH": os.pathsep.join(search),
-            "ONIONMX_CONFIG": str(self._relay.configuration),
-            "MAIL_CONFIG": str(self.configuration),
-            "LD_LIBRARY_PATH": str(UNPACKED / "usr/lib/postfix"),
-        }
-        subprocess.run(["sh"], input=self._make_table, env=environment, text=True, check=True)
+        """Let sync write map and table from what the relay's map was last given."""
+        files = ("--config", self._relay.configuration, "--pins", self._relay.published)
+        command: list[str | Path] = [ONIONMX, "sync", *files]
+        subprocess.run(command, check=True, capture_output=True)
 
 
 class RelaySite:

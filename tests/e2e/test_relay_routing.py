@@ -45,7 +45,7 @@ DAMAGES = {
     "empty": truncate(0),
     "half a header": truncate(1000),
     "header only": truncate(2048),
-    "without its end": truncate(-20),
+    "without its hash tables": truncate(2060),
     "folder": make_folder,
 }
 damaged = pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
@@ -118,6 +118,13 @@ def test_postfix_hands_over_what_is_in_the_table(postfix: PostfixSender, relay: 
     assert len(postfix.wait_for_delivered(1)) == 1
 
 
+def test_postfix_finds_an_international_domain_written_out(postfix: PostfixSender) -> None:
+    with postfix.connect(LOCAL_SENDERS) as session:
+        session.sendmail(f"carol@{SENDER}", ["alice@müller.example"], MESSAGE, mail_options=["SMTPUTF8"])
+    postfix.wait_for_log(r"onion/lmtp\S* \w+: to=<alice@müller\.example>.* status=deferred")
+    assert postfix.sent_over_clearnet() == []
+
+
 def test_postfix_sees_a_new_table_without_reload(postfix: PostfixSender, relay: Relay) -> None:
     postfix.submit(f"carol@{SENDER}", [f"alice@{UNMAPPED}"], MESSAGE)
     postfix.wait_for_log(rf"discard\S* \w+: to=<alice@{UNMAPPED}>.* status=sent")
@@ -129,8 +136,8 @@ def test_postfix_sees_a_new_table_without_reload(postfix: PostfixSender, relay: 
     postfix.wait_for_log(rf"onion/lmtp\S* \w+: to=<bob@{UNMAPPED}>.* status=deferred")
 
 
-def test_table_stays_when_the_map_is_gone(postfix: PostfixSender, relay: Relay) -> None:
-    relay.map.unlink()
+def test_table_stays_when_the_map_is_damaged(postfix: PostfixSender, relay: Relay) -> None:
+    relay.map.write_bytes(b"damaged" * 1000)
     with pytest.raises(subprocess.CalledProcessError):
         postfix.make_table()
     assert postfix.run("postmap", "-q", MAPPED, f"cdb:{relay.folder}/transport").startswith("onion:inet:127.0.0.1:")
