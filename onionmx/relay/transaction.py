@@ -95,13 +95,13 @@ class RelayTransaction:
         group = self._group_for(route)
         if group is None or self._first_refusal is not None:
             return Own.OTHER_ROUTE.value
+        reply = Own.RECIPIENT_OK.value
         if not self._client.is_lmtp and (more_follow or group.recipients):
             reply = await self._ask_onion_mx(group, recipient)
-            if not reply.is_positive:
-                return reply
-        group.recipients.append((self._accepted, recipient))
-        self._accepted += 1
-        return Own.RECIPIENT_OK.value
+        if reply.is_positive:
+            group.recipients.append((self._accepted, recipient))
+            self._accepted += 1
+        return reply
 
     async def content(self, chunks: AsyncIterator[bytes]) -> Sequence[Reply]:
         """Deliver the message."""
@@ -125,6 +125,8 @@ class RelayTransaction:
         header = received_header(self._handling.hostname, self._client.protocol, self._identifier, datetime.now(tz=UTC))
         head.appendleft(header)
         whole = b"".join(head) if is_whole else None
+        if is_whole:
+            head.clear()  # or the message would be held twice
         pieces = _joined(head, chunks)
         if self._first_refusal is not None:
             await self.abandon()

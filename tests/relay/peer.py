@@ -20,6 +20,19 @@ def hang(_writer: asyncio.StreamWriter) -> None:
     """Say nothing any more."""
 
 
+def trickle(writer: asyncio.StreamWriter) -> None:
+    """Send a reply that never ends, a byte now and then."""
+    loop = asyncio.get_running_loop()
+
+    def send() -> None:
+        if not writer.transport.is_closing():
+            writer.write(b"2")
+            loop.call_later(0.05, send)
+
+    writer.write(b"250-")
+    send()
+
+
 def saying(reply: str) -> Fault:
     """Give this reply."""
     return lambda _writer: reply

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.mapfile.maps import A, B
-from tests.relay.peer import Fault, Peer, hang, reset, saying
+from tests.relay.peer import Fault, Peer, hang, reset, saying, trickle
 from tests.relay.relay import Relay, codes, play
 
 SOCKS_REPLIES = {
@@ -64,6 +64,7 @@ STEPS = ["greeting", "EHLO", "MAIL", "RCPT", "BDAT"]
 FAULTS: dict[str, Fault] = {
     "reset": reset,
     "hang": hang,
+    "trickle": trickle,
     "421": saying("421 4.3.2 closing\r\n"),
     "garbage": saying("\x00\x01garbage\r\n"),
     "no number": saying("hello there\r\n"),
