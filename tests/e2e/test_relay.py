@@ -15,7 +15,7 @@ from .postfix import Postfix
 from .relay_site import EXIM_MX, EXIM_SENDER, POSTFIX_MX, POSTFIX_SENDER, RelaySite
 from .tor_network import TorNetwork
 
-RECOVERY = 60.0
+RECOVERY = 240.0
 """Seconds until a message that was deferred has arrived; the relay leaves failing onions alone for up to 20."""
 
 

@@ -33,8 +33,8 @@ IN_FLIGHT = 100
 """The processes of Postfix's transport in docs/postfix.md, each with one message."""
 FLUSH_INTERVAL = 2.0
 """Seconds between two runs of the queue while nothing arrives."""
-PATIENCE = 120.0
-"""Seconds for one step; the slowest is after tor's return."""
+PATIENCE = 300.0
+"""Seconds for one step: once tor itself may try for its 120 before it gives another circuit a chance."""
 
 SINK = {
     # The sink keeps what it has accepted in its spool: each line in its log stands for a final 250.

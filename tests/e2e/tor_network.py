@@ -25,8 +25,9 @@ from .tor_node import LOOPBACK, OnionServiceHost, TorClient, TorNode
 
 logger = logging.getLogger(__name__)
 
-RELAYS = 4
-"""Besides the authority, which relays too. Both sides of a connection to a service need several distinct hops."""
+RELAYS = 6
+"""Besides the authority, which relays too. Both sides of a connection to a service need several distinct hops, and
+with four a client now and then found no path for two minutes."""
 FIRST_INTERVAL = 5
 """Seconds between the first votes; the shortest that tor takes."""
 VOTE_LEAD = 2.5

@@ -30,6 +30,7 @@ TestingTorNetwork 1
 AssumeReachable 1
 PathsNeededToBuildCircuits 0.25
 ConfluxEnabled 0
+VanguardsLiteEnabled 0
 SafeLogging 0
 Log notice stdout
 """
