@@ -16,7 +16,7 @@ from .relay_site import EXIM_MX, EXIM_SENDER, POSTFIX_MX, POSTFIX_SENDER, RelayS
 from .tor_network import TorNetwork
 
 RECOVERY = 240.0
-"""Seconds until a message that was deferred has arrived; the relay leaves failing onions alone for up to 20."""
+"""Seconds until a message that was deferred has arrived: once tor itself may try for its 120 in vain."""
 
 
 @pytest.fixture(scope="module")
