@@ -196,7 +196,8 @@ class TestDaemon:
         ) as parent:
             assert parent.stdout is not None
             pid = int(parent.stdout.readline())
-            assert not is_gone(pid)
+            # Only then has setpriv tied it to its parent.
+            wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the daemon behind setpriv")
             os.kill(parent.pid, signal.SIGKILL)
         wait_until(lambda: is_gone(pid), "the end of the daemon", 10)
 
