@@ -144,7 +144,6 @@ def test_all_sessions_that_were_closed_while_idle(tmp_path: Path) -> None:
         relay.peer.faults = {"MAIL": reset}
         relay.peer.once = True
         assert codes(await relay.send("user@example.org"))[1] == "250 2.0.0"
-        assert len(relay.peer.targets) == 4
         assert len(relay.peer.messages) == 4
 
     play(tmp_path, test)
