@@ -41,6 +41,8 @@ class _Member:
         uses: transactions that were given to it.
         leases: transactions that have it now.
         exclusive: one that must not share it has it now.
+        was_idle: nobody had it when it was taken the last time, so the peer may have closed it before.
+        idle: closes it, while nobody has it.
     """
 
     session: SmtpSession
@@ -48,6 +50,7 @@ class _Member:
     uses: int = 0
     leases: int = 0
     exclusive: bool = False
+    was_idle: bool = False
     idle: asyncio.TimerHandle | None = field(default=None, repr=False)
 
 
@@ -58,7 +61,7 @@ class Lease:
     Attributes:
         session: to be used for one transaction.
         reused: another transaction has had it before.
-        was_idle: no other transaction has it now, so the peer may have closed it since the last one.
+        was_idle: nobody had it before, so the peer may have closed it meanwhile.
         stages: seconds that each stage of opening it took; empty where it is reused.
     """
 
@@ -120,13 +123,17 @@ class _EndpointPool:
             if not member.session.is_usable or member.uses >= self._settings.messages_per_session:
                 self._drop(member)
             else:
-                loop = asyncio.get_running_loop()
-                member.idle = loop.call_later(self._settings.idle_timeout, self._drop, member)
+                self._rest(member)
         self._serve_waiters()
 
     def drop_idle(self) -> None:
         for member in [member for member in self._members if not member.leases]:
             self._drop(member)
+
+    def _rest(self, member: _Member) -> None:
+        """Nobody needs the session now: keep it for a while."""
+        loop = asyncio.get_running_loop()
+        member.idle = loop.call_later(self._settings.idle_timeout, self._drop, member)
 
     async def close(self) -> None:
         for task in self._opening:
@@ -153,6 +160,7 @@ class _EndpointPool:
         return has_place and not member.exclusive and member.session.extensions.one_flight
 
     def _take(self, member: _Member, *, exclusive: bool) -> _Member:
+        member.was_idle = member.idle is not None
         if member.idle is not None:
             member.idle.cancel()
             member.idle = None
@@ -194,6 +202,9 @@ class _EndpointPool:
         self._opening.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             self._serve_waiters()
+            for member in self._members:
+                if not member.leases and member.idle is None:
+                    self._rest(member)
             return
         # Those who wait are served by the sessions that are left. Where none is, one failure speaks for all of them:
         # a queue flush must not try one after the other.
@@ -252,8 +263,7 @@ class SessionPool:
         member = await pool.acquire(exclusive=exclusive)
         try:
             reused = member.uses > 1
-            was_idle = reused and member.leases == 1
-            yield Lease(member.session, reused, was_idle, {} if reused else member.stages)
+            yield Lease(member.session, reused, member.was_idle, {} if reused else member.stages)
         finally:
             pool.release(member)
 

@@ -146,6 +146,25 @@ def test_session_that_becomes_free_serves_who_waits_for_a_new_one() -> None:
     play(test, settings=RelaySection(sessions_per_onion=2))
 
 
+def test_session_that_nobody_waits_for_any_more_rests() -> None:
+    async def test(messages: Messages, opening: Opening) -> None:
+        _, first = await messages.begin()
+        opening.allowed.clear()
+        waiting = asyncio.create_task(messages.begin())
+        await settle()
+        await first.aclose()
+        _, second = await waiting
+        opening.allowed.set()
+        await settle()
+        assert len(opening.sessions) == 2
+        lease, _ = await messages.begin()
+        assert cast("Session", lease.session) is opening.sessions[1]
+        assert (lease.reused, lease.was_idle) == (False, True)
+        await second.aclose()
+
+    play(test, settings=RelaySection(sessions_per_onion=2))
+
+
 def test_one_failure_speaks_for_all_who_wait() -> None:
     async def test(messages: Messages, opening: Opening) -> None:
         opening.failure = DnsError("F0")
