@@ -22,12 +22,12 @@ from onionmx.errors import OnionmxError, TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.relay import maillog, metrics
 from onionmx.relay.backoff import Backoff
-from onionmx.relay.failures import for_mta, needs_operator, reply_to
+from onionmx.relay.failures import for_mta, is_of_target, needs_operator, reply_to
 from onionmx.relay.pool import Lease, SessionPool
 from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.outcome import Ending, Outcome
-from onionmx.tor.socks import Cause, SocksError
+from onionmx.tor.socks import SocksError
 
 _ROUND_TRIPS_ALONE = 7  # of one command at a time on a session of its own: CONNECT, banner, EHLO, MAIL, RCPT, DATA, dot
 
@@ -132,8 +132,8 @@ class Courier:
         message = attempt.message
         if isinstance(error, SocksError):
             metrics.socks_failures.labels(error.cause.name.lower()).inc()
-        if not (isinstance(error, SocksError) and error.cause is Cause.PROXY_UNREACHABLE):
-            self._backoff.failed(target, str(error))  # without tor, nothing is known about the onion
+        if is_of_target(error):
+            self._backoff.failed(target, str(error))
         operator = needs_operator(error)
         maillog.target_failed(message.identifier, message.domain, target, str(error), operator=operator)
         attempt.keep(reply_to(error))

@@ -35,6 +35,11 @@ def for_mta(reply: Reply) -> Reply:
     return Own.CONNECTION_LOST.value.because(f"{FROM_PEER}{reply.code} {reply.enhanced} {text}")
 
 
+def is_of_target(error: OnionmxError) -> bool:
+    """Whether the failure says something about the onion MX: without tor, nothing is known about it."""
+    return not (isinstance(error, SocksError) and error.cause is Cause.PROXY_UNREACHABLE)
+
+
 def needs_operator(error: OnionmxError) -> bool:
     """Whether waiting does not help: somebody has to change the configuration of tor."""
     return isinstance(error, SocksError) and error.cause in _AUTHORIZATION

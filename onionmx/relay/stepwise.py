@@ -7,14 +7,13 @@ from contextlib import AsyncExitStack
 from onionmx.errors import TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.relay.backoff import Backoff
-from onionmx.relay.failures import for_mta, reply_to
+from onionmx.relay.failures import for_mta, is_of_target, reply_to
 from onionmx.relay.maillog import shortened
 from onionmx.relay.pool import SessionPool
 from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.outcome import Outcome
 from onionmx.smtp.session import SmtpSession
-from onionmx.tor.socks import Cause, SocksError
 
 OPENING_DEADLINE = 240.0
 """Seconds to reach an onion MX while the MTA waits for the reply to RCPT: below the 300 of Postfix and of RFC 5321."""
@@ -74,7 +73,7 @@ async def begin_stepwise(
                     try:
                         lease = await stack.enter_async_context(pool.lease(target, exclusive=True))
                     except TemporaryError as error:
-                        if not (isinstance(error, SocksError) and error.cause is Cause.PROXY_UNREACHABLE):
+                        if is_of_target(error):
                             backoff.failed(target, str(error))
                         answer = reply_to(error)
                         continue
