@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A slow machine must not fail a property; deadlines belong to make bench.
-settings.register_profile("onionmx", deadline=None, print_blob=True)
+# A slow machine must not fail a property; deadlines belong to make bench. The same examples each time: a run tells of
+# the change that it tests. HYPOTHESIS_PROFILE=explore looks for new ones.
+settings.register_profile("onionmx", deadline=None, print_blob=True, derandomize=True)
 settings.register_profile("quick", parent=settings.get_profile("onionmx"), max_examples=20)
+settings.register_profile("explore", parent=settings.get_profile("onionmx"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "onionmx"))
 
 

@@ -119,20 +119,24 @@ class Content:
     async def put(self, data: bytes) -> None:
         """Take more of the content, at the delivery's pace; thrown away once it is refused or judged.
 
+        Of several faults the first in the content is named, whatever the pieces that it comes in.
+
         Args:
             data: octets, without dot-stuffing.
         """
         if self.refusal:
             return
         self._size += len(data)
-        if self._size > self._settings.max_message_size:
-            self._refuse(too_large(self._settings))
-            return
+        excess = self._size - self._settings.max_message_size
+        if excess > 0:
+            data = data[: max(len(data) - excess, 0)]
         if self._settings.bare_newline == "normalize":
             data = self._normalizer.feed(data)
         else:
             self._scan.feed(data)
             self._check_newlines()
+        if excess > 0 and not self.refusal:
+            self._refuse(too_large(self._settings))
         await self._stream.put(data)
 
     def _check_newlines(self) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from onionmx.relay.server import ServerSettings
@@ -52,6 +52,8 @@ CHUNK = st.tuples(CONTENT, st.sampled_from([b"", b" LAST", b" last", b" x"])).ma
 FLIGHT = CONTENT.map(
     lambda content: b"MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nBDAT %d LAST\r\n%s" % (len(content), content)
 )
+TWO_FAULTS = b"MAIL FROM:<>\r\nRCPT TO:<c@d.example>\r\nBDAT 12001 LAST\r\n\r" + b"a" * 12_000
+"""A bare CR, and too long: the first is to be named, also where both come in one piece."""
 DIALOG = st.lists(st.one_of(COMMAND, FLIGHT, CHUNK), max_size=14)
 JUNK = st.lists(st.one_of(COMMAND, FLIGHT, CHUNK, DATA, st.binary(max_size=40)), max_size=14).map(b"".join)
 SIZES = st.lists(st.integers(1, 5000), max_size=6)
@@ -110,6 +112,7 @@ def test_junk(data: bytes, sizes: list[int], is_lmtp: bool, bare_newline: str) -
 
 @settings(max_examples=400)
 @given(DIALOG, SIZES)
+@example([TWO_FAULTS], [64])
 def test_each_command_has_one_reply(dialog: list[bytes], sizes: list[int]) -> None:
     """In SMTP, and without DATA, whose content would be commands where it is refused."""
     recorder, received = converse(
