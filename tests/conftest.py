@@ -17,6 +17,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "onionmx"))
 @pytest.fixture(autouse=True)
 def no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests see the defaults, and their own folder as the state of a plain user."""
-    monkeypatch.setattr("onionmx.config.DEFAULT_FILE", tmp_path / "no-such.toml")
+    monkeypatch.setattr("onionmx.config.file.DEFAULT_FILE", tmp_path / "no-such.toml")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.delenv("ONIONMX_CONFIG", raising=False)

@@ -16,9 +16,9 @@ from onionmx.cli.options import configuration_option, json_option, map_option, r
 from onionmx.config import Configuration
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.mapfile.cdb import format_value
+from onionmx.mapfile.domains import read_domains
 from onionmx.mapfile.pins import read_pins
 from onionmx.onion import Endpoint
-from onionmx.sync.domains import read_domains
 from onionmx.sync.plan import Decision, Outcome, Plan
 from onionmx.sync.run import Inputs, synchronize
 

@@ -13,16 +13,15 @@ from pathlib import Path
 import uvloop
 from prometheus_client import start_http_server
 
-from onionmx.config import Configuration, RelaySection, parse_socket
+from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError, OnionmxError
-from onionmx.relay.readiness import notify
 from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve
 from onionmx.relay.service import Delivering, hostname_of, server_settings
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope
+from onionmx.systemd import notify
 
 _logger = logging.getLogger(__name__)
-_UNIX = "unix:"
 _RESTART_DELAY = 1.0  # seconds, so that a worker that fails at once does not take all of a core
 _PR_SET_PDEATHSIG = 1
 
@@ -63,8 +62,8 @@ def _listen(settings: RelaySection) -> list[Listener]:
     listeners: list[Listener] = []
     for texts, is_lmtp in ((settings.smtp_listen, False), (settings.lmtp_listen, True)):
         for text in texts:
-            if text.startswith(_UNIX):
-                path = Path(text.removeprefix(_UNIX))
+            if text.startswith(UNIX):
+                path = Path(text.removeprefix(UNIX))
                 listeners.append(listen_unix(path, mode=int(settings.unix_mode, 8), is_lmtp=is_lmtp))
             else:
                 listeners.append(listen_tcp(*parse_socket(text), is_lmtp=is_lmtp))

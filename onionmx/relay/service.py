@@ -48,9 +48,12 @@ class Delivering:
         self._timeouts = Timeouts(greeting=silence, command=silence)
         self._pool = SessionPool(settings, self._open_session)
         self._backoff = Backoff(SystemRandom())
-        ask = SrvResolver(configuration.dns).ask if settings.live else None
+        ask = SrvResolver(configuration.dns).ask if configuration.lookup.live else None
         router = Router(
-            Path(configuration.sync.pins), Path(configuration.map.path), ask, map_may_be_missing=settings.live
+            Path(configuration.sync.pins),
+            Path(configuration.map.path),
+            ask,
+            map_may_be_missing=configuration.lookup.live,
         )
         self._handling = Handling(
             route=router.route,

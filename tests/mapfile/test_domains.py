@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.config import OwnSection
 from onionmx.errors import ConfigurationError
-from onionmx.sync.domains import read_domains
+from onionmx.mapfile.domains import read_domains, read_own_domains
 
 
 def test_lists_are_normalized_and_joined() -> None:
@@ -33,3 +36,16 @@ def test_any_content_is_read_or_refused(content: bytes) -> None:
         assert all(read_domains([("domains", content)]))
     except ConfigurationError as error:
         assert str(error).startswith("domains:")
+
+
+def test_own_domains_come_from_the_list_and_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "own"
+    file.write_text("# ours\nTwo.example\n")
+    assert read_own_domains(OwnSection(domains=("ONE.example.",), file=str(file))) == {"one.example", "two.example"}
+    assert read_own_domains(OwnSection()) == frozenset()
+    for settings, why in (
+        (OwnSection(file=str(tmp_path / "missing")), "own.file .*missing cannot be read: No such file"),
+        (OwnSection(domains=("one.example", "a b")), "own.domains:2: 2 words"),
+    ):
+        with pytest.raises(ConfigurationError, match=why):
+            read_own_domains(settings)

@@ -1,7 +1,9 @@
-"""Lists of domains to look up."""
+"""Lists of domains."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from onionmx.config import OwnSection
 from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError
 from onionmx.mapfile.lines import Problem, described, read_lines
@@ -34,3 +36,21 @@ def read_domains(lists: Iterable[tuple[str, bytes]]) -> list[str]:
     if problems:
         raise ConfigurationError(described(problems))
     return list(domains)
+
+
+def read_own_domains(settings: OwnSection) -> frozenset[str]:
+    """The mail domains of this host, in normal form.
+
+    Args:
+        settings: which they are, and the file with more of them.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or a domain cannot be used.
+    """
+    lists = [("own.domains", "\n".join(settings.domains).encode())]
+    if settings.file:
+        try:
+            lists.append((settings.file, Path(settings.file).read_bytes()))
+        except OSError as error:
+            raise ConfigurationError(f"own.file {settings.file} cannot be read: {error.strerror}") from error
+    return frozenset(read_domains(lists))

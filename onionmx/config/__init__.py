@@ -1,0 +1,30 @@
+"""The configuration: one typed schema, each field with its meaning, unit and default.
+
+Read from `/etc/onionmx/onionmx.toml`, from the file that `--config` or `ONIONMX_CONFIG` names, or, with no file at
+all, from the defaults. `onionmx config` prints it.
+"""
+
+from onionmx.config.address import UNIX, parse_nameserver, parse_socket
+from onionmx.config.file import Configuration
+from onionmx.config.lookup import LookupSection, ServeSection
+from onionmx.config.relay import RelaySection
+from onionmx.config.routes import DnsSection, MapSection, OwnSection, SyncSection
+from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
+
+__all__ = [
+    "UNIX",
+    "Configuration",
+    "DnsSection",
+    "DoctorSection",
+    "LookupSection",
+    "MapSection",
+    "OnionSection",
+    "OwnSection",
+    "PublishSection",
+    "RelaySection",
+    "ServeSection",
+    "SyncSection",
+    "TorSection",
+    "parse_nameserver",
+    "parse_socket",
+]

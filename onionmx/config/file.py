@@ -1,0 +1,99 @@
+"""The configuration file: where it is, how it is read and printed."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from onionmx.config.lookup import LookupSection, ServeSection
+from onionmx.config.relay import RelaySection
+from onionmx.config.routes import DnsSection, MapSection, OwnSection, SyncSection
+from onionmx.config.section import Section
+from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
+from onionmx.defaults import CONFIGURATION_DIRECTORY
+from onionmx.errors import ConfigurationError
+
+DEFAULT_FILE = Path(CONFIGURATION_DIRECTORY, "onionmx.toml")
+ENVIRONMENT_VARIABLE = "ONIONMX_CONFIG"
+
+
+class Configuration(Section, frozen=True):
+    """The whole configuration."""
+
+    own: OwnSection = OwnSection()
+    map: MapSection = msgspec.field(default_factory=MapSection)
+    dns: DnsSection = DnsSection()
+    sync: SyncSection = SyncSection()
+    tor: TorSection = TorSection()
+    onion: OnionSection = OnionSection()
+    publish: PublishSection = PublishSection()
+    lookup: LookupSection = LookupSection()
+    relay: RelaySection = RelaySection()
+    serve: ServeSection = msgspec.field(default_factory=ServeSection)
+    doctor: DoctorSection = DoctorSection()
+
+    @classmethod
+    def load(cls, file: Path | None = None) -> Self:
+        """Read the configuration.
+
+        Args:
+            file: must exist; `None` for `ONIONMX_CONFIG`, the default file, or the defaults.
+
+        Raises:
+            ConfigurationError: unreadable, not TOML, an unknown key, a wrong type or an impossible value.
+        """
+        if file is None and (named := os.environ.get(ENVIRONMENT_VARIABLE)):
+            file = Path(named)
+        try:
+            content = (file or DEFAULT_FILE).read_bytes()
+        except FileNotFoundError as error:
+            if file is None:
+                return cls()
+            raise ConfigurationError(f"configuration {file} does not exist") from error
+        except OSError as error:
+            raise ConfigurationError(
+                f"configuration {file or DEFAULT_FILE} cannot be read: {error.strerror}"
+            ) from error
+        return cls.parse(content, str(file or DEFAULT_FILE))
+
+    @classmethod
+    def parse(cls, content: bytes, name: str) -> Self:
+        """Read the configuration from TOML.
+
+        Args:
+            content: the file.
+            name: its name, for messages.
+
+        Raises:
+            ConfigurationError: not TOML, an unknown key, a wrong type or an impossible value.
+        """
+        try:
+            return msgspec.convert(tomllib.loads(content.decode("utf-8")), cls)
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"configuration {name}: byte {error.start} is not UTF-8 text") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"configuration {name}: not TOML: {error}") from error
+        except msgspec.ValidationError as error:
+            what, _, where = str(error).partition(" - at `$.")
+            key = f"{where.rstrip('`')}: " if where else ""
+            raise ConfigurationError(f"configuration {name}: {key}{what}") from error
+
+    def to_toml(self) -> str:
+        """The effective configuration as a commented file."""
+        tables = []
+        for field in msgspec.structs.fields(self):
+            section: Section = getattr(self, field.name)
+            tables.append(f"# {section.__doc__}\n[{field.name}]\n" + _format_section(section))
+        return "\n".join(tables)
+
+
+def _format_section(section: Section) -> str:
+    described = msgspec.json.schema(type(section))["$defs"][type(section).__name__]["properties"]
+    return "".join(
+        # JSON's numbers, strings, booleans and lists are TOML's too.
+        f"# {described[field.name]['description']}\n"
+        f"{field.name} = {msgspec.json.encode(getattr(section, field.name)).decode()}\n"
+        for field in msgspec.structs.fields(section)
+    )

@@ -1,0 +1,20 @@
+"""What all tables of the configuration have in common."""
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from onionmx.defaults import STATE_DIRECTORY
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file; keys that it does not have are refused."""
+
+
+def state_directory() -> Path:
+    """`/var/lib/onionmx` for root and for a service that owns it, else a folder of the user's own (XDG)."""
+    system = Path(STATE_DIRECTORY)
+    if os.geteuid() == 0 or os.access(system, os.W_OK):
+        return system
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "onionmx"
