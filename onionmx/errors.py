@@ -6,10 +6,13 @@
     │   └── DomainError               not a mail domain
     ├── UsageError                    the command line asks for something impossible
     ├── ConfigurationError            configuration, pins or domain lists are wrong
+    │   └── UpdateRefusedError        the primary name server does not take updates from us
     └── TemporaryError                could not tell; asking again later may help
         ├── MapError                  the map is missing, unreadable or damaged
         ├── LockedError               another writer is at work on the same map
         ├── DnsError                  DNS gave no answer that can be trusted
+        ├── UpdateError               the primary name server could not be asked, or did not say what it did
+        ├── ControlError              Tor's control port cannot be asked, or tor refused
         └── AutomapError              Tor's DNSPort gave no usable address
 
 This module and the other leaves import next to nothing: the helper that Exim runs for each message loads them.
@@ -56,6 +59,10 @@ class ConfigurationError(OnionmxError):
     exit_code = EXIT_CONFIGURATION
 
 
+class UpdateRefusedError(ConfigurationError):
+    """The primary name server refuses the key or the update: one of the two is set up wrongly."""
+
+
 class TemporaryError(OnionmxError):
     """The answer could not be found out."""
 
@@ -70,6 +77,14 @@ class LockedError(TemporaryError):
 
 class DnsError(TemporaryError):
     """DNS gave no answer that can be trusted."""
+
+
+class UpdateError(TemporaryError):
+    """The primary name server could not be asked, or it is not known what it did."""
+
+
+class ControlError(TemporaryError):
+    """Tor's control port cannot be asked, or tor did not do what it was asked for."""
 
 
 class AutomapError(TemporaryError):

@@ -16,7 +16,7 @@ class Source(StrEnum):
     MAP = "map"
     """The CDB that sync wrote."""
     SRV = "srv"
-    """The SRV record of the domain, asked just now."""
+    """The SRV record of the domain."""
     ONION = "onion"
     """The domain is itself an onion address."""
 
@@ -27,7 +27,7 @@ class Trust(StrEnum):
     PINNED = "pinned"
     """The operator's word, or the address itself where the domain is an onion."""
     DNSSEC = "dnssec"
-    """A resolver on loopback has validated the record (RFC 4035, AD bit)."""
+    """A resolver that is believed has validated the record (RFC 4035, AD bit)."""
     UNSIGNED = "unsigned"
     """Nothing: whoever can forge DNS answers can forge it."""
 
@@ -64,6 +64,7 @@ class Route:
         source: where the route comes from.
         trust: what stands behind it; `None` for the map, which does not record it.
         ttl: seconds for which the answer may be kept; `None` where it does not expire.
+        stale: its time is over, and it stays in use because DNS does not answer (RFC 8767).
     """
 
     domain: str
@@ -71,6 +72,7 @@ class Route:
     source: Source
     trust: Trust | None
     ttl: int | None = None
+    stale: bool = False
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -5,40 +5,38 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
+from onionmx.cli.console import make_console
 from onionmx.cli.options import configuration_option, json_option, map_option, write_json
 from onionmx.config import Configuration
-from onionmx.dns.srv import SrvResolver
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
-from onionmx.lookup.router import Router
+from onionmx.lookup.files import RouteFiles
 from onionmx.sync.discover import discover
 from onionmx.target import Route
-
-_WIDTH_OF_A_FILE = 160  # columns, where the output goes to no terminal
+from onionmx.tor.resolver import srv_resolver
 
 
 @click.command()
 @click.argument("domains", metavar="DOMAIN...", nargs=-1, required=True)
 @configuration_option
 @map_option
-@click.option("--live", is_flag=True, help="Ask DNS now; leave pins and map aside.")
+@click.option("--live", is_flag=True, help="Ask DNS now; leave own domains, pins and map aside.")
 @json_option
 def command(
     domains: tuple[str, ...], configuration: Configuration, map_path: str | None, *, live: bool, as_json: bool
 ) -> int:
     """Show where mail for DOMAIN goes over Tor.
 
-    Pins come first, then the map, then the SRV record in DNS.
+    Own domains go nowhere. Then pins come first, then the map, then the SRV record in DNS.
 
     Exit codes: 0 every domain has an onion MX; 1 one has none; 75 for one it could not be found out.
     """
     names = list(dict.fromkeys(map(normalize, domains)))
-    router = _router(configuration, map_path, live=live)
-    answers = list(asyncio.run(discover(names, router, configuration.dns, _ignore)).values())
+    ask = _ask(configuration, map_path, live=live)
+    answers = list(asyncio.run(discover(names, ask, configuration.dns, _ignore)).values())
     if as_json:
         write_json([_as_json(answer) for answer in answers])
     else:
@@ -46,13 +44,21 @@ def command(
     return max(map(_exit_code, answers))
 
 
-def _router(configuration: Configuration, map_path: str | None, *, live: bool) -> Ask:
-    resolver = SrvResolver(configuration.dns)
+def _ask(configuration: Configuration, map_path: str | None, *, live: bool) -> Ask:
+    resolver = srv_resolver(configuration.dns, configuration.tor)
     if live:
         return resolver.ask
-    path = Path(map_path or configuration.map.path)
-    router = Router(Path(configuration.sync.pins), path, resolver.ask, map_may_be_missing=map_path is None)
-    return router.route
+    files = RouteFiles(
+        configuration.own,
+        Path(configuration.sync.pins),
+        Path(map_path or configuration.map.path),
+        map_may_be_missing=map_path is None,
+    )
+
+    async def ask(domain: str) -> Answer:
+        return files.get(domain) or await resolver.ask(domain)
+
+    return ask
 
 
 def _ignore(_answer: Answer) -> None:
@@ -84,9 +90,7 @@ def _print_table(answers: list[Answer]) -> None:
                 notes += [f"{domain}: {note}" for note in answer.notes]
             case CouldNotTell(domain, reason):
                 table.add_row(domain, f"could not tell: {reason}")
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = _WIDTH_OF_A_FILE
+    console = make_console()
     console.print(table)
     for note in notes:
         console.print(note, soft_wrap=True)
@@ -113,6 +117,7 @@ def _as_json(answer: Answer) -> dict[str, Any]:
                 "answer": "found",
                 "source": route.source,
                 "trust": route.trust,
+                "stale": route.stale,
                 "ttl": route.ttl,
                 "targets": route.targets,
                 "notes": notes,

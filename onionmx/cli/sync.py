@@ -16,7 +16,7 @@ from onionmx.cli.options import configuration_option, json_option, map_option, r
 from onionmx.config import Configuration
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.mapfile.cdb import format_value
-from onionmx.mapfile.domains import read_domains
+from onionmx.mapfile.domains import read_domains, read_own_domains
 from onionmx.mapfile.pins import read_pins
 from onionmx.onion import Endpoint
 from onionmx.sync.plan import Decision, Outcome, Plan
@@ -47,7 +47,7 @@ def command(
 
     LIST is a file with one domain a line, or - for standard input; by default the files in sync.domains. Pins
     override DNS. A domain whose lookup failed keeps its entry; a domain that is neither listed nor pinned any more
-    loses it.
+    loses it. Own domains get none.
 
     Exit codes: 0 the map is up to date; 75 every lookup failed, the map cannot be read or written, or another sync
     is running; 78 configuration, pins or a list are wrong. At 75 and 78 nothing was changed.
@@ -79,7 +79,7 @@ def _read_inputs(lists: tuple[str, ...], pins: str | None, configuration: Config
         raise ConfigurationError(
             f"nothing to do: name a list of domains, set sync.domains, or write pins to {pins_path}"
         )
-    return Inputs(pinned, domains)
+    return Inputs(pinned, domains, read_own_domains(configuration.own))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from onionmx.config.address import UNIX, parse_nameserver, parse_socket
 from onionmx.config.file import Configuration
 from onionmx.config.lookup import LookupSection, ServeSection
 from onionmx.config.relay import RelaySection
+from onionmx.config.resolver import Resolver, parse_resolver
 from onionmx.config.routes import DnsSection, MapSection, OwnSection, SyncSection
 from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
 
@@ -22,9 +23,11 @@ __all__ = [
     "OwnSection",
     "PublishSection",
     "RelaySection",
+    "Resolver",
     "ServeSection",
     "SyncSection",
     "TorSection",
     "parse_nameserver",
+    "parse_resolver",
     "parse_socket",
 ]

@@ -11,8 +11,12 @@ UNIX = "unix:"
 _HOST_AND_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?")
 
 
-def parse_nameserver(text: str) -> tuple[str, int]:
-    """Read `IP`, `IP:PORT` or `[IPv6]:PORT`; the port is 53 where none is written.
+def parse_nameserver(text: str, default_port: str = DEFAULT_DNS_PORT) -> tuple[str, int]:
+    """Read `IP`, `IP:PORT` or `[IPv6]:PORT`.
+
+    Args:
+        text: the address.
+        default_port: where none is written.
 
     Raises:
         ValueError: not of that form.
@@ -20,7 +24,7 @@ def parse_nameserver(text: str) -> tuple[str, int]:
     match = _HOST_AND_PORT.fullmatch(text)
     host, port = (match[1] or match[2], match[3]) if match else (text, None)
     try:
-        return str(ip_address(host)), parse_port(port or DEFAULT_DNS_PORT)
+        return str(ip_address(host)), parse_port(port or default_port)
     except ValueError as error:
         raise ValueError(f"{text!r} is not a name server: expected IP, IP:PORT or [IPv6]:PORT") from error
 

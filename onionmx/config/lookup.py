@@ -1,5 +1,8 @@
 """Looking up routes, and the daemon that answers MTAs."""
 
+import os
+from pathlib import Path
+from string import Formatter
 from typing import Annotated
 
 import msgspec
@@ -10,6 +13,37 @@ from onionmx.config.section import Section, state_directory
 
 CACHE_NAME = "cache"
 CONTROL_NAME = "serve.sock"
+RESULT_PLACEHOLDERS = frozenset({"domain", "onion", "port"})
+
+
+def _cache_path() -> str:
+    """In the folder that systemd has made for the service (StateDirectory=), or beside the map."""
+    return str(Path(os.environ.get("STATE_DIRECTORY") or state_directory()) / CACHE_NAME)
+
+
+def _control_path() -> str:
+    """In the folder that systemd has made for the service (RuntimeDirectory=onionmx), which is root's default too."""
+    folder = os.environ.get("RUNTIME_DIRECTORY") or ("/run/onionmx" if os.geteuid() == 0 else state_directory())
+    return str(Path(folder) / CONTROL_NAME)
+
+
+def check_result(text: str) -> None:
+    """Refuse a result template that cannot be filled in, or that no lookup table could carry.
+
+    Raises:
+        ValueError: unknown placeholders, or characters that are not printable ASCII.
+    """
+    if not text.isascii() or not text.isprintable():
+        raise ValueError(f"serve.result: {text!r}: expected printable ASCII characters")
+    try:
+        fields = [field for _, *field in Formatter().parse(text) if field[0] is not None]
+    except ValueError as error:
+        raise ValueError(f"serve.result: {text!r}: {error}") from error
+    for name, specification, conversion in fields:
+        if name not in RESULT_PLACEHOLDERS or specification or conversion:
+            raise ValueError(
+                f"serve.result: {text!r} has an unknown placeholder: {{domain}}, {{onion}}, {{port}} exist"
+            )
 
 
 class LookupSection(Section, frozen=True):
@@ -30,6 +64,11 @@ class LookupSection(Section, frozen=True):
         Meta(ge=0, description="Seconds for which a route stays in use after its time while DNS does not answer."),
     ] = 604800.0
 
+    def __post_init__(self) -> None:
+        """Refuse limits that leave no time between them."""
+        if self.min_ttl > self.max_ttl:
+            raise ValueError(f"lookup.min_ttl is {self.min_ttl:g}, above lookup.max_ttl, {self.max_ttl:g}")
+
 
 class ServeSection(Section, frozen=True):
     """The lookup daemon."""
@@ -49,9 +88,9 @@ class ServeSection(Section, frozen=True):
     control: Annotated[
         str,
         Meta(min_length=1, description="Path of the unix socket through which `onionmx cache` speaks to the daemon."),
-    ] = msgspec.field(default_factory=lambda: str(state_directory() / CONTROL_NAME))
+    ] = msgspec.field(default_factory=_control_path)
     cache_path: Annotated[str, Meta(description="File in which the cache survives a restart; empty for none.")] = (
-        msgspec.field(default_factory=lambda: str(state_directory() / CACHE_NAME))
+        msgspec.field(default_factory=_cache_path)
     )
     unix_mode: Annotated[
         str, Meta(pattern="^0?[0-7]{3}$", description="Mode of unix sockets, in octal; who may connect may ask.")
@@ -67,6 +106,7 @@ class ServeSection(Section, frozen=True):
         str,
         Meta(
             min_length=1,
+            max_length=1000,
             description="What Postfix is told of a domain with a route. {domain}, {onion} and {port} are filled in, "
             "the latter two from the first target.",
         ),
@@ -78,6 +118,7 @@ class ServeSection(Section, frozen=True):
     ] = 30.0
 
     def __post_init__(self) -> None:
-        """Refuse what is not an address."""
+        """Refuse what is not an address, and a result that cannot be filled in."""
+        check_result(self.result)
         for text in (*self.socketmap_listen, *self.tcp_table_listen, *self.readsocket_listen, *self.http_listen):
             check_listen(text)

@@ -5,9 +5,12 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from onionmx.config.address import parse_nameserver
+from onionmx.config.resolver import Resolver, parse_resolver
 from onionmx.config.section import Section, state_directory
 from onionmx.defaults import CONFIGURATION_DIRECTORY, MAP_NAME, TRANSPORT_NAME
+
+LOOPBACK = "loopback"
+"""In `dns.trusted`: every resolver on this host."""
 
 
 class OwnSection(Section, frozen=True):
@@ -49,10 +52,27 @@ class DnsSection(Section, frozen=True):
     nameservers: Annotated[
         tuple[str, ...],
         Meta(
-            description="Resolvers as IP, IP:PORT or [IPv6]:PORT; empty for those of /etc/resolv.conf. "
-            "Only one on loopback is believed when it says that DNSSEC has validated an answer."
+            description="Resolvers: IP, IP:PORT or [IPv6]:PORT; tls://IP[:PORT]#NAME for DNS over TLS with that name "
+            "in the certificate; through Tor, ONION in the place of the IP too. Empty for those of /etc/resolv.conf."
         ),
     ] = ()
+    trusted: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Resolvers that are believed when they say that DNSSEC has validated an answer: loopback for "
+            "every one on this host, and those of dns.nameservers over TLS, written as there."
+        ),
+    ] = (LOOPBACK,)
+    through_tor: Annotated[
+        bool,
+        Meta(
+            description="Ask by TCP through tor.socks. Resolvers that are no onions need a SocksPort without "
+            "OnionTrafficOnly; give timeout 30 seconds then."
+        ),
+    ] = False
+    tls_ca_file: Annotated[
+        str, Meta(description="File with the CAs for resolvers over TLS, in PEM; empty for those of the system.")
+    ] = ""
     timeout: Annotated[
         float, Meta(gt=0, le=300, description="Seconds for one question, with its resends to all resolvers.")
     ] = 10.0
@@ -72,9 +92,35 @@ class DnsSection(Section, frozen=True):
     ] = 50
 
     def __post_init__(self) -> None:
-        """Refuse what is not the address of a name server."""
-        for text in self.nameservers:
-            parse_nameserver(text)
+        """Refuse resolvers that cannot be asked, and such whose word is worth nothing."""
+        for resolver in self.resolvers:
+            if resolver.is_onion and not self.through_tor:
+                raise ValueError(f"dns.nameservers: {resolver} is an onion: set dns.through_tor = true")
+        if self.through_tor and not self.nameservers:
+            raise ValueError("dns.through_tor: expected the resolvers to ask in dns.nameservers")
+        for text in self.trusted:
+            if text != LOOPBACK and text not in self.nameservers:
+                raise ValueError(f"dns.trusted: {text!r} does not stand in dns.nameservers: expected it there, as here")
+            if text != LOOPBACK and not self._can_be_believed(parse_resolver(text)):
+                raise ValueError(
+                    f"dns.trusted: {text!r} is neither on loopback nor asked over TLS, and whoever is on the way could "
+                    f"say that DNSSEC has validated an answer: expected tls://IP[:PORT]#NAME, or not to trust it"
+                )
+
+    @property
+    def resolvers(self) -> tuple[Resolver, ...]:
+        """The resolvers in `nameservers`."""
+        return tuple(map(parse_resolver, self.nameservers))
+
+    def believes(self, resolver: Resolver) -> bool:
+        """Whether a resolver is believed when it says that DNSSEC has validated an answer (RFC 4035, AD bit)."""
+        is_named = any(text != LOOPBACK and parse_resolver(text) == resolver for text in self.trusted)
+        is_here = LOOPBACK in self.trusted and resolver.is_loopback and not self.through_tor
+        return is_here or (is_named and self._can_be_believed(resolver))
+
+    def _can_be_believed(self, resolver: Resolver) -> bool:
+        # Through Tor, 127.0.0.1 is the loopback of the exit.
+        return bool(resolver.tls_name) or (resolver.is_loopback and not self.through_tor)
 
 
 class SyncSection(Section, frozen=True):

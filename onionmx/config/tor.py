@@ -7,6 +7,7 @@ from msgspec import Meta
 from onionmx.config.address import check_listen, parse_nameserver, parse_socket
 from onionmx.config.section import Section
 from onionmx.defaults import DNSPORT
+from onionmx.domain import normalize
 
 
 class TorSection(Section, frozen=True):
@@ -91,3 +92,10 @@ class DoctorSection(Section, frozen=True):
             description="A domain that is none of yours, for trying whether the MTA relays; no mail is sent.",
         ),
     ] = "example.net"
+    timeout: Annotated[
+        float, Meta(gt=0, le=600, description="Seconds for one check; all of them run side by side.")
+    ] = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a domain."""
+        normalize(self.foreign_domain)

@@ -4,8 +4,9 @@ A response is believed to say "there is none" only when it plainly says so (RFC 
 that is not a record is an error, because mail that is sent another way cannot be called back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import dns.exception
 import dns.flags
@@ -23,16 +24,26 @@ from onionmx.target import Target
 _SIGNATURES_AND_ALIASES = {dns.rdatatype.RRSIG, dns.rdatatype.DNAME}
 
 
+class Record(NamedTuple):
+    """An SRV record as it stands in DNS (RFC 2782)."""
+
+    priority: int
+    weight: int
+    port: int
+    host: str
+    """The target without the final dot; empty for ".", which says that there is no such service."""
+
+
 @dataclass(frozen=True, slots=True)
 class Records:
     """The SRV records that were asked for.
 
     Attributes:
-        rrset: the records.
+        records: what was asked for.
         ttl: seconds, the smallest on the way through aliases.
     """
 
-    rrset: dns.rrset.RRset
+    records: tuple[Record, ...]
     ttl: int
 
 
@@ -82,12 +93,12 @@ def read_response(message: dns.message.Message) -> Records | Nothing | Alias:
     except dns.exception.DNSException as error:
         raise DnsError(f"the answer contradicts itself: {type(error).__name__}") from error
     if isinstance(chain.answer, dns.rrset.RRset):
-        return Records(chain.answer, chain.minimum_ttl)
+        return Records(tuple(_records(chain.answer)), chain.minimum_ttl)
     _check_no_strangers(message.answer, chain.cnames)
     return _read_negative(message, chain)
 
 
-def read_targets(rrset: dns.rrset.RRset) -> tuple[list[Target], list[str]]:
+def read_targets(records: Iterable[Record]) -> tuple[list[Target], list[str]]:
     """Take the usable targets out of SRV records.
 
     Returns:
@@ -96,37 +107,52 @@ def read_targets(rrset: dns.rrset.RRset) -> tuple[list[Target], list[str]]:
     """
     targets: list[Target] = []
     notes: list[str] = []
-    for rdata in rrset:
-        assert isinstance(rdata, dns.rdtypes.IN.SRV.SRV)  # noqa: S101 -- the type of the set
-        if rdata.target == dns.name.root:
+    for priority, weight, port, host in records:
+        if not host:
             notes.append("target . says: no service")
             continue
-        host = rdata.target.to_text(omit_final_dot=True)
         try:
             onion = parse_onion(host)
         except OnionError as error:
             notes.append(f"left out: {error}")
             continue
-        if not rdata.port:
+        if not port:
             notes.append(f"left out: {onion} with port 0")
             continue
-        targets.append(Target(onion, rdata.port, rdata.priority, rdata.weight))
+        targets.append(Target(onion, port, priority, weight))
     return targets, notes
+
+
+def _records(rrset: dns.rrset.RRset) -> Iterator[Record]:
+    for rdata in rrset:
+        assert isinstance(rdata, dns.rdtypes.IN.SRV.SRV)  # noqa: S101 -- the type of the set
+        host = "" if rdata.target == dns.name.root else rdata.target.to_text(omit_final_dot=True)
+        yield Record(rdata.priority, rdata.weight, rdata.port, host)
 
 
 def _read_negative(message: dns.message.QueryMessage, chain: dns.message.ChainingResult) -> Nothing | Alias:
     """Tell the kinds of RFC 2308 section 2 apart: NXDOMAIN, NODATA, and a referral, which answers nothing."""
     if not message.flags & (dns.flags.AA | dns.flags.RA):
         raise DnsError("lame: the server is not authoritative and does not resolve for us")
+    ttl = _negative_ttl(message, chain)
     if message.rcode() == dns.rcode.NXDOMAIN:
-        return Nothing("no such name in DNS", chain.minimum_ttl)
+        return Nothing("no such name in DNS", ttl)
     kinds = {rrset.rdtype for rrset in message.authority}
     if dns.rdatatype.SOA not in kinds:
         if chain.cnames:
             return Alias(chain.canonical_name, chain.minimum_ttl)
         if dns.rdatatype.NS in kinds:
             raise DnsError("lame: the server refers to others instead of answering")
-    return Nothing("no SRV record", chain.minimum_ttl)
+    return Nothing("no SRV record", ttl)
+
+
+def _negative_ttl(message: dns.message.QueryMessage, chain: dns.message.ChainingResult) -> int:
+    """What the SOA of the zone allows (RFC 2308 section 5); without it, the answer is good for nobody else."""
+    has_soa = any(
+        rrset.rdtype == dns.rdatatype.SOA and chain.canonical_name.is_subdomain(rrset.name)
+        for rrset in message.authority
+    )
+    return chain.minimum_ttl if has_soa else 0
 
 
 def _check_no_strangers(answer: Iterable[dns.rrset.RRset], aliases: Iterable[dns.rrset.RRset]) -> None:

@@ -1,33 +1,31 @@
-"""Asking for onion-MX records through dnspython's asyncio resolver.
+"""Asking for onion-MX records: plainly first, through dnspython's asyncio resolver where that is not enough.
 
 No question for the address of a target is ever asked: targets are onions, and their names are for Tor alone
 (RFC 7686 section 2).
 """
 
-from collections.abc import Callable
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable
 from random import Random
 from socket import gethostname
 
-import dns.asyncresolver
 import dns.exception
-import dns.flags
 import dns.message
 import dns.name
-import dns.nameserver
 import dns.resolver
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
-from onionmx.config import DnsSection, parse_nameserver
-from onionmx.dns.response import Alias, Nothing, read_response, read_targets
+from onionmx.config import DnsSection
+from onionmx.dns.datagram import Datagrams
+from onionmx.dns.resolver import causes, is_validated, make_resolver, plain_resolver
+from onionmx.dns.response import Alias, Nothing, Record, read_response, read_targets
+from onionmx.dns.stream import Connect, StreamNameserver
+from onionmx.dns.wire import ask_for, read_plain
 from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX
-from onionmx.errors import ConfigurationError, DnsError, OnionError
+from onionmx.errors import DnsError, OnionError
 from onionmx.onion import DEFAULT_PORT, SUFFIX, parse_onion
 from onionmx.target import Route, Source, Target, Trust, order
 
 _MAX_ALIASES = 8  # as many as unbound and BIND follow, about; a loop is found by this too
-_UDP_PAYLOAD = 1232  # bytes, the size that DNS flag day 2020 settled on
-_ATTEMPTS = 3  # of a question at one resolver within the time for it
 
 
 def chance_for(domain: str) -> Random:
@@ -44,30 +42,34 @@ class SrvResolver:
 
     Args:
         settings: resolvers and timeouts.
+        connect: opens connections through Tor; must be given where `dns.through_tor` is set.
         chance: gives the source of chance for the order of a domain's targets.
 
     Raises:
-        ConfigurationError: no resolver is configured, here or in /etc/resolv.conf.
+        ConfigurationError: no resolver is configured, here or in /etc/resolv.conf, or the CAs cannot be read.
     """
 
-    def __init__(self, settings: DnsSection, chance: Callable[[str], Random] = chance_for) -> None:
+    def __init__(
+        self,
+        settings: DnsSection,
+        connect: Connect | None = None,
+        chance: Callable[[str], Random] = chance_for,
+    ) -> None:
         self._settings = settings
         self._chance = chance
-        try:
-            self._resolver = dns.asyncresolver.Resolver(configure=not settings.nameservers)
-        except (dns.resolver.NoResolverConfiguration, OSError) as error:
-            raise ConfigurationError(
-                "no resolver: /etc/resolv.conf cannot be read, and dns.nameservers is empty"
-            ) from error
-        if settings.nameservers:
-            self._resolver.nameservers = [
-                dns.nameserver.Do53Nameserver(host, port) for host, port in map(parse_nameserver, settings.nameservers)
-            ]
-        self._resolver.timeout = settings.timeout / _ATTEMPTS
-        self._resolver.lifetime = settings.timeout
-        # AD in a question asks for AD in the answer without the weight of the signatures (RFC 6840 section 5.7).
-        self._resolver.flags = dns.flags.RD | dns.flags.AD
-        self._resolver.use_edns(0, 0, _UDP_PAYLOAD)
+        self._resolver = make_resolver(settings, connect)
+        self._datagrams = None
+        if (first := plain_resolver(self._resolver)) is not None:
+            self._datagrams = Datagrams(first)
+            # It was asked once already when the others get their turn.
+            self._resolver.lifetime -= self._resolver.timeout
+            self._resolver.nameservers = [*self._resolver.nameservers[1:], self._resolver.nameservers[0]]
+
+    def close(self) -> None:
+        """Close the connections to resolvers that stay open."""
+        for nameserver in self._resolver.nameservers:
+            if isinstance(nameserver, StreamNameserver):
+                nameserver.close()
 
     async def ask(self, domain: str) -> Answer:
         """Find the onion MXes of a domain.
@@ -75,14 +77,26 @@ class SrvResolver:
         Args:
             domain: in normal form. One that is itself an onion leads to itself, without a question.
         """
-        if domain.endswith(SUFFIX):
-            return _own_route(domain)
-        if len(domain) > MAX_SRV_DOMAIN_LENGTH:
-            return NoRoute(domain, f"{len(domain)} characters leave no room for {SRV_PREFIX[:-1]} before it")
+        if (answer := answer_without_question(domain)) is not None:
+            return answer
         try:
-            return await self._follow(domain)
+            return await self._ask_plainly(domain) or await self._follow(domain)
         except DnsError as error:
             return CouldNotTell(domain, f"{SRV_PREFIX}{domain}: {error}")
+
+    async def _ask_plainly(self, domain: str) -> Answer | None:
+        """Ask the first resolver once; `None` where the reply, or that there is none, needs a closer look."""
+        if self._datagrams is None:
+            return None
+        question = ask_for(domain)
+        packet = await self._datagrams.ask(question, self._resolver.timeout)
+        plain = packet and read_plain(packet, question)
+        if not plain:
+            return None
+        if isinstance(plain.result, Nothing):
+            return NoRoute(domain, plain.result.reason, plain.ttl)
+        secure = plain.is_authentic and self._settings.believes(self._datagrams.resolver)
+        return self._answer(domain, plain.result, plain.ttl, secure=secure)
 
     async def _follow(self, domain: str) -> Answer:
         name = dns.name.from_text(f"{SRV_PREFIX}{domain}.")
@@ -98,59 +112,45 @@ class SrvResolver:
             if isinstance(result, Alias):
                 name = result.name
                 continue
-            targets, notes = read_targets(result.rrset)
-            return _answer(domain, order(targets, self._chance(domain)), notes, ttl, secure=secure)
+            return self._answer(domain, result.records, ttl, secure=secure)
         raise DnsError(f"more than {_MAX_ALIASES} aliases in a row")
 
     async def _exchange(self, name: dns.name.Name) -> tuple[dns.message.Message, bool]:
-        """The response to a question, and whether a validating resolver on loopback vouches for it."""
+        """The response to a question, and whether a validating resolver that is believed vouches for it."""
         try:
             answer = await self._resolver.resolve(name, "SRV", raise_on_no_answer=False, search=False)
         except dns.resolver.NXDOMAIN as error:
             response: dns.message.Message = error.kwargs["responses"][name]
             return response, False
         except dns.resolver.LifetimeTimeout as error:
-            raise DnsError(f"no valid answer within {self._settings.timeout:g} s{_causes(error)}") from error
+            raise DnsError(f"no valid answer within {self._settings.timeout:g} s{causes(error)}") from error
         except dns.resolver.NoNameservers as error:
-            raise DnsError(f"no resolver could answer{_causes(error)}") from error
+            raise DnsError(f"no resolver could answer{causes(error)}") from error
         except dns.exception.DNSException as error:
             raise DnsError(f"{type(error).__name__}: {error}") from error
-        validated = bool(answer.response.flags & dns.flags.AD) and _is_loopback(answer.nameserver)
-        return answer.response, validated
+        return answer.response, is_validated(answer, self._settings)
+
+    def _answer(self, domain: str, records: Iterable[Record], ttl: int, *, secure: bool) -> Answer:
+        targets, notes = read_targets(records)
+        if not targets:
+            return NoRoute(domain, "no target that can be used", ttl, tuple(notes))
+        ordered = tuple(targets) if len(targets) == 1 else order(targets, self._chance(domain))
+        trust = Trust.DNSSEC if secure else Trust.UNSIGNED
+        return Found(Route(domain, ordered, Source.SRV, trust, ttl), tuple(notes))
 
 
-def _own_route(domain: str) -> Answer:
+def answer_without_question(domain: str) -> Answer | None:
+    """The answer for a domain for which no question may or can be asked: onions, and names that are too long.
+
+    Args:
+        domain: in normal form.
+    """
+    if len(domain) > MAX_SRV_DOMAIN_LENGTH:
+        return NoRoute(domain, f"{len(domain)} characters leave no room for {SRV_PREFIX[:-1]} before it")
+    if not domain.endswith(SUFFIX):
+        return None
     try:
         target = Target(parse_onion(domain), DEFAULT_PORT)
     except OnionError as error:
         return NoRoute(domain, str(error))
     return Found(Route(domain, (target,), Source.ONION, Trust.PINNED))
-
-
-def _answer(domain: str, targets: tuple[Target, ...], notes: list[str], ttl: int | None, *, secure: bool) -> Answer:
-    if not targets:
-        return NoRoute(domain, "no target that can be used", ttl, tuple(notes))
-    trust = Trust.DNSSEC if secure else Trust.UNSIGNED
-    return Found(Route(domain, targets, Source.SRV, trust, ttl), tuple(notes))
-
-
-def _is_loopback(address: str | None) -> bool:
-    """Whether the path to the resolver is inside this machine, so that nobody can set AD on the way."""
-    try:
-        return address is not None and ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _causes(error: dns.resolver.LifetimeTimeout | dns.resolver.NoNameservers) -> str:
-    """The last thing that went wrong at each resolver."""
-    causes = {}
-    for server, tcp, _port, cause, _response in error.kwargs.get("errors", ()):
-        where = server.removeprefix("Do53:").replace("@", " port ") + (" over TCP" if tcp else "")
-        if isinstance(cause, dns.exception.Timeout):
-            causes[server] = f"{where}: no answer"
-        elif isinstance(cause, str):
-            causes[server] = f"{where}: answered {cause}"
-        else:
-            causes[server] = f"{where}: {str(cause).rstrip('.') or type(cause).__name__}"
-    return "; " + "; ".join(causes.values()) if causes else ""

@@ -1,99 +1,125 @@
-"""Routes from pins, the map and DNS, in this order: what an operator wrote, what sync found, what DNS says now."""
+"""Routes of domains: what an operator wrote, what sync found, what DNS says."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
-from onionmx.errors import OnionmxError
-from onionmx.mapfile.cdb import MapReader
-from onionmx.mapfile.pins import pinned_answer, read_pins
-from onionmx.onion import Endpoint
-from onionmx.target import Route, Source, targets_of
-
-_Version = tuple[int, int, int] | None
+from onionmx.answer import Answer, NoRoute
+from onionmx.config import Configuration
+from onionmx.dns.srv import SrvResolver
+from onionmx.lookup.cache import CacheEntry
+from onionmx.lookup.cache_file import read_cache, write_cache
+from onionmx.lookup.files import RouteFiles
+from onionmx.lookup.live import CacheStats, LiveRoutes
+from onionmx.tor.resolver import srv_resolver
 
 
 class Router:
-    """Finds routes. Pins and map are read again when their files change.
+    """Finds routes: own domains, pins, onions themselves, the map, then DNS with its cache.
 
     Args:
-        pins: the file of pins; `None` to leave pins aside.
-        map_path: the map; `None` to leave it aside.
-        ask: asks DNS for what neither has; `None` where the map is the last word.
-        map_may_be_missing: a map that does not exist is an empty one, as before the first sync.
+        files: own domains, pins and map.
+        live: asks DNS for what they do not have; `None` where the map is the last word.
+        resolver: what it asks, to be closed with the router.
     """
 
-    def __init__(
-        self, pins: Path | None, map_path: Path | None, ask: Ask | None, *, map_may_be_missing: bool = False
-    ) -> None:
-        self._pins = pins and _Pins(pins)
-        self._map = map_path and _Map(map_path, may_be_missing=map_may_be_missing)
-        self._ask = ask
+    def __init__(self, files: RouteFiles, live: LiveRoutes | None, resolver: SrvResolver | None = None) -> None:
+        self._files = files
+        self._live = live
+        self._resolver = resolver
 
-    async def route(self, domain: str) -> Answer:
-        """Find the route of a domain.
+    @classmethod
+    def from_configuration(cls, configuration: Configuration) -> "Router":
+        """The router that the configuration describes.
+
+        Raises:
+            ConfigurationError: there is no resolver, or no way to ask it.
+        """
+        files = RouteFiles.from_configuration(configuration)
+        if not configuration.lookup.live:
+            return cls(files, None)
+        resolver = srv_resolver(configuration.dns, configuration.tor)
+        return cls(files, LiveRoutes(resolver.ask, configuration.lookup), resolver)
+
+    def known(self, domain: str) -> Answer | None:
+        """The answer for a domain where it needs no question, else `None`. Must be called in the event loop.
+
+        Files are looked at every half second only: this is the fast way, for thousands of lookups a second.
 
         Args:
             domain: in normal form.
         """
-        try:
-            known = self._known(domain)
-        except OnionmxError as error:
-            return CouldNotTell(domain, str(error))
-        if known is not None:
-            return known
-        if self._ask is not None:
-            return await self._ask(domain)
-        return NoRoute(domain, "no entry in the map")
+        answer = self._files.get(domain)
+        if answer is not None:
+            return answer
+        if self._live is None:
+            return NoRoute(domain, "no entry in the map")
+        return self._live.known(domain)
 
-    def _known(self, domain: str) -> Answer | None:
-        if self._pins and (pinned := self._pins.get(domain)) is not None:
-            return pinned_answer(domain, pinned)
-        if self._map and (endpoints := self._map.get(domain)):
-            return Found(Route(domain, targets_of(endpoints), Source.MAP, None))
-        return None
+    async def route(self, domain: str) -> Answer:
+        """Find the route of a domain; files are looked at each time.
 
+        Whoever is cancelled here does not end a question that others wait for.
 
-class _Pins:
-    """The file of pins. A new version with mistakes is an error for every domain until it is mended."""
+        Args:
+            domain: in normal form.
+        """
+        self._files.look()
+        answer = self._files.get(domain)
+        if answer is not None:
+            return answer
+        if self._live is None:
+            return NoRoute(domain, "no entry in the map")
+        return await self._live.route(domain)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._version: _Version = None
-        self._pins: dict[str, tuple[Endpoint, ...]] = {}
+    def check(self) -> None:
+        """Look at the files now.
 
-    def get(self, domain: str) -> tuple[Endpoint, ...] | None:
-        version = _version(self._path)
-        if version != self._version or version is None:
-            self._pins = read_pins(self._path, may_be_missing=True)
-            self._version = version
-        return self._pins.get(domain)
+        Raises:
+            ConfigurationError: own domains or pins have mistakes.
+            MapError: the map is missing, unreadable or damaged.
+        """
+        self._files.check()
 
+    def entries(self) -> Iterable[CacheEntry]:
+        """What the cache holds and may still use, the domain asked for longest ago first."""
+        return self._live.entries() if self._live else ()
 
-class _Map:
-    """The map, kept open until another one is published in its place."""
+    def purge(self, domain: str) -> bool:
+        """Make the cache forget a domain; whether there was anything to forget."""
+        return self._live is not None and self._live.purge(domain)
 
-    def __init__(self, path: Path, *, may_be_missing: bool) -> None:
-        self._path = path
-        self._may_be_missing = may_be_missing
-        self._version: _Version = None
-        self._reader: MapReader | None = None
+    def stats(self) -> CacheStats:
+        """Counters of the cache as they are now."""
+        return self._live.stats() if self._live else CacheStats()
 
-    def get(self, domain: str) -> tuple[Endpoint, ...] | None:
-        version = _version(self._path)
-        if version is None and self._may_be_missing:
-            return None
-        if self._reader is None or version != self._version:
-            reader = MapReader(self._path)
-            if self._reader is not None:
-                self._reader.close()
-            self._reader, self._version = reader, version
-        return self._reader.get(domain)
+    def save(self, path: Path) -> None:
+        """Write the cache into a file, which is replaced whole.
 
+        Raises:
+            CacheError: it could not be written; the old one stays.
+        """
+        write_cache(path, self.entries())
 
-def _version(path: Path) -> _Version:
-    """What changes when a file is replaced or rewritten; `None` where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    def load(self, path: Path) -> int:
+        """Take over the cache of an earlier run; a file that cannot be used is a warning in the log and no more.
+
+        Returns:
+            Number of entries read.
+        """
+        entries = read_cache(path)
+        if self._live:
+            self._live.restore(entries)
+        return len(entries)
+
+    def inherit(self, other: "Router") -> None:
+        """Take over what the cache of another router holds, as when the configuration is read again."""
+        if self._live:
+            self._live.restore(other.entries())
+
+    async def close(self) -> None:
+        """End all questions and close the map; whoever waits for an answer is told that nobody could tell."""
+        if self._live:
+            await self._live.close()
+        if self._resolver:
+            self._resolver.close()
+        self._files.close()

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from onionmx.answer import NoRoute
 from onionmx.config import OwnSection
 from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError
@@ -54,3 +55,8 @@ def read_own_domains(settings: OwnSection) -> frozenset[str]:
         except OSError as error:
             raise ConfigurationError(f"own.file {settings.file} cannot be read: {error.strerror}") from error
     return frozenset(read_domains(lists))
+
+
+def own_answer(domain: str) -> NoRoute:
+    """What there is to say of the route of a domain of this host: mail for it must not go round through Tor."""
+    return NoRoute(domain, "own domain: this host receives its mail itself")

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
-from tempfile import mkstemp
 
 from cdblib import Writer
 
 from onionmx.errors import LockedError, MapError
+from onionmx.files import replacing
 from onionmx.mapfile.cdb import MapReader, format_value
 from onionmx.mapfile.entries import Entries
 
@@ -31,7 +31,7 @@ def writer_lock(path: Path) -> Iterator[None]:
         LockedError: another writer is at work.
         MapError: the folder cannot be made or is not writable.
     """
-    lock_path = path.with_name(f"{path.name}.lock")
+    lock_path = _lock_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -45,6 +45,30 @@ def writer_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def mark_checked(path: Path) -> None:
+    """Note that the map is right as it stands now, also where nothing had to be written.
+
+    The mark is the time of the lock file: a map that did not change keeps its own.
+
+    Raises:
+        MapError: it cannot be noted.
+    """
+    try:
+        _lock_of(path).touch()
+    except OSError as error:
+        raise MapError(f"map {path}: {_lock_of(path)} cannot be marked: {error.strerror}") from error
+
+
+def last_checked(path: Path) -> float:
+    """When a map was last written or found right, in seconds since 1970.
+
+    Raises:
+        OSError: there is no map.
+    """
+    lock = _lock_of(path)
+    return max(path.stat().st_mtime, lock.stat().st_mtime if lock.exists() else 0.0)
 
 
 def publish(path: Path, entries: Entries) -> None:
@@ -68,20 +92,20 @@ def publish_records(path: Path, records: Iterable[tuple[bytes, bytes]]) -> None:
     Raises:
         MapError: it could not be written; the old file is still in place.
     """
+    written = 0
+
+    def verify(temporary: Path) -> None:
+        _verify(temporary, written)
+
     try:
-        descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                written = _write(file, path, records)
-            _verify(temporary, written)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        with replacing(path, MODE, verify) as file:
+            written = _write(file, path, records)
     except OSError as error:
         raise MapError(f"map {path} cannot be written: {error.strerror}; the old one stays") from error
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _write(file: BufferedWriter, path: Path, records: Iterable[tuple[bytes, bytes]]) -> int:
@@ -93,9 +117,6 @@ def _write(file: BufferedWriter, path: Path, records: Iterable[tuple[bytes, byte
             raise MapError(f"map {path} would be larger than a CDB can be (4 GiB); the old one stays")
         writer.put(key, value)
     writer.finalize()
-    file.flush()
-    os.fchmod(file.fileno(), MODE)
-    os.fsync(file.fileno())
     return count
 
 
@@ -104,12 +125,3 @@ def _verify(temporary: Path, written: int) -> None:
         found = sum(reader.get_value(key.decode("utf-8")) == value for key, value in reader.records())
     if found != written:
         raise MapError(f"map {temporary}: only {found} of {written} entries can be read back; the old map stays")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable (fsync(2): a file's own fsync does not cover its directory entry)."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

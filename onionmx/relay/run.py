@@ -113,6 +113,7 @@ class _Relay:
         except OnionmxError as error:
             _logger.error("the new configuration cannot be used, the old one stays: %s", error)  # noqa: TRY400
             return
+        delivering.inherit(self._delivering)
         # Idle sessions of the former one end by themselves, and no message lives longer than its deadline.
         self._former.append(self._delivering)
         last = self._configuration.relay.deadline + self._configuration.relay.idle_timeout

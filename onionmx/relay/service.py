@@ -4,11 +4,9 @@ import socket
 import time
 from collections.abc import Sequence
 from ipaddress import ip_network
-from pathlib import Path
 from random import SystemRandom
 
 from onionmx.config import Configuration, RelaySection, parse_socket
-from onionmx.dns.srv import SrvResolver
 from onionmx.lookup.router import Router
 from onionmx.onion import Endpoint
 from onionmx.relay import metrics
@@ -34,6 +32,9 @@ class Delivering:
 
     Args:
         configuration: settings.
+
+    Attributes:
+        router: finds the routes.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -48,15 +49,9 @@ class Delivering:
         self._timeouts = Timeouts(greeting=silence, command=silence)
         self._pool = SessionPool(settings, self._open_session)
         self._backoff = Backoff(SystemRandom())
-        ask = SrvResolver(configuration.dns).ask if configuration.lookup.live else None
-        router = Router(
-            Path(configuration.sync.pins),
-            Path(configuration.map.path),
-            ask,
-            map_may_be_missing=configuration.lookup.live,
-        )
+        self.router = Router.from_configuration(configuration)
         self._handling = Handling(
-            route=router.route,
+            route=self.router.route,
             courier=Courier(self._pool, self._backoff, settings.deadline),
             stepwise=self._begin_stepwise,
             hostname=self._hostname,
@@ -70,10 +65,15 @@ class Delivering:
         """Open a transaction at MAIL."""
         return RelayTransaction(self._handling, envelope, client)
 
+    def inherit(self, former: "Delivering") -> None:
+        """Take over what a former one has learnt from DNS."""
+        self.router.inherit(former.router)
+
     async def close(self) -> None:
-        """Close all sessions with onion MXes."""
+        """Close all sessions with onion MXes, and end all questions."""
         self._connector.close()
         await self._pool.close()
+        await self.router.close()
 
     async def _open_session(self, endpoint: Endpoint) -> Opened:
         start = time.monotonic()

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from onionmx.answer import Answer, CouldNotTell
 from onionmx.config import Configuration, MapSection
-from onionmx.dns.srv import SrvResolver
 from onionmx.errors import DnsError
 from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.domains import own_answer
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import pinned_answer
-from onionmx.mapfile.publish import publish, publish_records, writer_lock
+from onionmx.mapfile.publish import mark_checked, publish, publish_records, writer_lock
 from onionmx.mapfile.transport import transport_records
 from onionmx.onion import Endpoint
 from onionmx.sync.discover import discover
 from onionmx.sync.plan import Plan, make_plan
+from onionmx.tor.resolver import srv_resolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +26,17 @@ class Inputs:
     Attributes:
         pins: endpoints of the pinned domains, empty for `none`.
         domains: to be asked in DNS.
+        own: of this host, which never enter the map.
     """
 
     pins: Entries
     domains: Sequence[str]
+    own: frozenset[str] = frozenset()
 
     @property
     def questions(self) -> list[str]:
-        """Domains that are left to ask: pins override DNS."""
-        return [domain for domain in self.domains if domain not in self.pins]
+        """Domains that are left to ask: pins override DNS, and own domains are not routed."""
+        return [domain for domain in self.domains if domain not in self.pins and domain not in self.own]
 
 
 async def synchronize(
@@ -66,6 +69,7 @@ async def synchronize(
         old = _read_map(path)
         plan = await _decide(configuration, inputs, old, on_answer)
         _publish(configuration.map, old, plan)
+        mark_checked(path)
     return plan
 
 
@@ -74,11 +78,15 @@ async def _decide(
 ) -> Plan:
     answers = {domain: pinned_answer(domain, endpoints) for domain, endpoints in inputs.pins.items()}
     if inputs.questions:
-        resolver = SrvResolver(configuration.dns)
-        asked = await discover(inputs.questions, resolver.ask, configuration.dns, on_answer)
+        resolver = srv_resolver(configuration.dns, configuration.tor)
+        try:
+            asked = await discover(inputs.questions, resolver.ask, configuration.dns, on_answer)
+        finally:
+            resolver.close()
         _refuse_if_all_failed(asked.values())
         answers |= asked
-    return make_plan(old, answers)
+    named = {*old, *inputs.pins, *inputs.domains}
+    return make_plan(old, answers | {domain: own_answer(domain) for domain in inputs.own & named})
 
 
 def _refuse_if_all_failed(answers: Iterable[Answer]) -> None:

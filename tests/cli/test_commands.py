@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from onionmx.cli import COMMANDS, main
 from onionmx.mapfile.cdb import MapReader
-from onionmx.mapfile.publish import writer_lock
+from onionmx.mapfile.publish import last_checked, writer_lock
 from onionmx.onion import Endpoint
 from tests.dns.scripted import Reaction, reply, scripted_server
 from tests.mapfile.maps import A, B, C, make_map
@@ -105,6 +106,19 @@ def test_sync_from_nothing(site: Site, capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
+def test_own_domains_never_enter_the_map(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    make_map(site.map, {"own.example": ((A, 25),), "example.org": ((A, 25),)})
+    site.reactions.update(srv("example.org", A) | srv("own.example", A))
+    site.domains.write_text("example.org\nown.example\n")
+    site.pins.write_text(f"pinned.own.example {C}\n")
+    site.configuration.write_text(
+        f'[own]\ndomains = ["own.example", "Pinned.OWN.example"]\n{site.configuration.read_text()}'
+    )
+    assert site.run("sync") == 0
+    assert site.entries == {"example.org": ((A, 25),)}
+    assert "removed   own.example: own domain" in capsys.readouterr().out
+
+
 def test_second_sync_changes_nothing_and_is_quiet_when_asked(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.reactions.update(srv("example.org", A, B))
     site.domains.write_text("example.org\n")
@@ -116,6 +130,11 @@ def test_second_sync_changes_nothing_and_is_quiet_when_asked(site: Site, capsys:
     assert site.run("sync", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
     assert site.map.stat() == before
+    lock = site.map.with_name("map.cdb.lock")
+    os.utime(lock, (0, 0))
+    assert last_checked(site.map) == before.st_mtime
+    assert site.run("sync", "--quiet") == 0
+    assert last_checked(site.map) == lock.stat().st_mtime > before.st_mtime
 
 
 def test_sync_reports_every_kind_of_change(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

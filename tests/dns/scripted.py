@@ -1,6 +1,7 @@
 """A DNS server that does as a test says: for faults that a real server does not produce on demand."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -44,12 +45,21 @@ class ScriptedServer(asyncio.DatagramProtocol):
     def __init__(self, reactions: dict[str, Reaction]) -> None:
         self.reactions = reactions
         self.questions: list[tuple[str, str]] = []
+        self.addresses: set[tuple[str, int]] = set()
+        """Of those who asked."""
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self._transport = transport
 
+    def send(self, packet: bytes) -> None:
+        """Send one more packet to everybody who asked."""
+        assert self._transport
+        for address in self.addresses:
+            self._transport.sendto(packet, address)
+
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        self.addresses.add(address)
         query = dns.message.from_wire(data)
         (question,) = query.question
         name = question.name.to_text(omit_final_dot=True)
@@ -70,3 +80,47 @@ async def scripted_server(reactions: dict[str, Reaction]) -> AsyncIterator[tuple
         yield server, f"{host}:{port}"
     finally:
         transport.close()
+
+
+class ScriptedStreams:
+    """Answers questions over TCP or TLS by name, each in its time, on any number of connections."""
+
+    def __init__(self, reactions: dict[str, Reaction]) -> None:
+        self.reactions = reactions
+        self.questions: list[str] = []
+        self.connections: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(writer)
+        try:
+            while head := await reader.read(2):
+                query = dns.message.from_wire(await reader.readexactly(int.from_bytes(head, "big")))
+                name = query.question[0].name.to_text(omit_final_dot=True)
+                self.questions.append(name)
+                packet = self.reactions.get(name, reply(rcode="NXDOMAIN"))(query)
+                if packet is not None:
+                    writer.write(len(packet).to_bytes(2, "big") + packet)
+        except (OSError, EOFError):
+            pass
+        finally:
+            writer.close()
+
+    def hang_up(self) -> None:
+        """Close all connections."""
+        for writer in self.connections:
+            writer.transport.abort()
+
+
+@asynccontextmanager
+async def scripted_streams(
+    reactions: dict[str, Reaction], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[ScriptedStreams, int]]:
+    """Run a scripted server on loopback; gives it and its port."""
+    server = ScriptedStreams(reactions)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server, listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        server.hang_up()
+        await listener.wait_closed()

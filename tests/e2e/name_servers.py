@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,17 +103,24 @@ class Zone:
     """What a zone holds: records in zone file text, relative to the zone.
 
     SOA and NS records are put in front. A ``bogus`` zone is signed, but the resolver trusts another key than the one
-    that signed it, so it answers SERVFAIL for every name in it.
+    that signed it, so it answers SERVFAIL for every name in it. One that is not ``anchored`` is signed, and the
+    resolver knows no key of it.
     """
 
     records: str
     signed: bool = False
     bogus: bool = False
+    anchored: bool = True
 
     @property
     def has_signatures(self) -> bool:
         """Whether the authority signs it."""
         return self.signed or self.bogus
+
+    def file_text(self, name: str) -> str:
+        """The zone file of a zone of this name."""
+        head = f"$ORIGIN {name}.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 300\n@ NS ns\nns A {LOOPBACK}\n"
+        return f"{head}{self.records}\n"
 
 
 class Query(NamedTuple):
@@ -123,12 +130,34 @@ class Query(NamedTuple):
     type: str
 
 
+class Elsewhere(NamedTuple):
+    """A zone of another name server: its address, and the DS records that the resolver is to trust."""
+
+    address: tuple[str, int]
+    anchors: Sequence[str] = ()
+
+
+def serves(server: tuple[str, int], name: str, wanted: dns.rdatatype.RdataType) -> bool:
+    """Tell whether a name server answers for a zone."""
+    try:
+        reply = dns.query.udp(dns.message.make_query(name, wanted), server[0], QUERY_TIMEOUT, port=server[1])
+    except (dns.exception.DNSException, OSError):
+        return False
+    return reply.rcode() == dns.rcode.NOERROR and bool(reply.answer)
+
+
 class NameServers:
     """An authority and a resolver for some zones. Both addresses are (host, port) and speak UDP and TCP."""
 
-    def __init__(self, zones: Mapping[str, Zone], parent: Path | None = None) -> None:
-        """Take the zones by name, without final dot, and where to make the folder (default: temporary files)."""
+    def __init__(
+        self, zones: Mapping[str, Zone], parent: Path | None = None, elsewhere: Mapping[str, Elsewhere] | None = None
+    ) -> None:
+        """Take the zones by name, without final dot, and where to make the folder (default: temporary files).
+
+        ``elsewhere`` are zones of other name servers, which the resolver is to know too.
+        """
         self.zones = dict(zones)
+        self.elsewhere = dict(elsewhere or {})
         self.folder = Path(tempfile.mkdtemp(prefix="onionmx-dns-", dir=parent))
         authority, resolver = free_ports(2)
         self.authority = (LOOPBACK, authority)
@@ -165,7 +194,7 @@ class NameServers:
         self.knot.start()
         for name, zone in self.zones.items():
             wanted = dns.rdatatype.DNSKEY if zone.has_signatures else dns.rdatatype.SOA
-            self.knot.wait_until(partial(self._serves, name, wanted), f"an answer for zone {name}")
+            self.knot.wait_until(partial(serves, self.authority, name, wanted), f"an answer for zone {name}")
         if self.unbound.running:
             self._run("unbound-control", "-c", self._unbound_conf, "flush_infra", "all")
             self.flush(".")
@@ -208,16 +237,8 @@ class NameServers:
         found = re.findall(r" info: \S+ (\S+) (\S+) IN$", self.unbound.log.read_text(), re.MULTILINE)
         return [Query(name.lower().rstrip("."), rdtype) for name, rdtype in found]
 
-    def _serves(self, name: str, wanted: dns.rdatatype.RdataType) -> bool:
-        try:
-            reply = dns.query.udp(dns.message.make_query(name, wanted), LOOPBACK, QUERY_TIMEOUT, port=self.authority[1])
-        except (dns.exception.DNSException, OSError):
-            return False
-        return reply.rcode() == dns.rcode.NOERROR and bool(reply.answer)
-
     def _write_zone(self, name: str) -> None:
-        head = f"$ORIGIN {name}.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 300\n@ NS ns\nns A {LOOPBACK}\n"
-        (self.folder / f"{name}.zone").write_text(f"{head}{self.zones[name].records}\n")
+        (self.folder / f"{name}.zone").write_text(self.zones[name].file_text(name))
 
     def _write_knot_conf(self) -> None:
         text = KNOT.format(
@@ -235,16 +256,21 @@ class NameServers:
 
     def _write_unbound_conf(self) -> None:
         text = UNBOUND.format(folder=self.folder, host=LOOPBACK, port=self.resolver[1])
+        known = {
+            name: Elsewhere(self.authority, self._trust_anchors(name, zone) if zone.anchored else ())
+            for name, zone in self.zones.items()
+        }
         stubs = ""
-        for name, zone in self.zones.items():
+        for name, zone in (known | self.elsewhere).items():
             text += f'  local-zone: "{name}." transparent\n'
-            if zone.has_signatures:
-                text += "".join(f'  trust-anchor: "{anchor}"\n' for anchor in self._trust_anchors(name, zone))
-            stubs += f'stub-zone:\n  name: "{name}."\n  stub-addr: {LOOPBACK}@{self.authority[1]}\n'
+            text += "".join(f'  trust-anchor: "{anchor}"\n' for anchor in zone.anchors)
+            stubs += f'stub-zone:\n  name: "{name}."\n  stub-addr: {"{}@{}".format(*zone.address)}\n'
         self._unbound_conf.write_text(text + stubs)
 
     def _trust_anchors(self, name: str, zone: Zone) -> list[str]:
         """Return the DS records of a zone's key; for a bogus zone, with a digest that no key has."""
+        if not zone.has_signatures:
+            return []
         anchors = self._run("keymgr", "-c", self._knot_conf, name, "ds").splitlines()
         if not anchors:
             raise DaemonError(f"keymgr knows no key of {name}\n{self.knot.log_tail()}")

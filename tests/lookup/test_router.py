@@ -1,73 +1,220 @@
 import asyncio
+import logging
 from pathlib import Path
 
+import pytest
+
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.config import Configuration, DnsSection, LookupSection, MapSection, OwnSection, SyncSection
+from onionmx.errors import ConfigurationError, MapError
+from onionmx.lookup.files import RouteFiles
+from onionmx.lookup.live import LiveRoutes
 from onionmx.lookup.router import Router
 from onionmx.target import Source
+from tests.dns.scripted import reply, scripted_server
+from tests.lookup.scripted_dns import ScriptedDns
 from tests.mapfile.maps import A, B, C, make_map
+from tests.onions import V2_ONION
+
+NOBODY = OwnSection()
 
 
-async def ask(domain: str) -> Answer:
-    return NoRoute(domain, "asked in DNS")
+class Site:
+    """Files in a folder, which are looked at for each lookup."""
+
+    def __init__(self, folder: Path, own: OwnSection = NOBODY, *, look_interval: float = 0) -> None:
+        self.pins = folder / "pins"
+        self.map = folder / "map.cdb"
+        self.files = RouteFiles(own, self.pins, self.map, look_interval=look_interval)
+
+    def get(self, domain: str) -> Answer | None:
+        return self.files.get(domain)
 
 
-def route(router: Router, domain: str) -> Answer:
-    async def run() -> Answer:
-        return await router.route(domain)
-
-    return asyncio.run(run())
-
-
-def found(answer: Answer) -> tuple[Source, str]:
+def source(answer: Answer | None) -> tuple[Source, str]:
     assert isinstance(answer, Found)
     return answer.route.source, answer.route.targets[0].onion
 
 
-def test_pins_then_map_then_dns(tmp_path: Path) -> None:
-    pins = tmp_path / "pins"
-    pins.write_text(f"pinned.example {A}\nnever.example none\n")
-    map_path = make_map(tmp_path / "map.cdb", dict.fromkeys(("pinned.example", "mapped.example"), ((B, 25),)))
-    router = Router(pins, map_path, ask)
-    assert found(route(router, "pinned.example")) == (Source.PIN, A)
-    assert found(route(router, "mapped.example")) == (Source.MAP, B)
-    assert route(router, "other.example") == NoRoute("other.example", "asked in DNS")
-    assert route(router, "never.example") == NoRoute("never.example", "pinned to none")
-    assert route(Router(pins, map_path, None), "other.example") == NoRoute("other.example", "no entry in the map")
+def test_own_then_pins_then_onions_then_map(tmp_path: Path) -> None:
+    (tmp_path / "own").write_text("listed.example\n")
+    site = Site(tmp_path, OwnSection(domains=("own.example",), file=str(tmp_path / "own")))
+    site.pins.write_text(f"own.example {A}\npinned.example {A}\nnever.example none\n{C} none\n")
+    names = ("own.example", "listed.example", "pinned.example", "never.example", "mapped.example")
+    make_map(site.map, dict.fromkeys(names, ((B, 25),)))
+    reason = "own domain: this host receives its mail itself"
+    assert site.get("own.example") == NoRoute("own.example", reason)
+    assert site.get("listed.example") == NoRoute("listed.example", reason)
+    assert source(site.get("pinned.example")) == (Source.PIN, A)
+    assert site.get("never.example") == NoRoute("never.example", "pinned to none")
+    assert source(site.get(B)) == (Source.ONION, B)
+    assert site.get(C) == NoRoute(C, "pinned to none")
+    assert isinstance(site.get(V2_ONION), NoRoute)
+    assert source(site.get("mapped.example")) == (Source.MAP, B)
+    assert site.get("other.example") is None
 
 
 def test_changed_files_are_read_again(tmp_path: Path) -> None:
-    pins = tmp_path / "pins"
-    map_path = make_map(tmp_path / "map.cdb", {"example.org": ((A, 25),)})
-    router = Router(pins, map_path, None)
-    assert found(route(router, "example.org")) == (Source.MAP, A)
-    make_map(map_path, {"example.org": ((B, 25),)})
-    assert found(route(router, "example.org")) == (Source.MAP, B)
-    pins.write_text(f"example.org {C}\n")
-    assert found(route(router, "example.org")) == (Source.PIN, C)
-    pins.unlink()
-    assert found(route(router, "example.org")) == (Source.MAP, B)
+    own = tmp_path / "own"
+    own.touch()
+    site = Site(tmp_path, OwnSection(file=str(own)))
+    make_map(site.map, {"example.org": ((A, 25),)})
+    assert source(site.get("example.org")) == (Source.MAP, A)
+    make_map(site.map, {"example.org": ((B, 25),)})
+    assert source(site.get("example.org")) == (Source.MAP, B)
+    site.pins.write_text(f"example.org {C}\n")
+    assert source(site.get("example.org")) == (Source.PIN, C)
+    site.pins.unlink()
+    assert source(site.get("example.org")) == (Source.MAP, B)
+    own.write_text("example.org\n")
+    assert isinstance(site.get("example.org"), NoRoute)
 
 
-def test_mistakes_in_the_files_are_not_absence(tmp_path: Path) -> None:
-    pins = tmp_path / "pins"
-    map_path = tmp_path / "map.cdb"
-    router = Router(pins, map_path, ask)
-    answer = route(router, "example.org")
+def test_files_are_not_looked_at_for_each_lookup(tmp_path: Path) -> None:
+    site = Site(tmp_path, look_interval=3600)
+    make_map(site.map, {"example.org": ((A, 25),)})
+    first = site.get("example.org")
+    make_map(site.map, {"example.org": ((B, 25),)})
+    assert site.get("example.org") is first
+    site.files.look()
+    assert source(site.get("example.org")) == (Source.MAP, B)
+
+
+def test_text_that_is_still_being_written_is_left_alone(tmp_path: Path) -> None:
+    site = Site(tmp_path, look_interval=3600)
+    make_map(site.map, {"example.org": ((B, 25),)})
+    site.pins.write_text(f"example.org {A}\n")
+    assert source(site.get("example.org")) == (Source.PIN, A)
+    site.pins.write_text("")  # an editor empties the file and then writes it
+    site.files.look()
+    assert source(site.get("example.org")) == (Source.PIN, A)
+
+
+def test_mistakes_in_the_files_are_not_absence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    site = Site(tmp_path)
+    answer = site.get("example.org")
     assert isinstance(answer, CouldNotTell)
     assert "does not exist" in answer.reason
-    map_path.write_bytes(b"x" * 5000)
-    assert isinstance(route(router, "example.org"), CouldNotTell)
-    make_map(map_path)
-    assert found(route(router, "example.org")) == (Source.MAP, A)
-    pins.write_text("example.org nonsense\n")
-    answer = route(router, "example.org")
+    site.map.write_bytes(b"x" * 5000)
+    assert isinstance(site.get("example.org"), CouldNotTell)
+    make_map(site.map)
+    assert source(site.get("example.org")) == (Source.MAP, A)
+    caplog.clear()
+    site.pins.write_text("example.org nonsense\nexample.net nonsense\n")
+    for _ in range(3):
+        answer = site.get("example.org")
+        assert isinstance(answer, CouldNotTell)
+        assert f"{site.pins}:1: " in answer.reason
+        assert "\n" not in answer.reason
+    with pytest.raises(ConfigurationError):
+        site.files.check()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR], "said once"
+    site.pins.unlink()
+    assert source(site.get("example.org")) == (Source.MAP, A)
+
+
+def test_own_domains_that_cannot_be_read(tmp_path: Path) -> None:
+    site = Site(tmp_path, OwnSection(file=str(tmp_path / "missing")))
+    make_map(site.map)
+    answer = site.get("example.org")
     assert isinstance(answer, CouldNotTell)
-    assert f"{pins}:1: " in answer.reason
-    assert isinstance(route(router, "example.org"), CouldNotTell)
+    assert "own.file" in answer.reason
+
+
+def test_damage_where_an_entry_would_stand(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    make_map(site.map, {"example.org": ((A, 25),)})
+    site.map.write_bytes(site.map.read_bytes().replace(A.encode(), b"x" * len(A)))
+    assert isinstance(site.get("example.org"), CouldNotTell)
+    assert site.get("example.net") is None
 
 
 def test_map_that_is_still_to_come(tmp_path: Path) -> None:
-    router = Router(None, tmp_path / "map.cdb", ask, map_may_be_missing=True)
-    assert isinstance(route(router, "example.org"), NoRoute)
+    files = RouteFiles(NOBODY, None, tmp_path / "map.cdb", map_may_be_missing=True, look_interval=0)
+    assert files.get("example.org") is None
     make_map(tmp_path / "map.cdb")
-    assert found(route(router, "example.org")) == (Source.MAP, A)
+    assert source(files.get("example.org")) == (Source.MAP, A)
+    files.close()
+
+
+def test_many_domains_do_not_fill_the_memory(tmp_path: Path) -> None:
+    site = Site(tmp_path, look_interval=3600)
+    make_map(site.map)
+    for number in range(25_000):
+        assert site.get(f"junk{number}.example") is None
+    assert len(site.files._remembered) <= 10_000  # noqa: SLF001 -- memory that nothing else shows
+
+
+def test_router_asks_dns_for_the_rest(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    make_map(site.map, {"mapped.example": ((A, 25),)})
+
+    async def run() -> None:
+        dns = ScriptedDns()
+        dns.answers["live.example"] = NoRoute("live.example", "asked in DNS", 60)
+        router = Router(site.files, LiveRoutes(dns.ask, LookupSection()))
+        assert source(router.known("mapped.example")) == (Source.MAP, A)
+        assert source(await router.route("mapped.example")) == (Source.MAP, A)
+        assert router.known("live.example") is None
+        assert await router.route("live.example") == dns.answers["live.example"]
+        assert isinstance(router.known("live.example"), NoRoute)
+        assert [entry.domain for entry in router.entries()] == ["live.example"]
+        assert router.stats().size == 1
+        router.save(tmp_path / "cache")
+        assert router.purge("live.example")
+        assert router.known("live.example") is None
+        assert router.load(tmp_path / "cache") == 1
+        assert isinstance(router.known("live.example"), NoRoute)
+        heir = Router(site.files, LiveRoutes(dns.ask, LookupSection()))
+        heir.inherit(router)
+        assert isinstance(heir.known("live.example"), NoRoute)
+        await heir.close()
+        await router.close()
+        assert dns.asked == ["live.example"]
+
+    asyncio.run(run())
+
+
+def test_router_without_dns(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    make_map(site.map)
+
+    async def run() -> None:
+        router = Router(site.files, None)
+        nothing = NoRoute("other.example", "no entry in the map")
+        assert router.known("other.example") == await router.route("other.example") == nothing
+        assert not router.purge("other.example")
+        assert (list(router.entries()), router.stats().size) == ([], 0)
+        await router.close()
+
+    asyncio.run(run())
+
+
+def test_router_of_a_configuration(tmp_path: Path) -> None:
+    async def run() -> None:
+        reaction = reply(f"_onion-mx._tcp.live.example. 60 IN SRV 0 0 25 {B}.")
+        async with scripted_server({"_onion-mx._tcp.live.example": reaction}) as (server, address):
+            configuration = Configuration(
+                own=OwnSection(domains=("own.example",)),
+                map=MapSection(path=str(tmp_path / "map.cdb")),
+                sync=SyncSection(pins=str(tmp_path / "pins")),
+                dns=DnsSection(nameservers=(address,)),
+                lookup=LookupSection(live=True),
+            )
+            router = Router.from_configuration(configuration)
+            router.check()
+            assert isinstance(router.known("own.example"), NoRoute)
+            for _ in range(3):
+                assert source(await router.route("live.example")) == (Source.SRV, B)
+            assert len(server.questions) == 1
+            await router.close()
+
+    asyncio.run(run())
+
+
+def test_check_without_a_map(tmp_path: Path) -> None:
+    configuration = Configuration(
+        map=MapSection(path=str(tmp_path / "map.cdb")), sync=SyncSection(pins=str(tmp_path / "pins"))
+    )
+    with pytest.raises(MapError):
+        Router.from_configuration(configuration).check()

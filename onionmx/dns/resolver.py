@@ -1,0 +1,95 @@
+"""dnspython's asyncio resolver, asking those whom the configuration names in the way that it says."""
+
+import ssl
+from pathlib import Path
+
+import dns.asyncresolver
+import dns.exception
+import dns.flags
+import dns.nameserver
+import dns.resolver
+
+from onionmx.config import DnsSection, Resolver
+from onionmx.dns.stream import Connect, StreamNameserver
+from onionmx.dns.wire import UDP_PAYLOAD
+from onionmx.errors import ConfigurationError
+
+_ATTEMPTS = 3  # of a question at one resolver within the time for it
+
+
+def make_resolver(settings: DnsSection, connect: Connect | None = None) -> dns.asyncresolver.Resolver:
+    """A resolver that asks for DNSSEC's verdict and nobody but those in the configuration.
+
+    Args:
+        settings: resolvers and timeouts.
+        connect: opens connections through Tor; must be given where `dns.through_tor` is set.
+
+    Raises:
+        ConfigurationError: no resolver is configured, here or in /etc/resolv.conf, or the CAs cannot be read.
+    """
+    if settings.through_tor and connect is None:
+        raise ConfigurationError("dns.through_tor is set, and this command has no way to ask DNS through tor")
+    try:
+        resolver = dns.asyncresolver.Resolver(configure=not settings.nameservers)
+    except (dns.resolver.NoResolverConfiguration, OSError) as error:
+        raise ConfigurationError(
+            "no resolver: /etc/resolv.conf cannot be read, and dns.nameservers is empty"
+        ) from error
+    if settings.nameservers:
+        resolver.nameservers = [_nameserver(each, settings, connect) for each in settings.resolvers]
+    resolver.timeout = settings.timeout / _ATTEMPTS
+    resolver.lifetime = settings.timeout
+    # AD in a question asks for AD in the answer without the weight of the signatures (RFC 6840 section 5.7).
+    resolver.flags = dns.flags.RD | dns.flags.AD
+    resolver.use_edns(0, 0, UDP_PAYLOAD)
+    return resolver
+
+
+def plain_resolver(resolver: dns.asyncresolver.Resolver) -> Resolver | None:
+    """Who is asked first, where that is by UDP; else `None`."""
+    first = resolver.nameservers[0]
+    if isinstance(first, str):  # of /etc/resolv.conf
+        return Resolver(first, resolver.nameserver_ports.get(first, resolver.port))
+    return Resolver(first.address, first.port) if isinstance(first, dns.nameserver.Do53Nameserver) else None
+
+
+def is_validated(answer: dns.resolver.Answer, settings: DnsSection) -> bool:
+    """Whether a resolver that is believed says that DNSSEC has validated an answer."""
+    if not answer.response.flags & dns.flags.AD or answer.nameserver is None or answer.port is None:
+        return False
+    asked = {(each.host, each.port): each for each in settings.resolvers}
+    who = answer.nameserver, answer.port
+    return settings.believes(asked.get(who) or Resolver(*who))
+
+
+def causes(error: dns.resolver.LifetimeTimeout | dns.resolver.NoNameservers) -> str:
+    """The last thing that went wrong at each resolver, in words, for the end of a message."""
+    found = {}
+    for server, tcp, _port, cause, _response in error.kwargs.get("errors", ()):
+        where = server
+        if server.startswith("Do53:"):
+            where = server.removeprefix("Do53:").replace("@", " port ") + (" over TCP" if tcp else "")
+        if isinstance(cause, dns.exception.Timeout):
+            found[server] = f"{where}: no answer"
+        elif isinstance(cause, str):
+            found[server] = f"{where}: answered {cause}"
+        else:
+            found[server] = f"{where}: {str(cause).rstrip('.') or type(cause).__name__}"
+    return "; " + "; ".join(found.values()) if found else ""
+
+
+def _nameserver(resolver: Resolver, settings: DnsSection, connect: Connect | None) -> dns.nameserver.Nameserver:
+    if not resolver.tls_name and not settings.through_tor:
+        return dns.nameserver.Do53Nameserver(resolver.host, resolver.port)
+    tls = _tls_context(settings.tls_ca_file) if resolver.tls_name else None
+    return StreamNameserver(resolver, tls, connect if settings.through_tor else None, settings.timeout)
+
+
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=Path(ca_file) if ca_file else None)
+    except OSError as error:  # ssl.SSLError is one
+        why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "no certificates in PEM"
+        raise ConfigurationError(f"dns.tls_ca_file {ca_file} cannot be used: {why}") from error
+    context.set_alpn_protocols(["dot"])
+    return context

@@ -1,0 +1,84 @@
+"""Files of which no reader may see half, and files that nobody but their owner may read."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BufferedWriter
+from pathlib import Path
+from tempfile import mkstemp
+
+from onionmx.errors import ConfigurationError
+
+_MAX_SIZE = 65536  # bytes; a password or a key takes about a hundred
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@contextmanager
+def replacing(path: Path, mode: int, verify: Callable[[Path], None] | None = None) -> Iterator[BufferedWriter]:
+    """Write a file that takes the place of the old one at the end, if nothing was raised before.
+
+    Readers see the old one or the new one, never half of one, whenever the power fails.
+
+    Args:
+        path: the file; its folder must exist.
+        mode: permissions of the new file.
+        verify: looks at the new file before it takes the place, and raises what it finds wrong.
+
+    Yields:
+        A temporary file in the same folder.
+
+    Raises:
+        OSError: it could not be written; the old file is still in place.
+    """
+    descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        if verify:
+            verify(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def read_secret(path: Path, what: str) -> bytes:
+    """Read a secret.
+
+    Args:
+        path: the file.
+        what: its name in messages, such as "the password".
+
+    Raises:
+        ConfigurationError: it cannot be read, others may read it, or it is too large to be one.
+        FileNotFoundError: it is not there.
+    """
+    try:
+        # The mode of what was opened, not of what stands at the path by then.
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & _OTHERS:
+                raise ConfigurationError(f"{what} {path} has mode {mode:04o}: it is a secret, chmod 0600 it")
+            content = file.read(_MAX_SIZE + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigurationError(f"{what} {path} cannot be read: {error.strerror}") from error
+    if len(content) > _MAX_SIZE:
+        raise ConfigurationError(f"{what} {path} is larger than {_MAX_SIZE} bytes: this is another file")
+    return content
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable (fsync(2): a file's own fsync does not cover its directory entry)."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

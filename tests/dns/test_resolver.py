@@ -1,0 +1,137 @@
+"""Who is asked, how, and whose word on DNSSEC counts."""
+
+import dns.asyncresolver
+import dns.flags
+import dns.message
+import dns.resolver
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmx.config import Configuration, DnsSection, Resolver, parse_resolver
+from onionmx.dns.resolver import is_validated, make_resolver
+from onionmx.dns.srv import SrvResolver
+from onionmx.errors import ConfigurationError
+from tests.onions import V2_ONION, make_onion
+
+ONION = make_onion("resolver")
+LOOPBACK = Resolver("127.0.0.1", 53)
+NEAR = Resolver("192.0.2.1", 53)
+TLS = "tls://192.0.2.1#resolver.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "resolver"),
+    [
+        ("192.0.2.1", NEAR),
+        ("192.0.2.1:5353", Resolver("192.0.2.1", 5353)),
+        ("2001:db8::1", Resolver("2001:db8::1", 53)),
+        ("[2001:db8::1]:5353", Resolver("2001:db8::1", 5353)),
+        (TLS, Resolver("192.0.2.1", 853, "resolver.example")),
+        ("tls://[2001:db8::1]:8853#Resolver.Example", Resolver("2001:db8::1", 8853, "resolver.example")),
+        (ONION, Resolver(ONION, 53)),
+        (f"{ONION.upper()}:5353", Resolver(ONION, 5353)),
+        (f"tls://{ONION}#resolver.example", Resolver(ONION, 853, "resolver.example")),
+    ],
+)
+def test_forms(text: str, resolver: Resolver) -> None:
+    assert parse_resolver(text) == resolver
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("resolver.example", "expected IP, IP:PORT"),
+        ("tls://192.0.2.1", "names no certificate: expected tls://IP"),
+        ("tls://192.0.2.1#a b", "names no certificate"),
+        ("tls://#resolver.example", "expected IP, IP:PORT"),
+        ("https://192.0.2.1/dns-query", "expected IP, IP:PORT"),
+        ("192.0.2.1:0", "expected IP, IP:PORT"),
+        (V2_ONION, "version 2"),
+        (f"{ONION}:99999", "not a port"),
+    ],
+)
+def test_other_forms_are_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_resolver(text)
+
+
+@given(st.one_of(st.text(), st.text().map("tls://{}".format), st.text().map("tls://192.0.2.1{}".format)))
+def test_any_text_is_a_resolver_or_the_documented_error(text: str) -> None:
+    try:
+        resolver = parse_resolver(text)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert resolver.port
+
+
+def refusal(toml: str) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        Configuration.parse(f"[dns]\n{toml}".encode(), "onionmx.toml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "why"),
+    [
+        ('nameservers = ["192.0.2.1"]\ntrusted = ["192.0.2.1"]', "neither on loopback nor asked over TLS"),
+        ('nameservers = ["192.0.2.1"]\ntrusted = ["loopback", "192.0.2.1"]', "expected tls://IP[:PORT]#NAME"),
+        ('trusted = ["127.0.0.1"]', "does not stand in dns.nameservers"),
+        ('nameservers = ["192.0.2.1"]\ntrusted = ["tls://192.0.2.1#x"]', "does not stand in dns.nameservers"),
+        ('through_tor = true\nnameservers = ["127.0.0.1"]\ntrusted = ["127.0.0.1"]', "neither on loopback nor"),
+        (f'through_tor = true\nnameservers = ["{ONION}"]\ntrusted = ["{ONION}"]', "neither on loopback nor"),
+        ("through_tor = true", "dns.through_tor: expected the resolvers to ask in dns.nameservers"),
+        (f'nameservers = ["{ONION}"]', "is an onion: set dns.through_tor = true"),
+        ('nameservers = ["tls://192.0.2.1"]', "names no certificate"),
+    ],
+)
+def test_configurations_that_are_refused(toml: str, why: str) -> None:
+    message = refusal(toml)
+    assert message.startswith("configuration onionmx.toml: dns")
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "resolver", "believed"),
+    [
+        (DnsSection(), LOOPBACK, True),
+        (DnsSection(), Resolver("::1", 53), True),
+        (DnsSection(), NEAR, False),
+        (DnsSection(trusted=()), LOOPBACK, False),
+        (DnsSection(nameservers=("127.0.0.1",), trusted=("127.0.0.1",)), LOOPBACK, True),
+        (DnsSection(nameservers=("127.0.0.1",), through_tor=True), LOOPBACK, False),
+        (DnsSection(nameservers=(TLS,)), parse_resolver(TLS), False),
+        (DnsSection(nameservers=(TLS,), trusted=(TLS,)), parse_resolver(TLS), True),
+        (DnsSection(nameservers=(TLS,), trusted=(TLS,), through_tor=True), parse_resolver(TLS), True),
+        (DnsSection(nameservers=(TLS, "192.0.2.1"), trusted=(TLS,)), NEAR, False),
+    ],
+)
+def test_who_is_believed(settings: DnsSection, resolver: Resolver, *, believed: bool) -> None:
+    assert settings.believes(resolver) is believed
+
+
+@pytest.mark.parametrize(("port", "believed"), [(853, True), (53, False)])
+def test_belief_goes_with_the_port(port: int, *, believed: bool) -> None:
+    query = dns.message.make_query("x.example", "SRV")
+    response = dns.message.make_response(query)
+    response.flags |= dns.flags.AD
+    assert isinstance(response, dns.message.QueryMessage)
+    name = query.question[0].name
+    answer = dns.resolver.Answer(name, dns.rdatatype.SRV, dns.rdataclass.IN, response, "192.0.2.1", port)
+    assert is_validated(answer, DnsSection(nameservers=(TLS, "192.0.2.1"), trusted=(TLS,))) is believed
+
+
+def test_through_tor_is_never_asked_directly() -> None:
+    with pytest.raises(ConfigurationError, match=r"dns\.through_tor"):
+        SrvResolver(DnsSection(nameservers=("192.0.2.1",), through_tor=True))
+
+
+def test_machine_without_a_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_settings: object) -> None:
+        raise dns.resolver.NoResolverConfiguration
+
+    monkeypatch.setattr(dns.asyncresolver, "Resolver", fail)
+    with pytest.raises(ConfigurationError, match=r"dns\.nameservers"):
+        make_resolver(DnsSection())

@@ -1,0 +1,78 @@
+"""Whatever a DNS server does wrong: could not tell, one line in the log with the reason, and never "no route"."""
+
+import asyncio
+from pathlib import Path
+
+import dns.flags
+import pytest
+
+from onionmx.answer import Answer, CouldNotTell, Found
+from onionmx.config import Configuration, DnsSection, LookupSection, MapSection, SyncSection
+from onionmx.lookup.router import Router
+from tests.dns.scripted import Query, Reaction, reply, scripted_server
+from tests.mapfile.maps import A
+
+NAME = "_onion-mx._tcp.example.org"
+RECORD = f"{NAME}. 3600 IN SRV 0 5 25 {A}."
+GOOD = reply(RECORD)
+
+
+def silent(_query: Query) -> None:
+    """Say nothing."""
+
+
+def other_id(query: Query) -> bytes:
+    good = GOOD(query)
+    assert good
+    return bytes([good[0] ^ 1]) + good[1:]
+
+
+FAULTS = {
+    "SERVFAIL": (reply(rcode="SERVFAIL"), "answered SERVFAIL"),
+    "silence": (silent, "no valid answer within 0.3 s"),
+    "lame": (reply(flags=0, authority=("example.org. 60 IN NS ns.example.org.",)), "lame"),
+    "lame NXDOMAIN": (reply(rcode="NXDOMAIN", flags=0), "lame"),
+    "truncated": (reply(flags=dns.flags.TC), "no resolver could answer"),
+    "wrong id": (other_id, "no valid answer within 0.3 s"),
+    "alias to itself": (reply(f"{NAME}. 60 IN CNAME {NAME}."), "CNAME chain"),
+    "loop of aliases": (reply(f"{NAME}. 60 IN CNAME x.example."), "more than 8 aliases"),
+}
+
+
+async def route(reactions: dict[str, Reaction], folder: Path, *, kept: bool) -> Answer:
+    """What the router says; with `kept`, it had a route before, whose time is over."""
+    async with scripted_server(dict(reactions)) as (server, address):
+        configuration = Configuration(
+            map=MapSection(path=str(folder / "map.cdb")),
+            sync=SyncSection(pins=str(folder / "pins")),
+            dns=DnsSection(nameservers=(address,), timeout=0.3),
+            lookup=LookupSection(live=True, min_ttl=0),
+        )
+        router = Router.from_configuration(configuration)
+        if kept:
+            server.reactions[NAME] = reply(RECORD.replace(" 3600 ", " 0 "))
+            assert isinstance(await router.route("example.org"), Found)
+            server.reactions[NAME] = reactions[NAME]
+        try:
+            return await router.route("example.org")
+        finally:
+            await router.close()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults(tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str, *, kept: bool) -> None:
+    reaction, why = FAULTS[fault]
+    reactions = {NAME: reaction, "x.example": reply(f"x.example. 60 IN CNAME {NAME}.")}
+    answer = asyncio.run(route(reactions, tmp_path, kept=kept))
+    if kept:
+        assert isinstance(answer, Found)
+        assert answer.route.stale
+        assert why in answer.notes[-1]
+    else:
+        assert isinstance(answer, CouldNotTell)
+        assert why in answer.reason
+    (record,) = caplog.records
+    assert record.getMessage().startswith("example.org: could not tell: _onion-mx._tcp.example.org: ")
+    assert why in record.getMessage()
+    assert "\n" not in record.getMessage()
