@@ -6,10 +6,15 @@
 # PYTHON names the interpreter that will make the virtual environment (default: python3).
 set -euo pipefail
 
-daemons=(tor exim4-daemon-light postfix postfix-cdb knot unbound)
+daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot unbound bind9)
+# Programs and libraries of the same build as BIND, which refuses any other: the machine may have older ones.
+companions=(bind9-libs bind9-utils bind9-dnsutils)
+unpack=("${daemons[@]}" "${companions[@]}")
 binaries=(usr/bin/tor usr/bin/tor-gencert usr/sbin/exim4 usr/sbin/knotd usr/sbin/knotc usr/sbin/keymgr usr/sbin/unbound)
 binaries+=(usr/sbin/postfix usr/sbin/postconf usr/sbin/postqueue usr/sbin/smtp-source usr/lib/postfix/sbin/master)
-tools=(tinycdb knot-dnsutils libnet-dns-perl perl torsocks)
+binaries+=(heavy/usr/sbin/exim4)
+binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate)
+tools=(tinycdb knot-dnsutils libnet-dns-perl perl torsocks libsasl2-modules)
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 unpacked=$project/.debian
@@ -23,11 +28,11 @@ die() {
 }
 
 type apt-get dpkg-deb >/dev/null 2>&1 ||
-  die "this script needs Debian's apt-get and dpkg-deb; elsewhere install ${daemons[*]} ${tools[*]} by hand"
+  die "this script needs Debian's apt-get and dpkg-deb; elsewhere install ${unpack[*]} ${tools[*]} by hand"
 
 # Debian splits ensurepip, which "python -m venv" needs, out of its own Python.
 "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || tools+=(python3-venv)
-wanted="daemons: ${daemons[*]}; tools: ${tools[*]}"
+wanted="unpacked: ${unpack[*]}; tools: ${tools[*]}"
 
 installed() { # PACKAGE... : are all of them installed?
   local states
@@ -89,10 +94,10 @@ fi
 
 archives=$(mktemp -d)
 trap 'rm -rf "$archives"' EXIT
-say "fetching ${daemons[*]}"
+say "fetching ${unpack[*]}"
 # The sandbox user could not write to this folder; apt says so at length and then does the same.
-(cd "$archives" && retry apt-get -qq -o Acquire::Retries=2 -o APT::Sandbox::User="$(id -un)" download "${daemons[@]}") ||
-  die "could not fetch ${daemons[*]}"
+(cd "$archives" && retry apt-get -qq -o Acquire::Retries=2 -o APT::Sandbox::User="$(id -un)" download "${unpack[@]}") ||
+  die "could not fetch ${unpack[*]}"
 mapfile -t needed < <(libraries "$archives"/*.deb)
 needed+=("${tools[@]}")
 
@@ -107,10 +112,16 @@ if ! installed "${needed[@]}"; then
 fi
 
 for deb in "$archives"/*.deb; do
-  dpkg-deb -x "$deb" "$unpacked"
+  case $deb in
+    # The same paths as exim4-daemon-light: the tests run both.
+    */exim4-daemon-heavy_*) dpkg-deb -x "$deb" "$unpacked/heavy" ;;
+    *) dpkg-deb -x "$deb" "$unpacked" ;;
+  esac
 done
-# Postfix keeps libraries of its own in a folder that the loader does not search.
-export LD_LIBRARY_PATH=$unpacked/usr/lib/postfix
+# Postfix keeps libraries of its own in a folder that the loader does not search; BIND's are unpacked, not installed.
+own=("$unpacked"/usr/lib/postfix "$unpacked"/usr/lib/*/)
+LD_LIBRARY_PATH=$(IFS=: && echo "${own[*]}")
+export LD_LIBRARY_PATH
 # A program outside apt's care gets no updates, so it gets no setuid bit either; the tests run it without.
 find "$unpacked" -perm /6000 -type f -exec chmod ug-s {} +
 for binary in "${binaries[@]}"; do
@@ -120,4 +131,4 @@ for binary in "${binaries[@]}"; do
   fi
 done
 printf '%s\n%s\n' "$wanted" "${needed[*]}" >"$stamp"
-say "done: ${daemons[*]} are in $unpacked, nothing was started"
+say "done: ${unpack[*]} are in $unpacked, nothing was started"

@@ -11,8 +11,12 @@ from onionmx.errors import EXIT_USAGE, OnionmxError
 
 COMMANDS = {
     "config": "onionmx.cli.config",
+    "doctor": "onionmx.cli.doctor",
     "lookup": "onionmx.cli.lookup",
     "map": "onionmx.cli.map",
+    "onion": "onionmx.cli.onion",
+    "probe": "onionmx.cli.probe",
+    "publish": "onionmx.cli.publish",
     "relay": "onionmx.cli.relay",
     "sync": "onionmx.cli.sync",
 }

@@ -42,19 +42,24 @@ class Extensions:
         return self.pipelining and self.chunking
 
 
+def keywords(reply: Reply) -> dict[str, list[str]]:
+    """All that the response to EHLO offers: keywords in upper case, each with the parameters of its lines."""
+    offered: dict[str, list[str]] = {}
+    for line in reply.lines[1:]:
+        if match := _KEYWORD.fullmatch(line):
+            offered.setdefault(match[1].upper(), []).append((match[2] or "").strip())
+    return offered
+
+
 def read_extensions(reply: Reply) -> Extensions:
     """Read the response to EHLO.
 
     Case, spaces and unknown or malformed lines do not matter. Of several SIZE lines the smallest limit counts, as the
     only one that is safe whichever the peer means.
     """
-    first, *others = reply.lines
-    offered: dict[str, list[str]] = {}
-    for line in others:
-        if match := _KEYWORD.fullmatch(line):
-            offered.setdefault(match[1].upper(), []).append((match[2] or "").strip())
+    offered = keywords(reply)
     return Extensions(
-        hello=(first.split() or [""])[0],
+        hello=(reply.lines[0].split() or [""])[0],
         pipelining="PIPELINING" in offered,
         chunking="CHUNKING" in offered,
         size=_read_size(offered.get("SIZE")),

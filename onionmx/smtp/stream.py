@@ -97,6 +97,12 @@ class SocketStream(asyncio.Protocol):
         return protocol
 
     @property
+    def tls(self) -> ssl.SSLObject | None:
+        """The TLS under which bytes travel, with the certificate of the peer; `None` in the clear."""
+        found: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object") if self._transport else None
+        return found
+
+    @property
     def takes_more(self) -> bool:
         """Whether writing makes sense now."""
         return not self._paused_writing

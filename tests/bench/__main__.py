@@ -5,9 +5,15 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import mapfile, relay, route
+from tests.bench import doctor, mapfile, publish, relay, route
 
-BENCHES = {"route": route.measure, "mapfile": mapfile.measure, "relay": relay.measure}
+BENCHES = {
+    "route": route.measure,
+    "mapfile": mapfile.measure,
+    "relay": relay.measure,
+    "publish": publish.measure,
+    "doctor": doctor.measure,
+}
 MARKS = {True: "reached", False: "MISSED", None: ""}
 
 

@@ -16,9 +16,11 @@ from types import TracebackType
 from typing import Self
 
 from .daemon import Daemon, DaemonError, free_ports, wait_until
-from .programs import PROJECT, find_program
+from .programs import PROJECT, UNPACKED, find_program
 
 FRAGMENTS = PROJECT / "exim" / "conf.d"
+HEAVY = UNPACKED / "heavy/usr/sbin/exim4"
+"""Debian's exim4-daemon-heavy, which knows the PROXY protocol; exim4-daemon-light does not."""
 SECTIONS = ("main", "acl", "router", "transport", "retry", "auth")
 """The order in which Debian's update-exim4.conf joins the folders of conf.d."""
 LOCAL_SENDERS = "127.0.0.1"
@@ -111,6 +113,7 @@ class Exim:
         hostname: str,
         macros: Mapping[str, str] | None = None,
         parts: Mapping[str, str] | None = None,
+        program: Path | None = None,
     ) -> None:
         """Write the configuration.
 
@@ -119,6 +122,7 @@ class Exim:
             hostname: its name, which is also its only local domain.
             macros: what an administrator defines in conf.d/main/000_localmacros, over the defaults of the tests.
             parts: files that replace those of DEBIAN_LIKE, by section and name.
+            program: the exim to run, by default that of exim4-daemon-light.
         """
         self.folder = folder
         self.hostname = hostname
@@ -128,14 +132,15 @@ class Exim:
         self._configuration = folder / "exim.conf"
         for name in ("spool", "log", "mailbox", "clearnet"):
             (folder / name).mkdir(parents=True)
-        self._copy_program()
+        self._copy_program(program or find_program("exim4"))
         defaults = {
             "FOLDER": str(folder),
             "MAILBOXES": " : ".join(MAILBOXES),
             "MAIN_LOCAL_DOMAINS": f"@ : {hostname}",
             "MAIN_RELAY_TO_DOMAINS": "",
             "MAIN_RELAY_NETS": "127.0.0.0/8",
-            "MAIN_LOCAL_INTERFACES": f"{LOCAL_SENDERS}.{self.port} : {ONION_CLIENTS}.{self.port}",
+            "OWN_PORT": str(self.port),
+            "MAIN_LOCAL_INTERFACES": f"{LOCAL_SENDERS}.OWN_PORT : {ONION_CLIENTS}.OWN_PORT",
         }
         self._configuration.write_text(self._compose(defaults | dict(macros or {}), parts or DEBIAN_LIKE))
         self._give_away()
@@ -144,8 +149,8 @@ class Exim:
     def _command(self, *arguments: str) -> list[str]:
         return [*_plain_user(), str(self._program), "-C", str(self._configuration), *arguments]
 
-    def _copy_program(self) -> None:
-        program = find_program("exim4").read_bytes()
+    def _copy_program(self, original: Path) -> None:
+        program = original.read_bytes()
         if program.count(COMPILED_USER) != 1:
             message = "exim4 is not Debian's build: the name of its user is not where it is expected"
             raise RuntimeError(message)
@@ -185,7 +190,8 @@ tls_advertise_hosts =
     def start(self) -> Self:
         """Start the daemon and wait until it listens."""
         self._daemon.start()
-        self._daemon.wait_for_port(ONION_CLIENTS, self.port)
+        # Exim listens everywhere before it takes a connection anywhere.
+        self._daemon.wait_for_port(LOCAL_SENDERS, self.port)
         return self
 
     def stop(self) -> None:

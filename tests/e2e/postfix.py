@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from .daemon import Daemon, DaemonError, free_ports, wait_until
-from .programs import UNPACKED, find_program
+from .programs import PROJECT, UNPACKED, find_program
 
 LOCAL_SENDERS = "127.0.0.1"
 ONION_CLIENTS = "127.0.0.2"
@@ -48,7 +48,6 @@ queue_directory = {folder}/queue
 maillog_file = /dev/stdout
 import_environment = MAIL_CONFIG LD_LIBRARY_PATH
 myhostname = {hostname}
-mynetworks = 127.0.0.1/32
 inet_interfaces = all
 inet_protocols = ipv4
 mydestination =
@@ -65,15 +64,6 @@ virtual_minimum_uid = 1
 default_transport = clearnet
 """
 MASTER = """\
-{local}:{port} inet n - n - - smtpd
-{onion}:{port} inet n - n - - smtpd
-  -o syslog_name=postfix/onion-mx
-  -o mynetworks=
-  -o smtpd_relay_restrictions=reject_unauth_destination
-  -o smtpd_recipient_restrictions=reject_unlisted_recipient
-  -o smtpd_peername_lookup=no
-  -o smtpd_client_connection_count_limit=0
-  -o local_header_rewrite_clients=
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -94,11 +84,47 @@ anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 clearnet unix - - n - - discard
+{local}:{{port}} inet n - n - - smtpd
 """
 MAPS = "cdb postfix-cdb.so dict_cdb_open mkmap_cdb_open\n"
 
 WATCH = '"$@" & trap "kill $!" TERM; wait; wait'
 """Dies with the test in the place of master, for which the kernel forgets that when it changes its user (prctl(2))."""
+
+
+def documented(text: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the blocks of a document that stand under the name of a file, by that name.
+
+    Args:
+        text: the document; a block is indented by four blanks and follows a line "In `FILE`:".
+        values: what is different on the machine of the test: text of the document, and what to put in its place.
+    """
+    for shown, real in values.items():
+        if shown not in text:
+            raise LookupError(f"the document does not mention {shown}")
+        text = text.replace(shown, real)
+    blocks: dict[str, str] = {}
+    for file, block in re.findall(r"^In `([^`]+)`:\n\n((?: {4}.*\n|\n)+)", text, re.MULTILINE):
+        blocks[file] = blocks.get(file, "") + re.sub(r"^ {4}", "", block, flags=re.MULTILINE)
+    return blocks
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands under a heading of the second level in a document, to the next one."""
+    _, found, rest = text.partition(f"\n## {heading}\n")
+    if not found:
+        raise LookupError(f"the document has no heading {heading}")
+    return rest.partition("\n## ")[0]
+
+
+DOCUMENT = PROJECT / "docs" / "receiving.md"
+RECEIVING = documented(
+    section(DOCUMENT.read_text(), "Postfix"),
+    # Its folders are not made for chroot.
+    {"127.0.0.2:25 inet": ONION_CLIENTS + ":{port} inet", "n    -       y": "n    -       n"},
+)
+ONION_MX = RECEIVING["/etc/postfix/master.cf"]
+"""The service for clients of the onion service, as documented."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +138,9 @@ class Waiting:
 class Postfix:
     """One Postfix: it trusts its own host on 127.0.0.1, and is an onion MX on 127.0.0.2, on the same port."""
 
-    def __init__(self, folder: Path, hostname: str, main: str = "", master: str = "") -> None:
+    def __init__(
+        self, folder: Path, hostname: str, main: str = "", master: str = "", receiving: str = ONION_MX
+    ) -> None:
         """Write the configuration.
 
         Args:
@@ -120,6 +148,8 @@ class Postfix:
             hostname: its name, which is also its only local domain, with MAILBOXES as users.
             main: more lines for main.cf; a later line for a parameter wins (postconf(5)).
             master: more lines for master.cf.
+            receiving: the service for clients of the onion service, in master.cf, listening on `{port}`; by default
+                that of `docs/receiving.md`.
         """
         self.folder = folder
         self.hostname = hostname
@@ -130,7 +160,7 @@ class Postfix:
         for name in ("etc", "data", "queue", "mailbox"):
             (folder / name).mkdir(parents=True)
         self._make_queue()
-        self._write(master_program.parent, main, master)
+        self._write(master_program.parent, main, master, receiving)
         # -s: stay in the session that is stopped as a whole, and leave standard output to postlogd (master(8)).
         master_command: list[str | Path] = [master_program, "-c", self.configuration, "-s"]
         watched: list[str | Path] = [find_program("setpriv"), "--pdeathsig", "TERM", "--", "sh", "-c", WATCH, "sh"]
@@ -151,7 +181,7 @@ class Postfix:
         os.chown(self.folder / "mailbox", mailbox_user.pw_uid, mailbox_user.pw_gid)
         self.folder.chmod(0o755)
 
-    def _write(self, daemons: Path, main: str, master: str) -> None:
+    def _write(self, daemons: Path, main: str, master: str, receiving: str) -> None:
         mailbox_user = pwd.getpwnam(MAILBOX_USER)
         text = MAIN.format(
             owner=OWNER,
@@ -165,15 +195,16 @@ class Postfix:
             uid=mailbox_user.pw_uid,
             gid=mailbox_user.pw_gid,
         )
-        (self.configuration / "main.cf").write_text(text + main)
-        services = MASTER.format(local=LOCAL_SENDERS, onion=ONION_CLIENTS, port=self.port)
-        (self.configuration / "master.cf").write_text(services + master)
+        (self.configuration / "main.cf").write_text(text + RECEIVING["/etc/postfix/main.cf"] + main)
+        # Its own host's service comes last: when that answers, the others do.
+        services = (receiving + MASTER.format(local=LOCAL_SENDERS) + master).replace("{port}", str(self.port))
+        (self.configuration / "master.cf").write_text(services)
         (self.configuration / "dynamicmaps.cf").write_text(MAPS)
 
     def start(self) -> Self:
         """Start it and wait until it listens."""
         self._daemon.start()
-        self._daemon.wait_for_port(ONION_CLIENTS, self.port)
+        self._daemon.wait_for_port(LOCAL_SENDERS, self.port)
         return self
 
     def stop(self) -> None:
@@ -259,20 +290,3 @@ class Postfix:
             wait_until(condition, what, timeout)
         except DaemonError as error:
             raise DaemonError(f"{self.hostname}: {error}\n{self._daemon.log_tail()}") from None
-
-
-def documented(text: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the blocks of a document that stand under the name of a file, by that name.
-
-    Args:
-        text: the document; a block is indented by four blanks and follows a line "In `FILE`:".
-        values: what is different on the machine of the test: text of the document, and what to put in its place.
-    """
-    for shown, real in values.items():
-        if shown not in text:
-            raise LookupError(f"the document does not mention {shown}")
-        text = text.replace(shown, real)
-    blocks: dict[str, str] = {}
-    for file, block in re.findall(r"^In `([^`]+)`:\n\n((?: {4}.*\n|\n)+)", text, re.MULTILINE):
-        blocks[file] = blocks.get(file, "") + re.sub(r"^ {4}", "", block, flags=re.MULTILINE)
-    return blocks

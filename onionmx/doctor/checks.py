@@ -1,0 +1,19 @@
+"""All checks, in the order of the output: tor, its ports, the service, DNS, routes, daemons, mail."""
+
+from onionmx.doctor import daemons, mail, ports, record, resolver, routes, service, tor_process
+from onionmx.doctor.runner import Check
+
+CHECKS: tuple[Check, ...] = (
+    tor_process.CHECK,
+    *ports.CHECKS,
+    service.CHECK,
+    record.CHECK,
+    resolver.CHECK,
+    *routes.CHECKS,
+    *daemons.CHECKS,
+    mail.CHECK,
+)
+TOPICS = tuple(topic for check in CHECKS for topic in check.topics)
+"""What can be asked for by name."""
+ESSENTIAL = frozenset(topic.name for topic in TOPICS if topic.essential)
+"""Without these nobody knows whether the machine is sound."""

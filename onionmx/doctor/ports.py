@@ -1,0 +1,226 @@
+"""tor's ports for this machine: SOCKS with its flags, DNS with virtual addresses, and who can reach them.
+
+A SOCKS port is judged by what it does. What torrc says is not enough: tor gives a port that is open already no new
+flags at a reload, only at a restart.
+"""
+
+import asyncio
+import re
+from base64 import b32encode
+from collections.abc import Mapping, Sequence
+from hashlib import sha3_256
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from onionmx.config import UNIX, TorSection, parse_socket
+from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.machine import RESTART, Machine, in_thread
+from onionmx.doctor.runner import Check, Topic
+from onionmx.errors import AutomapError, ControlError
+from onionmx.onion import Endpoint
+from onionmx.tor.automap import DEFAULT_TIMEOUT, resolve
+from onionmx.tor.socks import Cause, SocksError
+
+if TYPE_CHECKING:
+    from stem.control import Controller
+
+SOCKS = Topic(
+    "socks",
+    "tor's SOCKS port answers, and is tor's",
+    "the relay and Exim's transport reach onions through it alone",
+    essential=True,
+)
+EXTENDED_ERRORS = Topic(
+    "extended-errors",
+    "the SOCKS port has the flag ExtendedErrors",
+    "without it tor says of every failure the same, and nobody can tell a dead onion MX from a mistyped address",
+)
+ONION_TRAFFIC_ONLY = Topic(
+    "onion-traffic-only",
+    "the SOCKS port has the flag OnionTrafficOnly",
+    "without it a mistake in a transport sends mail through an exit relay to the open internet, where its operator "
+    "can read along",
+)
+DNSPORT = Topic(
+    "dnsport",
+    "tor's DNSPort answers",
+    "Exim's route helper asks it for the virtual addresses of onions; without it mail for them waits in the queue",
+)
+AUTOMAP = Topic(
+    "automap",
+    "AutomapHostsOnResolve is on",
+    "without it the DNSPort has no addresses for onions, and Exim cannot connect to any",
+)
+LISTENERS = Topic(
+    "listeners",
+    "tor's own ports listen on loopback only",
+    "who reaches the control port owns tor and the keys of the onion service; who reaches another port uses this tor "
+    "as if it were this machine",
+)
+
+_QUICK = 15.0  # seconds; both questions are answered by tor itself, at once
+_LISTENERS = {
+    "SocksPort": "socks",
+    "DNSPort": "dns",
+    "ControlPort": "control",
+    "TransPort": "trans",
+    "NATDPort": "natd",
+    "HTTPTunnelPort": "httptunnel",
+}
+"""Options in torrc by the keys of `GETINFO net/listeners/` (control-spec)."""
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_NO_EXIT = ("127.0.0.1", 9)
+"""A destination that no exit relay would connect to, if tor, against all its defaults, tried it."""
+_HTTP_TO_TOR = b"Tor is not an HTTP Proxy"
+
+
+def onion_with(key: bytes, *, is_mistyped: bool = False) -> str:
+    """The onion address of a key (rend-spec-v3 section 6).
+
+    Args:
+        key: 32 bytes; they need not be a key that exists.
+        is_mistyped: give it a wrong checksum.
+    """
+    version = b"\x03"
+    checksum = sha3_256(b".onion checksum" + key + version).digest()[:2]
+    if is_mistyped:
+        checksum = bytes(byte ^ 0xFF for byte in checksum)
+    return b32encode(key + checksum + version).decode().lower() + ".onion"
+
+
+NOBODY = onion_with(b"onionmx doctor".ljust(32, b"\0"))
+"""Always the same name, because tor remembers a virtual address for each that it was ever asked for."""
+MISTYPED = onion_with(b"onionmx doctor".ljust(32, b"\0"), is_mistyped=True)
+
+
+async def look_at_socks(machine: Machine) -> Sequence[Finding]:
+    """Ask the SOCKS port for two things that tor refuses by itself, and see with which words."""
+    where = machine.configuration.tor.socks
+    mistyped, clear = await asyncio.gather(_cause(machine, (MISTYPED, 25)), _cause(machine, _NO_EXIT))
+    foreign = mistyped is not Cause.BAD_ADDRESS and not await _is_tor(where)
+    return judge_socks(where, mistyped, clear, is_foreign=foreign)
+
+
+def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, is_foreign: bool) -> list[Finding]:
+    """Judge a SOCKS port by its refusals.
+
+    Args:
+        where: the port, as in the configuration.
+        mistyped: why there is no connection to a mistyped onion; `None` if there is one.
+        clear: the same for a destination that is no onion.
+        is_foreign: whether the port is somebody else's.
+    """
+    line = f"torrc: SocksPort {where} ExtendedErrors OnionTrafficOnly\n{RESTART}"
+    if mistyped in {Cause.PROXY_UNREACHABLE, Cause.TIMEOUT}:
+        seen = f"nothing answers at {where}" if mistyped is Cause.PROXY_UNREACHABLE else f"{where} keeps silent"
+        unknown = [not_checked(topic.name, seen) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
+        return [problem(SOCKS.name, f"{seen}: tor does not run, or its SOCKS port is another", line), *unknown]
+    if is_foreign:
+        seen = f"what answers at {where} is not tor"
+        unknown = [not_checked(topic.name, seen) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
+        return [problem(SOCKS.name, seen, line, "another proxy would ask the open DNS for onion names"), *unknown]
+    return [
+        ok(SOCKS.name, f"tor answers at {where}"),
+        ok(EXTENDED_ERRORS.name, "a mistyped onion is called so (F6)")
+        if mistyped is Cause.BAD_ADDRESS
+        else warning(EXTENDED_ERRORS.name, f"a mistyped onion gives a general failure at {where}", line),
+        ok(ONION_TRAFFIC_ONLY.name, "what is no onion is refused")
+        if clear is Cause.NOT_ALLOWED
+        else warning(ONION_TRAFFIC_ONLY.name, f"{where} does not refuse what is no onion", line),
+    ]
+
+
+async def look_at_dnsport(machine: Machine) -> Sequence[Finding]:
+    """Ask the DNSPort for the virtual address of an onion that does not exist."""
+    settings = machine.configuration.tor
+    # Postfix hands mail to the relay, which needs no virtual addresses.
+    blame = warning if machine.configuration.map.transport_path else problem
+    lines = f"torrc: DNSPort {settings.dnsport}\ntorrc: AutomapHostsOnResolve 1\nsystemctl reload tor@default"
+    try:
+        answers = await in_thread(lambda: resolve([NOBODY], parse_socket(settings.dnsport), DEFAULT_TIMEOUT))
+    except AutomapError as error:
+        return [blame(DNSPORT.name, str(error), lines), not_checked(AUTOMAP.name, str(error))]
+    answers_at = ok(DNSPORT.name, f"something answers at {settings.dnsport}")
+    answer = answers[NOBODY]
+    if isinstance(answer, AutomapError):
+        return [answers_at, blame(AUTOMAP.name, f"at {settings.dnsport}: {answer}", lines)]
+    return [answers_at, ok(AUTOMAP.name, f"an onion has the virtual address {answer}")]
+
+
+async def look_at_listeners(machine: Machine) -> Sequence[Finding]:
+    """Ask tor where it listens, and whom it lets in."""
+    try:
+        listeners, policy = await machine.ask_tor(lambda tor: (_read_listeners(tor), _read_policy(tor)))
+    except ControlError as error:
+        return [not_checked(LISTENERS.name, f"tor cannot be asked: {error}")]
+    return judge_listeners(listeners, policy, machine.configuration.tor)
+
+
+def judge_listeners(
+    listeners: Mapping[str, Sequence[str]], policy: Sequence[str], settings: TorSection
+) -> list[Finding]:
+    """Look for ports that others can reach.
+
+    Args:
+        listeners: by the name of the option in torrc: IP:PORT or unix:/path.
+        policy: SocksPolicy, which holds for the SOCKS port and the DNSPort.
+        settings: an address that they name is meant so, where tor has a machine of its own.
+    """
+    findings = []
+    keeps_others_out = any(rule.startswith("reject *") for rule in policy)
+    for option, address in ((option, address) for option, found in listeners.items() for address in found):
+        if address.startswith(UNIX) or ip_address(parse_socket(address)[0]).is_loopback:
+            continue
+        seen = f"{option} listens on {address}"
+        if option not in {"SocksPort", "DNSPort"} or address not in {settings.socks, settings.dnsport}:
+            line = f"torrc: {option} 127.0.0.1:{parse_socket(address)[1]}\n{RESTART}"
+            findings.append(problem(LISTENERS.name, seen, line))
+        elif not keeps_others_out:
+            lines = "torrc: SocksPolicy accept ADDRESS_OF_THE_MX\ntorrc: SocksPolicy reject *"
+            findings.append(warning(LISTENERS.name, f"{seen}, as the configuration says, for everybody", lines))
+    count = sum(map(len, listeners.values()))
+    return findings or [ok(LISTENERS.name, f"{count} listeners; no stranger can use one")]
+
+
+async def _cause(machine: Machine, destination: Endpoint) -> Cause | None:
+    try:
+        async with asyncio.timeout(_QUICK):
+            connection = await machine.connector.connect(destination)
+    except SocksError as error:
+        return error.cause
+    except TimeoutError:
+        return Cause.TIMEOUT
+    connection.close()
+    return None
+
+
+async def _is_tor(where: str) -> bool:
+    """Whether it answers a question in HTTP as only tor does."""
+    try:
+        async with asyncio.timeout(_QUICK):
+            reader, writer = await asyncio.open_connection(*parse_socket(where))
+            try:
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                return _HTTP_TO_TOR in await reader.read(1024)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
+
+
+def _read_listeners(controller: "Controller") -> dict[str, list[str]]:
+    return {
+        option: _QUOTED.findall(controller.get_info(f"net/listeners/{kind}", "")) for option, kind in _LISTENERS.items()
+    }
+
+
+def _read_policy(controller: "Controller") -> list[str]:
+    rules: list[str] = controller.get_conf("SocksPolicy", multiple=True)
+    return [rule.strip() for line in rules for rule in line.split(",")]
+
+
+CHECKS = (
+    Check((SOCKS, EXTENDED_ERRORS, ONION_TRAFFIC_ONLY), look_at_socks),
+    Check((DNSPORT, AUTOMAP), look_at_dnsport),
+    Check((LISTENERS,), look_at_listeners),
+)

@@ -1,0 +1,135 @@
+"""What routes are made of on this machine: the map that sync writes, and the pins."""
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from onionmx.config import Configuration, SyncSection
+from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.machine import Machine, in_thread
+from onionmx.doctor.runner import Check, Topic
+from onionmx.errors import ConfigurationError, MapError
+from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.check import check
+from onionmx.mapfile.pins import read_pins
+from onionmx.mapfile.publish import last_checked
+
+MAP = Topic(
+    "map",
+    "the map can be read and has no mistakes: checksums, v2 left-overs, the way it is built",
+    "while the MTA cannot read the map it defers all mail; mail for an entry with a mistake waits until that is mended",
+    essential=True,
+)
+MAP_AGE = Topic(
+    "map-age",
+    "sync has looked at the map within doctor.map_max_age",
+    "onions change; an old map sends mail to onions that are gone",
+)
+OWN_DOMAINS = Topic(
+    "own-domains",
+    "no own domain is in the map or pinned to an onion",
+    "mail for an own domain would leave this host and come back through Tor, in a circle",
+)
+PINS = Topic(
+    "pins",
+    "the file of pins can be read",
+    "a mistake in it makes every route unknown, so all mail is deferred",
+)
+_SHOWN = 5  # mistakes of a map that are named
+
+
+async def look_at_map(machine: Machine) -> Sequence[Finding]:
+    """Read the whole map."""
+    own = machine.own_domains()
+    return await in_thread(lambda: _look_at_map(machine.configuration, own))
+
+
+async def look_at_pins(machine: Machine) -> Sequence[Finding]:
+    """Read the pins."""
+    own = machine.own_domains()
+    return await in_thread(lambda: [_judge_pins(machine.configuration.sync.pins, own)])
+
+
+def judge_age(age: float, longest: float) -> Finding:
+    """Whether a map is fresh.
+
+    Args:
+        age: seconds since it was written or looked at by sync.
+        longest: seconds that it may have.
+    """
+    seen = f"{age / 3600:.1f} h since a sync, {longest / 3600:g} h are allowed"
+    if age <= longest:
+        return ok(MAP_AGE.name, seen)
+    return warning(MAP_AGE.name, seen, "onionmx sync\ncrontab: 17 * * * * onionmx sync --quiet")
+
+
+def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Finding]:
+    path = Path(configuration.map.path)
+    names = (MAP.name, MAP_AGE.name, OWN_DOMAINS.name)
+    if not path.exists():
+        if configuration.lookup.live:
+            return [ok(MAP.name, f"{path} does not exist; lookup.live asks DNS instead")] + [
+                not_checked(name, "there is no map") for name in names[1:]
+            ]
+        seen = f"{path} does not exist"
+        return [problem(MAP.name, seen, "onionmx sync"), *(not_checked(name, seen) for name in names[1:])]
+    age = judge_age(time.time() - last_checked(path), configuration.doctor.map_max_age)
+    try:
+        with MapReader(path) as reader:
+            found = [_judge_content(reader), age, _judge_own(reader, own, configuration.sync.pins)]
+    except MapError as error:
+        mend = f"mv {path} {path}.damaged\nonionmx sync"
+        found = [problem(MAP.name, str(error), mend), age, not_checked(OWN_DOMAINS.name, str(error))]
+    return [*found, *_judge_second(configuration.map.transport_path)]
+
+
+def _judge_content(reader: MapReader) -> Finding:
+    mistakes = check(reader)
+    first = list(islice(mistakes, _SHOWN))
+    if not first:
+        return ok(MAP.name, f"{reader.path}: {len(reader)} entries")
+    count = len(first) + sum(1 for _ in mistakes)
+    more = f" (and {count - len(first)} more)" if count > len(first) else ""
+    mend = f"mv {reader.path} {reader.path}.damaged\nonionmx sync"
+    return problem(MAP.name, f"{reader.path}: {'; '.join(first)}{more}", mend)
+
+
+def _judge_second(file: str) -> list[Finding]:
+    """Whether the map for Postfix, if there is to be one, can be read."""
+    if not file:
+        return []
+    try:
+        with MapReader(file) as reader:
+            return [ok(MAP.name, f"{file}: {len(reader)} entries")]
+    except MapError as error:
+        mend = f"mv {file} {file}.damaged\nonionmx sync" if Path(file).exists() else "onionmx sync"
+        return [problem(MAP.name, str(error), mend)]
+
+
+def _judge_own(reader: MapReader, own: Sequence[str], pins: str) -> Finding:
+    if not own:
+        return not_checked(OWN_DOMAINS.name, "own.domains is empty", 'onionmx.toml: [own] domains = ["example.org"]')
+    found = [domain for domain in own if reader.get_value(domain) is not None]
+    if not found:
+        return ok(OWN_DOMAINS.name, f"none of {len(own)} own domains is in the map")
+    lines = "\n".join(f"{pins}: {domain} none" for domain in found)
+    return problem(OWN_DOMAINS.name, f"in the map: {', '.join(found)}", f"{lines}\nonionmx sync")
+
+
+def _judge_pins(file: str, own: Sequence[str]) -> Finding:
+    path = Path(file)
+    try:
+        pins = read_pins(path, may_be_missing=file == SyncSection().pins)
+    except ConfigurationError as error:
+        first, *others = str(error).splitlines()
+        seen = f"{first} (and {len(others)} more)" if others else first
+        return problem(PINS.name, seen, f"correct the lines named here in {path}" if path.exists() else f"touch {path}")
+    circles = [domain for domain in own if pins.get(domain)]
+    if circles:
+        lines = "\n".join(f"{path}: {domain} none" for domain in circles)
+        return problem(PINS.name, f"own domains are pinned to onions: {', '.join(circles)}", lines, OWN_DOMAINS.why)
+    return ok(PINS.name, f"{path}: {len(pins)} pins" if path.exists() else f"{path} does not exist: no pins")
+
+
+CHECKS = (Check((MAP, MAP_AGE, OWN_DOMAINS), look_at_map), Check((PINS,), look_at_pins))

@@ -1,0 +1,1 @@
+"""Looking at an onion MX from outside, step by step and with timings; no message is ever sent."""

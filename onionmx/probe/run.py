@@ -1,0 +1,55 @@
+"""A whole probe: the route, and then every target of it, side by side."""
+
+import asyncio
+
+from onionmx.answer import Answer, Ask, Found
+from onionmx.domain import normalize
+from onionmx.onion import SUFFIX, Endpoint, format_endpoint, parse_endpoint
+from onionmx.probe.connect import Connect
+from onionmx.probe.report import Report
+from onionmx.probe.walk import Questions, walk
+from onionmx.target import Route, Source, Target, Trust
+
+Subject = str | Endpoint
+"""A domain in normal form, or an onion and its port."""
+
+
+def parse_subject(text: str) -> Subject:
+    """Read a domain, an onion, or an onion and its port as `onion:port`.
+
+    Raises:
+        DomainError: not a mail domain.
+        OnionError: not an onion that exists, or not a port.
+    """
+    host = text.partition(":")[0]
+    return parse_endpoint(text) if host.lower().removesuffix(".").endswith(SUFFIX) else normalize(text)
+
+
+async def probe(subject: Subject, questions: Questions, ask: Ask, connect: Connect) -> Report:
+    """Find the route and look at all of its targets, at the same time: a dead one takes tor two minutes.
+
+    Args:
+        subject: what to look at.
+        questions: what to ask each target.
+        ask: finds the route of a domain; an onion is its own.
+        connect: how to reach the targets.
+    """
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    answer = await _find(subject, ask)
+    route_seconds = clock() - start
+    name = subject if isinstance(subject, str) else format_endpoint(subject)
+    if not isinstance(answer, Found):
+        return Report(name, clock() - start, route_seconds, answer)
+    route = answer.route
+
+    async with asyncio.TaskGroup() as group:
+        walks = [group.create_task(walk(target, questions, connect, route.domain)) for target in route.targets]
+    return Report(name, clock() - start, route_seconds, answer, tuple(one.result() for one in walks))
+
+
+async def _find(subject: Subject, ask: Ask) -> Answer:
+    if isinstance(subject, str):
+        return await ask(subject)
+    onion, port = subject
+    return Found(Route(onion, (Target(onion, port),), Source.ONION, Trust.PINNED))

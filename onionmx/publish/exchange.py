@@ -1,0 +1,166 @@
+"""Messages to one name server over TCP, many under way at once (RFC 7766 section 6.2.1.1), signed where a key is given.
+
+The only place that opens a connection to the primary; foreign exceptions end here.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+import dns.exception
+import dns.message
+import dns.tsig
+
+from onionmx.errors import UpdateError, UpdateRefusedError
+
+TIMEOUT = 30.0
+"""Seconds for one answer; an update of some hundred records in a signed zone takes a server well under a second."""
+_MAX_ID = 0x10000
+
+
+class ConnectionLostError(UpdateError):
+    """The connection ended before the answer came."""
+
+
+class Exchange:
+    """A connection to a name server; made on first use, and again after the server closed it.
+
+    Args:
+        server: address and port.
+        key: signs what is sent, and must have signed what comes back; `None` to send it plain.
+        timeout: seconds for one answer.
+    """
+
+    def __init__(self, server: tuple[str, int], key: dns.tsig.Key | None, timeout: float = TIMEOUT) -> None:
+        self.server = server
+        self.name = "{} port {}".format(*server)
+        self._key = key
+        self._timeout = timeout
+        self._writer: asyncio.StreamWriter | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._connecting = asyncio.Lock()
+        self._next_id = 0
+
+    async def ask(self, message: dns.message.Message) -> dns.message.Message:
+        """Send a question and return the answer; asked once more if the server closes the connection meanwhile.
+
+        Raises:
+            UpdateRefusedError: the server refuses the key.
+            UpdateError: no answer that can be read.
+        """
+        try:
+            return await self.send(message)
+        except ConnectionLostError:
+            return await self.send(message)
+
+    async def send(self, message: dns.message.Message) -> dns.message.Message:
+        """Send a message once and return the answer.
+
+        Raises:
+            UpdateRefusedError: the server refuses the key.
+            ConnectionLostError: the server may or may not have taken it.
+            UpdateError: no answer that can be read.
+        """
+        writer = await self._connect()
+        message.id = self._free_id()
+        if self._key is not None:
+            message.use_tsig(self._key)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[message.id] = answer
+        try:
+            async with asyncio.timeout(self._timeout):
+                writer.write(message.to_wire(prepend_length=True))
+                await writer.drain()
+                wire = await answer
+        except TimeoutError as error:
+            raise UpdateError(f"{self.name}: no answer within {self._timeout:g} s") from error
+        except OSError as error:
+            raise ConnectionLostError(f"{self.name}: {error.strerror or error}") from error
+        finally:
+            self._waiting.pop(message.id, None)
+        return self._read(message, wire)
+
+    def _read(self, message: dns.message.Message, wire: bytes) -> dns.message.Message:
+        try:
+            try:
+                answer = dns.message.from_wire(wire, keyring=self._key or False, request_mac=message.mac)
+            except dns.exception.FormError:
+                # An unsigned answer: a refusal, or a server that signs no answers to questions. It is for the caller
+                # to believe it or not; had_tsig tells.
+                answer = dns.message.from_wire(wire, keyring=False)
+        except dns.tsig.PeerBadKey as error:
+            raise UpdateRefusedError(f"{self.name}: BADKEY, it does not know {self._key_words()}") from error
+        except dns.tsig.PeerBadSignature as error:
+            raise UpdateRefusedError(f"{self.name}: BADSIG, it has another secret for {self._key_words()}") from error
+        except (dns.tsig.PeerBadTime, dns.tsig.BadTime) as error:
+            raise UpdateError(
+                f"{self.name}: BADTIME, the clocks of this host and of the name server differ by more than 5 minutes: "
+                "set them by NTP"
+            ) from error
+        except dns.exception.DNSException as error:
+            raise UpdateError(f"{self.name}: its answer cannot be used, {type(error).__name__}: {error}") from error
+        if not message.is_response(answer):
+            raise UpdateError(f"{self.name}: its answer is not one to what was asked")
+        return answer
+
+    def _key_words(self) -> str:
+        assert self._key is not None  # noqa: S101 -- only what was signed is refused for its key
+        name = self._key.name.to_text(omit_final_dot=True)
+        algorithm = self._key.algorithm.to_text(omit_final_dot=True)
+        return f"key {name!r} with {algorithm}: name, algorithm and secret must be the same on both sides"
+
+    def _free_id(self) -> int:
+        while True:
+            self._next_id = (self._next_id + 1) % _MAX_ID
+            if self._next_id not in self._waiting:
+                return self._next_id
+
+    async def _connect(self) -> asyncio.StreamWriter:
+        async with self._connecting:
+            if self._writer is None:
+                try:
+                    async with asyncio.timeout(self._timeout):
+                        reader, self._writer = await asyncio.open_connection(*self.server)
+                except TimeoutError as error:
+                    raise UpdateError(f"{self.name}: no connection within {self._timeout:g} s") from error
+                except OSError as error:
+                    words = error.strerror or str(error)
+                    raise UpdateError(f"{self.name}: no connection over TCP: {words}") from error
+                self._reader = asyncio.create_task(self._receive(reader, self._writer))
+            return self._writer
+
+    async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        words = "closed the connection"
+        try:
+            while True:
+                length = int.from_bytes(await reader.readexactly(2), "big")
+                wire = await reader.readexactly(length)
+                answer = self._waiting.get(int.from_bytes(wire[:2], "big"))
+                if answer is not None and not answer.done():
+                    answer.set_result(wire)
+        except asyncio.IncompleteReadError:
+            pass
+        except OSError as error:
+            words = error.strerror or str(error)
+        finally:
+            writer.close()
+            self._writer = None
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(ConnectionLostError(f"{self.name}: {words}"))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.wait([self._reader])
+            self._reader = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,113 @@
+"""The HiddenServiceDir of a new service, in order before tor sees it.
+
+A running tor that cannot make or read one does not refuse the new configuration: it ends. `tor --verify-config` does
+not look at the folder either.
+"""
+
+import os
+import pwd
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from onionmx.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stem.control import Controller
+
+_MODE = 0o700  # tor takes no other
+
+
+def tor_user(controller: "Controller") -> pwd.struct_passwd | None:
+    """The user that tor runs as; `None` where this machine does not know it.
+
+    Raises:
+        stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
+    """
+    try:
+        return pwd.getpwnam(controller.get_conf("User", None) or controller.get_info("process/user"))
+    except KeyError:
+        return None
+
+
+def check_place(controller: "Controller", directory: Path, others: Iterable[str | None]) -> None:
+    """Refuse a folder where tor may not be able to write.
+
+    Distributions confine tor to its DataDirectory (systemd, AppArmor), which no look at owner and mode shows. Where
+    it has another service, it can write too.
+
+    Args:
+        controller: of `open_control`.
+        directory: the HiddenServiceDir to be.
+        others: folders of the services that tor runs.
+
+    Raises:
+        ConfigurationError: neither below the DataDirectory nor beside another service.
+        stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
+    """
+    data = Path(controller.get_conf("DataDirectory"))
+    parent = Path(os.path.normpath(directory)).parent
+    if not parent.is_relative_to(data) and parent not in {Path(other).parent for other in others if other}:
+        raise ConfigurationError(
+            f"{directory} is not in tor's DataDirectory {data}: tor may have no right to write there, and would end; "
+            f"choose --directory {data / directory.name}"
+        )
+
+
+@contextmanager
+def prepared(directory: Path, user: pwd.struct_passwd | None) -> Iterator[None]:
+    """Make the folder, or see to it that tor can use what is there; taken away again where the body raises.
+
+    Args:
+        directory: the HiddenServiceDir.
+        user: of tor.
+
+    Raises:
+        ConfigurationError: it cannot be made, or it is there and not tor's.
+    """
+    owner = (os.geteuid(), os.getegid()) if user is None else (user.pw_uid, user.pw_gid)
+    made = _make(directory, owner)
+    if not made:
+        _check(directory, owner[0])
+    try:
+        yield
+    except BaseException:
+        if made:
+            with suppress(OSError):  # keys that tor has made by now stay
+                directory.rmdir()
+        raise
+
+
+def _make(directory: Path, owner: tuple[int, int]) -> bool:
+    try:
+        directory.mkdir(mode=_MODE)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise ConfigurationError(
+            f"{directory} cannot be made: {error.strerror}; run as root or as tor's user"
+        ) from error
+    try:
+        os.chown(directory, *owner, follow_symlinks=False)
+    except OSError as error:
+        directory.rmdir()
+        raise ConfigurationError(f"{directory} cannot be given to tor's user: {error.strerror}; run as root") from error
+    return True
+
+
+def _check(directory: Path, owner: int) -> None:
+    try:
+        if not directory.is_dir():
+            raise ConfigurationError(f"{directory} is there and is not a folder; nothing was changed")
+        for path in (directory, *directory.iterdir()):
+            status = path.stat()
+            if status.st_uid != owner:
+                raise ConfigurationError(
+                    f"{path} belongs to user {status.st_uid}, not to tor's, {owner}: chown -R {owner} {directory}"
+                )
+            if path != directory and not path.is_dir() and not status.st_mode & stat.S_IRUSR:
+                raise ConfigurationError(f"{path} cannot be read by tor: chmod 0600 {path}")
+    except OSError as error:
+        raise ConfigurationError(f"{directory} cannot be looked at: {error.strerror}; run as root") from error

@@ -1,0 +1,57 @@
+"""The doctor and MTAs behind the onion service: nothing to say of the right ones, the fault of each wrong one."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import skip_without
+from .doctor_site import DoctorSite
+from .receiving import CIRCUITS, FAULTS, RIGHT, WRONG
+from .tor_network import TorNetwork
+
+NAMED = {
+    "trusts-loopback": {"open-relay"},
+    "forward-to-localhost": {"forward", "open-relay"},
+    "percent-hack": {"open-relay"},
+    "auth": {"rights"},
+    "vrfy": {"rights"},
+    "xclient": {"rights"},
+}
+"""By fault, the checks that name it. An MTA that trusts its own host relays for a service that leads there."""
+
+
+@pytest.fixture(scope="module")
+def site(tor_network: TorNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoctorSite]:
+    skip_without("tor", "exim4", "knotd", "keymgr", "unbound", "setpriv", "postconf")
+    folder = tmp_path_factory.mktemp("receivers")
+    for above in (folder, folder.parent):
+        above.chmod(0o755)
+    with DoctorSite(tor_network, folder / "site") as site:
+        yield site
+
+
+def test_every_fault_is_looked_for() -> None:
+    assert set(NAMED) == set(FAULTS)
+
+
+@pytest.mark.parametrize("name", [*RIGHT, *CIRCUITS])
+def test_right_receiver(site: DoctorSite, name: str) -> None:
+    with site.serving(name):
+        report = site.doctor()
+    assert {one["severity"] for one in report.findings} == {"ok"}, report
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_receiver(site: DoctorSite, name: str) -> None:
+    with site.serving(name) as mta:
+        report = site.doctor()
+        assert mta.fault is not None
+        assert report.faults == NAMED[mta.fault], report
+    program = name.partition("-")[0]
+    for one in report.findings:
+        if one["check"] in {"open-relay", "rights"} and one["mend"]:
+            # Postfix alone knows XCLIENT.
+            assert ("exim" in one["mend"]) is (program == "exim")
+            assert ".cf" in one["mend"] or program == "exim"
+    assert not mta.mta.delivered()
