@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from onionmx.target import Route
+from onionmx.target import Route, Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,14 @@ class NoRoute:
         reason: one line for the operator.
         ttl: seconds for which this may be kept (RFC 2308 section 5); `None` where it does not expire.
         notes: one line each for records that were left out, and why.
+        trust: what stands behind an answer of DNS; `None` where this comes from elsewhere.
     """
 
     domain: str
     reason: str
     ttl: int | None = None
     notes: tuple[str, ...] = ()
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@
     │   └── UpdateRefusedError        the primary name server does not take updates from us
     └── TemporaryError                could not tell; asking again later may help
         ├── MapError                  the map is missing, unreadable or damaged
-        ├── LockedError               another writer is at work on the same map
+        ├── LockedError               another writer is at work on the same map or state
+        ├── StateError                what sync remembers cannot be read or written
+        ├── RemovalError              the next map would lose too much at once
         ├── DnsError                  DNS gave no answer that can be trusted
         ├── UpdateError               the primary name server could not be asked, or did not say what it did
         ├── ControlError              Tor's control port cannot be asked, or tor refused
@@ -72,7 +74,15 @@ class MapError(TemporaryError):
 
 
 class LockedError(TemporaryError):
-    """Another writer holds the lock of the map."""
+    """Another writer holds the lock of the map, or of the state of sync."""
+
+
+class StateError(TemporaryError):
+    """What sync remembers cannot be read or written; the map stays as it is."""
+
+
+class RemovalError(TemporaryError):
+    """The next map would lose more entries than one run may take from it; the old one stays."""
 
 
 class DnsError(TemporaryError):

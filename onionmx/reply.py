@@ -93,6 +93,8 @@ class Own(Enum):
     BARE_NEWLINE = Reply(554, "5.6.0", ("bare CR or LF in the message",))
     LOOP = Reply(554, "5.4.6", ("too many Received headers: the message goes in a circle",))
     TLS_REQUIRED = Reply(451, "4.7.5", ("the onion MX cannot be used without TLS",))
+    NOT_PROVEN = Reply(451, "4.7.5", ("the onion MX does not show a certificate that the domain's policy accepts",))
+    PROOF_UNKNOWN = Reply(451, "4.7.5", ("it could not be determined what the domain demands of its onion MX",))
     INTERNAL = Reply(451, "4.3.0", ("internal error",))
 
     # What the server says of the dialog itself.

@@ -17,6 +17,7 @@ FLOORS = [
     {"lookup"},
     {"sync"},
     {"publish"},
+    {"authenticate"},
     {"probe"},
     {"tor"},
     {"dns"},

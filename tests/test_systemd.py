@@ -37,7 +37,7 @@ def test_nobody_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog:
     ("microseconds", "pid", "expected"),
     [
         ("30000000", None, 30.0),
-        ("30000000", str(os.getpid()), 30.0),
+        ("30000000", "own", 30.0),
         ("30000000", "1", None),
         ("0", None, None),
         ("soon", None, None),
@@ -47,6 +47,7 @@ def test_nobody_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog:
 def test_watchdog(
     monkeypatch: pytest.MonkeyPatch, microseconds: str | None, pid: str | None, expected: float | None
 ) -> None:
+    pid = str(os.getpid()) if pid == "own" else pid
     for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", pid)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:

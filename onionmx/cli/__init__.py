@@ -10,6 +10,7 @@ from onionmx import __version__
 from onionmx.errors import EXIT_USAGE, OnionmxError
 
 COMMANDS = {
+    "cache": "onionmx.cli.cache",
     "config": "onionmx.cli.config",
     "doctor": "onionmx.cli.doctor",
     "lookup": "onionmx.cli.lookup",
@@ -18,6 +19,7 @@ COMMANDS = {
     "probe": "onionmx.cli.probe",
     "publish": "onionmx.cli.publish",
     "relay": "onionmx.cli.relay",
+    "serve": "onionmx.cli.serve",
     "sync": "onionmx.cli.sync",
 }
 """Modules of the subcommands; each has a click command called `command`."""

@@ -5,15 +5,18 @@ all, from the defaults. `onionmx config` prints it.
 """
 
 from onionmx.config.address import UNIX, parse_nameserver, parse_socket
+from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.file import Configuration
 from onionmx.config.lookup import LookupSection, ServeSection
 from onionmx.config.relay import RelaySection
 from onionmx.config.resolver import Resolver, parse_resolver
-from onionmx.config.routes import DnsSection, MapSection, OwnSection, SyncSection
+from onionmx.config.routes import DnsSection, MapSection, OwnSection
+from onionmx.config.sync import SyncSection
 from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
 
 __all__ = [
     "UNIX",
+    "AuthenticateSection",
     "Configuration",
     "DnsSection",
     "DoctorSection",

@@ -7,10 +7,12 @@ from typing import Self
 
 import msgspec
 
+from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.lookup import LookupSection, ServeSection
 from onionmx.config.relay import RelaySection
-from onionmx.config.routes import DnsSection, MapSection, OwnSection, SyncSection
+from onionmx.config.routes import DnsSection, MapSection, OwnSection
 from onionmx.config.section import Section
+from onionmx.config.sync import SyncSection
 from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
 from onionmx.defaults import CONFIGURATION_DIRECTORY
 from onionmx.errors import ConfigurationError
@@ -25,7 +27,8 @@ class Configuration(Section, frozen=True):
     own: OwnSection = OwnSection()
     map: MapSection = msgspec.field(default_factory=MapSection)
     dns: DnsSection = DnsSection()
-    sync: SyncSection = SyncSection()
+    sync: SyncSection = msgspec.field(default_factory=SyncSection)
+    authenticate: AuthenticateSection = AuthenticateSection()
     tor: TorSection = TorSection()
     onion: OnionSection = OnionSection()
     publish: PublishSection = PublishSection()

@@ -1,4 +1,4 @@
-"""Where routes come from: the map, DNS, sync, and this host's own domains."""
+"""Where routes come from: the map, DNS, and this host's own domains."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from onionmx.config.resolver import Resolver, parse_resolver
 from onionmx.config.section import Section, state_directory
-from onionmx.defaults import CONFIGURATION_DIRECTORY, MAP_NAME, TRANSPORT_NAME
+from onionmx.defaults import MAP_NAME, TRANSPORT_NAME
 
 LOOPBACK = "loopback"
 """In `dns.trusted`: every resolver on this host."""
@@ -121,19 +121,3 @@ class DnsSection(Section, frozen=True):
     def _can_be_believed(self, resolver: Resolver) -> bool:
         # Through Tor, 127.0.0.1 is the loopback of the exit.
         return bool(resolver.tls_name) or (resolver.is_loopback and not self.through_tor)
-
-
-class SyncSection(Section, frozen=True):
-    """What sync looks at."""
-
-    domains: Annotated[
-        tuple[str, ...],
-        Meta(description="Files with one domain a line, asked in DNS when no list is named on the command line."),
-    ] = ()
-    pins: Annotated[
-        str,
-        Meta(
-            description="File of pins, `domain onion[:port]...` or `domain none`, which override DNS; "
-            "the default may be missing."
-        ),
-    ] = f"{CONFIGURATION_DIRECTORY}/pins"

@@ -6,6 +6,7 @@ from pathlib import Path
 import dns.asyncresolver
 import dns.exception
 import dns.flags
+import dns.message
 import dns.nameserver
 import dns.resolver
 
@@ -60,6 +61,17 @@ def is_validated(answer: dns.resolver.Answer, settings: DnsSection) -> bool:
     asked = {(each.host, each.port): each for each in settings.resolvers}
     who = answer.nameserver, answer.port
     return settings.believes(asked.get(who) or Resolver(*who))
+
+
+def is_denial_validated(
+    response: dns.message.Message, resolver: dns.asyncresolver.Resolver, settings: DnsSection
+) -> bool:
+    """The same for NXDOMAIN. dnspython does not tell which resolver said so, so each of them must be one to believe."""
+    if not response.flags & dns.flags.AD:
+        return False
+    if settings.nameservers:
+        return all(map(settings.believes, settings.resolvers))
+    return all(settings.believes(Resolver(str(host), resolver.port)) for host in resolver.nameservers)
 
 
 def causes(error: dns.resolver.LifetimeTimeout | dns.resolver.NoNameservers) -> str:

@@ -48,6 +48,19 @@ class Records:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """The records that were asked for, of any type.
+
+    Attributes:
+        rrset: they, under the name at the end of aliases.
+        ttl: seconds, the smallest on the way through aliases.
+    """
+
+    rrset: dns.rrset.RRset
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing:
     """There is no SRV record, and the server is in a position to know.
 
@@ -82,6 +95,21 @@ def read_response(message: dns.message.Message) -> Records | Nothing | Alias:
     Raises:
         DnsError: it says nothing that can be relied on.
     """
+    result = read_chain(message)
+    if isinstance(result, Nothing | Alias):
+        return result
+    return Records(tuple(_records(result.rrset)), result.ttl)
+
+
+def read_chain(message: dns.message.Message) -> Chain | Nothing | Alias:
+    """Decide what a response says, whatever was asked for.
+
+    Args:
+        message: a response whose id and question match what was asked.
+
+    Raises:
+        DnsError: it says nothing that can be relied on.
+    """
     if not isinstance(message, dns.message.QueryMessage):
         raise DnsError("the response is not one to a query")
     if message.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
@@ -93,7 +121,7 @@ def read_response(message: dns.message.Message) -> Records | Nothing | Alias:
     except dns.exception.DNSException as error:
         raise DnsError(f"the answer contradicts itself: {type(error).__name__}") from error
     if isinstance(chain.answer, dns.rrset.RRset):
-        return Records(tuple(_records(chain.answer)), chain.minimum_ttl)
+        return Chain(chain.answer, chain.minimum_ttl)
     _check_no_strangers(message.answer, chain.cnames)
     return _read_negative(message, chain)
 
@@ -143,7 +171,7 @@ def _read_negative(message: dns.message.QueryMessage, chain: dns.message.Chainin
             return Alias(chain.canonical_name, chain.minimum_ttl)
         if dns.rdatatype.NS in kinds:
             raise DnsError("lame: the server refers to others instead of answering")
-    return Nothing("no SRV record", ttl)
+    return Nothing(f"no {dns.rdatatype.to_text(message.question[0].rdtype)} record", ttl)
 
 
 def _negative_ttl(message: dns.message.QueryMessage, chain: dns.message.ChainingResult) -> int:

@@ -16,7 +16,7 @@ import dns.resolver
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.config import DnsSection
 from onionmx.dns.datagram import Datagrams
-from onionmx.dns.resolver import causes, is_validated, make_resolver, plain_resolver
+from onionmx.dns.resolver import causes, is_denial_validated, is_validated, make_resolver, plain_resolver
 from onionmx.dns.response import Alias, Nothing, Record, read_response, read_targets
 from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.dns.wire import ask_for, read_plain
@@ -93,9 +93,9 @@ class SrvResolver:
         plain = packet and read_plain(packet, question)
         if not plain:
             return None
-        if isinstance(plain.result, Nothing):
-            return NoRoute(domain, plain.result.reason, plain.ttl)
         secure = plain.is_authentic and self._settings.believes(self._datagrams.resolver)
+        if isinstance(plain.result, Nothing):
+            return NoRoute(domain, plain.result.reason, plain.ttl, trust=_trust(secure=secure))
         return self._answer(domain, plain.result, plain.ttl, secure=secure)
 
     async def _follow(self, domain: str) -> Answer:
@@ -108,7 +108,7 @@ class SrvResolver:
             result = read_response(response)
             ttl = result.ttl if ttl is None else min(ttl, result.ttl)
             if isinstance(result, Nothing):
-                return NoRoute(domain, result.reason, ttl)
+                return NoRoute(domain, result.reason, ttl, trust=_trust(secure=secure))
             if isinstance(result, Alias):
                 name = result.name
                 continue
@@ -121,7 +121,7 @@ class SrvResolver:
             answer = await self._resolver.resolve(name, "SRV", raise_on_no_answer=False, search=False)
         except dns.resolver.NXDOMAIN as error:
             response: dns.message.Message = error.kwargs["responses"][name]
-            return response, False
+            return response, is_denial_validated(response, self._resolver, self._settings)
         except dns.resolver.LifetimeTimeout as error:
             raise DnsError(f"no valid answer within {self._settings.timeout:g} s{causes(error)}") from error
         except dns.resolver.NoNameservers as error:
@@ -133,10 +133,13 @@ class SrvResolver:
     def _answer(self, domain: str, records: Iterable[Record], ttl: int, *, secure: bool) -> Answer:
         targets, notes = read_targets(records)
         if not targets:
-            return NoRoute(domain, "no target that can be used", ttl, tuple(notes))
+            return NoRoute(domain, "no target that can be used", ttl, tuple(notes), _trust(secure=secure))
         ordered = tuple(targets) if len(targets) == 1 else order(targets, self._chance(domain))
-        trust = Trust.DNSSEC if secure else Trust.UNSIGNED
-        return Found(Route(domain, ordered, Source.SRV, trust, ttl), tuple(notes))
+        return Found(Route(domain, ordered, Source.SRV, _trust(secure=secure), ttl), tuple(notes))
+
+
+def _trust(*, secure: bool) -> Trust:
+    return Trust.DNSSEC if secure else Trust.UNSIGNED
 
 
 def answer_without_question(domain: str) -> Answer | None:

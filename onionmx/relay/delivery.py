@@ -18,12 +18,13 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
+from onionmx.authenticate.requirement import Demand
 from onionmx.errors import OnionmxError, TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.relay import maillog, metrics
 from onionmx.relay.backoff import Backoff
 from onionmx.relay.failures import for_mta, is_of_target, needs_operator, reply_to
-from onionmx.relay.pool import Lease, SessionPool
+from onionmx.relay.pool import Destination, Lease, SessionPool
 from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.outcome import Ending, Outcome
@@ -43,12 +44,14 @@ class Message:
         domain: of the first recipient, for the log.
         envelope: sender, recipients and parameters.
         content: the whole message, or its pieces as they stream in. Pieces can be sent to one target only.
+        demand: what the certificate of a target must be like before it gets the message; `None` for any.
     """
 
     identifier: str
     domain: str
     envelope: Envelope
     content: bytes | AsyncIterator[bytes]
+    demand: Demand | None = None
 
 
 class Courier:
@@ -87,19 +90,20 @@ class Courier:
 
     async def _try_target(self, attempt: "_Attempt", target: Endpoint) -> bool:
         """Give the message to one target; whether the matter is settled."""
+        destination = Destination(target, attempt.message.demand)
         if why := self._backoff.refusal(target):
             attempt.keep(Own.UNREACHABLE.value.because(f"{maillog.shortened(target)} {why}"))
             return False
         while True:
             try:
-                async with self._pool.lease(target, exclusive=attempt.is_streaming) as lease:
+                async with self._pool.lease(destination, exclusive=attempt.is_streaming) as lease:
                     settled = await self._send(attempt, target, lease)
             except TemporaryError as error:
                 self._failed(attempt, target, error)
                 return False
             if settled is not None:
                 return settled
-            self._pool.drop_idle(target)
+            self._pool.drop_idle(destination)
 
     async def _send(self, attempt: "_Attempt", target: Endpoint, lease: Lease) -> bool | None:
         """Send the message on one session.

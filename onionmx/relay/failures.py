@@ -1,5 +1,6 @@
 """What the relay answers when an onion MX cannot be brought to take a message: the table of the design."""
 
+from onionmx.authenticate.stream import NotProvenError
 from onionmx.errors import OnionmxError
 from onionmx.reply import FROM_PEER, Own, Reply
 from onionmx.smtp.faults import OpeningError
@@ -14,6 +15,8 @@ def reply_to(error: OnionmxError) -> Reply:
     """The reply for the MTA when no session came about."""
     if isinstance(error, OpeningError):
         return for_mta(error.answer)
+    if isinstance(error, NotProvenError):
+        return Own.NOT_PROVEN.value.because(str(error))
     if isinstance(error, SocksError):
         if error.cause in _PERMANENT:
             return Own.BAD_ONION.value.because(str(error))
@@ -36,7 +39,12 @@ def for_mta(reply: Reply) -> Reply:
 
 
 def is_of_target(error: OnionmxError) -> bool:
-    """Whether the failure says something about the onion MX: without tor, nothing is known about it."""
+    """Whether the failure says something about the onion MX for everybody.
+
+    Without tor, nothing is known about it, and what the policy of one domain does not accept may do for another.
+    """
+    if isinstance(error, NotProvenError):
+        return False
     return not (isinstance(error, SocksError) and error.cause is Cause.PROXY_UNREACHABLE)
 
 

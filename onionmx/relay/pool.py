@@ -10,14 +10,28 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from onionmx.authenticate.requirement import Demand
 from onionmx.config import RelaySection
 from onionmx.onion import Endpoint
 from onionmx.relay import metrics
 from onionmx.smtp.session import SmtpSession
 
-Open = Callable[[Endpoint], Awaitable["Opened"]]
+Open = Callable[["Destination"], Awaitable["Opened"]]
 """Opens a session, EHLO said. What it raises reaches those who wait for it."""
+
+
+class Destination(NamedTuple):
+    """An onion MX, and what a session with it is good for: one that was opened for less is never used for more.
+
+    Attributes:
+        endpoint: onion and port.
+        demand: what its certificate was, or is to be, checked for; `None` for nothing.
+    """
+
+    endpoint: Endpoint
+    demand: Demand | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +99,13 @@ class _EndpointPool:
     """The sessions with one onion and port."""
 
     def __init__(
-        self, endpoint: Endpoint, settings: RelaySection, open_session: Open, on_change: Callable[[Endpoint], None]
+        self,
+        destination: Destination,
+        settings: RelaySection,
+        open_session: Open,
+        on_change: Callable[[Destination], None],
     ) -> None:
-        self._endpoint = endpoint
+        self._destination = destination
         self._on_change = on_change
         self._settings = settings
         self._open_session = open_session
@@ -194,7 +212,7 @@ class _EndpointPool:
             task.add_done_callback(self._opened)
 
     async def _open(self) -> None:
-        opened = await self._open_session(self._endpoint)
+        opened = await self._open_session(self._destination)
         self._members.append(_Member(opened.session, opened.stages))
         metrics.sessions.labels("open").inc()
 
@@ -213,7 +231,7 @@ class _EndpointPool:
             for waiter in failed:
                 if not waiter.future.done():
                     waiter.future.set_exception(error)
-            self._on_change(self._endpoint)
+            self._on_change(self._destination)
 
     def _drop(self, member: _Member) -> None:
         self._members.remove(member)
@@ -228,7 +246,7 @@ class _EndpointPool:
 
     def _closed(self, task: asyncio.Task[None]) -> None:
         self._closing.discard(task)
-        self._on_change(self._endpoint)
+        self._on_change(self._destination)
 
 
 class SessionPool:
@@ -242,24 +260,24 @@ class SessionPool:
     def __init__(self, settings: RelaySection, open_session: Open) -> None:
         self._settings = settings
         self._open_session = open_session
-        self._pools: dict[Endpoint, _EndpointPool] = {}
+        self._pools: dict[Destination, _EndpointPool] = {}
 
     @asynccontextmanager
-    async def lease(self, endpoint: Endpoint, *, exclusive: bool = False) -> AsyncIterator[Lease]:
+    async def lease(self, destination: Destination, *, exclusive: bool = False) -> AsyncIterator[Lease]:
         """Have a session for one transaction.
 
         Args:
-            endpoint: onion and port.
+            destination: where it leads, and what was checked there.
             exclusive: no other transaction may ride on the session meanwhile, as it would have to wait for a client
                 that sends slowly.
 
         Raises:
             TemporaryError: whatever opening a session raised.
         """
-        pool = self._pools.get(endpoint)
+        pool = self._pools.get(destination)
         if pool is None:
-            pool = _EndpointPool(endpoint, self._settings, self._open_session, self._forget_if_empty)
-            self._pools[endpoint] = pool
+            pool = _EndpointPool(destination, self._settings, self._open_session, self._forget_if_empty)
+            self._pools[destination] = pool
         member = await pool.acquire(exclusive=exclusive)
         try:
             reused = member.uses > 1
@@ -267,9 +285,9 @@ class SessionPool:
         finally:
             pool.release(member)
 
-    def drop_idle(self, endpoint: Endpoint) -> None:
+    def drop_idle(self, destination: Destination) -> None:
         """Close the idle sessions with a peer that has closed one of them: the others are as old."""
-        if pool := self._pools.get(endpoint):
+        if pool := self._pools.get(destination):
             pool.drop_idle()
 
     async def close(self) -> None:
@@ -277,6 +295,6 @@ class SessionPool:
         pools, self._pools = list(self._pools.values()), {}
         await asyncio.gather(*(pool.close() for pool in pools))
 
-    def _forget_if_empty(self, endpoint: Endpoint) -> None:
-        if endpoint in self._pools and self._pools[endpoint].is_empty:
-            del self._pools[endpoint]
+    def _forget_if_empty(self, destination: Destination) -> None:
+        if destination in self._pools and self._pools[destination].is_empty:
+            del self._pools[destination]

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from random import SystemRandom
 
+from onionmx.authenticate.requirement import Demand
+from onionmx.authenticate.stream import Authorities, NotProvenError, ProvingStream
 from onionmx.config import Configuration, RelaySection, parse_socket
 from onionmx.lookup.router import Router
-from onionmx.onion import Endpoint
 from onionmx.relay import metrics
 from onionmx.relay.backoff import Backoff
 from onionmx.relay.delivery import Courier
-from onionmx.relay.pool import Opened, SessionPool
+from onionmx.relay.demands import Demands
+from onionmx.relay.pool import Destination, Opened, SessionPool
 from onionmx.relay.server import Client, ServerSettings
 from onionmx.relay.stepwise import Stepwise, begin_stepwise
 from onionmx.relay.transaction import Handling, RelayTransaction
 from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope
+from onionmx.smtp.faults import OpeningError
 from onionmx.smtp.session import SmtpSession
 from onionmx.smtp.states import TlsPolicy
 from onionmx.smtp.stream import SocketStream
@@ -41,6 +44,8 @@ class Delivering:
         settings = configuration.relay
         self._settings = settings
         self._hostname = hostname_of(settings)
+        self._authorities = Authorities(configuration.authenticate.ca_file)
+        self._demands = Demands.from_configuration(configuration)
         proxy = parse_socket(configuration.tor.socks)
         self._connector = SocksConnector(
             proxy, configuration.tor.connect_timeout, configuration.tor.connections_at_once
@@ -52,6 +57,7 @@ class Delivering:
         self.router = Router.from_configuration(configuration)
         self._handling = Handling(
             route=self.router.route,
+            demand=self._demands.of,
             courier=Courier(self._pool, self._backoff, settings.deadline),
             stepwise=self._begin_stepwise,
             hostname=self._hostname,
@@ -68,29 +74,42 @@ class Delivering:
     def inherit(self, former: "Delivering") -> None:
         """Take over what a former one has learnt from DNS."""
         self.router.inherit(former.router)
+        self._demands.inherit(former._demands)  # noqa: SLF001 -- of the same class
 
     async def close(self) -> None:
         """Close all sessions with onion MXes, and end all questions."""
         self._connector.close()
         await self._pool.close()
         await self.router.close()
+        await self._demands.close()
 
-    async def _open_session(self, endpoint: Endpoint) -> Opened:
+    async def _open_session(self, destination: Destination) -> Opened:
         start = time.monotonic()
-        stream = await SocketStream.from_socket(await self._connector.connect(endpoint))
+        connection = await self._connector.connect(destination.endpoint)
         connected = time.monotonic()
-        session = await SmtpSession.open(
-            stream,
-            hello=self._hostname,
-            tls=TlsPolicy(self._settings.tls),
-            timeouts=self._timeouts,
-        )
+        if destination.demand is None:
+            session = await self._open(await SocketStream.from_socket(connection), TlsPolicy(self._settings.tls))
+        else:
+            session = await self._open_proven(connection, destination.demand)
         stages = {"connect": connected - start, "open": time.monotonic() - connected}
         for stage, seconds in stages.items():
             metrics.stage_seconds.labels(stage).observe(seconds)
         return Opened(session, stages)
 
-    async def _begin_stepwise(self, envelope: Envelope, targets: Sequence[Endpoint]) -> Stepwise | Reply:
+    async def _open_proven(self, connection: socket.socket, demand: Demand) -> SmtpSession:
+        """A session with a peer that has shown the certificate before anything of a message is said to it."""
+        stream = await ProvingStream.over(connection, demand, self._authorities)
+        try:
+            return await self._open(stream, TlsPolicy.REQUIRE)
+        except OpeningError as error:
+            if stream.refusal:
+                raise NotProvenError(stream.refusal) from error
+            raise
+
+    async def _open(self, stream: SocketStream, tls: TlsPolicy) -> SmtpSession:
+        return await SmtpSession.open(stream, hello=self._hostname, tls=tls, timeouts=self._timeouts)
+
+    async def _begin_stepwise(self, envelope: Envelope, targets: Sequence[Destination]) -> Stepwise | Reply:
         return await begin_stepwise(self._pool, self._backoff, envelope, targets, self._settings.deadline)
 
 

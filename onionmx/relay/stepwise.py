@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 from onionmx.errors import TemporaryError
-from onionmx.onion import Endpoint
 from onionmx.relay.backoff import Backoff
 from onionmx.relay.failures import for_mta, is_of_target, reply_to
 from onionmx.relay.maillog import shortened
-from onionmx.relay.pool import SessionPool
+from onionmx.relay.pool import Destination, SessionPool
 from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.outcome import Outcome
@@ -59,19 +58,20 @@ class Stepwise:
 
 
 async def begin_stepwise(
-    pool: SessionPool, backoff: Backoff, envelope: Envelope, targets: Sequence[Endpoint], deadline: float
+    pool: SessionPool, backoff: Backoff, envelope: Envelope, targets: Sequence[Destination], deadline: float
 ) -> Stepwise | Reply:
     """Open a session with the first target that can be reached, or say why none can."""
     answer = Own.UNREACHABLE.value
     try:
         async with asyncio.timeout(OPENING_DEADLINE):
-            for target in targets:
+            for destination in targets:
+                target = destination.endpoint
                 if why := backoff.refusal(target):
                     answer = Own.UNREACHABLE.value.because(f"{shortened(target)} {why}")
                     continue
                 async with AsyncExitStack() as stack:
                     try:
-                        lease = await stack.enter_async_context(pool.lease(target, exclusive=True))
+                        lease = await stack.enter_async_context(pool.lease(destination, exclusive=True))
                     except TemporaryError as error:
                         if is_of_target(error):
                             backoff.failed(target, str(error))

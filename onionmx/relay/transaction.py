@@ -12,17 +12,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from onionmx.answer import Ask, CouldNotTell, Found, NoRoute
+from onionmx.authenticate.requirement import Demand
 from onionmx.domain import normalize
-from onionmx.errors import DomainError
+from onionmx.errors import DomainError, TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.relay import maillog
 from onionmx.relay.delivery import Courier, Message, fitted
+from onionmx.relay.pool import Destination
 from onionmx.relay.received import received_header
 from onionmx.relay.server.transaction import Client
 from onionmx.relay.stepwise import Stepwise
 from onionmx.reply import Own, Reply
 from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
+from onionmx.target import Route
 
 _HEADER_SEARCHED = 65536  # bytes of a message that is too large to be kept; each server adds its Received on top
 
@@ -33,6 +36,7 @@ class Handling:
 
     Attributes:
         route: finds the route of a domain.
+        demand: finds what the domain of a route demands of its onion MXes; raises `TemporaryError`.
         courier: takes messages to onion MXes.
         stepwise: begins a transaction whose recipients the onion MX answers one by one.
         hostname: of this relay.
@@ -43,8 +47,9 @@ class Handling:
     """
 
     route: Ask
+    demand: Callable[[Route], Awaitable[Demand | None]]
     courier: Courier
-    stepwise: Callable[[Envelope, Sequence[Endpoint]], Awaitable[Stepwise | Reply]]
+    stepwise: Callable[[Envelope, Sequence[Destination]], Awaitable[Stepwise | Reply]]
     hostname: str
     no_route: Reply
     keep_limit: int
@@ -59,12 +64,19 @@ class _Group:
     Attributes:
         domain: of the first of them.
         targets: of the route.
+        demand: what they have to prove; `None` for nothing.
         recipients: with their places among the accepted recipients of the transaction.
     """
 
     domain: str
     targets: tuple[Endpoint, ...]
+    demand: Demand | None
     recipients: list[tuple[int, Recipient]] = field(default_factory=list)
+
+    @property
+    def destinations(self) -> list[Destination]:
+        """The targets with what they have to prove."""
+        return [Destination(target, self.demand) for target in self.targets]
 
 
 class RelayTransaction:
@@ -88,11 +100,11 @@ class RelayTransaction:
 
     async def recipient(self, recipient: Recipient, *, more_follow: bool) -> Reply:
         """Judge one recipient: by its route, and with SMTP and several of them by the onion MX."""
-        route = await self._find_route(recipient)
-        if isinstance(route, Reply):
-            maillog.refused(self._identifier, _domain_of(recipient), route)
-            return route
-        group = self._group_for(route)
+        found = await self._find_route(recipient)
+        if isinstance(found, Reply):
+            maillog.refused(self._identifier, _domain_of(recipient), found)
+            return found
+        group = self._group_for(found)
         if group is None or self._first_refusal is not None:
             return Own.OTHER_ROUTE.value
         reply = Own.RECIPIENT_OK.value
@@ -154,34 +166,40 @@ class RelayTransaction:
     def _replies_expected(self) -> int:
         return self._accepted if self._client.is_lmtp else 1
 
-    async def _find_route(self, recipient: Recipient) -> tuple[str, tuple[Endpoint, ...]] | Reply:
+    async def _find_route(self, recipient: Recipient) -> tuple[Route, Demand | None] | Reply:
         try:
             domain = normalize(_domain_of(recipient))
         except DomainError as error:
             return self._handling.no_route.because(str(error))
         match await self._handling.route(domain):
             case Found(route):
-                return domain, route.endpoints
+                return await self._with_demand(route)
             case NoRoute(_, reason):
                 return self._handling.no_route.because(f"{domain}: {reason}")
             case CouldNotTell(_, reason):
                 return Own.ROUTE_UNKNOWN.value.because(f"{domain}: {reason}")
 
-    def _group_for(self, route: tuple[str, tuple[Endpoint, ...]]) -> _Group | None:
+    async def _with_demand(self, route: Route) -> tuple[Route, Demand | None] | Reply:
+        try:
+            return route, await self._handling.demand(route)
+        except TemporaryError as error:
+            return Own.PROOF_UNKNOWN.value.because(f"{route.domain}: {error}")
+
+    def _group_for(self, found: tuple[Route, Demand | None]) -> _Group | None:
         """The recipients with this route; `None` where SMTP has begun with another one."""
-        domain, targets = route
+        route, demand = found
         for group in self._groups:
-            if group.targets == targets:
+            if (group.targets, group.demand) == (route.endpoints, demand):
                 return group
         if self._groups and not self._client.is_lmtp:
             return None
-        self._groups.append(_Group(domain, targets))
+        self._groups.append(_Group(route.domain, route.endpoints, demand))
         return self._groups[-1]
 
     async def _ask_onion_mx(self, group: _Group, recipient: Recipient) -> Reply:
         """Let the onion MX answer for this recipient, and first for one that was accepted without asking."""
         if self._stepwise is None:
-            begun = await self._handling.stepwise(self._envelope, group.targets)
+            begun = await self._handling.stepwise(self._envelope, group.destinations)
             if isinstance(begun, Reply):
                 return begun
             self._stepwise = begun
@@ -212,7 +230,7 @@ class RelayTransaction:
         envelope = replace(self._envelope, recipients=tuple(recipient for _, recipient in group.recipients))
         if isinstance(content, bytes):
             envelope = fitted(envelope, content)
-        message = Message(self._identifier, group.domain, envelope, content)
+        message = Message(self._identifier, group.domain, envelope, content, group.demand)
         replies = await self._handling.courier.deliver(message, group.targets)
         return [(place, reply) for (place, _), reply in zip(group.recipients, replies, strict=True)]
 

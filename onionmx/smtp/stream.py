@@ -9,10 +9,12 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Protocol, Self, cast
+from typing import Protocol, Self, TypeVar, cast
 
 from onionmx.onion import Endpoint
 from onionmx.smtp.faults import StreamError
+
+_S = TypeVar("_S", bound=asyncio.Protocol)
 
 READ_BUFFER = 65536
 """Bytes read ahead; then the peer has to wait. A client gets replies only, which are short."""
@@ -89,12 +91,7 @@ class SocketStream(asyncio.Protocol):
         Raises:
             StreamError: it is of no use.
         """
-        try:
-            connected.settimeout(0)
-            _, protocol = await asyncio.get_running_loop().create_connection(cls, sock=connected)
-        except OSError as error:
-            raise StreamError(_describe(error)) from error
-        return protocol
+        return await take_over(connected, cls)
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -137,14 +134,21 @@ class SocketStream(asyncio.Protocol):
         if self._ended:
             raise StreamError(self._failure or "the peer closed the connection")
 
-    async def start_tls(self, context: ssl.SSLContext) -> None:
-        """Make the TLS handshake."""
+    async def start_tls(self, context: ssl.SSLContext, server_name: str | None = None) -> None:
+        """Make the TLS handshake.
+
+        Args:
+            context: what to make it with.
+            server_name: the host to ask for (RFC 6066 section 3); by default none is named.
+        """
         if self._buffer or self._ended or not self._transport:
             raise StreamError("bytes in the clear before the TLS handshake" if self._buffer else "no connection")
         transport = None
         try:
             # asyncio stops reading before it returns to the loop, so nothing can slip in between.
-            transport = await asyncio.get_running_loop().start_tls(self._transport, self, context)
+            transport = await asyncio.get_running_loop().start_tls(
+                self._transport, self, context, server_hostname=server_name
+            )
         except (OSError, ssl.SSLError) as error:
             raise StreamError(f"the TLS handshake failed: {_describe(error)}") from error
         finally:
@@ -224,6 +228,24 @@ class SocketStream(asyncio.Protocol):
             if not waiter.done():
                 waiter.set_result(None)
         self._writable.clear()
+
+
+async def take_over(connected: socket.socket, make: Callable[[], _S]) -> _S:
+    """Take over a connected socket with a stream of any kind.
+
+    Args:
+        connected: belongs to the stream from here on.
+        make: makes the stream.
+
+    Raises:
+        StreamError: it is of no use.
+    """
+    try:
+        connected.settimeout(0)
+        _, stream = await asyncio.get_running_loop().create_connection(make, sock=connected)
+    except OSError as error:
+        raise StreamError(_describe(error)) from error
+    return stream
 
 
 def unverified_context() -> ssl.SSLContext:

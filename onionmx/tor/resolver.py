@@ -4,6 +4,7 @@ import socket
 
 from onionmx.config import DnsSection, TorSection, parse_socket
 from onionmx.dns.srv import SrvResolver
+from onionmx.dns.stream import Connect
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.tor.socks import Cause, SocksConnector, SocksError
 
@@ -28,8 +29,18 @@ def srv_resolver(settings: DnsSection, tor: TorSection) -> SrvResolver:
     Raises:
         ConfigurationError: no resolver is configured, or the CAs for one cannot be read.
     """
+    return SrvResolver(settings, resolver_connect(settings, tor))
+
+
+def resolver_connect(settings: DnsSection, tor: TorSection) -> Connect | None:
+    """What opens connections to resolvers through Tor; `None` where they are asked directly.
+
+    Args:
+        settings: how they are reached.
+        tor: where Tor's SOCKS port is.
+    """
     if not settings.through_tor:
-        return SrvResolver(settings)
+        return None
     # Not tor.connect_timeout: nobody waits longer for an answer, and the threads end with the time.
     connector = SocksConnector(parse_socket(tor.socks), settings.timeout, _AT_ONCE)
 
@@ -40,4 +51,4 @@ def srv_resolver(settings: DnsSection, tor: TorSection) -> SrvResolver:
             words = error.cause.words if endpoint[0].endswith(SUFFIX) else _WORDS.get(error.cause, error.cause.words)
             raise ConnectionError(words) from error
 
-    return SrvResolver(settings, connect)
+    return connect

@@ -81,7 +81,7 @@ def test_domains_come_from_arguments_lists_and_the_configuration(publish: Comman
         (
             ["a.example", "--onion", A, "--update", "127.0.0.1", "--tsig-file", "/nowhere"],
             78,
-            "/nowhere cannot be read",
+            "the TSIG key /nowhere does not exist",
         ),
         (["--domains", "/nowhere", "--onion", A], 64, "/nowhere cannot be read"),
     ],
@@ -98,4 +98,4 @@ def test_a_key_that_others_may_read_is_not_used(publish: Command) -> None:
     key.chmod(0o644)
     code, out, err = publish("a.example", "--onion", A, "--update", "127.0.0.1:1", "--tsig-file", str(key))
     assert (code, out, err.count("\n")) == (78, "", 1)
-    assert "has mode 0644: a TSIG key is a secret" in err
+    assert "has mode 0644: it is a secret" in err
