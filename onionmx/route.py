@@ -28,8 +28,8 @@ from onionmx.errors import (
     UsageError,
 )
 from onionmx.mapfile.cdb import MapReader
-from onionmx.onion import DEFAULT_PORT, SUFFIX, Endpoint, parse_endpoint, parse_onion
-from onionmx.tor.automap import DEFAULT_TIMEOUT, MAX_TIMEOUT, parse_address, resolve
+from onionmx.onion import SUFFIX, Endpoint, parse_endpoint, parse_onion
+from onionmx.tor.automap import DEFAULT_TIMEOUT, MAX_TIMEOUT, format_host, parse_address, resolve
 
 TYPE_CHECKING = False  # typing itself would cost 4 ms
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _print_addresses(domain: str, words: list[str], dnsport: tuple[str, int], ti
         if isinstance(result, AutomapError):
             left_out.append(f"{onion}: {result}")
         else:
-            hosts.append(result if port == DEFAULT_PORT else f"{result}::{port}")
+            hosts.append(format_host(result, port))
     if not hosts:
         raise AutomapError(f"no usable target: {'; '.join(left_out)}")
     sys.stdout.write(":".join(hosts) + "\n")

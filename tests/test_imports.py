@@ -27,7 +27,7 @@ FLOORS = [
     {"answer"},
     {"target"},
     {"onion", "domain", "reply"},
-    {"files", "systemd"},
+    {"files", "sockets", "systemd"},
     {"errors", "defaults"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.table import Table
@@ -14,6 +13,7 @@ from onionmx.config import Configuration
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
 from onionmx.lookup.files import RouteFiles
+from onionmx.lookup.shown import shown_answer
 from onionmx.sync.discover import discover
 from onionmx.target import Route
 from onionmx.tor.resolver import srv_resolver
@@ -38,7 +38,7 @@ def command(
     ask = _ask(configuration, map_path, live=live)
     answers = list(asyncio.run(discover(names, ask, configuration.dns, _ignore)).values())
     if as_json:
-        write_json([_as_json(answer) for answer in answers])
+        write_json([shown_answer(answer) for answer in answers])
     else:
         _print_table(answers)
     return max(map(_exit_code, answers))
@@ -107,22 +107,3 @@ def _add_route(table: Table, route: Route) -> None:
 
 def _seconds(ttl: int | None) -> str:
     return "" if ttl is None else f"{ttl} s"
-
-
-def _as_json(answer: Answer) -> dict[str, Any]:
-    match answer:
-        case Found(route, notes):
-            return {
-                "domain": route.domain,
-                "answer": "found",
-                "source": route.source,
-                "trust": route.trust,
-                "stale": route.stale,
-                "ttl": route.ttl,
-                "targets": route.targets,
-                "notes": notes,
-            }
-        case NoRoute(domain, reason, ttl, notes):
-            return {"domain": domain, "answer": "no route", "reason": reason, "ttl": ttl, "notes": notes}
-        case CouldNotTell(domain, reason):
-            return {"domain": domain, "answer": "could not tell", "reason": reason}

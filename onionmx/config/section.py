@@ -13,8 +13,13 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 def state_directory() -> Path:
-    """`/var/lib/onionmx` for root and for a service that owns it, else a folder of the user's own (XDG)."""
+    """`/var/lib/onionmx` for root and for services, else a folder of the user's own (XDG).
+
+    A service without root has no home that it could write to.
+    """
     system = Path(STATE_DIRECTORY)
     if os.geteuid() == 0 or os.access(system, os.W_OK):
         return system
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "onionmx"
+    if named := os.environ.get("XDG_STATE_HOME"):
+        return Path(named) / "onionmx"
+    return Path.home() / ".local/state/onionmx" if os.access(Path.home(), os.W_OK) else system

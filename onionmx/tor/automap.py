@@ -18,7 +18,7 @@ from struct import error as struct_error
 
 from onionmx.defaults import DNSPORT
 from onionmx.errors import AutomapError, OnionError, UsageError
-from onionmx.onion import parse_port
+from onionmx.onion import DEFAULT_PORT, parse_port
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
 if TYPE_CHECKING:
@@ -136,6 +136,11 @@ def _checked_address(data: bytes) -> str:
     if any((number ^ network) >> (32 - prefix) == 0 for network, prefix in _NEVER_ROUTED):
         return address
     raise AutomapError(f"{address} is a public address, not a virtual one: this is not Tor's DNSPort")
+
+
+def format_host(address: str, port: int) -> str:
+    """A virtual address as an item of Exim's host lists: `ip`, or `ip::port` where the port is not 25."""
+    return address if port == DEFAULT_PORT else f"{address}::{port}"
 
 
 def resolve(names: Iterable[str], dnsport: tuple[str, int], timeout: float) -> dict[str, str | AutomapError]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from onionmx.errors import ConfigurationError
+from onionmx.sockets import bind_tcp, bind_unix
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
 
@@ -40,18 +39,7 @@ def listen_tcp(host: str, port: int, *, is_lmtp: bool = False, is_shared: bool =
     Raises:
         ConfigurationError: the address cannot be bound.
     """
-    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if bound.family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind((host, port))
-    except (OSError, OverflowError) as error:
-        bound.close()
-        raise ConfigurationError(f"cannot listen on {host} port {port}: {error}") from error
-    return Listener(bound, is_lmtp)
+    return Listener(bind_tcp(host, port, is_shared=is_shared), is_lmtp)
 
 
 def listen_unix(path: Path, *, mode: int = 0o660, is_lmtp: bool = False) -> Listener:
@@ -65,23 +53,4 @@ def listen_unix(path: Path, *, mode: int = 0o660, is_lmtp: bool = False) -> List
     Raises:
         ConfigurationError: the path cannot be bound, or another server listens there.
     """
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        if path.is_socket():
-            _remove_stale(path)
-        bound.bind(str(path))
-        path.chmod(mode)  # before listen(), so nobody got in by the mode of bind()
-    except OSError as error:
-        bound.close()
-        raise ConfigurationError(f"cannot listen on {path}: {error}") from error
-    return Listener(bound, is_lmtp, path)
-
-
-def _remove_stale(path: Path) -> None:
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise OSError("another server listens there")
+    return Listener(bind_unix(path, mode), is_lmtp, path)

@@ -1,0 +1,32 @@
+"""`onionmx serve`."""
+
+import logging
+from pathlib import Path
+
+import click
+
+from onionmx.config import Configuration
+
+
+@click.command()
+@click.option(
+    "--config",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none).",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log more of what happens on the way.")
+def command(file: Path | None, *, verbose: bool) -> int:
+    """Tell MTAs where the mail of a domain goes.
+
+    Postfix asks by socketmap or tcp_table, Exim by readsocket, programs and people by HTTP; see the addresses under
+    [serve] of the configuration. SIGTERM finishes what is in flight, SIGHUP reads the configuration again and keeps the
+    old one when the new is wrong. The log goes to standard error.
+    """
+    # Loaded here: `onionmx --help` describes every command, and need not load a server for that.
+    from onionmx.lookup.serve import run_serve  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("onionmx").setLevel(logging.DEBUG if verbose else logging.INFO)
+    return run_serve(Configuration.load(file), lambda: Configuration.load(file))

@@ -1,0 +1,226 @@
+"""From requests to replies: what Postfix and Exim are told. "Not found" is said only where that is known."""
+
+import asyncio
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Generic
+
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.errors import AutomapError
+from onionmx.lookup.addresses import host_list
+from onionmx.lookup.keys import domain_of, names_an_onion
+from onionmx.lookup.language import Language, Outcome, Request, printable
+from onionmx.lookup.metrics import Tally
+from onionmx.lookup.readsocket import READSOCKET, Question
+from onionmx.lookup.result import ResultTemplate
+from onionmx.lookup.router import Router
+from onionmx.mapfile.cdb import format_value
+from onionmx.onion import SUFFIX
+
+_INTERNAL = "internal error, which the log describes"
+_NO_DOMAIN = "not a mail domain"
+_BAD_ONION = "not an address that Tor knows"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Routes:
+    """What all connections ask, in the version of the configuration that holds now; a reload replaces the fields.
+
+    Attributes:
+        router: finds routes.
+        result: what Postfix is told of them.
+        timeout: seconds for one answer.
+        dnsport: Tor's DNSPort, IP address and port.
+    """
+
+    router: Router
+    result: ResultTemplate
+    timeout: float
+    dnsport: tuple[str, int]
+
+
+class Answers(ABC, Generic[Request]):
+    """Answers the requests of one protocol.
+
+    Args:
+        language: how they are written.
+        routes: what is asked.
+        tally: counts.
+        troubles: the log of what could not be answered.
+    """
+
+    def __init__(self, language: Language[Request], routes: Routes, tally: Tally, troubles: "Troubles") -> None:
+        self.language = language
+        self.tally = tally
+        self._routes = routes
+        self._troubles = troubles
+        self._found = language.found
+        self._none = language.none
+        self._whole = language.whole
+
+    @abstractmethod
+    def at_once(self, request: Request) -> bytes | None:
+        """The reply to a request that needs no waiting, else `None`. Must be called in the event loop."""
+
+    def to_packet(self, packet: bytes) -> bytes | None:
+        """The reply to a packet that is one whole request and needs no waiting, else `None`."""
+        request = self._whole(packet)
+        try:
+            return None if request is None else self.at_once(request)
+        except Exception:
+            _logger.exception("internal error")
+            return self.internal_error()
+
+    async def in_time(self, request: Request) -> bytes:
+        """The reply to a request, at the latest when `serve.timeout` is over."""
+        timeout = self._routes.timeout
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._find(request)
+        except TimeoutError:
+            reason = f"no answer within {timeout:g} s"
+            return self.failed(request, Outcome.TIMEOUT, reason)
+        except Exception:
+            _logger.exception("internal error")
+            return self.internal_error()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for one answer."""
+        return self._routes.timeout
+
+    def malformed(self, reason: str) -> bytes:
+        """The reply to what is no request."""
+        self.tally.malformed += 1
+        return self.language.malformed(reason)
+
+    def internal_error(self) -> bytes:
+        """The reply when a mistake of ours came up, which the log describes."""
+        self.tally.temporary += 1
+        return self.language.failed(Outcome.TEMPORARY, _INTERNAL)
+
+    def failed(self, request: Request, outcome: Outcome, reason: str) -> bytes:
+        """The reply to a request that failed here and not in the router, which has a log of its own."""
+        self._troubles.report(self._domain(request), reason)
+        return self._failed(outcome, reason)
+
+    @abstractmethod
+    async def _find(self, request: Request) -> bytes: ...
+
+    @abstractmethod
+    def _domain(self, request: Request) -> str: ...
+
+    def _failed(self, outcome: Outcome, reason: str) -> bytes:
+        self.tally.count(outcome)
+        return self.language.failed(outcome, reason)
+
+    def _no_domain(self, key: bytes) -> bytes:
+        if names_an_onion(key):
+            return self._failed(Outcome.PERMANENT, _BAD_ONION)
+        self.tally.none += 1
+        return self._none(_NO_DOMAIN)
+
+    def _not_found(self, answer: NoRoute | CouldNotTell) -> bytes:
+        if isinstance(answer, CouldNotTell):
+            return self._failed(Outcome.TEMPORARY, answer.reason)
+        if answer.domain.endswith(SUFFIX):
+            # "Not found" would make the MTA ask the open DNS for a name that only Tor may hear (RFC 7686).
+            return self._failed(Outcome.PERMANENT, answer.reason)
+        self.tally.none += 1
+        return self._none(answer.reason)
+
+
+class TableAnswers(Answers[bytes]):
+    """For Postfix: a result of the template."""
+
+    def at_once(self, request: bytes) -> bytes | None:
+        """The reply where the router knows, or where there is no domain in the key."""
+        domain = domain_of(request)
+        if domain is None:
+            return self._no_domain(request)
+        answer = self._routes.router.known(domain)
+        return None if answer is None else self._reply(answer)
+
+    async def _find(self, request: bytes) -> bytes:
+        return self._reply(await self._routes.router.route(self._domain(request)))
+
+    def _domain(self, request: bytes) -> str:
+        return domain_of(request) or ""
+
+    def _reply(self, answer: Answer) -> bytes:
+        if isinstance(answer, Found):
+            self.tally.found += 1
+            return self._found(self._routes.result.fill(answer.route))
+        return self._not_found(answer)
+
+
+class ReadsocketAnswers(Answers[Question]):
+    """For Exim: the targets, or virtual addresses for them."""
+
+    def __init__(self, routes: Routes, tally: Tally, troubles: "Troubles") -> None:
+        super().__init__(READSOCKET, routes, tally, troubles)
+
+    def at_once(self, request: Question) -> bytes | None:
+        """The reply where the router knows and tor need not be asked."""
+        domain = domain_of(request.key)
+        if domain is None:
+            return self._no_domain(request.key)
+        answer = self._routes.router.known(domain)
+        if answer is None or (request.wants_hosts and isinstance(answer, Found)):
+            return None
+        return self._targets(answer)
+
+    async def _find(self, request: Question) -> bytes:
+        domain = self._domain(request)
+        answer = await self._routes.router.route(domain)
+        if not request.wants_hosts or not isinstance(answer, Found):
+            return self._targets(answer)
+        try:
+            hosts, left_out = await host_list(answer.route.endpoints, self._routes.dnsport)
+        except AutomapError as error:
+            return self.failed(request, Outcome.TEMPORARY, str(error))
+        if left_out:
+            self._troubles.report(domain, f"left out: {'; '.join(left_out)}")
+        self.tally.found += 1
+        return self._found(hosts.encode("ascii"))
+
+    def _domain(self, request: Question) -> str:
+        return domain_of(request.key) or ""
+
+    def _targets(self, answer: Answer) -> bytes:
+        if isinstance(answer, Found):
+            self.tally.found += 1
+            return self._found(format_value(answer.route.endpoints))
+        return self._not_found(answer)
+
+
+class Troubles:
+    """The log of lookups that failed: one line for a domain and minute, and not more than some domains a minute."""
+
+    _INTERVAL = 60.0  # seconds
+    _DOMAINS = 100
+
+    def __init__(self) -> None:
+        self._reported: OrderedDict[str, float] = OrderedDict()
+        self._not_written = 0
+
+    def report(self, domain: str, reason: str) -> None:
+        """Write a line, unless there was one for this domain, or too many for others, within the last minute."""
+        now = time.monotonic()
+        while self._reported and next(iter(self._reported.values())) <= now - self._INTERVAL:
+            self._reported.popitem(last=False)
+        if domain in self._reported:
+            return
+        if len(self._reported) >= self._DOMAINS:
+            self._not_written += 1
+            return
+        if self._not_written:
+            _logger.warning("%d more lookups failed, of domains not named here", self._not_written)
+            self._not_written = 0
+        self._reported[domain] = now
+        _logger.warning("%s: %s", domain, printable(reason))

@@ -1,0 +1,44 @@
+"""From the key of a lookup to the mail domain that it asks about.
+
+MTAs ask with whatever they have: full addresses with quoted local parts and Unicode, bare domains, the `*` of Postfix's
+transport(5), address literals. What names no domain can have no onion MX.
+"""
+
+from functools import lru_cache
+
+from onionmx.domain import normalize
+from onionmx.errors import DomainError
+from onionmx.onion import SUFFIX
+
+_REMEMBERED = 10_000  # domains as written, with their normal form; about 250 bytes each
+_LONGEST_REMEMBERED = 255  # bytes; longer ones are junk or very rare
+_LONGEST = 1024  # bytes; 253 characters, each of at most four bytes of UTF-8
+
+
+def domain_of(key: bytes) -> str | None:
+    """The domain that a key asks about, in normal form, or `None` if it names none.
+
+    Args:
+        key: an address (RFC 5321 section 4.1.2; the domain stands behind the last @), or a domain.
+    """
+    domain = key[key.rfind(b"@") + 1 :]
+    if len(domain) <= _LONGEST_REMEMBERED:
+        return _normalized(domain)
+    if len(domain) <= _LONGEST:
+        return _normalized.__wrapped__(domain)
+    return None
+
+
+def names_an_onion(key: bytes) -> bool:
+    """Whether a key that names no domain ends in .onion even so: no name for the open DNS (RFC 7686)."""
+    return key.lower().removesuffix(b".").endswith(SUFFIX.encode())
+
+
+@lru_cache(_REMEMBERED)
+def _normalized(written: bytes) -> str | None:
+    try:
+        domain = normalize(written.decode("utf-8"))
+    except (UnicodeDecodeError, DomainError):
+        return None
+    # The last label of an IPv4 address; no top-level domain is all digits (RFC 3696 section 2).
+    return None if domain[domain.rfind(".") + 1 :].isdigit() else domain

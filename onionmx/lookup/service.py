@@ -1,0 +1,73 @@
+"""Everything behind the daemon's sockets, wired: protocol -> connection -> answers -> router."""
+
+import asyncio
+from pathlib import Path
+
+from onionmx.config import Configuration, parse_socket
+from onionmx.lookup.answers import ReadsocketAnswers, Routes, TableAnswers, Troubles
+from onionmx.lookup.health import Health
+from onionmx.lookup.http import HttpConnection
+from onionmx.lookup.listeners import Protocol
+from onionmx.lookup.metrics import LookupMetrics
+from onionmx.lookup.pages import ControlPages, Pages
+from onionmx.lookup.result import ResultTemplate
+from onionmx.lookup.router import Router
+from onionmx.lookup.server import Connection, Connections, end
+from onionmx.lookup.socketmap import SOCKETMAP
+from onionmx.lookup.tcp_table import TCP_TABLE
+
+
+class LookupService:
+    """What one daemon serves. Belongs to one event loop.
+
+    Args:
+        configuration: settings.
+        router: finds routes; the service does not close it.
+    """
+
+    def __init__(self, configuration: Configuration, router: Router) -> None:
+        self.routes = _routes(configuration, router)
+        self.metrics = LookupMetrics(router, Path(configuration.map.path))
+        tally = self.metrics.tally
+        troubles = Troubles()
+        self._connections = Connections(configuration.serve.max_connections)
+        self._http_connections: set[HttpConnection] = set()
+        self._table_answers = {
+            Protocol.SOCKETMAP: TableAnswers(SOCKETMAP, self.routes, tally(SOCKETMAP.name), troubles),
+            Protocol.TCP_TABLE: TableAnswers(TCP_TABLE, self.routes, tally(TCP_TABLE.name), troubles),
+        }
+        self._readsocket_answers = ReadsocketAnswers(self.routes, tally("readsocket"), troubles)
+        self._health = Health(configuration, router)
+        self._http = tally("http")
+        self._pages = {
+            Protocol.HTTP: Pages(self.routes, self.metrics, self._health, self._http),
+            Protocol.CONTROL: ControlPages(self.routes, self.metrics, self._health, self._http),
+        }
+
+    def connection(self, protocol: Protocol) -> asyncio.Protocol:
+        """The asyncio protocol for a new connection."""
+        if protocol in self._pages:
+            return HttpConnection(self._pages[protocol].respond, self._http, self._http_connections)
+        if protocol is Protocol.READSOCKET:
+            return Connection(self._readsocket_answers, self._connections)
+        return Connection(self._table_answers[protocol], self._connections)
+
+    def use(self, configuration: Configuration, router: Router) -> None:
+        """Answer from another configuration from now on; connections stay."""
+        new = _routes(configuration, router)
+        for field in ("router", "result", "timeout", "dnsport"):
+            setattr(self.routes, field, getattr(new, field))
+        self.metrics.follow(router, Path(configuration.map.path))
+        self._connections.limit = configuration.serve.max_connections
+        self._health.use(configuration, router)
+
+    async def close(self) -> None:
+        """Take no more requests, answer what is under way, and end all connections."""
+        grace = self.routes.timeout
+        await asyncio.gather(self._connections.close(grace), end(self._http_connections, grace))
+        await self._health.close()
+
+
+def _routes(configuration: Configuration, router: Router) -> Routes:
+    serve = configuration.serve
+    return Routes(router, ResultTemplate(serve.result), serve.timeout, parse_socket(configuration.tor.dnsport))

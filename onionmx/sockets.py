@@ -1,0 +1,88 @@
+"""Sockets to listen on: TCP, and unix sockets with mode and owner."""
+
+import contextlib
+import grp
+import os
+import pwd
+import socket
+from pathlib import Path
+
+from onionmx.errors import ConfigurationError
+
+
+def bind_tcp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
+    """Bind a TCP socket.
+
+    Args:
+        host: an IPv4 or IPv6 address.
+        port: 0 lets the system choose.
+        is_shared: other processes bind the same port, and the kernel spreads the connections (SO_REUSEPORT).
+
+    Raises:
+        ConfigurationError: the address cannot be bound.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if bound.family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        words = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {words}") from error
+    return bound
+
+
+def bind_unix(path: Path, mode: int, owner: str = "") -> socket.socket:
+    """Bind a unix socket, in the place of one that nobody listens on any more.
+
+    Args:
+        path: of the socket.
+        mode: bits of the file; who may write to it may connect.
+        owner: `USER`, `USER:GROUP` or `:GROUP`; empty for this process's own.
+
+    Raises:
+        ConfigurationError: the path cannot be bound, another server listens there, or the owner cannot be set.
+    """
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket():
+            _remove_stale(path)
+        bound.bind(str(path))
+        try:
+            # Before listen(), so nobody got in by the mode of bind().
+            path.chmod(mode)
+            if owner:
+                os.chown(path, *_numbers(owner))
+        except (OSError, ConfigurationError):
+            path.unlink()
+            raise
+    except OSError as error:
+        bound.close()
+        raise ConfigurationError(f"cannot listen on {path}: {error.strerror or error}") from error
+    except ConfigurationError:
+        bound.close()
+        raise
+    return bound
+
+
+def _remove_stale(path: Path) -> None:
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError("another server listens there")
+
+
+def _numbers(owner: str) -> tuple[int, int]:
+    """User and group id; -1 leaves one as it is (chown(2))."""
+    user, _, group = owner.partition(":")
+    try:
+        return pwd.getpwnam(user).pw_uid if user else -1, grp.getgrnam(group).gr_gid if group else -1
+    except KeyError as error:
+        raise ConfigurationError(f"owner {owner!r} of a socket: there is no such user or group here") from error
