@@ -210,7 +210,10 @@ def _targets(onions: Sequence[str], configuration: Configuration) -> tuple[Targe
     if len(services) != 1:
         shown = ", ".join(service.onion or service.problem for service in services)
         many = f"{len(services)} onion services of this tor carry port {DEFAULT_PORT} ({shown}): choose with --onion"
-        none = f"no onion service of this tor carries port {DEFAULT_PORT}: make one (onionmx onion create), or name it with --onion"
+        none = (
+            f"no onion service of this tor carries port {DEFAULT_PORT}: make one (onionmx onion create), or name it "
+            "with --onion"
+        )
         raise ConfigurationError(many if services else none)
     (service,) = services
     if service.onion is None:
