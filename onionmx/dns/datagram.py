@@ -24,6 +24,7 @@ class Datagrams:
 
     def __init__(self, resolver: Resolver) -> None:
         self.resolver = resolver
+        self._is_loopback = resolver.is_loopback
         self._waiting: dict[int, tuple[bytes, asyncio.Future[bytes | None]]] = {}
         self._socket: socket.socket | None = None
 
@@ -37,7 +38,7 @@ class Datagrams:
         Returns:
             The reply; `None` where there is none in time or at all.
         """
-        if not self.resolver.is_loopback and self._waiting:
+        if self._waiting and not self._is_loopback:
             return await Datagrams(self.resolver).ask(question, timeout)
         if len(self._waiting) >= _AT_ONCE:
             return None
