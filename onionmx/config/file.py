@@ -27,7 +27,7 @@ class Configuration(Section, frozen=True):
     own: OwnSection = OwnSection()
     map: MapSection = msgspec.field(default_factory=MapSection)
     dns: DnsSection = DnsSection()
-    sync: SyncSection = msgspec.field(default_factory=SyncSection)
+    sync: SyncSection = SyncSection()
     authenticate: AuthenticateSection = AuthenticateSection()
     tor: TorSection = TorSection()
     onion: OnionSection = OnionSection()

@@ -1,5 +1,6 @@
 """The relay."""
 
+import socket
 from ipaddress import ip_network
 from typing import Annotated, Literal
 
@@ -79,6 +80,11 @@ class RelaySection(Section, frozen=True):
     ] = ""
     log_addresses: Annotated[bool, Meta(description="Write senders and recipients to the log.")] = False
     grace: Annotated[float, Meta(ge=0, description="Seconds for what is in flight when the relay is stopped.")] = 60.0
+
+    @property
+    def ehlo_name(self) -> str:
+        """The name for EHLO and Received."""
+        return self.hostname or socket.getfqdn()
 
     def __post_init__(self) -> None:
         """Refuse what is not an address or a network."""

@@ -88,8 +88,32 @@ class DnsSection(Section, frozen=True):
         ),
     ] = 1.0
     concurrency: Annotated[
-        int, Meta(ge=1, le=1000, description="Questions of sync that are under way at the same time.")
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="Questions of sync that are under way at the same time in the ordinary way: over TLS, through "
+            "Tor, and for domains that have a record or an unusual answer.",
+        ),
     ] = 50
+    bulk_concurrency: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Plain UDP questions of sync that are under way at one resolver at the same time, at most; "
+            "fewer while it loses many.",
+        ),
+    ] = 500
+    bulk_rate: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Plain UDP questions of sync a second to a resolver that is not on loopback; 0 for as many as "
+            "it answers.",
+        ),
+    ] = 1000.0
 
     def __post_init__(self) -> None:
         """Refuse resolvers that cannot be asked, and such whose word is worth nothing."""

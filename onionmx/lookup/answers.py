@@ -147,7 +147,7 @@ class TableAnswers(Answers[bytes]):
         return None if answer is None else self._reply(answer)
 
     async def _find(self, request: bytes) -> bytes:
-        return self._reply(await self._routes.router.route(self._domain(request)))
+        return self._reply(await self._routes.router.ask(self._domain(request)))
 
     def _domain(self, request: bytes) -> str:
         return domain_of(request) or ""
@@ -177,7 +177,7 @@ class ReadsocketAnswers(Answers[Question]):
 
     async def _find(self, request: Question) -> bytes:
         domain = self._domain(request)
-        answer = await self._routes.router.route(domain)
+        answer = await self._routes.router.ask(domain)
         if not request.wants_hosts or not isinstance(answer, Found):
             return self._targets(answer)
         try:

@@ -190,6 +190,10 @@ def _domain(answer: Kept) -> str:
 
 def _with_ttl(answer: Kept, ttl: int) -> Kept:
     if isinstance(answer, NoRoute):
+        if answer.ttl == ttl:
+            return answer
         return NoRoute(answer.domain, answer.reason, ttl, answer.notes)
     route = answer.route
+    if route.ttl == ttl and not route.stale:
+        return answer
     return Found(type(route)(route.domain, route.targets, route.source, route.trust, ttl), answer.notes)

@@ -23,7 +23,7 @@ from onionmx.target import Route, Source, targets_of
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at the files, and for which a text file must have been left alone."""
-_REMEMBERED = 10_000  # answers; above it they are forgotten and read again
+_REMEMBERED = 50_000  # answers, a hundred bytes each; above it they are forgotten and read again
 
 _logger = logging.getLogger(__name__)
 

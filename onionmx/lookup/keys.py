@@ -10,7 +10,7 @@ from onionmx.domain import normalize
 from onionmx.errors import DomainError
 from onionmx.onion import SUFFIX
 
-_REMEMBERED = 10_000  # domains as written, with their normal form; about 250 bytes each
+_REMEMBERED = 50_000  # domains as written, with their normal form; about 250 bytes each
 _LONGEST_REMEMBERED = 255  # bytes; longer ones are junk or very rare
 _LONGEST = 1024  # bytes; 253 characters, each of at most four bytes of UTF-8
 

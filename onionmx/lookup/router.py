@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onionmx.answer import Answer, NoRoute
+from onionmx.authenticate.guard import Guard
+from onionmx.authenticate.remember import RememberedInquiry
 from onionmx.config import Configuration
 from onionmx.dns.srv import SrvResolver
 from onionmx.lookup.cache import CacheEntry
@@ -20,12 +22,20 @@ class Router:
         files: own domains, pins and map.
         live: asks DNS for what they do not have; `None` where the map is the last word.
         resolver: what it asks, to be closed with the router.
+        guard: what its answers have passed, to be closed with the router.
     """
 
-    def __init__(self, files: RouteFiles, live: LiveRoutes | None, resolver: SrvResolver | None = None) -> None:
+    def __init__(
+        self,
+        files: RouteFiles,
+        live: LiveRoutes | None,
+        resolver: SrvResolver | None = None,
+        guard: Guard | None = None,
+    ) -> None:
         self._files = files
         self._live = live
         self._resolver = resolver
+        self._guard = guard
 
     @classmethod
     def from_configuration(cls, configuration: Configuration) -> "Router":
@@ -38,7 +48,14 @@ class Router:
         if not configuration.lookup.live:
             return cls(files, None)
         resolver = srv_resolver(configuration.dns, configuration.tor)
-        return cls(files, LiveRoutes(resolver.ask, configuration.lookup), resolver)
+        guard = Guard.from_configuration(configuration)
+        ask = guard.guarding(resolver.ask) if guard else resolver.ask
+        return cls(files, LiveRoutes(ask, configuration.lookup), resolver, guard)
+
+    @property
+    def inquiry(self) -> RememberedInquiry | None:
+        """Finds out what domains demand; `None` where routes are not asked in DNS, or nothing has to be proven."""
+        return self._guard.inquiry if self._guard else None
 
     def known(self, domain: str) -> Answer | None:
         """The answer for a domain where it needs no question, else `None`. Must be called in the event loop.
@@ -64,6 +81,14 @@ class Router:
             domain: in normal form.
         """
         self._files.look()
+        return await self.ask(domain)
+
+    async def ask(self, domain: str) -> Answer:
+        """Find the route of a domain; as with `known`, files are looked at every half second only.
+
+        Args:
+            domain: in normal form.
+        """
         answer = self._files.get(domain)
         if answer is not None:
             return answer
@@ -115,11 +140,15 @@ class Router:
         """Take over what the cache of another router holds, as when the configuration is read again."""
         if self._live:
             self._live.restore(other.entries())
+        if self.inquiry and other.inquiry:
+            self.inquiry.inherit(other.inquiry)
 
     async def close(self) -> None:
         """End all questions and close the map; whoever waits for an answer is told that nobody could tell."""
         if self._live:
             await self._live.close()
+        if self._guard:
+            await self._guard.close()
         if self._resolver:
             self._resolver.close()
         self._files.close()

@@ -4,8 +4,10 @@ import socket
 import time
 from collections.abc import Sequence
 from ipaddress import ip_network
+from pathlib import Path
 from random import SystemRandom
 
+from onionmx.authenticate.published import PublishedDemands
 from onionmx.authenticate.requirement import Demand
 from onionmx.authenticate.stream import Authorities, NotProvenError, ProvingStream
 from onionmx.config import Configuration, RelaySection, parse_socket
@@ -45,7 +47,6 @@ class Delivering:
         self._settings = settings
         self._hostname = hostname_of(settings)
         self._authorities = Authorities(configuration.authenticate.ca_file)
-        self._demands = Demands.from_configuration(configuration)
         proxy = parse_socket(configuration.tor.socks)
         self._connector = SocksConnector(
             proxy, configuration.tor.connect_timeout, configuration.tor.connections_at_once
@@ -55,6 +56,9 @@ class Delivering:
         self._pool = SessionPool(settings, self._open_session)
         self._backoff = Backoff(SystemRandom())
         self.router = Router.from_configuration(configuration)
+        is_checked = configuration.authenticate.mode != "off"
+        published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
+        self._demands = Demands(published, self.router.inquiry)
         self._handling = Handling(
             route=self.router.route,
             demand=self._demands.of,
@@ -74,14 +78,13 @@ class Delivering:
     def inherit(self, former: "Delivering") -> None:
         """Take over what a former one has learnt from DNS."""
         self.router.inherit(former.router)
-        self._demands.inherit(former._demands)  # noqa: SLF001 -- of the same class
 
     async def close(self) -> None:
         """Close all sessions with onion MXes, and end all questions."""
         self._connector.close()
         await self._pool.close()
         await self.router.close()
-        await self._demands.close()
+        self._demands.close()
 
     async def _open_session(self, destination: Destination) -> Opened:
         start = time.monotonic()
@@ -115,7 +118,7 @@ class Delivering:
 
 def hostname_of(settings: RelaySection) -> str:
     """The name for EHLO and Received."""
-    return settings.hostname or socket.getfqdn()
+    return settings.ehlo_name
 
 
 def server_settings(settings: RelaySection) -> ServerSettings:

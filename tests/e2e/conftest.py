@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from .daemon import free_ports
 from .name_servers import NameServers, Zone
 from .programs import MissingProgramError, find_program
 from .tor_network import TorNetwork
@@ -36,3 +37,13 @@ def name_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartName
     parent = tmp_path_factory.getbasetemp()
     with ExitStack() as running:
         yield lambda zones: running.enter_context(NameServers(zones, parent))
+
+
+@pytest.fixture(scope="module")
+def exit_port(tor_network: TorNetwork) -> Iterator[str]:
+    """Return a SocksPort, as IP:PORT, through which connections leave the network."""
+    (port,) = free_ports(1)
+    with tor_network.services.controller() as controller:
+        controller.set_conf("SocksPort", f"127.0.0.1:{port}")
+        yield f"127.0.0.1:{port}"
+        controller.set_conf("SocksPort", "0")

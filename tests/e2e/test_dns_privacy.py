@@ -59,16 +59,6 @@ def ca_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "ca.pem"
 
 
-@pytest.fixture(scope="module")
-def exit_port(tor_network: TorNetwork) -> Iterator[str]:
-    """A SocksPort through which connections leave the network."""
-    (port,) = free_ports(1)
-    with tor_network.services.controller() as controller:
-        controller.set_conf("SocksPort", f"{LOOPBACK}:{port}")
-        yield f"{LOOPBACK}:{port}"
-        controller.set_conf("SocksPort", "0")
-
-
 def lookup(folder: Path, dns: str, *domains: str, socks: str = "127.0.0.1:1") -> tuple[int, list[dict[str, Any]]]:
     """What `onionmx lookup --live` says, and its exit code."""
     configuration = folder / "onionmx.toml"

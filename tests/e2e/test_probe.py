@@ -16,6 +16,7 @@ from tests.probe.certificates import issue
 
 from .conftest import StartNameServers, skip_without
 from .exim import ONION_CLIENTS, Exim
+from .exim_tls import EximWithTls
 from .name_servers import NameServers, Zone
 from .tor_network import TorNetwork
 
@@ -26,19 +27,6 @@ NO_KEY = make_onion("nobody serves it")
 """Its checksum is right, but it names no point of the curve, which only tor finds out."""
 PLENTY = 240
 """Seconds: tor may try 120 for an onion."""
-
-
-class EximWithTls(Exim):
-    """An Exim that offers STARTTLS with a certificate of its own making."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self._certificate, self._key = issue(MX).write(folder)
-        super().__init__(folder, MX, {"ONIONMX_HELPER": "/bin/false", "MAIN_LOCAL_DOMAINS": f"@ : {DOMAIN}"})
-
-    def _unprivileged(self) -> str:
-        tls = f"tls_advertise_hosts = *\ntls_certificate = {self._certificate}\ntls_privatekey = {self._key}\n"
-        return super()._unprivileged().replace("tls_advertise_hosts =\n", tls)
 
 
 class Site:
@@ -76,7 +64,7 @@ def site(
     skip_without("exim4", "setpriv")
     folder = tmp_path_factory.mktemp("probe")
     with ExitStack() as started:
-        exim = started.enter_context(EximWithTls(folder / "exim"))
+        exim = started.enter_context(EximWithTls(folder / "exim", MX, [DOMAIN], issue(MX)))
         onion = tor_network.add_onion_service({25: (ONION_CLIENTS, exim.port)})
         started.callback(tor_network.remove_onion_service, onion)
         record = f"_onion-mx._tcp 3600 SRV 0 5 25 {onion}."

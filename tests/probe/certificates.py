@@ -30,18 +30,18 @@ class Issued:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def write(self, folder: Path) -> tuple[Path, Path]:
-        """Certificate and key as files."""
+    def write(self, folder: Path, *chain: "Issued") -> tuple[Path, Path]:
+        """Certificate, with those of its issuers that a server sends along, and key as files."""
         certificate, key = folder / "certificate.pem", folder / "key.pem"
-        certificate.write_bytes(self.pem)
+        certificate.write_bytes(b"".join(each.pem for each in (self, *chain)))
         encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
         key.write_bytes(self.key.private_bytes(encoding, form, serialization.NoEncryption()))
         return certificate, key
 
-    def context(self, folder: Path) -> ssl.SSLContext:
+    def context(self, folder: Path, *chain: "Issued") -> ssl.SSLContext:
         """What a server shows it with."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*self.write(folder))
+        context.load_cert_chain(*self.write(folder, *chain))
         return context
 
 
@@ -51,10 +51,11 @@ def issue(
     is_ca: bool = False,
     start: datetime = NOW - MONTH,
     end: datetime = NOW + MONTH,
+    common_name: str = "",
 ) -> Issued:
     """A certificate for these host names and addresses, self-signed where there is no `ca`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test CA" if is_ca else "peer")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or ("Test CA" if is_ca else "peer"))])
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Any
 
-from onionmx.config import Configuration, MapSection, RelaySection, SyncSection, TorSection
+from onionmx.config import AuthenticateSection, Configuration, MapSection, RelaySection, SyncSection, TorSection
 from onionmx.onion import Endpoint
 from onionmx.relay.server import Client
 from onionmx.relay.service import Delivering
@@ -49,6 +49,7 @@ def play(
     test: Callable[[Relay], Awaitable[Any]],
     peer: Peer | None = None,
     entries: Mapping[str, tuple[Endpoint, ...]] | None = None,
+    authenticate: AuthenticateSection = AuthenticateSection(),  # noqa: B008 -- frozen
     **settings: Any,  # noqa: ANN401 -- fields of the section
 ) -> Any:  # noqa: ANN401
     """Run a test with a relay that has a map of these entries."""
@@ -63,6 +64,7 @@ def play(
                 sync=SyncSection(pins=str(tmp_path / "pins")),
                 tor=TorSection(socks=f"127.0.0.1:{peer.port}"),
                 relay=RelaySection(**arguments),
+                authenticate=authenticate,
             )
             delivering = Delivering(configuration)
             try:

@@ -9,15 +9,14 @@ import pytest
 
 from onionmx.config import RelaySection
 from onionmx.errors import DnsError, TemporaryError
-from onionmx.onion import Endpoint
-from onionmx.relay.pool import Lease, Opened, SessionPool
+from onionmx.relay.pool import Destination, Lease, Opened, SessionPool
 from onionmx.smtp.extensions import Extensions
 from tests.mapfile.maps import A, B
 
 if TYPE_CHECKING:
     from onionmx.smtp.session import SmtpSession
 
-TARGET = (A, 25)
+TARGET = Destination((A, 25))
 
 
 class Session:
@@ -40,14 +39,14 @@ class Opening:
 
     def __init__(self, *, one_flight: bool = True) -> None:
         self.sessions: list[Session] = []
-        self.asked: list[Endpoint] = []
+        self.asked: list[Destination] = []
         self.failure: TemporaryError | None = None
         self.allowed = asyncio.Event()
         self.allowed.set()
         self._one_flight = one_flight
 
-    async def __call__(self, endpoint: Endpoint) -> Opened:
-        self.asked.append(endpoint)
+    async def __call__(self, destination: Destination) -> Opened:
+        self.asked.append(destination)
         await self.allowed.wait()
         if self.failure:
             raise self.failure
@@ -62,9 +61,11 @@ class Messages:
         self._pool = pool
         self._stack = stack
 
-    async def begin(self, endpoint: Endpoint = TARGET, *, exclusive: bool = False) -> tuple[Lease, AsyncExitStack]:
+    async def begin(
+        self, destination: Destination = TARGET, *, exclusive: bool = False
+    ) -> tuple[Lease, AsyncExitStack]:
         message = await self._stack.enter_async_context(AsyncExitStack())
-        return await message.enter_async_context(self._pool.lease(endpoint, exclusive=exclusive)), message
+        return await message.enter_async_context(self._pool.lease(destination, exclusive=exclusive)), message
 
 
 def play(
@@ -97,8 +98,8 @@ def test_idle_session_is_used_again() -> None:
         lease, _ = await messages.begin()
         assert (lease.reused, lease.stages) == (True, {})
         assert len(opening.sessions) == 1
-        await messages.begin((B, 25))
-        assert opening.asked == [TARGET, (B, 25)]
+        await messages.begin(Destination((B, 25)))
+        assert opening.asked == [TARGET, Destination((B, 25))]
 
     play(test, settings=RelaySection())
 

@@ -1,0 +1,126 @@
+"""Making an onion MX prove itself: STARTTLS through Tor, with a certificate that the domain's policy accepts."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from socket import socket
+
+from onionmx.answer import CouldNotTell
+from onionmx.authenticate.examine import Accepted, Refused
+from onionmx.authenticate.requirement import Demand, Requirement
+from onionmx.authenticate.stream import Authorities, ProvingStream
+from onionmx.errors import TemporaryError
+from onionmx.onion import Endpoint, format_endpoint
+from onionmx.probe.dialog import DialogError, open_dialog
+from onionmx.probe.printable import printable_reply
+from onionmx.smtp.stream import SocketStream
+
+Connect = Callable[[Endpoint], Awaitable[socket]]
+"""Opens a connection to an onion MX, as `SocksConnector.connect` does; raises `TemporaryError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Onion MXes have shown a certificate that the policy of the domain accepts.
+
+    Attributes:
+        endpoints: those that did, in route order; mail may go to no others.
+        names: what was accepted: names of the certificates, and with DANE the TLSA record.
+        expires: when it must be shown again, in seconds since 1970: the end of the policy or of a certificate.
+        left_out: one line for each other endpoint, with the reason.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    names: tuple[str, ...]
+    expires: float
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotProven:
+    """Every onion MX could be asked, and none has shown one.
+
+    Attributes:
+        reason: one line for the operator, with the reason of each.
+    """
+
+    reason: str
+
+
+async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
+    requirement: Requirement,
+    endpoints: Sequence[Endpoint],
+    connect: Connect,
+    authorities: Authorities,
+    *,
+    hello: str,
+    timeout: float,  # noqa: ASYNC109 -- for each reply, not for the whole
+) -> Proven | NotProven | CouldNotTell:
+    """Ask each onion MX of a route, all at the same time, for its certificate.
+
+    Args:
+        requirement: what it must be like.
+        endpoints: the targets in route order.
+        connect: opens connections through Tor.
+        authorities: who may vouch for a certificate.
+        hello: the name for EHLO.
+        timeout: seconds for each reply.
+
+    Raises:
+        EnvelopeError: the name cannot be said in EHLO.
+    """
+    asked = [_ask(requirement.demand, endpoint, connect, authorities, hello, timeout) for endpoint in endpoints]
+    verdicts = dict(zip(endpoints, await asyncio.gather(*asked), strict=True))
+    failures = tuple(
+        f"{format_endpoint(endpoint)}: {verdict.reason}"
+        for endpoint, verdict in verdicts.items()
+        if not isinstance(verdict, Accepted)
+    )
+    proven = {endpoint: verdict for endpoint, verdict in verdicts.items() if isinstance(verdict, Accepted)}
+    if proven:
+        names = tuple(dict.fromkeys(name for verdict in proven.values() for name in verdict.names))
+        ends = [verdict.not_after for verdict in proven.values() if verdict.not_after is not None]
+        return Proven(tuple(proven), names, min([requirement.expires, *ends]), failures)
+    reason = "; ".join(failures)
+    if any(isinstance(verdict, CouldNotTell) for verdict in verdicts.values()):
+        return CouldNotTell(requirement.domain, reason)
+    return NotProven(reason)
+
+
+async def _ask(  # noqa: PLR0913, PLR0917
+    demand: Demand,
+    endpoint: Endpoint,
+    connect: Connect,
+    authorities: Authorities,
+    hello: str,
+    timeout: float,  # noqa: ASYNC109
+) -> Accepted | Refused | CouldNotTell:
+    stream: ProvingStream | None = None
+
+    async def open_stream(where: Endpoint) -> SocketStream:
+        nonlocal stream
+        stream = await ProvingStream.over(await connect(where), demand, authorities)
+        return stream
+
+    try:
+        async with open_dialog(open_stream, endpoint, hello, timeout) as dialog:
+            if "STARTTLS" not in dialog.offered:
+                return Refused("it does not offer STARTTLS")
+            reply = await dialog.start_tls()
+    except DialogError as error:
+        if stream is not None and stream.refusal:
+            return Refused(stream.refusal)
+        return CouldNotTell("", str(error))
+    except TemporaryError as error:
+        return CouldNotTell("", _without(str(error), endpoint))
+    if not reply.is_positive:
+        words = f"STARTTLS: {printable_reply(reply)}"
+        return Refused(words) if reply.is_permanent else CouldNotTell("", words)
+    assert stream is not None  # noqa: S101 -- TLS was started on it
+    assert stream.accepted is not None  # noqa: S101 -- or it would have failed
+    return stream.accepted
+
+
+def _without(text: str, endpoint: Endpoint) -> str:
+    """The words of an error without the name that stands in front of them anyway."""
+    return text.removeprefix(f"{format_endpoint(endpoint)}: ")

@@ -1,0 +1,91 @@
+"""What domains demand, asked once and remembered for as long as they say; for lookups and for the relay."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from onionmx.answer import CouldNotTell
+from onionmx.authenticate.inquiry import Said
+from onionmx.authenticate.requirement import NotRequired, Requirement
+
+_T = TypeVar("_T")
+
+REMEMBERED = 10_000
+"""Domains; those asked longest ago are forgotten above it."""
+RETRY = 60.0
+"""Seconds after which a domain that could not be asked is asked again."""
+
+
+class Asks(Protocol):
+    """Asks domains what they demand; see `Inquiry`."""
+
+    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+        """Find out whether a domain demands that its MX proves itself."""
+
+    def close(self) -> None:
+        """End all attempts."""
+
+
+class RememberedInquiry:
+    """An inquiry with a memory. Belongs to one event loop.
+
+    Args:
+        inquiry: asks; closed with this.
+        clock: gives the time in seconds since 1970.
+    """
+
+    def __init__(self, inquiry: Asks, clock: Callable[[], float] = time.time) -> None:
+        self._inquiry = inquiry
+        self._clock = clock
+        self._said: dict[str, tuple[Said, float]] = {}
+        self._known: dict[str, Requirement] = {}
+        self._asking: dict[str, asyncio.Task[Said]] = {}
+
+    async def requirement_of(self, domain: str) -> Said:
+        """What a domain demands: as it said last, or asked for now. A question that is under way is joined.
+
+        Args:
+            domain: in normal form.
+        """
+        said, until = self._said.get(domain, (None, 0.0))
+        if said is not None and self._clock() < until:
+            return said
+        task = self._asking.get(domain)
+        if task is None:
+            task = asyncio.create_task(self._inquiry.requirement_of(domain, self._known.get(domain)))
+            self._asking[domain] = task
+            task.add_done_callback(lambda done: self._told(domain, done))
+        # Whoever is cancelled here leaves the question to the others.
+        return await asyncio.shield(task)
+
+    def inherit(self, former: "RememberedInquiry") -> None:
+        """Take over what another one was told, as when the configuration is read again."""
+        self._said = dict(former._said)  # noqa: SLF001 -- of the same class
+        self._known = dict(former._known)  # noqa: SLF001
+
+    async def close(self) -> None:
+        """End all questions."""
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        self._inquiry.close()
+
+    def _told(self, domain: str, task: asyncio.Task[Said]) -> None:
+        del self._asking[domain]
+        if task.cancelled() or task.exception():
+            return
+        said = task.result()
+        until = self._clock() + RETRY if isinstance(said, CouldNotTell) else said.look_at
+        _put(self._said, domain, (said, until))
+        if isinstance(said, Requirement):
+            _put(self._known, domain, said)
+        elif isinstance(said, NotRequired):
+            self._known.pop(domain, None)
+
+
+def _put(remembered: dict[str, _T], domain: str, what: _T) -> None:
+    remembered.pop(domain, None)
+    remembered[domain] = what
+    if len(remembered) > REMEMBERED:
+        del remembered[next(iter(remembered))]

@@ -1,0 +1,137 @@
+"""Sync: what it looks at, what it remembers, and what it believes."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from onionmx.config.section import Section
+from onionmx.config.store import parse_store
+from onionmx.defaults import CONFIGURATION_DIRECTORY
+
+STATE_NAME = "state.sqlite"
+"""Beside the map, where `sync.store` names no other place."""
+
+
+class SyncSection(Section, frozen=True):
+    """What sync looks at, what it remembers, and what it believes."""
+
+    domains: Annotated[
+        tuple[str, ...],
+        Meta(description="Files with one domain a line, asked in DNS when no list is named on the command line."),
+    ] = ()
+    logs: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Mail logs of Exim or Postfix on this host, plain or by gzip, such as "
+            "/var/log/exim4/mainlog*: the domains that mail went to are asked like those of the lists. Nothing but "
+            "domains and counts is kept, in recipients.sqlite beside the map."
+        ),
+    ] = ()
+    logs_keep: Annotated[
+        float,
+        Meta(gt=0, le=3650, description="Days for which a domain of the logs stays after mail went there last."),
+    ] = 365.0
+    top: Annotated[
+        int, Meta(ge=0, description="Only so many domains of the logs, those with the most mail; 0 for all.")
+    ] = 0
+    pins: Annotated[
+        str,
+        Meta(
+            description="File of pins, `domain onion[:port]...` or `domain none`, which override DNS; "
+            "the default may be missing."
+        ),
+    ] = f"{CONFIGURATION_DIRECTORY}/pins"
+    store: Annotated[
+        str,
+        Meta(
+            description="Where sync keeps what it remembers of each domain: a file, or a Valkey or Redis server that "
+            "several hosts share, valkeys://[USER@]HOST[:PORT][/DATABASE]; valkey:// without TLS on this host. Empty "
+            "for the file state.sqlite beside the map.",
+        ),
+    ] = ""
+    store_password_file: Annotated[
+        str, Meta(description="File with the password of that server, which only its owner may read; empty for none.")
+    ] = ""
+    store_ca_file: Annotated[
+        str, Meta(description="File with the CAs for that server, in PEM; empty for those of the system.")
+    ] = ""
+    trust: Annotated[
+        Literal["dnssec", "tofu", "any"],
+        Meta(
+            description="Which records are believed. dnssec: signed ones only. tofu: the first one; a signed change at "
+            "once, an unsigned one after `hold`, or when it is accepted by name. any: every one."
+        ),
+    ] = "tofu"
+    trust_of: Annotated[
+        str,
+        Meta(
+            description="File of `domain dnssec|tofu|any` lines, for domains that are to be treated otherwise than "
+            "`trust` says; the default may be missing."
+        ),
+    ] = f"{CONFIGURATION_DIRECTORY}/trust"
+    hold: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=365,
+            description="Days for which an unsigned change of onions must be seen steadily. The old onions stay "
+            "meanwhile: where they are gone, mail waits, so stay below the time after which the MTA gives up (Exim 4 "
+            "days, Postfix 5).",
+        ),
+    ] = 3.0
+    hold_removal: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=365,
+            description="The same for an unsigned answer that there is no onion MX any more. Whoever forges it would "
+            "lead mail back to the open internet; where it is true and the onion is gone already, mail waits so long.",
+        ),
+    ] = 2.0
+    max_stale: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3650,
+            description="Days for which an entry stays while DNS does not answer for its domain. Mail takes the open "
+            "internet afterwards.",
+        ),
+    ] = 30.0
+    min_interval: Annotated[
+        float, Meta(ge=0, le=604800, description="Seconds until a domain is asked again at least, whatever the TTL.")
+    ] = 3600.0
+    negative_interval: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=2592000,
+            description="The same for a domain without an onion MX: how late a new one may be noticed. Of a million "
+            "domains, most are such.",
+        ),
+    ] = 86400.0
+    max_interval: Annotated[
+        float, Meta(gt=0, le=2592000, description="Seconds until a domain is asked again at most, whatever the TTL.")
+    ] = 604800.0
+    max_removal: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="Part of the map that a run may remove. One that would remove more publishes nothing until "
+            "`onionmx sync --accept`.",
+        ),
+    ] = 0.2
+    min_removal: Annotated[
+        int, Meta(ge=1, description="Entries that a run may always remove, less one: a small map may lose them all.")
+    ] = 10
+    metrics_file: Annotated[
+        str, Meta(description="File for node_exporter's textfile collector, its name ending in .prom; empty for none.")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a store that cannot be, and intervals that leave no time between them."""
+        if self.store:
+            parse_store(self.store)
+        for name, least in (("min_interval", self.min_interval), ("negative_interval", self.negative_interval)):
+            if least > self.max_interval:
+                raise ValueError(f"sync.{name} is {least:g}, above sync.max_interval, {self.max_interval:g}")
