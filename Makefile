@@ -31,7 +31,7 @@ demo: setup
 	@$(BIN)/python -m tests.e2e.demo
 
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2
 
 lint: setup
 	@$(BIN)/ruff check .

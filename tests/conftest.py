@@ -14,6 +14,15 @@ settings.register_profile("explore", parent=settings.get_profile("onionmx"), der
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "onionmx"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, never two Tor networks at once, and the other servers one test after the other."""
+    for item in items:
+        if "tor_network" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("tor"))
+        elif item.path.parent.name == "e2e":
+            item.add_marker(pytest.mark.xdist_group("servers"))
+
+
 @pytest.fixture(autouse=True)
 def no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests see the defaults, and their own folder as the state of a plain user."""

@@ -6,15 +6,16 @@
 # PYTHON names the interpreter that will make the virtual environment (default: python3).
 set -euo pipefail
 
-daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot unbound bind9)
+daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot unbound bind9 redis-server redis-tools)
 # Programs and libraries of the same build as BIND, which refuses any other: the machine may have older ones.
 companions=(bind9-libs bind9-utils bind9-dnsutils)
 unpack=("${daemons[@]}" "${companions[@]}")
 binaries=(usr/bin/tor usr/bin/tor-gencert usr/sbin/exim4 usr/sbin/knotd usr/sbin/knotc usr/sbin/keymgr usr/sbin/unbound)
 binaries+=(usr/sbin/postfix usr/sbin/postconf usr/sbin/postqueue usr/sbin/smtp-source usr/lib/postfix/sbin/master)
 binaries+=(heavy/usr/sbin/exim4)
+binaries+=(usr/bin/redis-server)
 binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate)
-tools=(tinycdb knot-dnsutils libnet-dns-perl perl torsocks libsasl2-modules)
+tools=(tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd)
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 unpacked=$project/.debian

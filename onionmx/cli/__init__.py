@@ -13,6 +13,8 @@ COMMANDS = {
     "cache": "onionmx.cli.cache",
     "config": "onionmx.cli.config",
     "doctor": "onionmx.cli.doctor",
+    "domains": "onionmx.cli.domains",
+    "explain": "onionmx.cli.explain",
     "lookup": "onionmx.cli.lookup",
     "map": "onionmx.cli.map",
     "onion": "onionmx.cli.onion",

@@ -32,6 +32,11 @@ def write_json(value: Any) -> None:  # noqa: ANN401 -- anything that JSON can ho
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
+def warn(words: str) -> None:
+    """Say on standard error what is wrong, but does not stop the command."""
+    click.echo(f"onionmx: {words}", err=True)
+
+
 def read_input(name: str) -> tuple[str, bytes]:
     """Read a file that the command line names, `-` being standard input.
 

@@ -1,28 +1,34 @@
 """`onionmx sync`."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from onionmx.answer import Answer
-from onionmx.cli.options import configuration_option, json_option, map_option, read_input, write_json
+from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, write_json
+from onionmx.cli.sync_report import print_pending, print_status, print_summary, summary_as_json
 from onionmx.config import Configuration
+from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, UsageError
-from onionmx.mapfile.cdb import format_value
-from onionmx.mapfile.domains import read_domains, read_own_domains
-from onionmx.mapfile.pins import read_pins
-from onionmx.onion import Endpoint
-from onionmx.sync.plan import Decision, Outcome, Plan
-from onionmx.sync.run import Inputs, synchronize
-
-_REPORTED = (Outcome.ADDED, Outcome.CHANGED, Outcome.REMOVED, Outcome.UNDECIDED)
+from onionmx.mapfile.entries import Entries
+from onionmx.sync.changes import settle, waiting
+from onionmx.sync.lists import Lists
+from onionmx.sync.metrics_file import measured
+from onionmx.sync.proof import ConfiguredProofs
+from onionmx.sync.report import Summary
+from onionmx.sync.run import Inputs, Run, Wishes
+from onionmx.sync.setup import is_shared, opened_store, own_pins, questions_of, read_base
+from onionmx.sync.sources.logs import as_list, read_logs
+from onionmx.sync.sources.recipients import Recipients
+from onionmx.sync.state.store import Store
 
 
 @click.command()
@@ -30,101 +36,128 @@ _REPORTED = (Outcome.ADDED, Outcome.CHANGED, Outcome.REMOVED, Outcome.UNDECIDED)
 @configuration_option
 @map_option
 @click.option("--pins", metavar="FILE", help="Pins (default: sync.pins of the configuration).")
+@click.option("--all", "ask_all", is_flag=True, help="Ask for every listed domain, not only for those that are due.")
+@click.option("--accept", is_flag=True, help="Publish the map although it loses many entries (sync.max_removal).")
 @click.option("-n", "--dry-run", is_flag=True, help="Ask and report, but write nothing.")
+@click.option("--pending", is_flag=True, help="List the changes that wait, and ask nothing.")
+@click.option("--accept-change", "accepted", metavar="DOMAIN", multiple=True, help="Make the change that waits.")
+@click.option("--refuse-change", "refused", metavar="DOMAIN", multiple=True, help="Keep what is there instead.")
+@click.option("--status", is_flag=True, help="Tell of the last run and of what is known, and ask nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when nothing changed and all was decided.")
 @json_option
-def command(
+def command(  # noqa: PLR0917 -- click gives them by name
     lists: tuple[str, ...],
     configuration: Configuration,
     map_path: str | None,
     pins: str | None,
+    accepted: tuple[str, ...],
+    refused: tuple[str, ...],
     *,
+    ask_all: bool,
+    accept: bool,
     dry_run: bool,
+    pending: bool,
+    status: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Find out which domains have an onion MX, and write the map.
 
-    LIST is a file with one domain a line, or - for standard input; by default the files in sync.domains. Pins
-    override DNS. A domain whose lookup failed keeps its entry; a domain that is neither listed nor pinned any more
-    loses it. Own domains get none.
+    LIST is a file with one domain a line, or - for standard input; by default the files in sync.domains and the domains
+    in the mail logs of sync.logs. Only those that are new or due are asked. Pins override DNS. A domain whose lookup
+    failed keeps its entry; one that is neither listed nor pinned any more loses it. Own domains get none.
 
-    Exit codes: 0 the map is up to date; 75 every lookup failed, the map cannot be read or written, or another sync
-    is running; 78 configuration, pins or a list are wrong. At 75 and 78 nothing was changed.
+    An unsigned change of onions waits until it was seen for some days (sync.hold), or is accepted by name.
+
+    Exit codes: 0 the map is up to date; 64 no change waits for a DOMAIN; 75 every lookup failed, the map would lose too
+    much, map or state cannot be read or written, or another sync is running; 78 configuration, pins or a list are
+    wrong. At 75 and 78 the map was not changed.
     """
-    settings = configuration.map
-    configuration = msgspec.structs.replace(
-        configuration, map=msgspec.structs.replace(settings, path=map_path or settings.path)
-    )
-    inputs = _read_inputs(lists, pins, configuration)
-    with _progress(len(inputs.questions)) as on_answer:
-        plan = asyncio.run(synchronize(configuration, inputs, on_answer, dry_run=dry_run))
+    configuration = with_map(configuration, map_path)
+    _check_modes(lists, [pending, status, bool(accepted or refused), ask_all or dry_run])
+    wishes = Wishes(ask_all=ask_all, accept_removal=accept, dry_run=dry_run, ask_none=bool(accepted or refused))
+    if pending or status:
+        with opened_store(configuration, to_write=False) as store:
+            _tell(store, configuration, pending=pending, as_json=as_json)
+        return
+    with measured("" if dry_run else configuration.sync.metrics_file) as measure:
+        pinned = own_pins(configuration, pins)
+        with _logs(configuration, is_wanted=not (lists or wishes.ask_none), to_write=not dry_run) as recipients:
+            files = None if wishes.ask_none else _read_lists(lists, configuration, pinned, recipients)
+            with opened_store(configuration, to_write=not dry_run) as store:
+                base = read_base(configuration, store.pins() if pinned is None else pinned)
+                if wishes.ask_none:
+                    with store.run_lock():
+                        settle(store, list(map(normalize, accepted)), list(map(normalize, refused)), time.time())
+                shared = pinned if is_shared(configuration.sync) else None
+                summary = _run(configuration, store, Inputs(base, files, shared), wishes)
+            if recipients:
+                summary = replace(summary, outgoing=recipients.outgoing(Path(configuration.map.path)))
+        measure(summary)
     if as_json:
-        write_json(_as_json(plan, configuration.map.path, dry_run=dry_run))
-    elif not quiet or any(plan.count(outcome) for outcome in _REPORTED):
-        _print_report(plan, configuration.map.path, dry_run=dry_run)
+        write_json(summary_as_json(summary))
+    else:
+        print_summary(summary, quiet=quiet)
 
 
-def _read_inputs(lists: tuple[str, ...], pins: str | None, configuration: Configuration) -> Inputs:
-    pins_path = Path(pins or configuration.sync.pins)
-    pinned = read_pins(pins_path, may_be_missing=pins is None)
+def _tell(store: Store, configuration: Configuration, *, pending: bool, as_json: bool) -> None:
+    if pending:
+        print_pending(list(waiting(store)), as_json=as_json)
+    else:
+        print_status(store, configuration.map.path, as_json=as_json)
+
+
+def _run(configuration: Configuration, store: Store, inputs: Inputs, wishes: Wishes) -> Summary:
+    with closing(ConfiguredProofs(configuration)) as proofs, _progress() as on_answer:
+        run = Run(configuration, store, questions_of(configuration), proofs, time.time)
+        return asyncio.run(run.synchronize(inputs, wishes, on_answer))
+
+
+def with_map(configuration: Configuration, map_path: str | None) -> Configuration:
+    """The configuration, with the map that the command line names."""
+    settings = msgspec.structs.replace(configuration.map, path=map_path or configuration.map.path)
+    return msgspec.structs.replace(configuration, map=settings)
+
+
+def _check_modes(lists: tuple[str, ...], modes: list[bool]) -> None:
+    is_asking = modes[-1]
+    if sum(modes) > 1 or (lists and any(modes) and not is_asking):
+        raise UsageError(
+            "expected one of: lists to ask for, --pending, --status, --accept-change or --refuse-change with a domain"
+        )
+
+
+def _logs(
+    configuration: Configuration, *, is_wanted: bool, to_write: bool
+) -> AbstractContextManager[Recipients | None]:
+    if not (is_wanted and configuration.sync.logs):
+        return nullcontext()
+    return read_logs(configuration, time.time(), warn, to_write=to_write)
+
+
+def _read_lists(
+    lists: tuple[str, ...], configuration: Configuration, pins: Entries | None, recipients: Recipients | None
+) -> Lists:
     names = lists or tuple(configuration.sync.domains)
+    if not names and pins == {} and recipients is None:
+        raise ConfigurationError(
+            "nothing to do: name a list of domains, set sync.domains or sync.logs, or write pins to "
+            f"{configuration.sync.pins}"
+        )
+    from_logs = [as_list(recipients, configuration.sync.top)] if recipients else []
     try:
-        domains = read_domains(map(read_input, names))
+        return [*map(read_input, names), *from_logs]
     except UsageError as error:
         if lists:
             raise
         raise ConfigurationError(f"sync.domains: {error}") from error
-    if not names and not pinned:
-        raise ConfigurationError(
-            f"nothing to do: name a list of domains, set sync.domains, or write pins to {pins_path}"
-        )
-    return Inputs(pinned, domains, read_own_domains(configuration.own))
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[Answer], None]]:
-    """A bar on standard error while it is a terminal; nothing in cron."""
+def _progress() -> Iterator[Callable[[Answer], None]]:
+    """A count on standard error while it is a terminal; nothing in cron."""
     console = Console(stderr=True)
-    columns = (TextColumn("asking DNS"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (SpinnerColumn(), TextColumn("asking DNS"), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("", total=total)
+        task = progress.add_task("", total=None)
         yield lambda _answer: progress.advance(task)
-
-
-def _print_report(plan: Plan, path: str, *, dry_run: bool) -> None:
-    for decision in plan.decisions:
-        if decision.outcome in _REPORTED:
-            click.echo(f"{decision.outcome:<9} {decision.domain}: {_described(decision)}")
-        for note in decision.notes:
-            click.echo(f"note      {decision.domain}: {note}")
-    counts = [f"{plan.count(outcome)} {outcome}" for outcome in Outcome if outcome is not Outcome.WITHOUT]
-    without = f"{plan.count(Outcome.WITHOUT)} without an onion MX"
-    where = f"{path} not written (dry run)" if dry_run else path
-    click.echo(f"{', '.join(counts)}, {without}; {where}")
-
-
-def _described(decision: Decision) -> str:
-    new = _shown(decision.new)
-    match decision.outcome:
-        case Outcome.ADDED:
-            return f"{new} ({decision.source}, {decision.trust})"
-        case Outcome.CHANGED:
-            return f"{_shown(decision.old)} -> {new} ({decision.source}, {decision.trust})"
-        case Outcome.UNDECIDED:
-            return f"{decision.reason}; " + (f"keeps {new}" if new else "it has no entry to keep")
-        case _:
-            return decision.reason
-
-
-def _shown(endpoints: tuple[Endpoint, ...]) -> str:
-    return format_value(endpoints).decode()
-
-
-def _as_json(plan: Plan, path: str, *, dry_run: bool) -> dict[str, Any]:
-    return {
-        "map": path,
-        "dry_run": dry_run,
-        "counts": {str(outcome): plan.count(outcome) for outcome in Outcome},
-        "domains": plan.decisions,
-    }

@@ -1,121 +1,270 @@
-"""One run of sync: read, ask, decide, publish."""
+"""One run of sync: take the lists, ask what is due, keep what was said, publish the map that follows.
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+A run can end at any moment. What was said is saved batch by batch, each of them whole or not at all, and the map is
+built of what is saved, never the other way round. So a run that ends before the map is published leaves the old map and
+a state that is ahead of it, and the next run publishes it, whether anything is due or not: the note about the map says
+from which version of the routes it was built, and while routes are being changed there is no version that it could
+match (see onionmx.sync.notes). A run that ends between the map and that note builds it once more and finds it right.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
-from onionmx.answer import Answer, CouldNotTell
-from onionmx.config import Configuration, MapSection
-from onionmx.errors import DnsError
+from onionmx.answer import Answer
+from onionmx.authenticate.published import demands_path, publishing_demands
+from onionmx.config import Configuration
+from onionmx.errors import LockedError, RemovalError
 from onionmx.mapfile.cdb import MapReader
-from onionmx.mapfile.domains import own_answer
 from onionmx.mapfile.entries import Entries
-from onionmx.mapfile.pins import pinned_answer
-from onionmx.mapfile.publish import mark_checked, publish, publish_records, writer_lock
-from onionmx.mapfile.transport import transport_records
-from onionmx.onion import Endpoint
-from onionmx.sync.discover import discover
-from onionmx.sync.plan import Plan, make_plan
-from onionmx.tor.resolver import srv_resolver
+from onionmx.mapfile.publish import mark_checked, writer_lock
+from onionmx.sync import notes
+from onionmx.sync.asking import Asked, Asking, Clock, Prover, Questions
+from onionmx.sync.build import Base, Changes, NextMap, check_removal, compare, decisions, next_map, write
+from onionmx.sync.entry import NOT_LISTED
+from onionmx.sync.lists import Lists, digest_of, read_lists
+from onionmx.sync.policy import adopt
+from onionmx.sync.report import Decision, Outcome, Summary
+from onionmx.sync.rules import DAY
+from onionmx.sync.schedule import CLOCK_TOLERANCE
+from onionmx.sync.state.record import LastAnswer
+from onionmx.sync.state.store import Store
+
+_BATCH = 1000
+_FORGET_AFTER = 90 * DAY
+"""Seconds after which a domain is forgotten that no list has any more, and that has no route."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a run is asked to look at.
+    """What a run looks at.
 
     Attributes:
-        pins: endpoints of the pinned domains, empty for `none`.
-        domains: to be asked in DNS.
-        own: of this host, which never enter the map.
+        base: pins, own domains, and what is believed.
+        lists: of domains; `None` for those of the last run.
+        shared_pins: to be put into a store that several hosts share; `None` for leaving them as they are.
     """
 
-    pins: Entries
-    domains: Sequence[str]
-    own: frozenset[str] = frozenset()
-
-    @property
-    def questions(self) -> list[str]:
-        """Domains that are left to ask: pins override DNS, and own domains are not routed."""
-        return [domain for domain in self.domains if domain not in self.pins and domain not in self.own]
+    base: Base
+    lists: Lists | None = None
+    shared_pins: Entries | None = None
 
 
-async def synchronize(
-    configuration: Configuration,
-    inputs: Inputs,
-    on_answer: Callable[[Answer], None],
-    *,
-    dry_run: bool = False,
-) -> Plan:
-    """Bring the map up to date.
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the operator wants of a run.
+
+    Attributes:
+        ask_all: ask for all listed domains, due or not.
+        ask_none: only publish what is known.
+        accept_removal: publish a map that loses many entries.
+        dry_run: decide and report, but write no map; the store must be one that forgets.
+    """
+
+    ask_all: bool = False
+    ask_none: bool = False
+    accept_removal: bool = False
+    dry_run: bool = False
+
+
+class Run:
+    """A run.
 
     Args:
-        configuration: where the map is, and how DNS is asked.
-        inputs: pins and domains.
-        on_answer: called with the final answer of each question.
-        dry_run: decide, but write nothing.
-
-    Returns:
-        What was decided, and, without `dry_run`, published.
-
-    Raises:
-        LockedError: another run is at work on this map.
-        MapError: the old map cannot be read, or the new one not be written; the old one stays.
-        DnsError: every lookup failed; nothing was published.
+        configuration: where the map is, and when to refuse one.
+        store: what is known.
+        questions: finds answers.
+        prover: finds out what domains demand of their MXes, and has these prove themselves.
+        clock: the time.
     """
-    path = Path(configuration.map.path)
-    if dry_run:
-        return await _decide(configuration, inputs, _read_map(path), on_answer)
-    with writer_lock(path):
-        old = _read_map(path)
-        plan = await _decide(configuration, inputs, old, on_answer)
-        _publish(configuration.map, old, plan)
-        mark_checked(path)
-    return plan
 
+    def __init__(
+        self, configuration: Configuration, store: Store, questions: Questions, prover: Prover, clock: Clock
+    ) -> None:
+        self._configuration = configuration
+        self._store = store
+        self._questions = questions
+        self._prover = prover
+        self._clock = clock
+        self._path = Path(configuration.map.path)
 
-async def _decide(
-    configuration: Configuration, inputs: Inputs, old: Entries, on_answer: Callable[[Answer], None]
-) -> Plan:
-    answers = {domain: pinned_answer(domain, endpoints) for domain, endpoints in inputs.pins.items()}
-    if inputs.questions:
-        resolver = srv_resolver(configuration.dns, configuration.tor)
+    async def synchronize(
+        self, inputs: Inputs, wishes: Wishes, on_answer: Callable[[Answer], None] = lambda _: None
+    ) -> Summary:
+        """Bring state and map up to date.
+
+        Args:
+            inputs: pins, domains and rules.
+            wishes: of the operator.
+            on_answer: called with the answer to each question.
+
+        Raises:
+            LockedError: another run is at work on this map.
+            MapError: the old map cannot be read, or the new one not be written; the old one stays.
+            StateError: the state cannot be read or written; the map stays.
+            DnsError: every lookup failed; nothing was published.
+            RemovalError: the next map would lose too much; nothing was published.
+            ConfigurationError: a list has mistakes; nothing was changed.
+        """
+        started = self._clock()
+        stamp = self._stamp(inputs.base)
+        with ExitStack() as held:
+            if not wishes.dry_run:
+                held.enter_context(writer_lock(self._path))
+            asked = Asked()
+            is_leader = self._lead(held)
+            if is_leader:
+                asked = await self._update(inputs, wishes, stamp, on_answer)
+            summary = self._publish(inputs.base, wishes, stamp, asked)
+            if not wishes.dry_run:
+                mark_checked(self._path)
+        seconds = self._clock() - started
+        return replace(summary, started=started, seconds=seconds, is_led_elsewhere=not is_leader)
+
+    def _lead(self, held: ExitStack) -> bool:
+        """Whether this is the run that asks; of several hosts with one store, one is."""
         try:
-            asked = await discover(inputs.questions, resolver.ask, configuration.dns, on_answer)
-        finally:
-            resolver.close()
-        _refuse_if_all_failed(asked.values())
-        answers |= asked
-    named = {*old, *inputs.pins, *inputs.domains}
-    return make_plan(old, answers | {domain: own_answer(domain) for domain in inputs.own & named})
+            held.enter_context(self._store.run_lock())
+        except LockedError:
+            return False
+        return True
 
+    async def _update(
+        self, inputs: Inputs, wishes: Wishes, stamp: notes.MapStamp, on_answer: Callable[[Answer], None]
+    ) -> Asked:
+        now = self._clock()
+        known = self._store.notes()
+        is_listed_anew = self._take_lists(inputs.lists, known.get(notes.LISTS), now)
+        if inputs.shared_pins is not None and self._store.pins() != dict(inputs.shared_pins):
+            self._store.set_pins(inputs.shared_pins)
+        if not stamp.is_known():
+            self._adopt(inputs.base, now)
+        asked = Asked()
+        # Times in the store that lie ahead because the clock was ahead say nothing about what is due.
+        is_set_back = notes.number(known, notes.LAST_RUN) > now + CLOCK_TOLERANCE
+        due = () if wishes.ask_none else self._store.due(now, all_listed=wishes.ask_all or is_set_back)
+        names = (domain for domain in due if not inputs.base.has(domain))
+        if (first := next(names, None)) is not None:
+            rules_of = inputs.base.rules_of
+            asking = Asking(self._store, self._questions, rules_of, self._prover, self._clock, on_answer)
+            asked = await asking.ask(chain((first,), names))
+        notes.close_routes(self._store)
+        if asked.count or is_listed_anew or wishes.ask_none:
+            counts = self._store.counts()
+            self._store.note(**{notes.LISTED: str(counts.listed), notes.PENDING: str(counts.pending)})
+        if not wishes.ask_none:
+            self._store.note(**{notes.LAST_RUN: str(now)})
+        if is_listed_anew:
+            self._store.forget(now - _FORGET_AFTER)
+        return asked
 
-def _refuse_if_all_failed(answers: Iterable[Answer]) -> None:
-    failed = [answer for answer in answers if isinstance(answer, CouldNotTell)]
-    if len(failed) == len(list(answers)):
-        raise DnsError(f"every lookup failed ({len(failed)}), nothing was published; the last one: {failed[-1].reason}")
+    def _take_lists(self, lists: Lists | None, known: str | None, now: float) -> bool:
+        if lists is None or (digest := digest_of(lists)) == known:
+            return False
+        domains = read_lists(lists)
+        notes.open_routes(self._store)
+        self._store.set_listed(domains, now)
+        self._store.note(**{notes.LISTS: digest})
+        return True
 
+    def _adopt(self, base: Base, now: float) -> None:
+        """Take over the entries of a map of which the state knows nothing.
 
-def _read_map(path: Path) -> dict[str, tuple[Endpoint, ...]]:
-    if not path.exists():
-        return {}
-    with MapReader(path) as reader:
-        return dict(reader.entries())
+        They are of the time before there was a state, or it was lost. What they lead to is established then, and no
+        stranger's record is the first that is seen.
+        """
+        for batch in self._entries():
+            records = self._store.get(batch)
+            verdicts = [
+                adopt(records[domain], batch[domain], now)
+                for domain in records
+                if records[domain].answer is LastAnswer.NEVER
+                and records[domain].established is None
+                and not base.has(domain)
+            ]
+            if verdicts:
+                notes.open_routes(self._store)
+                lines = [line for verdict in verdicts for line in verdict.history]
+                self._store.save([verdict.record for verdict in verdicts], lines)
 
+    def _entries(self) -> Iterator[dict[str, tuple[tuple[str, int], ...]]]:
+        if self._path.exists():
+            with MapReader(self._path) as reader:
+                entries = reader.entries()
+                while batch := dict(islice(entries, _BATCH)):
+                    yield batch
 
-def _publish(settings: MapSection, old: Entries, plan: Plan) -> None:
-    path = Path(settings.path)
-    entries = plan.entries
-    if entries != old or not path.exists():
-        publish(path, entries)
-    if settings.transport_path:
-        _publish_transport(settings, entries)
+    def _publish(self, base: Base, wishes: Wishes, stamp: notes.MapStamp, asked: Asked) -> Summary:
+        if stamp.is_current():
+            with MapReader(self._path) as reader:
+                return self._summary(base, Changes(old=len(reader)), {}, asked, len(reader), wishes)
+        now = self._clock()
+        version = stamp.version()
+        new = next_map(self._store, base, now)
+        changes = compare(self._path, new.values)
+        refusal = self._refusal(changes, wishes)
+        found = {each.domain: each for each in decisions(changes, new.values, self._store, base, now)}
+        is_published = False
+        if not wishes.dry_run:
+            is_published = self._write(base, new, changes)
+            stamp.set(version)
+            if self._store.notes().get(notes.HELD):
+                self._store.note(**{notes.HELD: ""})
+        summary = self._summary(base, changes, found, asked, len(new.values), wishes)
+        return replace(summary, is_published=is_published, refusal=refusal)
 
+    def _refusal(self, changes: Changes, wishes: Wishes) -> str:
+        if wishes.accept_removal:
+            return ""
+        try:
+            check_removal(changes, self._configuration.sync)
+        except RemovalError as error:
+            if wishes.dry_run:
+                return str(error)
+            self._store.note(**{notes.HELD: str(error)})
+            raise
+        return ""
 
-def _publish_transport(settings: MapSection, entries: Entries) -> None:
-    path = Path(settings.transport_path)
-    records = dict(transport_records(entries, settings.transport, settings.transport_result))
-    if path.exists():
-        with MapReader(path) as reader:
-            if dict(reader.records()) == records:
-                return
-    publish_records(path, records.items())
+    def _write(self, base: Base, new: NextMap, changes: Changes) -> bool:
+        # A file that the relay finds empty costs nothing, and one that it does not find demands nothing.
+        is_wanted = base.authenticates or demands_path(self._path).exists()
+        with publishing_demands(self._path, new.demands) if is_wanted else nullcontext():
+            return write(self._configuration.map, new.values, changes)
+
+    def _summary(  # noqa: PLR0913, PLR0917 -- what a run has found out
+        self, base: Base, changes: Changes, found: dict[str, Decision], asked: Asked, entries: int, wishes: Wishes
+    ) -> Summary:
+        known = self._store.notes()
+        listed = int(notes.number(known, notes.LISTED))
+        pinned = self._store.get(base.pins)
+        named = listed + sum(domain not in pinned or not pinned[domain].listed for domain in base.pins)
+        removed = [each for each in found.values() if each.outcome is Outcome.REMOVED and each.reason != NOT_LISTED]
+        counts = {
+            Outcome.ADDED: len(changes.added),
+            Outcome.CHANGED: len(changes.changed),
+            Outcome.REMOVED: len(changes.removed),
+            Outcome.KEPT: max(0, entries - len(changes.added) - len(changes.changed) - asked.failed_with_route),
+            Outcome.UNDECIDED: asked.failed,
+            Outcome.WITHOUT: max(0, named - entries - len(removed) - asked.failed + asked.failed_with_route),
+        }
+        all_decisions = asked.decisions | found
+        return Summary(
+            str(self._path),
+            is_dry_run=wishes.dry_run,
+            listed=listed,
+            asked=asked.count,
+            entries=entries,
+            counts=counts,
+            waiting=int(notes.number(known, notes.PENDING)),
+            decisions=tuple(all_decisions[domain] for domain in sorted(all_decisions)),
+            omitted=asked.omitted + max(0, len(changes) - len(found)),
+        )
+
+    def _stamp(self, base: Base) -> notes.MapStamp:
+        settings = self._configuration.map
+        paths = [self._path, demands_path(self._path)]
+        paths += [Path(settings.transport_path)] if settings.transport_path else []
+        made_of = (settings, sorted(base.pins.items()), sorted(base.own), base.digest)
+        return notes.MapStamp(self._store, paths, made_of)

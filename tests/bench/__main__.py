@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import doctor, mapfile, publish, relay, route
+from tests.bench import bulk, doctor, mapfile, publish, relay, route, state
 
 BENCHES = {
     "route": route.measure,
@@ -13,6 +13,8 @@ BENCHES = {
     "relay": relay.measure,
     "publish": publish.measure,
     "doctor": doctor.measure,
+    "state": state.measure,
+    "bulk": bulk.measure,
 }
 MARKS = {True: "reached", False: "MISSED", None: ""}
 

@@ -140,7 +140,8 @@ def test_second_sync_changes_nothing_and_is_quiet_when_asked(site: Site, capsys:
 def test_sync_reports_every_kind_of_change(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     names = ("changed", "failing", "gone", "kept", "unlisted")
     make_map(site.map, {f"{name}.example": ((A, 25),) for name in names})
-    site.reactions.update(srv("changed.example", B) | srv("kept.example", A))
+    site.reactions.update(srv("changed.example", B, flags=dns.flags.AD) | srv("kept.example", A))
+    site.reactions[f"{SRV}gone.example"] = reply(rcode="NXDOMAIN", flags=dns.flags.RA | dns.flags.AD)
     site.reactions[f"{SRV}failing.example"] = FAILING
     site.reactions[f"{SRV}new.example"] = FAILING
     site.reactions[f"{SRV}v2.example"] = reply(f"{SRV}v2.example. 60 IN SRV 0 0 25 {V2_ONION}.")

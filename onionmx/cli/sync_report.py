@@ -1,0 +1,149 @@
+"""What `onionmx sync` prints."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onionmx.cli.options import write_json
+from onionmx.mapfile.cdb import MapReader, format_value
+from onionmx.onion import Endpoint
+from onionmx.sync import notes
+from onionmx.sync.report import Decision, Outcome, Summary
+from onionmx.sync.sources.outgoing import Outgoing
+from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.store import Store
+
+_REPORTED = (Outcome.ADDED, Outcome.CHANGED, Outcome.REMOVED, Outcome.UNDECIDED, Outcome.WAITING)
+_COUNTED = (Outcome.ADDED, Outcome.CHANGED, Outcome.REMOVED, Outcome.KEPT, Outcome.UNDECIDED)
+
+
+def shown_time(seconds: float) -> str:
+    """A time as people read it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def shown_endpoints(endpoints: tuple[Endpoint, ...]) -> str:
+    """Onions in a line."""
+    return format_value(endpoints).decode()
+
+
+def print_summary(summary: Summary, *, quiet: bool) -> None:
+    """Print what a run did.
+
+    Args:
+        summary: what it did.
+        quiet: print nothing where there is nothing to say.
+    """
+    reported = [decision for decision in summary.decisions if decision.outcome in _REPORTED]
+    if quiet and not reported and not summary.omitted:
+        return
+    for decision in summary.decisions:
+        if decision.outcome in _REPORTED:
+            click.echo(f"{decision.outcome:<9} {decision.domain}: {_described(decision)}")
+        for note in decision.notes:
+            click.echo(f"note      {decision.domain}: {note}")
+    if summary.omitted:
+        click.echo(f"and {summary.omitted} more")
+    if summary.refusal:
+        click.echo(f"refused   {summary.refusal}")
+    counts = [f"{summary.count(outcome)} {outcome}" for outcome in _COUNTED]
+    counts.append(f"{summary.count(Outcome.WITHOUT)} without an onion MX")
+    if summary.waiting:
+        counts.append(f"{summary.waiting} waiting (onionmx sync --pending)")
+    where = f"{summary.map} not written (dry run)" if summary.is_dry_run else summary.map
+    if summary.is_led_elsewhere:
+        where += "; another sync is asking DNS, this one only built the map"
+    click.echo(f"{', '.join(counts)}; {where}")
+    if summary.outgoing:
+        click.echo(summary.outgoing)
+
+
+def summary_as_json(summary: Summary) -> dict[str, Any]:
+    """What a run did, for programs."""
+    return {
+        "map": summary.map,
+        "dry_run": summary.is_dry_run,
+        "led_elsewhere": summary.is_led_elsewhere,
+        "started": summary.started,
+        "seconds": summary.seconds,
+        "listed": summary.listed,
+        "asked": summary.asked,
+        "entries": summary.entries,
+        "published": summary.is_published,
+        "refusal": summary.refusal,
+        "counts": {str(outcome): count for outcome, count in summary.counts.items()},
+        "waiting": summary.waiting,
+        "domains": summary.decisions,
+        "omitted": summary.omitted,
+        "outgoing": outgoing_as_json(summary.outgoing) if summary.outgoing else None,
+    }
+
+
+def outgoing_as_json(outgoing: Outgoing) -> dict[str, Any]:
+    """How much of the mail could go over onion services, for programs."""
+    return {"recipients": outgoing.recipients, "with_route": outgoing.with_route, "share": outgoing.share}
+
+
+def print_pending(records: list[DomainRecord], *, as_json: bool) -> None:
+    """Print the changes that wait, and those that were refused."""
+    if as_json:
+        write_json(
+            [
+                {"domain": record.domain, "established": record.established, "pending": record.pending}
+                for record in records
+            ]
+        )
+        return
+    for record in records:
+        assert record.pending  # noqa: S101 -- that is what they are here for
+        old = shown_endpoints(record.established.endpoints) if record.established else "nothing"
+        new = shown_endpoints(record.pending.endpoints) if record.pending.endpoints else "nothing"
+        click.echo(
+            f"{record.domain}: {old} -> {new}; since {shown_time(record.pending.since)}: {record.pending.reason}"
+        )
+    waiting = sum(not record.pending.is_refused for record in records if record.pending)
+    click.echo(f"{waiting} waiting, {len(records) - waiting} refused")
+
+
+def print_status(store: Store, map_path: str, *, as_json: bool) -> None:
+    """Print what is known, and when the last run was."""
+    known = store.notes()
+    counts = store.counts()
+    last_run = notes.number(known, notes.LAST_RUN) or None
+    held = known.get(notes.HELD) or None
+    entries = None
+    if Path(map_path).exists():
+        with MapReader(map_path) as reader:
+            entries = len(reader)
+    if as_json:
+        status = {"last_run": last_run, "map": map_path, "entries": entries, "held": held, "domains": counts}
+        write_json(status)
+        return
+    click.echo(f"last run   {shown_time(last_run) if last_run else 'never'}")
+    click.echo(f"map        {map_path}: {'missing' if entries is None else f'{entries} entries'}")
+    unasked = counts.listed - counts.found - counts.none - counts.unknown
+    click.echo(
+        f"domains    {counts.listed} listed: {counts.found} with an onion MX, {counts.none} without, "
+        f"{counts.unknown} could not be told, {unasked} not asked yet"
+    )
+    click.echo(f"waiting    {counts.pending} changes")
+    if held:
+        click.echo(f"held       {held}")
+
+
+def _described(decision: Decision) -> str:
+    new = shown_endpoints(decision.new)
+    kept = f"keeps {new}" if new else "it has no entry to keep"
+    match decision.outcome:
+        case Outcome.ADDED:
+            return f"{new} ({decision.source}, {decision.trust})"
+        case Outcome.CHANGED:
+            return f"{shown_endpoints(decision.old)} -> {new} ({decision.source}, {decision.trust})"
+        case Outcome.UNDECIDED:
+            return f"{decision.reason}; {kept}"
+        case Outcome.WAITING:
+            return f"{decision.reason}; {kept if decision.new else 'it has no entry until then'}"
+        case _:
+            return decision.reason

@@ -1,0 +1,195 @@
+"""Asking DNS for the domains that are due, and keeping what it says."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from onionmx.answer import Answer, CouldNotTell, Found
+from onionmx.errors import DnsError
+from onionmx.sync.entry import needs_look
+from onionmx.sync.notes import open_routes
+from onionmx.sync.policy import Verdict, judge
+from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
+from onionmx.sync.rules import RulesOf
+from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.store import Store
+
+BATCH = 2000
+"""Answers that are saved together: what a run that is killed has to ask again at most, and room for them."""
+MOST_HELD = 10_000
+"""Failures without one answer in between, after which it is known that it is not the fault of the domains."""
+
+Questions = Callable[[Iterable[str]], AsyncGenerator[Answer, None]]
+"""Finds one answer for each of many domains, in any order."""
+Clock = Callable[[], float]
+"""Seconds since 1970."""
+
+
+class Prover(Protocol):
+    """Finds out what a domain demands of its MX, and whether its onion MX has it."""
+
+    async def look(self, record: DomainRecord, now: float) -> Verdict:
+        """Look, as far as it is time to.
+
+        Args:
+            record: with an established route.
+            now: seconds since 1970.
+        """
+
+
+@dataclass(slots=True)
+class Asked:
+    """What came of asking.
+
+    Attributes:
+        count: domains that were asked.
+        failed: those for which it could not be told.
+        failed_with_route: those of them that keep a route.
+        is_changed: the map may have to change.
+        decisions: about domains that failed for the first time, whose change begins to wait, or with notes.
+        omitted: number of further ones.
+    """
+
+    count: int = 0
+    failed: int = 0
+    failed_with_route: int = 0
+    is_changed: bool = False
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    omitted: int = 0
+
+    def note(self, decision: Decision) -> None:
+        """Name a decision in the report."""
+        if len(self.decisions) < MOST_DECISIONS:
+            self.decisions[decision.domain] = decision
+        else:
+            self.omitted += 1
+
+
+class Asking:
+    """Asks, decides and saves in batches.
+
+    Args:
+        store: what is known, and will be.
+        questions: finds the answers.
+        rules_of: what is believed of each domain.
+        prover: finds out what a domain demands of its MX.
+        clock: the time.
+        on_answer: called with each answer, to show progress.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 -- each of them is something else
+        self,
+        store: Store,
+        questions: Questions,
+        rules_of: RulesOf,
+        prover: Prover,
+        clock: Clock,
+        on_answer: Callable[[Answer], None],
+    ) -> None:
+        self._store = store
+        self._questions = questions
+        self._rules_of = rules_of
+        self._prover = prover
+        self._clock = clock
+        self._on_answer = on_answer
+        self._asked = Asked()
+
+    async def ask(self, domains: Iterable[str]) -> Asked:
+        """Ask for all of these domains.
+
+        Raises:
+            DnsError: every lookup failed, also of domains that DNS has told of before: that says something about this
+                host and nothing about them, so nothing of it is kept.
+            StateError: it cannot be saved; what was saved before is whole.
+        """
+        batch: list[Answer] = []
+        held: list[CouldNotTell] = []
+        is_told = False
+        async with aclosing(self._questions(domains)) as answers:
+            async for answer in answers:
+                self._on_answer(answer)
+                if is_told or not isinstance(answer, CouldNotTell):
+                    is_told = True
+                    batch.append(answer)
+                    if len(batch) >= BATCH:
+                        await self._keep(batch)
+                        batch = []
+                    continue
+                held.append(answer)
+                if len(held) >= MOST_HELD:
+                    self._refuse_news(held)
+                    is_told = True
+        if held and not is_told:
+            self._refuse_news(held)
+        for start in range(0, len(held), BATCH):
+            await self._keep(held[start : start + BATCH])
+        await self._keep(batch)
+        return self._asked
+
+    def _refuse_news(self, failed: list[CouldNotTell]) -> None:
+        for start in range(0, len(failed), BATCH):
+            domains = [answer.domain for answer in failed[start : start + BATCH]]
+            records = self._store.get(domains)
+            if not all(domain in records and records[domain].failures for domain in domains):
+                raise DnsError(
+                    f"every lookup failed ({len(failed)}), nothing was published; the last one: {failed[-1].reason}"
+                )
+
+    async def _keep(self, answers: Iterable[Answer]) -> None:
+        by_domain = {_domain_of(answer): answer for answer in answers}
+        if not by_domain:
+            return
+        now = self._clock()
+        known = self._store.get(by_domain)
+        old = {domain: known.get(domain) or DomainRecord(domain, now) for domain in by_domain}
+        verdicts = {
+            domain: judge(old[domain], answer, now, self._rules_of(domain)) for domain, answer in by_domain.items()
+        }
+        await self._look(verdicts, now)
+        if any(_routing(old[domain]) != _routing(verdict.record) for domain, verdict in verdicts.items()):
+            # Before the first of them is saved: see onionmx.sync.notes.
+            open_routes(self._store)
+            self._asked.is_changed = True
+        self._store.save(
+            [verdict.record for verdict in verdicts.values()],
+            [line for verdict in verdicts.values() for line in verdict.history],
+        )
+        for domain, answer in by_domain.items():
+            self._report(answer, old[domain], verdicts[domain].record)
+
+    async def _look(self, verdicts: dict[str, Verdict], now: float) -> None:
+        domains = [domain for domain, verdict in verdicts.items() if needs_look(verdict.record, self._rules_of(domain))]
+        looked = await asyncio.gather(*(self._prover.look(verdicts[domain].record, now) for domain in domains))
+        for domain, verdict in zip(domains, looked, strict=True):
+            verdicts[domain] = Verdict(verdict.record, (*verdicts[domain].history, *verdict.history))
+
+    def _report(self, answer: Answer, old: DomainRecord, new: DomainRecord) -> None:
+        self._asked.count += 1
+        endpoints = new.established.endpoints if new.established else ()
+        if isinstance(answer, CouldNotTell):
+            self._asked.failed += 1
+            self._asked.failed_with_route += new.established is not None
+            # Once, and not in each letter that cron sends.
+            if new.failures == 1 or old.established != new.established:
+                self._asked.note(Decision(new.domain, Outcome.UNDECIDED, endpoints, endpoints, reason=answer.reason))
+        elif new.pending and (old.pending is None or old.pending.endpoints != new.pending.endpoints):
+            why = new.pending.reason
+            self._asked.note(
+                Decision(new.domain, Outcome.WAITING, endpoints, endpoints, reason=why, notes=answer.notes)
+            )
+        elif answer.notes:
+            outcome = Outcome.KEPT if endpoints else Outcome.WITHOUT
+            self._asked.note(Decision(new.domain, outcome, endpoints, endpoints, reason=new.reason, notes=answer.notes))
+
+
+def _domain_of(answer: Answer) -> str:
+    return answer.route.domain if isinstance(answer, Found) else answer.domain
+
+
+def _routing(record: DomainRecord) -> object:
+    """All of a record that the map is made of."""
+    established = record.established
+    route = established and (established.endpoints, established.trust)
+    return route, record.requirement, bool(record.requirement_expires), record.proof

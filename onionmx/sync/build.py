@@ -1,0 +1,222 @@
+"""The map that follows from what is known, and how it differs from the one that is there."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from onionmx.authenticate.requirement import Demand
+from onionmx.config import MapSection
+from onionmx.config.sync import SyncSection
+from onionmx.errors import RemovalError
+from onionmx.mapfile.cdb import MapReader, format_value, parse_value
+from onionmx.mapfile.domains import own_answer
+from onionmx.mapfile.entries import Entries
+from onionmx.mapfile.pins import pinned_answer
+from onionmx.mapfile.publish import publish_records
+from onionmx.mapfile.transport import transport_records
+from onionmx.onion import SUFFIX, Endpoint
+from onionmx.sync.entry import NOT_LISTED, entry_of, needs_look
+from onionmx.sync.proof import requirement_of
+from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
+from onionmx.sync.rules import RulesOf
+from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.store import Store
+from onionmx.target import Source, Trust
+
+_NAMED = 5  # domains that a message names
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What decides beside the store.
+
+    Attributes:
+        pins: endpoints of the pinned domains, empty for `none`.
+        own: domains of this host, which never enter the map.
+        rules_of: what is believed of each domain.
+        authenticates: whether proofs are asked for at all.
+        digest: a text that is another where rules are.
+    """
+
+    pins: Entries
+    own: frozenset[str]
+    rules_of: RulesOf
+    authenticates: bool = True
+    digest: str = ""
+
+    def has(self, domain: str) -> bool:
+        """Whether there is nothing to ask for a domain: pins override DNS, and own domains are not routed."""
+        return domain in self.pins or domain in self.own
+
+
+@dataclass(slots=True)
+class Changes:
+    """How the next map differs from the old one.
+
+    Attributes:
+        old: number of entries in the old map.
+        added: domains, as the others in alphabetical order.
+        changed: domains with their old values.
+        removed: domains with their old values.
+    """
+
+    old: int = 0
+    added: list[str] = field(default_factory=list)
+    changed: dict[str, bytes] = field(default_factory=dict)
+    removed: dict[str, bytes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.added) + len(self.changed) + len(self.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class NextMap:
+    """What is to be published.
+
+    Attributes:
+        values: of the map by domain, in alphabetical order; bytes, because there can be a million of them.
+        demands: what a certificate must be like, by domain, for those that are routed because of a proof.
+    """
+
+    values: dict[str, bytes]
+    demands: dict[str, Demand]
+
+
+def next_map(store: Store, base: Base, now: float) -> NextMap:
+    """What follows from what is known.
+
+    Args:
+        store: what is known of domains.
+        base: what decides beside it.
+        now: seconds since 1970.
+    """
+    entries = {
+        domain: format_value(endpoints)
+        for domain, endpoints in base.pins.items()
+        if endpoints and domain not in base.own
+    }
+    demands = {}
+    for record in store.routed():
+        domain = record.domain
+        if base.has(domain):
+            continue
+        rules = base.rules_of(domain)
+        entry = entry_of(record, rules, now)
+        if entry.endpoints:
+            entries[domain] = format_value(entry.endpoints)
+            if needs_look(record, rules) and (requirement := requirement_of(record)) is not None:
+                demands[domain] = requirement.demand
+    return NextMap({domain: entries[domain] for domain in sorted(entries)}, demands)
+
+
+def compare(path: Path, new: Mapping[str, bytes]) -> Changes:
+    """Compare the next map with the one at a path; where there is none, it is empty.
+
+    Raises:
+        MapError: it cannot be read.
+    """
+    changes = Changes()
+    if not path.exists():
+        changes.added = list(new)
+        return changes
+    with MapReader(path) as reader:
+        for key, value in reader.records():
+            changes.old += 1
+            domain = key.decode("ascii", "backslashreplace")
+            wanted = new.get(domain)
+            if wanted is None:
+                changes.removed[domain] = value
+            elif wanted != value:
+                changes.changed[domain] = value
+        if len(new) != changes.old - len(changes.removed):
+            changes.added = [domain for domain in new if reader.get_value(domain) is None]
+    return changes
+
+
+def check_removal(changes: Changes, settings: SyncSection) -> None:
+    """Refuse a map that would lose too much at once.
+
+    Raises:
+        RemovalError: nothing may be published before somebody has looked.
+    """
+    count = len(changes.removed)
+    if count < settings.min_removal or count <= settings.max_removal * changes.old:
+        return
+    names = ", ".join(islice(changes.removed, _NAMED))
+    more = f" and {count - _NAMED} more" if count > _NAMED else ""
+    raise RemovalError(
+        f"{count} of {changes.old} entries would go ({names}{more}), more than sync.max_removal "
+        f"({settings.max_removal:.0%}) allows: nothing was published. `onionmx explain DOMAIN` tells why; "
+        f"`onionmx sync --accept` publishes it"
+    )
+
+
+def write(settings: MapSection, new: Mapping[str, bytes], changes: Changes) -> bool:
+    """Publish the next map, and the one for Postfix, where they differ; whether the first did.
+
+    Raises:
+        MapError: it could not be written; the old one stays.
+    """
+    path = Path(settings.path)
+    is_due = bool(changes) or not path.exists()
+    if is_due:
+        publish_records(path, ((domain.encode("ascii"), value) for domain, value in new.items()))
+    if settings.transport_path:
+        entries = {domain: parse_value(value) for domain, value in new.items()}
+        _write_transport(Path(settings.transport_path), settings, entries)
+    return is_due
+
+
+def _write_transport(path: Path, settings: MapSection, entries: Entries) -> None:
+    records = dict(transport_records(entries, settings.transport, settings.transport_result))
+    if path.exists():
+        with MapReader(path) as reader:
+            if dict(reader.records()) == records:
+                return
+    publish_records(path, records.items())
+
+
+def decisions(changes: Changes, new: Mapping[str, bytes], store: Store, base: Base, now: float) -> Iterator[Decision]:
+    """What to say of each change, as far as a summary names them; the removed first: they are the ones to look at."""
+    named = islice((*changes.removed, *changes.changed, *changes.added), MOST_DECISIONS)
+    for domains in _batches(named):
+        records = store.get(domains)
+        for domain in domains:
+            old = _endpoints(changes.removed.get(domain) or changes.changed.get(domain))
+            if domain in changes.removed:
+                reason = _why_removed(domain, records.get(domain), base, now)
+                yield Decision(domain, Outcome.REMOVED, old, (), reason=reason)
+                continue
+            outcome = Outcome.CHANGED if domain in changes.changed else Outcome.ADDED
+            source, trust = source_of(domain, records.get(domain), base)
+            yield Decision(domain, outcome, old, parse_value(new[domain]), source, trust)
+
+
+def source_of(domain: str, record: DomainRecord | None, base: Base) -> tuple[Source, Trust | None]:
+    """Where the entry of a domain comes from, and what stands behind it."""
+    if domain in base.pins:
+        return Source.PIN, Trust.PINNED
+    trust = record.established.trust if record and record.established else None
+    return Source.ONION if domain.endswith(SUFFIX) else Source.SRV, trust
+
+
+def _why_removed(domain: str, record: DomainRecord | None, base: Base, now: float) -> str:
+    if domain in base.own:
+        return own_answer(domain).reason
+    if domain in base.pins:
+        answer = pinned_answer(domain, base.pins[domain])
+        return getattr(answer, "reason", "")
+    if record is None:
+        return NOT_LISTED
+    return entry_of(record, base.rules_of(domain), now).why
+
+
+def _endpoints(value: bytes | None) -> tuple[Endpoint, ...]:
+    return parse_value(value) if value else ()
+
+
+def _batches(domains: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
+    names = iter(domains)
+    while batch := list(islice(names, size)):
+        yield batch

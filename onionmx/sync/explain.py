@@ -1,0 +1,130 @@
+"""Why the map has what it has for a domain, and what would change that; no I/O but reading."""
+
+from dataclasses import dataclass
+
+from onionmx.mapfile.domains import own_answer
+from onionmx.onion import Endpoint
+from onionmx.sync.build import Base, source_of
+from onionmx.sync.entry import entry_of
+from onionmx.sync.policy import MIN_FAILURES
+from onionmx.sync.rules import DAY, Belief, Rules
+from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
+from onionmx.sync.state.store import Store
+from onionmx.target import Source, Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that decides about the entry of a domain.
+
+    Attributes:
+        domain: in normal form.
+        published: what the map has now; `None` where it has no entry.
+        endpoints: what it would have if it was written now; none for no entry.
+        source: where these come from; `None` where there are none.
+        trust: what stands behind them.
+        belief: which records are believed of this domain.
+        why: one line: the reason for these endpoints, or for none.
+        what_would_change_it: one line each.
+        record: all that is remembered; `None` where the domain was never listed.
+        history: of its route, the oldest event first.
+    """
+
+    domain: str
+    published: tuple[Endpoint, ...] | None
+    endpoints: tuple[Endpoint, ...]
+    source: Source | None
+    trust: Trust | None
+    belief: Belief
+    why: str
+    what_would_change_it: tuple[str, ...]
+    record: DomainRecord | None
+    history: tuple[HistoryLine, ...]
+
+
+def explain(domain: str, published: tuple[Endpoint, ...] | None, store: Store, base: Base, now: float) -> Explanation:
+    """Explain the entry of a domain, or that it has none.
+
+    Args:
+        domain: in normal form.
+        published: what the map has.
+        store: what is remembered.
+        base: pins, own domains and rules.
+        now: seconds since 1970.
+
+    Raises:
+        StateError: the store cannot be read.
+    """
+    record = store.get([domain]).get(domain)
+    rules = base.rules_of(domain)
+    endpoints: tuple[Endpoint, ...] = ()
+    if domain in base.own:
+        why, changes = own_answer(domain).reason, ["take it out of own.domains and own.file"]
+    elif domain in base.pins:
+        endpoints = base.pins[domain]
+        why = "the operator pinned it" if endpoints else "the operator pinned it to none"
+        changes = ["change or remove its line in the file of pins"]
+    elif record is None:
+        why, changes = "it is in no list and not pinned, and never was", ["put it into a list of domains, or pin it"]
+    else:
+        entry = entry_of(record, rules, now)
+        endpoints = entry.endpoints
+        why = entry.why or record.decision
+        changes = list(_changes(record, rules)) if record.listed else ["put it into a list of domains, or pin it"]
+    source, trust = source_of(domain, record, base) if endpoints else (None, None)
+    return Explanation(
+        domain,
+        published,
+        endpoints,
+        source,
+        trust,
+        rules.belief,
+        why,
+        tuple(changes),
+        record,
+        tuple(store.history(domain)),
+    )
+
+
+def _changes(record: DomainRecord, rules: Rules) -> list[str]:
+    found = []
+    if record.pending:
+        found += _of_pending(record, rules)
+    if record.established is None and not record.pending:
+        signed = "a signed SRV record" if rules.belief is Belief.DNSSEC else "an SRV record"
+        found.append(f"{signed} that leads to an onion")
+    elif record.established and not record.pending:
+        found.append(_of_route(rules))
+    if record.established and record.answer is LastAnswer.UNKNOWN:
+        found.append(
+            f"DNS that does not answer for {rules.max_stale / DAY:g} days and {MIN_FAILURES} times removes the route"
+        )
+    if record.established and record.requirement and rules.authenticates:
+        found.append(f"it demands a certificate: {'the proof ends or fails' if record.proof else 'a proof'}")
+    return [*found, "a pin overrides DNS"]
+
+
+def _of_route(rules: Rules) -> str:
+    match rules.belief:
+        case Belief.ANY:
+            return "any other record is taken at once"
+        case Belief.DNSSEC:
+            return "a signed change is taken at once, an unsigned one only by `onionmx sync --accept-change`"
+        case Belief.TOFU:
+            return (
+                f"a signed change is taken at once, an unsigned one when it has been seen for {rules.hold / DAY:g} "
+                f"days, the end of the record for {rules.hold_removal / DAY:g}"
+            )
+
+
+def _of_pending(record: DomainRecord, rules: Rules) -> list[str]:
+    assert record.pending  # noqa: S101 -- the caller has looked
+    by_hand = f"`onionmx sync --accept-change {record.domain}`"
+    if record.pending.is_refused:
+        return [f"the change was refused; {by_hand} takes it all the same, and so does a signature"]
+    refuse = f"`onionmx sync --refuse-change {record.domain}` keeps what is there"
+    if rules.belief is Belief.DNSSEC:
+        return [f"{by_hand}, or a signature, takes the change; {refuse}"]
+    hold = rules.hold if record.pending.endpoints else rules.hold_removal
+    left = max(0.0, hold - record.pending.steady) / DAY
+    return [f"DNS saying so for {left:.3g} more days, a signature, or {by_hand} takes the change; {refuse}"]

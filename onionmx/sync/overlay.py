@@ -1,0 +1,142 @@
+"""A store for trying things out: it reads another one and keeps what is written to itself."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from heapq import merge
+from itertools import islice
+
+from onionmx.onion import Endpoint
+from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
+from onionmx.sync.state.store import Counts, Store
+
+_BATCH = 1000
+
+
+class Overlay:
+    """See `Store`; for one run, which never waits for another one.
+
+    Args:
+        base: is only read; `None` for one in which there is nothing.
+    """
+
+    def __init__(self, base: Store | None) -> None:
+        self._base = base
+        self._records: dict[str, DomainRecord] = {}
+        self._listed: dict[str, None] | None = None
+        self._notes: dict[str, str] = dict(base.notes()) if base else {}
+        self._pins: dict[str, tuple[Endpoint, ...]] = base.pins() if base else {}
+        self._history: list[HistoryLine] = []
+        self._now = 0.0
+
+    def run_lock(self) -> AbstractContextManager[None]:
+        """Nothing that anybody else could see."""
+        return nullcontext()
+
+    def count(self) -> int:
+        """Number of domains."""
+        known = self._base.count() if self._base else 0
+        return known + sum(domain not in self._known([domain]) for domain in self._records)
+
+    def counts(self) -> Counts:
+        """Numbers of the listed domains."""
+        if self._listed is None and not self._records:
+            return self._base.counts() if self._base else Counts()
+        answers = dict.fromkeys(LastAnswer, 0)
+        pending = 0
+        for batch in _batches(self._all_listed()):
+            for record in self.get(batch).values():
+                answers[record.answer] += 1
+                pending += record.pending is not None and not record.pending.is_refused
+        found, none, unknown = answers[LastAnswer.FOUND], answers[LastAnswer.NONE], answers[LastAnswer.UNKNOWN]
+        return Counts(sum(answers.values()), found, none, unknown, pending)
+
+    def set_listed(self, domains: Iterable[str], now: float) -> int:
+        """Make these the listed domains, and no others."""
+        self._listed = dict.fromkeys(domains)
+        self._now = now
+        return sum(len(batch) - len(self._known(batch)) for batch in _batches(self._listed))
+
+    def due(self, now: float, *, all_listed: bool = False) -> Iterator[str]:
+        """Listed domains that are to be asked now."""
+        changed = dict(self._records)
+        names: Iterable[str] = changed if self._listed is None else self._listed
+        for batch in _batches(names):
+            for domain, record in self.get(batch).items():
+                if record.listed and (all_listed or record.due_at <= now):
+                    yield domain
+        if self._listed is None and self._base:
+            yield from (name for name in self._base.due(now, all_listed=all_listed) if name not in changed)
+
+    def get(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
+        """Records of these domains, as far as there are any."""
+        found = {}
+        names = list(domains)
+        known = self._known([name for name in names if name not in self._records])
+        for name in names:
+            record = self._records.get(name) or known.get(name)
+            if record is None and self._listed is not None and name in self._listed:
+                record = DomainRecord(name, self._now)
+            if record is not None:
+                found[name] = self._with_list(record)
+        return found
+
+    def routed(self) -> Iterator[DomainRecord]:
+        """All records with an established or a pending route, in alphabetical order."""
+        known = self._base.routed() if self._base else iter(())
+        base = (record for record in known if record.domain not in self._records)
+        own = (self._records[domain] for domain in sorted(self._records))
+        own_routed = (record for record in own if record.established or record.pending)
+        return map(self._with_list, merge(base, own_routed, key=lambda record: record.domain))
+
+    def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
+        """Keep records and history."""
+        self._records |= {record.domain: record for record in records}
+        self._history += history
+
+    def history(self, domain: str) -> list[HistoryLine]:
+        """Events of a domain, the oldest first."""
+        known = self._base.history(domain) if self._base else []
+        return known + [line for line in self._history if line.domain == domain]
+
+    def forget(self, due_before: float) -> int:  # noqa: ARG002 -- of the protocol
+        """Nothing: this is forgotten as a whole."""
+        return 0
+
+    def pins(self) -> dict[str, tuple[Endpoint, ...]]:
+        """The pins that several hosts share."""
+        return dict(self._pins)
+
+    def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
+        """Make these the pins, and no others."""
+        self._pins = {domain: tuple(endpoints) for domain, endpoints in pins.items()}
+
+    def notes(self) -> Mapping[str, str]:
+        """Short texts about runs."""
+        return dict(self._notes)
+
+    def note(self, **texts: str) -> None:
+        """Keep some of them."""
+        self._notes |= texts
+
+    def close(self) -> None:
+        """Nothing: the store below stays open."""
+
+    def _known(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
+        return self._base.get(domains) if self._base else {}
+
+    def _all_listed(self) -> Iterable[str]:
+        if self._listed is not None:
+            return self._listed
+        return self._base.due(self._now, all_listed=True) if self._base else ()
+
+    def _with_list(self, record: DomainRecord) -> DomainRecord:
+        if self._listed is None:
+            return record
+        return replace(record, listed=record.domain in self._listed)
+
+
+def _batches(domains: Iterable[str]) -> Iterator[list[str]]:
+    names = iter(domains)
+    while batch := list(islice(names, _BATCH)):
+        yield batch

@@ -1,0 +1,94 @@
+"""What a run did, as values."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from onionmx.onion import Endpoint
+from onionmx.sync.sources.outgoing import Outgoing
+from onionmx.target import Source, Trust
+
+MOST_DECISIONS = 10_000
+"""Decisions that a summary names; beyond that they are counted only, so that a million cost no memory."""
+
+
+class Outcome(StrEnum):
+    """What becomes of a domain."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    KEPT = "kept"
+    UNDECIDED = "undecided"
+    """The lookup failed: an entry that was there stays as it was."""
+    WAITING = "waiting"
+    """DNS says something else, and is not believed yet: the entry stays as it was."""
+    WITHOUT = "without"
+    """No onion MX, before and now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one domain, and why.
+
+    Attributes:
+        domain: in normal form.
+        outcome: what becomes of it.
+        old: endpoints in the old map; empty where it had none.
+        new: endpoints in the new map; empty where it has none.
+        source: where the new endpoints come from.
+        trust: what stands behind them.
+        reason: why there is nothing new, in words.
+        notes: records that were left out.
+    """
+
+    domain: str
+    outcome: Outcome
+    old: tuple[Endpoint, ...]
+    new: tuple[Endpoint, ...]
+    source: Source | None = None
+    trust: Trust | None = None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        map: path of the map.
+        is_dry_run: nothing was written.
+        is_led_elsewhere: another host was asking DNS, and only the map of this one was built.
+        started: seconds since 1970.
+        seconds: that the run took.
+        listed: domains in the lists.
+        asked: domains that DNS was asked for.
+        entries: in the map.
+        is_published: the map was written anew.
+        counts: number of domains for each outcome, but for those that wait.
+        waiting: changes that wait, of this run and earlier ones.
+        decisions: about domains of which there is something to say, in alphabetical order.
+        omitted: number of further ones.
+        refusal: of a dry run: why the map would not be published.
+        outgoing: how much of the mail in the logs has an entry; `None` where no logs were read.
+    """
+
+    map: str
+    is_dry_run: bool = False
+    is_led_elsewhere: bool = False
+    started: float = 0.0
+    seconds: float = 0.0
+    listed: int = 0
+    asked: int = 0
+    entries: int = 0
+    is_published: bool = False
+    counts: dict[Outcome, int] = field(default_factory=dict)
+    waiting: int = 0
+    decisions: tuple[Decision, ...] = ()
+    omitted: int = 0
+    refusal: str = ""
+    outgoing: Outgoing | None = None
+
+    def count(self, outcome: Outcome) -> int:
+        """How many domains have this outcome."""
+        return self.counts.get(outcome, 0)

@@ -1,0 +1,114 @@
+"""The parts of a run as the configuration describes them."""
+
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+
+from onionmx.answer import Answer
+from onionmx.config import Configuration
+from onionmx.config.store import parse_store
+from onionmx.config.sync import STATE_NAME, SyncSection
+from onionmx.dns.bulk import ask_many
+from onionmx.mapfile.domains import read_own_domains
+from onionmx.mapfile.entries import Entries
+from onionmx.mapfile.pins import read_pins
+from onionmx.sync.asking import Questions
+from onionmx.sync.build import Base
+from onionmx.sync.overlay import Overlay
+from onionmx.sync.rules import make_rules, read_beliefs
+from onionmx.sync.schedule import LONGEST_STRETCH
+from onionmx.sync.state.open import open_store
+from onionmx.sync.state.store import Store
+from onionmx.tor.resolver import srv_resolver
+
+
+@contextmanager
+def opened_store(configuration: Configuration, *, to_write: bool) -> Iterator[Store]:
+    """The store, closed at the end.
+
+    Args:
+        configuration: where it is.
+        to_write: else what is written to it is forgotten, and a file that does not exist is not made.
+
+    Raises:
+        ConfigurationError: its password cannot be read.
+        StateError: it cannot be opened, is damaged, or belongs to a newer version.
+    """
+    settings = configuration.sync
+    place = parse_store(store_setting(configuration))
+    if not to_write and isinstance(place, Path) and not place.exists():
+        yield Overlay(None)
+        return
+    store = open_store(
+        store_setting(configuration),
+        password_file=settings.store_password_file,
+        ca_file=settings.store_ca_file,
+        longest_wait=settings.max_interval * LONGEST_STRETCH,
+    )
+    try:
+        yield store if to_write else Overlay(store)
+    finally:
+        store.close()
+
+
+def store_setting(configuration: Configuration) -> str:
+    """Where the store is, as `sync.store` writes it or would have to."""
+    return configuration.sync.store or str(Path(configuration.map.path).with_name(STATE_NAME))
+
+
+def own_pins(configuration: Configuration, pins: str | None) -> Entries | None:
+    """The pins of this host; `None` where it has none of its own, and takes those of the hosts that share the store.
+
+    Args:
+        configuration: where the file is that may be missing.
+        pins: a file in its place.
+
+    Raises:
+        ConfigurationError: it has mistakes; all of them are named.
+    """
+    settings = configuration.sync
+    path = Path(pins or settings.pins)
+    if pins is None and is_shared(settings) and not path.exists():
+        return None
+    return read_pins(path, may_be_missing=pins is None)
+
+
+def read_base(configuration: Configuration, pins: Entries) -> Base:
+    """Read what decides beside the store.
+
+    Args:
+        configuration: where it stands.
+        pins: that hold.
+
+    Raises:
+        ConfigurationError: one of the files has mistakes; all of them are named.
+    """
+    beliefs = read_beliefs(Path(configuration.sync.trust_of), may_be_missing=True)
+    authenticates = configuration.authenticate.mode != "off"
+    return Base(
+        pins,
+        read_own_domains(configuration.own),
+        make_rules(configuration.sync, beliefs, authenticates=authenticates),
+        authenticates,
+        repr((configuration.sync.trust, sorted(beliefs.items()), configuration.authenticate.mode)),
+    )
+
+
+def is_shared(settings: SyncSection) -> bool:
+    """Whether several hosts use the store."""
+    return bool(settings.store) and not isinstance(parse_store(settings.store), Path)
+
+
+def questions_of(configuration: Configuration) -> Questions:
+    """Questions to the resolvers of the configuration, over Tor where it says so."""
+
+    async def ask(domains: Iterable[str]) -> AsyncGenerator[Answer, None]:
+        resolver = srv_resolver(configuration.dns, configuration.tor)
+        try:
+            async with aclosing(ask_many(domains, configuration.dns, resolver.ask)) as answers:
+                async for answer in answers:
+                    yield answer
+        finally:
+            resolver.close()
+
+    return ask

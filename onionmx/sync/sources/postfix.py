@@ -1,0 +1,38 @@
+"""Postfix's mail log: by syslog with either kind of timestamp, by journald, or by postlogd."""
+
+import re
+
+from onionmx.sync.sources.recipient import Recipient, is_on_this_host, remote_domain
+
+_PROGRAM = re.compile(rb"(postfix[\w.-]*(?:/[\w.-]+)*)/(\w+)\[\d+\]: ")
+_LONGEST_PREFIX = 300  # bytes: timestamp, host and name of the program
+_DELIVERY = re.compile(
+    rb"\w{5,}: to=<([^\n]{0,700}?)>, (?:orig_to=<[^\n]{0,700}?>, )?relay=([^\[,\s]*)(?:\[([^\]]*)\])?"
+)
+_STATUS = re.compile(rb", status=(\w+)")
+_DONE = frozenset({b"sent", b"bounced", b"expired"})
+"""Not `deferred`, which comes again; nor `deliverable` and `undeliverable`, answers to a question without mail."""
+
+
+def postfix_recipient(line: bytes) -> Recipient | None:
+    """The remote recipient that a line is about; `None` for all other lines.
+
+    Args:
+        line: of the log, with or without its end.
+    """
+    if b" to=<" not in line:
+        return None
+    program = _PROGRAM.match(line, line.rfind(b" ", 0, line.find(b"]: ", 0, _LONGEST_PREFIX)) + 1)
+    found = program and _DELIVERY.match(line, program.end())
+    if program is None or found is None or not _is_remote(program[1], program[2], found[2], found[3] or b""):
+        return None
+    status = _STATUS.search(line, found.end())
+    domain = remote_domain(found[1].rpartition(b"@")[2].lower())
+    return Recipient(domain, status[1] in _DONE) if status and domain else None
+
+
+def _is_remote(name: bytes, agent: bytes, relay: bytes, address: bytes) -> bool:
+    if name.endswith(b"/onion"):  # the transport to the relay, as docs/postfix.md has it
+        return True
+    # lmtp, local, virtual and pipe deliver here; error repeats what smtp has said.
+    return agent == b"smtp" and not is_on_this_host(relay, address)

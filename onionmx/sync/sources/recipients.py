@@ -1,0 +1,234 @@
+"""To which domains this host writes, and how often: counted in its logs, and remembered when those are gone.
+
+Nothing else of a log is kept: no address, no time of a message, no line. Of each log the position up to which it was
+read is remembered, so that a run reads only what is new, and what was rotated or compressed meanwhile counts once.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from io import BufferedIOBase
+from itertools import islice
+from pathlib import Path
+
+from onionmx.errors import ConfigurationError
+from onionmx.mapfile.cdb import MapReader
+from onionmx.sync.rules import DAY
+from onionmx.sync.sources.exim import exim_recipient
+from onionmx.sync.sources.log_file import READ_ERRORS, head_of, identity_of, opened_log, read_from, whole_lines
+from onionmx.sync.sources.outgoing import Outgoing
+from onionmx.sync.sources.postfix import postfix_recipient
+from onionmx.sync.sources.recipient import Recipient
+from onionmx.sync.state.schema import prepare
+from onionmx.sync.state.sqlite import make_file, translated
+
+FILE_NAME = "recipients.sqlite"
+_IN_MEMORY = Path(":memory:")
+_BUSY_TIMEOUT = 60.0  # seconds
+_MOST_COUNTED = 50_000  # domains in memory at once
+_PARAMETERS = 500  # below SQLite's limit for one statement in any build
+_FORGET_LOG = 400 * DAY  # seconds; no log is kept that long after the last line
+
+_STEPS = (
+    (
+        "CREATE TABLE about (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+        "INSERT INTO about VALUES ('onionmx', '')",
+        "CREATE TABLE recipient (name TEXT PRIMARY KEY, count INTEGER NOT NULL, last REAL NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE log (head BLOB PRIMARY KEY, position INTEGER NOT NULL, identity TEXT NOT NULL,
+        last REAL NOT NULL) WITHOUT ROWID""",
+    ),
+)
+_ADD = """INSERT INTO recipient VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET
+count = count + excluded.count, last = max(last, excluded.last)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How often mail went to a domain.
+
+    Attributes:
+        domain: in normal form.
+        recipients: of all messages.
+    """
+
+    domain: str
+    recipients: int
+
+
+class Recipients:
+    """Domains and counts, in one transaction until `keep` is called; see `opened_recipients`.
+
+    Args:
+        connection: to the database.
+        path: of it, for messages.
+        own: domains of this host, which do not count.
+        now: seconds since 1970.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, own: frozenset[str], now: float) -> None:
+        self._connection = connection
+        self._path = path
+        self._own = own
+        self._now = now
+
+    def read_log(self, path: Path) -> str:
+        """Count what is new in a log.
+
+        Returns:
+            Why a part of it could not be read, such as damage in a compressed one; said once, until the file changes.
+            Empty where all is well.
+
+        Raises:
+            ConfigurationError: it cannot be opened; what was counted before stays.
+            StateError: it cannot be counted.
+        """
+        try:
+            identity = identity_of(path)
+            if self._is_read(identity):
+                return ""
+            with opened_log(path) as log:
+                return self._read_on(log, path, identity)
+        except FileNotFoundError:
+            return ""  # rotated away since its name was found: under its new name the next run finds it
+        except OSError as error:
+            raise ConfigurationError(f"log {path} cannot be read: {error.strerror or error}") from error
+
+    def read_stream(self, log: BufferedIOBase, name: str) -> str:
+        """Count a log that is not to be remembered, such as standard input; the same as `read_log` otherwise."""
+        _, damage = self._count(whole_lines(log), 0)
+        return damage and f"{name} cannot be read to its end: {damage}"
+
+    def add(self, domains: Iterable[str]) -> None:
+        """Add domains of other sources, to which no mail was seen."""
+        self._add(Counter(dict.fromkeys(domains, 0)))
+
+    def keep(self, forget_after: float) -> None:
+        """Make it durable, without the domains to which no mail went for so long.
+
+        Args:
+            forget_after: seconds.
+        """
+        with translated(self._path):
+            self._connection.execute("DELETE FROM recipient WHERE last < ?", (self._now - forget_after,))
+            self._connection.execute("DELETE FROM log WHERE last < ?", (self._now - _FORGET_LOG,))
+            self._connection.execute("COMMIT")
+
+    def counts(self, top: int = 0) -> Iterator[Count]:
+        """The domains, those with the most recipients first.
+
+        Args:
+            top: only so many of them; 0 for all.
+        """
+        with translated(self._path):
+            rows = self._connection.execute(
+                "SELECT name, count FROM recipient ORDER BY count DESC, name LIMIT ?", (top or -1,)
+            )
+            yield from (Count(*row) for row in rows)
+
+    def outgoing(self, map_path: Path) -> Outgoing:
+        """How much of the mail has an onion to go to.
+
+        Args:
+            map_path: the map; may be missing.
+
+        Raises:
+            MapError: it cannot be read.
+        """
+        with translated(self._path):
+            (total,) = self._connection.execute("SELECT coalesce(sum(count), 0) FROM recipient").fetchone()
+            if not map_path.exists():
+                return Outgoing(total, 0)
+            with MapReader(map_path) as reader:
+                keys = (key.decode("ascii", "replace") for key, _ in reader.records())
+                return Outgoing(total, sum(map(self._sum, iter(lambda: list(islice(keys, _PARAMETERS)), []))))
+
+    def _sum(self, domains: list[str]) -> int:
+        marks = ",".join("?" * len(domains))
+        query = f"SELECT coalesce(sum(count), 0) FROM recipient WHERE name IN ({marks})"  # noqa: S608 -- marks only
+        return int(self._connection.execute(query, domains).fetchone()[0])
+
+    def _is_read(self, identity: str) -> bool:
+        with translated(self._path):
+            found = self._connection.execute("UPDATE log SET last = ? WHERE identity = ?", (self._now, identity))
+            return found.rowcount > 0
+
+    def _read_on(self, log: BufferedIOBase, path: Path, identity: str) -> str:
+        try:
+            head = head_of(log)
+        except READ_ERRORS as error:
+            return f"log {path} cannot be read: {error}"
+        if head is None:
+            return ""
+        with translated(self._path):
+            row = self._connection.execute("SELECT position FROM log WHERE head = ?", (head,)).fetchone()
+        start = row[0] if row else 0
+        position, damage = self._count(read_from(log, start), start)
+        with translated(self._path):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", (head, position, identity, self._now)
+            )
+        return damage and f"log {path} cannot be read to its end: {damage}"
+
+    def _count(self, lines: Iterator[tuple[bytes, int]], position: int) -> tuple[int, str]:
+        counted: Counter[str] = Counter()
+        damage = ""
+        try:
+            for line, end in lines:
+                position = end
+                if recipient := recipient_of(line):
+                    counted[recipient.domain] += recipient.is_final
+                    if len(counted) >= _MOST_COUNTED:
+                        self._add(counted)
+        except READ_ERRORS as error:
+            damage = str(error)
+        self._add(counted)
+        return position, damage
+
+    def _add(self, counted: Counter[str]) -> None:
+        rows = ((domain, number, self._now) for domain, number in counted.items() if domain not in self._own)
+        with translated(self._path):
+            self._connection.executemany(_ADD, rows)
+        counted.clear()
+
+
+def recipient_of(line: bytes) -> Recipient | None:
+    """The remote recipient that a line of either MTA's log is about."""
+    return exim_recipient(line) or postfix_recipient(line)
+
+
+@contextmanager
+def opened_recipients(
+    path: Path | None, own: Iterable[str], now: float, *, to_write: bool = True
+) -> Iterator[Recipients]:
+    """Open the counts. Nothing of what is done with them is there afterwards unless it was kept.
+
+    Args:
+        path: the file; `None` for counts that nobody remembers.
+        own: domains of this host, which do not count, and are not remembered any more.
+        now: seconds since 1970.
+        to_write: else a copy in memory of what is in the file, if there is one.
+
+    Raises:
+        StateError: it cannot be opened, is damaged, or belongs to a newer version.
+    """
+    own = frozenset(own)
+    place = path or _IN_MEMORY
+    with translated(place):
+        if path and to_write:
+            make_file(path)
+        with closing(_connected(path if to_write else None)) as connection:
+            if path and not to_write and path.exists():
+                with closing(_connected(path)) as kept:
+                    kept.backup(connection)
+            connection.execute("PRAGMA trusted_schema = OFF")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            prepare(connection, _STEPS)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("DELETE FROM recipient WHERE name = ?", ((domain,) for domain in own))
+            yield Recipients(connection, place, own, now)
+
+
+def _connected(path: Path | None) -> sqlite3.Connection:
+    return sqlite3.connect(path or _IN_MEMORY, timeout=_BUSY_TIMEOUT, isolation_level=None)

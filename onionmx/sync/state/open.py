@@ -1,0 +1,35 @@
+"""The store that the configuration names."""
+
+from pathlib import Path
+
+from onionmx.config.store import parse_store
+from onionmx.errors import ConfigurationError
+from onionmx.sync.state.encoding import LONGEST_WAIT
+from onionmx.sync.state.sqlite import SqliteStore
+from onionmx.sync.state.store import Store
+
+
+def open_store(store: str, *, password_file: str = "", ca_file: str = "", longest_wait: float = LONGEST_WAIT) -> Store:
+    """Open the store that `sync.store` names. Whoever opens it closes it.
+
+    Args:
+        store: see `onionmx.config.store.parse_store`.
+        password_file: with the password of a server; empty for none.
+        ca_file: with the CAs for a server over TLS, in PEM; empty for those of the system.
+        longest_wait: seconds; what is due later than that from now was written by a clock that was ahead, and is due.
+
+    Raises:
+        ConfigurationError: the name is impossible, or the password cannot be read.
+        StateError: the store cannot be opened, is damaged, or belongs to a newer version.
+    """
+    try:
+        place = parse_store(store)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    if isinstance(place, Path):
+        return SqliteStore(place, longest_wait=longest_wait)
+    # Loaded on demand: the client library takes longer to load than a run with nothing to do on one host.
+    from onionmx.sync.state.valkey import ValkeyStore  # noqa: PLC0415
+    from onionmx.sync.state.valkey_server import Server  # noqa: PLC0415
+
+    return ValkeyStore(Server(place, password_file=password_file, ca_file=ca_file), longest_wait=longest_wait)

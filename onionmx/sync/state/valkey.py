@@ -1,0 +1,367 @@
+"""The shared store: a Valkey or Redis server, for the syncs of several hosts.
+
+Only sync uses it: each host has its own map, and no lookup depends on the network. What is written is as durable as the
+server makes it (`appendonly yes`). Records are a hash; what is asked of all of them at once are sorted sets.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import groupby, islice
+from secrets import token_hex
+
+from onionmx import __version__
+from onionmx.domain import shown
+from onionmx.errors import StateError
+from onionmx.onion import Endpoint
+from onionmx.sync.state.encoding import (
+    HISTORY_LENGTH,
+    LONGEST_WAIT,
+    UnreadableError,
+    decode_events,
+    decode_pin,
+    decode_record,
+    encode_event,
+    encode_pin,
+    encode_record,
+    is_routed,
+    is_waiting,
+)
+from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
+from onionmx.sync.state.store import Counts
+from onionmx.sync.state.valkey_lock import LEASE, holder, run_lock
+from onionmx.sync.state.valkey_server import PREFIX, Command, Guard, LostLockError, Part, Server
+
+FORMAT = 1
+
+_FORMAT = f"{PREFIX}format"
+_WRITER = f"{PREFIX}writer"
+_VERSION = f"{PREFIX}version"
+_RECORDS = f"{PREFIX}records"
+_NOTES = f"{PREFIX}notes"
+_PINS = f"{PREFIX}pins"
+_DUE = f"{PREFIX}due"  # the listed ones, with the time
+_UNLISTED = f"{PREFIX}unlisted"  # the others, with the same
+_ROUTED = f"{PREFIX}routed"
+_WAITING = f"{PREFIX}waiting"
+_NEVER = f"{PREFIX}never"
+_FOUND = f"{PREFIX}found"
+_UNKNOWN = f"{PREFIX}unknown"
+_INDEXES: dict[str, Callable[[DomainRecord], bool]] = {
+    _DUE: lambda record: record.listed,
+    _UNLISTED: lambda record: not record.listed,
+    _ROUTED: is_routed,
+    _WAITING: is_waiting,
+    _NEVER: lambda record: record.answer is LastAnswer.NEVER,
+    _FOUND: lambda record: record.answer is LastAnswer.FOUND,
+    _UNKNOWN: lambda record: record.answer is LastAnswer.UNKNOWN,
+}
+_TIMED = frozenset({_DUE, _UNLISTED})
+
+_PAGE = 1000  # domains in one command
+_COMMANDS = 20  # with so many each, sent at once
+_TEMPORARY = 3600  # seconds that a run's own keys outlive it
+_FIRST_SEEN = struct.Struct(">d")
+
+
+class ValkeyStore:
+    """State on a server; see `Store`.
+
+    Args:
+        server: closed with the store.
+        longest_wait: seconds; see `LONGEST_WAIT`.
+        lease: seconds; see `LEASE`.
+
+    Raises:
+        StateError: the server cannot be asked, or what it holds belongs to a newer version.
+    """
+
+    def __init__(self, server: Server, *, longest_wait: float = LONGEST_WAIT, lease: float = LEASE) -> None:
+        self._server = server
+        self._longest_wait = longest_wait
+        self._lease = lease
+        self._guard: Guard | None = None
+        try:
+            self._check_format()
+        except BaseException:
+            server.close()
+            raise
+
+    def _check_format(self) -> None:
+        text = self._server.ask("GET", _FORMAT)
+        if text is None:
+            self._server.commit([("SET", _FORMAT, FORMAT, "NX"), ("SET", _WRITER, __version__, "NX")])
+            return
+        with self._server.translated():
+            found = _number(text)
+        if found > FORMAT:
+            writer = shown((self._server.ask("GET", _WRITER) or b"a newer one").decode(errors="replace"))
+            raise StateError(
+                f"state {self._server.address} has format {found} and was written by onionmx {writer}, this is onionmx "
+                f"{__version__} and reads formats up to {FORMAT}: bring all hosts to the same version; the map of this "
+                f"host stays"
+            )
+
+    @contextmanager
+    def run_lock(self) -> Iterator[None]:
+        """Be the only host that runs sync on this store; a write after the lock got lost is refused.
+
+        Raises:
+            LockedError: another one does.
+            StateError: the server cannot be asked.
+        """
+        with run_lock(self._server, self._lease) as guard:
+            self._guard = guard
+            try:
+                yield
+            finally:
+                self._guard = None
+
+    def count(self) -> int:
+        """Number of domains."""
+        return sum(self._server.commit([("ZCARD", _DUE), ("ZCARD", _UNLISTED)]))
+
+    def counts(self) -> Counts:
+        """Numbers of the listed domains."""
+        few = (_FOUND, _UNKNOWN, _NEVER, _WAITING)
+        answers = self._server.commit([("ZCARD", _DUE), *(("ZINTERCARD", 2, _DUE, key) for key in few)])
+        listed, found, unknown, never, pending = answers
+        return Counts(listed, found, listed - found - unknown - never, unknown, pending)
+
+    def version(self) -> int:
+        """A number that grows with each change of records or pins."""
+        text = self._server.ask("GET", _VERSION)
+        with self._server.translated():
+            return _number(text or b"0")
+
+    def set_listed(self, domains: Iterable[str], now: float) -> int:
+        """Make these the listed domains, and no others; new ones are due at once. Returns how many are new.
+
+        The server compares; names of domains that stay as they are do not come back.
+        """
+        with self._temporary("listing", "new", "gone", "back") as (listing, new, gone, back):
+            self._send_in_pages(lambda names: [("SADD", listing, *names), ("EXPIRE", listing, _TEMPORARY)], domains)
+            *counts, _, _, _ = self._server.commit(
+                [
+                    ("ZDIFFSTORE", new, 3, listing, _DUE, _UNLISTED),
+                    ("ZDIFFSTORE", gone, 2, _DUE, listing),
+                    ("ZINTERSTORE", back, 2, _UNLISTED, listing, "WEIGHTS", 1, 0),
+                    *(("EXPIRE", key, _TEMPORARY) for key in (new, gone, back)),
+                ]
+            )
+            # Nobody sees a record before it has a time.
+            value = _FIRST_SEEN.pack(now)
+            for page in self._pages(new, counts[0]):
+                self._commit([("HSET", _RECORDS, *(part for name in page for part in (name, value)))])
+            if any(counts):
+                self._commit(
+                    [
+                        ("ZUNIONSTORE", _DUE, 3, _DUE, back, new, "WEIGHTS", 1, 1, 0, "AGGREGATE", "MAX"),
+                        ("ZDIFFSTORE", _DUE, 2, _DUE, gone),
+                        ("ZUNIONSTORE", _UNLISTED, 2, _UNLISTED, gone, "AGGREGATE", "MAX"),
+                        ("ZDIFFSTORE", _UNLISTED, 2, _UNLISTED, back),
+                        ("ZUNIONSTORE", _NEVER, 2, _NEVER, new, "WEIGHTS", 1, 0),
+                        ("INCR", _VERSION),
+                    ]
+                )
+        return int(counts[0])
+
+    def due(self, now: float, *, all_listed: bool = False) -> Iterator[str]:
+        """Listed domains that are to be asked now, those due first first; with `all_listed`, every one.
+
+        As of now: records may be saved meanwhile.
+        """
+        ranges: list[tuple[Part, Part]] = [("-inf", now), (f"({now + self._longest_wait!r}", "+inf")]
+        for low, high in [("-inf", "+inf")] if all_listed else ranges:
+            with self._temporary("due") as (key,):
+                count, _ = self._server.commit(
+                    [
+                        ("ZRANGESTORE", key, _DUE, low, high, "BYSCORE"),
+                        ("EXPIRE", key, _TEMPORARY),
+                    ]
+                )
+                for page in self._pages(key, count):
+                    yield from page
+
+    def get(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
+        """Records of these domains, as far as there are any."""
+        return {record.domain: record for page in _chunks(domains) for record in self._records(page)}
+
+    def routed(self) -> Iterator[DomainRecord]:
+        """All records with an established or a pending route, in alphabetical order."""
+        after = "-"
+        while names := self._server.ask("ZRANGE", _ROUTED, after, "+", "BYLEX", "LIMIT", 0, _PAGE):
+            page = self._names(names)
+            yield from self._records(page)
+            after = f"({page[-1]}"
+
+    def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
+        """Write records, in one transaction, and add to the history, of which the last `HISTORY_LENGTH` are kept."""
+        self._commit(self._save_commands(records, history))
+
+    def history(self, domain: str) -> list[HistoryLine]:
+        """Events of a domain, the oldest first."""
+        events = self._server.ask("LRANGE", _history_of(domain), 0, -1)
+        with self._server.translated():
+            return decode_events(domain, events)
+
+    def forget(self, due_before: float) -> int:
+        """Remove domains that no list has any more, that have no route, and that were due before then.
+
+        Returns:
+            How many.
+        """
+        with self._temporary("forgotten") as (key,):
+            _, count, _ = self._server.commit(
+                [
+                    ("ZRANGESTORE", key, _UNLISTED, "-inf", f"({due_before!r}", "BYSCORE"),
+                    ("ZDIFFSTORE", key, 2, key, _ROUTED),
+                    ("EXPIRE", key, _TEMPORARY),
+                ]
+            )
+            for page in self._pages(key, count):
+                self._commit(
+                    [
+                        ("HDEL", _RECORDS, *page),
+                        *(("ZREM", index, *page) for index in _INDEXES),
+                        ("UNLINK", *map(_history_of, page)),
+                        ("INCR", _VERSION),
+                    ]
+                )
+        return int(count)
+
+    def pins(self) -> dict[str, tuple[Endpoint, ...]]:
+        """The pinned domains, in alphabetical order; those pinned to none have no endpoints."""
+        with self._server.translated():
+            pins = {_text(name): _text(value) for name, value in self._server.ask("HGETALL", _PINS).items()}
+            return {name: decode_pin(name, pins[name]) for name in sorted(pins)}
+
+    def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
+        """Make these the pins, and no others."""
+        parts = [part for name, endpoints in pins.items() for part in (name, encode_pin(endpoints))]
+        self._commit([("DEL", _PINS), *([("HSET", _PINS, *parts)] if parts else []), ("INCR", _VERSION)])
+
+    def notes(self) -> dict[str, str]:
+        """Short texts about runs."""
+        with self._server.translated():
+            return {_text(key): _text(text) for key, text in self._server.ask("HGETALL", _NOTES).items()}
+
+    def note(self, **texts: str) -> None:
+        """Write some of them."""
+        if texts:
+            self._commit([("HSET", _NOTES, *(part for item in texts.items() for part in item))])
+
+    def close(self) -> None:
+        """End the use of the store."""
+        self._server.close()
+
+    def _commit(self, commands: Iterable[Command]) -> None:
+        try:
+            self._server.commit(commands, self._guard)
+        except LostLockError as error:
+            raise StateError(
+                f"state {self._server.address}: this run lost the lock to {holder(self._server)}, and wrote nothing "
+                f"since: it stops; the other one goes on, and the map of this host stays"
+            ) from error
+
+    @staticmethod
+    def _save_commands(records: Iterable[DomainRecord], history: Iterable[HistoryLine]) -> Iterator[Command]:
+        iterator = iter(records)
+        while page := list(islice(iterator, _PAGE)):
+            yield "HSET", _RECORDS, *(part for record in page for part in (record.domain, _value(record)))
+            for key, belongs in _INDEXES.items():
+                members: list[Part] = []
+                others: list[str] = []
+                for record in page:
+                    if belongs(record):
+                        members += (record.due_at if key in _TIMED else 0, record.domain)
+                    else:
+                        others.append(record.domain)
+                if members:
+                    yield "ZADD", key, *members
+                if others:
+                    yield "ZREM", key, *others
+        for domain, lines in groupby(history, lambda line: line.domain):
+            yield "RPUSH", _history_of(domain), *map(encode_event, lines)
+            yield "LTRIM", _history_of(domain), -HISTORY_LENGTH, -1
+        yield "INCR", _VERSION
+
+    def _records(self, domains: Sequence[str]) -> Iterator[DomainRecord]:
+        answers = self._server.commit(
+            [
+                ("HMGET", _RECORDS, *domains),
+                ("ZMSCORE", _DUE, *domains),
+                ("ZMSCORE", _UNLISTED, *domains),
+            ]
+        )
+        for domain, value, due_at, was_due_at in zip(domains, *answers, strict=True):
+            time = was_due_at if due_at is None else due_at
+            if time is None:
+                continue
+            with self._server.translated():
+                if value is None or len(value) < _FIRST_SEEN.size:
+                    raise UnreadableError(f"the record of {domain!r} is missing")
+                (first_seen,) = _FIRST_SEEN.unpack_from(value)
+                detail = value[_FIRST_SEEN.size :]
+                record = decode_record(domain, detail, first_seen=first_seen, listed=due_at is not None, due_at=time)
+            yield record
+
+    def _pages(self, key: str, count: int) -> Iterator[list[str]]:
+        """Members of a sorted set of our own, in its order."""
+        for start in range(0, count, _PAGE):
+            names, _ = self._server.commit(
+                [
+                    ("ZRANGE", key, start, start + _PAGE - 1),
+                    ("EXPIRE", key, _TEMPORARY),
+                ]
+            )
+            if len(names) != min(_PAGE, count - start):
+                raise StateError(f"state {self._server.address}: {key} went away while it was read; run again")
+            yield self._names(names)
+
+    def _send_in_pages(self, commands: Callable[[list[str]], list[Command]], domains: Iterable[str]) -> None:
+        pages = _chunks(domains)
+        while some := list(islice(pages, _COMMANDS)):
+            self._server.send(command for page in some for command in commands(page))
+
+    def _names(self, names: Iterable[bytes]) -> list[str]:
+        with self._server.translated():
+            return list(map(_text, names))
+
+    @contextmanager
+    def _temporary(self, *names: str) -> Iterator[tuple[str, ...]]:
+        token = token_hex(8)
+        keys = tuple(f"{PREFIX}run:{token}:{name}" for name in names)
+        try:
+            yield keys
+        finally:
+            # They end by themselves too.
+            with suppress(StateError):
+                self._server.ask("UNLINK", *keys)
+
+
+def _history_of(domain: str) -> str:
+    return f"{PREFIX}history:{domain}"
+
+
+def _value(record: DomainRecord) -> bytes:
+    return _FIRST_SEEN.pack(record.first_seen) + encode_record(record)
+
+
+def _number(text: bytes) -> int:
+    if not text.isdigit():
+        raise UnreadableError(f"{text[:40]!r} is not a number")
+    return int(text)
+
+
+def _text(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"{text[:80]!r} is not UTF-8") from error
+
+
+def _chunks(domains: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(domains)
+    while chunk := list(islice(iterator, _PAGE)):
+        yield chunk

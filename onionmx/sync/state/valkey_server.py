@@ -1,0 +1,197 @@
+"""A Valkey or Redis server: commands, transactions, and its errors in words that an operator can act on."""
+
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import valkey
+from valkey.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    ValkeyError,
+    WatchError,
+)
+
+from onionmx.config.store import ValkeyAddress
+from onionmx.errors import ConfigurationError, StateError
+from onionmx.files import read_secret
+from onionmx.sync.state.encoding import UnreadableError
+
+PREFIX = "onionmx:"
+"""Of all keys."""
+CONNECT_TIMEOUT = 10.0  # seconds
+TIMEOUT = 60.0  # seconds for one answer; the longest is that to a list of a million new domains
+
+_REASONS: dict[type[ValkeyError], str] = {
+    AuthenticationError: "the server refuses us ({words}): check user and password, in sync.store_password_file",
+    NoPermissionError: "the server forbids it ({words}): its ACL must allow all commands on the keys onionmx:*",
+    BusyLoadingError: "the server is starting and reads its data; run again later",
+    ReadOnlyError: "the server is a replica: name the primary",
+    OutOfMemoryError: "the server has no memory left, raise its maxmemory; nothing of the last step was written",
+    ResponseError: "the server refuses: {words}",
+    InvalidResponse: "this is no Valkey or Redis server ({words})",
+}
+"""The more special ones first."""
+_COMMAND_END = "of pipeline caused error: "
+_LONGEST = 300  # characters of what the server, or the library, says
+_UNREACHABLE = "the server cannot be reached ({words})"
+
+Part = str | bytes | int | float
+Command = tuple[Part, ...]
+"""Name and arguments."""
+
+
+class LostLockError(Exception):
+    """The value that guards a transaction has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A key that must have this value when a transaction is carried out."""
+
+    key: str
+    value: bytes
+
+
+class Server:
+    """A server, asked by one thread or by several. It is connected to when it is asked first.
+
+    Args:
+        address: where it is.
+        password_file: with the password; empty for none.
+        ca_file: with the CAs for TLS, in PEM; empty for those of the system.
+        timeout: seconds for one answer.
+
+    Raises:
+        ConfigurationError: the password or the CAs cannot be read.
+    """
+
+    def __init__(
+        self, address: ValkeyAddress, *, password_file: str = "", ca_file: str = "", timeout: float = TIMEOUT
+    ) -> None:
+        self.address = address
+        tls: dict[str, Any] = {
+            "ssl_check_hostname": True,
+            "ssl_cert_reqs": "required",
+            "ssl_ca_certs": _checked(ca_file),
+        }
+        self._client: Any = valkey.Valkey(  # the library has types for a part of what it does
+            host=address.host,
+            port=address.port,
+            db=address.database,
+            username=address.user or None,
+            password=_password(password_file),
+            socket_timeout=timeout,
+            socket_connect_timeout=min(timeout, CONNECT_TIMEOUT),
+            ssl=address.is_tls,
+            lib_name=None,
+            lib_version=None,
+            **(tls if address.is_tls else {}),
+        )
+
+    def ask(self, *command: Part) -> Any:  # noqa: ANN401 -- what a command answers depends on the command
+        """Send one command.
+
+        Raises:
+            StateError: the server cannot be asked, or refuses.
+        """
+        with self.translated():
+            return self._client.execute_command(*command)
+
+    def commit(self, commands: Iterable[Command], guard: Guard | None = None) -> list[Any]:
+        """Carry out all commands or none, with nothing of others between them (MULTI).
+
+        Args:
+            commands: sent together at the end.
+            guard: what must hold at that moment.
+
+        Returns:
+            The answers.
+
+        Raises:
+            LostLockError: the guard does not hold; nothing was done.
+            StateError: the server cannot be asked, or refuses.
+        """
+        with self.translated(), self._client.pipeline(transaction=True) as pipeline:
+            if guard:
+                pipeline.watch(guard.key)
+                if pipeline.execute_command("GET", guard.key) != guard.value:
+                    raise LostLockError
+                pipeline.multi()
+            for command in commands:
+                pipeline.execute_command(*command)
+            try:
+                return list(pipeline.execute())
+            except WatchError as error:
+                raise LostLockError from error
+
+    def send(self, commands: Iterable[Command]) -> None:
+        """Carry out commands one after the other, of which others may see a part.
+
+        Raises:
+            StateError: the server cannot be asked, or refuses.
+        """
+        with self.translated(), self._client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            pipeline.execute()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turn what goes wrong into a `StateError` that says what to do."""
+        try:
+            yield
+        except UnreadableError as error:
+            raise StateError(
+                f"state {self.address}: {error}: restore it from a backup, or delete all keys that start with "
+                f"{PREFIX} to start anew; the map of this host stays"
+            ) from error
+        except ValkeyError as error:
+            raise StateError(f"state {self.address}: {_described(error)}; the map of this host stays") from error
+
+
+def _described(error: ValkeyError) -> str:
+    # A server's words are a stranger's; the library puts the command, which may be long, in front of them.
+    words = repr(str(error).rpartition(_COMMAND_END)[2][:_LONGEST])
+    if isinstance(error, ResponseError) and "unknown command" in str(error):
+        return f"the server is too old ({words}): Valkey 7.2 or Redis 7.0 at least is needed"
+    reason = next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), _UNREACHABLE)
+    return reason.format(words=words)
+
+
+def _password(file: str) -> str | None:
+    if not file:
+        return None
+    try:
+        password = read_secret(Path(file), "the store's password").decode().strip()
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"the store's password {file} does not exist") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"the store's password {file} is not UTF-8") from error
+    if not password:
+        raise ConfigurationError(f"the store's password {file} is empty")
+    return password
+
+
+def _checked(ca_file: str) -> str | None:
+    if not ca_file:
+        return None
+    try:
+        ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"the store's CAs {ca_file} cannot be used: {error.strerror or error}: expected certificates in PEM"
+        ) from error
+    return ca_file

@@ -1,0 +1,237 @@
+"""`onionmx sync` in the long run: what waits, what is held, what is asked."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dns.flags
+import pytest
+
+from onionmx.cli import main
+from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.sqlite import SqliteStore
+from tests.cli import test_commands
+from tests.cli.test_commands import FAILING, SRV, Site, srv
+from tests.dns.scripted import reply
+from tests.mapfile.maps import A, B, C
+
+site = test_commands.site
+SIGNED_DENIAL = reply(rcode="NXDOMAIN", flags=dns.flags.RA | dns.flags.AD)
+
+
+def state(site: Site) -> Path:
+    return site.map.with_name("state.sqlite")
+
+
+def edit(site: Site, domain: str, change: Callable[[DomainRecord], DomainRecord]) -> None:
+    store = SqliteStore(state(site))
+    store.save([change(store.get([domain])[domain])])
+    store.close()
+
+
+def long_since(record: DomainRecord) -> DomainRecord:
+    assert record.pending
+    return replace(record, pending=replace(record.pending, steady=9e9))
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ANN401 -- JSON
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def waiting(site: Site, capsys: pytest.CaptureFixture[str]) -> Site:
+    """Two routes are established; one has an unsigned change, of the other there is nothing left."""
+    site.domains.write_text("changing.example\nending.example\nsteady.example\n")
+    site.reactions.update(srv("changing.example", A) | srv("ending.example", A) | srv("steady.example", A))
+    assert site.run("sync") == 0
+    site.reactions.update(srv("changing.example", B))
+    del site.reactions[f"{SRV}ending.example"]
+    capsys.readouterr()
+    assert site.run("sync", "--all") == 0
+    output = capsys.readouterr().out.splitlines()
+    assert output == [
+        "waiting   changing.example: unsigned answer of another record, seen steadily for 0 of 3 days; keeps " + A,
+        "waiting   ending.example: unsigned answer of no record, seen steadily for 0 of 2 days; keeps " + A,
+        (
+            "0 added, 0 changed, 0 removed, 3 kept, 0 undecided, 0 without an onion MX, "
+            f"2 waiting (onionmx sync --pending); {site.map}"
+        ),
+    ]
+    return site
+
+
+def test_changes_that_wait_are_listed(waiting: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert waiting.run("sync", "--pending") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"changing.example: {A} -> {B}; since 20")
+    assert lines[1].startswith(f"ending.example: {A} -> nothing; since 20")
+    assert lines[2] == "2 waiting, 0 refused"
+    assert waiting.run("sync", "--pending", "--json") == 0
+    first, _ = printed(capsys)
+    assert first["domain"] == "changing.example"
+    assert (first["established"]["endpoints"], first["pending"]["endpoints"]) == ([[A, 25]], [[B, 25]])
+
+
+def test_they_are_told_once(waiting: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert waiting.run("sync", "--all", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_they_are_accepted_by_name_and_published_at_once(waiting: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert waiting.run("sync", "--accept-change", "Changing.example.", "--accept-change", "ending.example") == 0
+    output = capsys.readouterr().out
+    assert f"changed   changing.example: {A} -> {B} (srv, pinned)" in output
+    assert "removed   ending.example: no such name in DNS" in output
+    assert waiting.entries == {"changing.example": ((B, 25),), "steady.example": ((A, 25),)}
+    assert waiting.run("sync", "--all") == 0
+    assert waiting.entries == {"changing.example": ((B, 25),), "steady.example": ((A, 25),)}
+
+
+def test_they_are_refused_by_name(waiting: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert waiting.run("sync", "--refuse-change", "changing.example") == 0
+    capsys.readouterr()
+    assert waiting.run("sync", "--pending") == 0
+    assert "1 waiting, 1 refused" in capsys.readouterr().out
+    edit(
+        waiting,
+        "changing.example",
+        long_since,
+    )
+    assert waiting.run("sync", "--all") == 0
+    assert waiting.entries["changing.example"] == ((A, 25),)
+
+
+def test_time_makes_them(waiting: Site) -> None:
+    for domain in ("changing.example", "ending.example"):
+        edit(
+            waiting,
+            domain,
+            long_since,
+        )
+    assert waiting.run("sync", "--all") == 0
+    assert waiting.entries == {"changing.example": ((B, 25),), "steady.example": ((A, 25),)}
+
+
+def test_names_for_which_nothing_waits_change_nothing(waiting: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    before = state(waiting).read_bytes()
+    for words in (
+        ("--accept-change", "changing.example", "--accept-change", "steady.example"),
+        ("--refuse-change", "unknown.example"),
+        ("--accept-change", "changing.example", "--refuse-change", "changing.example"),
+        ("--accept-change", "a b"),
+        ("--pending", "--status"),
+        ("--pending", str(waiting.domains)),
+        ("--all", "--accept-change", "changing.example"),
+    ):
+        assert waiting.run("sync", *words) == 64, words
+        assert capsys.readouterr().err
+        assert state(waiting).read_bytes() == before
+
+
+def test_status(waiting: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert waiting.run("sync", "--status") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("last run   20")
+    assert lines[1:] == [
+        f"map        {waiting.map}: 3 entries",
+        "domains    3 listed: 2 with an onion MX, 1 without, 0 could not be told, 0 not asked yet",
+        "waiting    2 changes",
+    ]
+    assert waiting.run("sync", "--status", "--json") == 0
+    status = printed(capsys)
+    assert status["domains"] == {"listed": 3, "found": 2, "none": 1, "unknown": 0, "pending": 2}
+    assert status["held"] is None
+
+
+def test_status_before_the_first_run_makes_nothing(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    assert site.run("sync", "--status") == 0
+    assert capsys.readouterr().out.splitlines()[0] == "last run   never"
+    assert not state(site).exists()
+    assert site.run("sync", "--pending") == 0
+    assert capsys.readouterr().out == "0 waiting, 0 refused\n"
+
+
+def test_a_map_that_would_lose_much_is_held(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{number}.example" for number in range(12)]
+    site.domains.write_text("\n".join(names))
+    for name in names:
+        site.reactions.update(srv(name, A))
+    assert site.run("sync") == 0
+    before = site.map.read_bytes()
+    for name in names[:10]:
+        site.reactions[SRV + name] = SIGNED_DENIAL
+    for words in (("sync", "--all", "--quiet"), ("sync",)):
+        capsys.readouterr()
+        assert site.run(*words) == 75
+        error = capsys.readouterr().err
+        assert error.startswith("onionmx: 10 of 12 entries would go (0.example, 1.example, 2.example")
+        assert error.count("\n") == 1
+        assert site.map.read_bytes() == before
+    assert site.run("sync", "--status") == 0
+    assert "held       10 of 12 entries would go" in capsys.readouterr().out
+    assert site.run("sync", "--dry-run") == 0
+    assert "refused   10 of 12 entries would go" in capsys.readouterr().out
+    assert site.run("sync", "--accept") == 0
+    assert set(site.entries) == set(names[10:])
+    capsys.readouterr()
+    assert site.run("sync", "--status") == 0
+    assert "held" not in capsys.readouterr().out
+
+
+def test_what_is_not_due_is_not_asked(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.reactions.update(srv("example.org", A))
+    site.domains.write_text("example.org\nexample.com\n")
+    assert site.run("sync", "--json") == 0
+    report = printed(capsys)
+    assert (report["listed"], report["asked"], report["entries"], report["published"]) == (2, 2, 1, True)
+    site.reactions[f"{SRV}example.org"] = site.reactions[f"{SRV}example.com"] = FAILING
+    assert site.run("sync", "--json") == 0
+    report = printed(capsys)
+    assert (report["asked"], report["entries"], report["published"], report["domains"]) == (0, 1, False, [])
+    assert site.run("sync", "--all") == 75
+    assert "every lookup failed (2)" in capsys.readouterr().err
+
+
+def test_trust_by_domain(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    trust = site.map.with_name("trust")
+    trust.write_text("strict.example dnssec\nloose.example any\n")
+    site.configuration.write_text(site.configuration.read_text() + f'trust_of = "{trust}"\n')
+    site.domains.write_text("strict.example\nloose.example\nusual.example\n")
+    for onion in (A, B):
+        for name in ("strict", "loose", "usual"):
+            site.reactions.update(srv(f"{name}.example", onion))
+        assert site.run("sync", "--all") == 0
+    assert site.entries == {"loose.example": ((B, 25),), "usual.example": ((A, 25),)}
+    trust.write_text("strict.example sometimes\n")
+    capsys.readouterr()
+    assert site.run("sync") == 78
+    assert f"{trust}:1: 'strict.example sometimes': expected" in capsys.readouterr().err
+
+
+def test_damaged_state_says_what_to_do_and_the_map_stays(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.reactions.update(srv("example.org", A))
+    site.domains.write_text("example.org\n")
+    assert site.run("sync") == 0
+    before = site.map.read_bytes()
+    state(site).write_bytes(b"x" * 40960)
+    capsys.readouterr()
+    for words in (("sync",), ("sync", "--pending"), ("sync", "--status"), ("explain", "example.org")):
+        assert site.run(*words) == 75, words
+        error = capsys.readouterr().err
+        assert f"mv {state(site)} {state(site)}.damaged" in error
+        assert error.count("\n") == 1
+    assert site.map.read_bytes() == before
+    state(site).unlink()
+    site.reactions.update(srv("example.org", C))
+    assert site.run("sync") == 0
+    assert site.entries == {"example.org": ((A, 25),)}
+
+
+def test_nothing_to_do_makes_no_state(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pins = tmp_path / "pins"
+    pins.write_text("")
+    assert main(["sync", "--pins", str(pins), "--map", str(tmp_path / "map.cdb")]) == 78
+    assert "nothing to do" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["pins"]

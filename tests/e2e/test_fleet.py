@@ -1,0 +1,321 @@
+"""Several hosts and one server: who may write, what is encrypted, and what happens when any of them goes away."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from onionmx.config.store import ValkeyAddress
+from onionmx.errors import EXIT_TEMPORARY, LockedError, StateError
+from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.valkey import FORMAT
+from onionmx.sync.state.valkey_lock import COUNTER, LOCK
+from onionmx.sync.state.valkey_server import Server
+from tests.probe.certificates import Issued, issue
+from tests.sync.state.records import OLD, WAITING, routed, taken
+
+from .daemon import wait_until
+from .programs import PROJECT
+from .valkey import PASSWORD, ValkeyServer
+
+LEASE = 0.5  # seconds
+RENEWALS = 8  # those of twice that time
+HOLDER = """\
+import sys
+from pathlib import Path
+from onionmx.config.store import parse_store
+from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.valkey import ValkeyStore
+from onionmx.sync.state.valkey_server import Server
+store = ValkeyStore(Server(parse_store(sys.argv[1]), password_file=sys.argv[2]), lease=float(sys.argv[3]))
+with store.run_lock():
+    store.save([DomainRecord("by-the-first.org", 1.0)])
+    print("held", flush=True)
+    sys.stdin.readline()
+    store.save([DomainRecord("too-late.org", 1.0)])
+"""
+"""Another host: takes the lock, says so, and saves once more when it is told to."""
+
+
+@pytest.fixture
+def server() -> Iterator[ValkeyServer]:
+    with ValkeyServer() as server:
+        yield server
+
+
+def other_host(server: ValkeyServer) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(server.address), str(server.password_file), str(LEASE)],
+        cwd=PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def is_free(client: Server) -> bool:
+    return client.ask("GET", LOCK) is None
+
+
+def test_one_host_writes_and_every_host_reads(server: ValkeyServer) -> None:
+    with closing(server.store()) as first, closing(server.store()) as second:
+        before = second.version()
+        with first.run_lock():
+            first.set_listed(["a.org", "b.org"], 1.0)
+            first.save([routed("a.org", pending=WAITING)], [taken("a.org")])
+            first.set_pins({"c.org": ()})
+            with pytest.raises(LockedError, match=r"another run is at work .* pid \d+.*; nothing was changed"):
+                second.run_lock().__enter__()
+        assert second.version() > before
+        assert {record.domain: record.established for record in second.routed()} == {"a.org": OLD}
+        assert [record.pending for record in second.routed()] == [WAITING]
+        assert second.pins() == {"c.org": ()}
+        assert second.history("a.org") == [taken("a.org")]
+
+
+def test_the_lock_of_a_host_that_dies_ends_by_itself(server: ValkeyServer) -> None:
+    with other_host(server) as dead, closing(server.store()) as store, closing(server.server()) as client:
+        dead.kill()
+        with pytest.raises(LockedError, match=r"Without a sign of life from there, the lock ends in \d s"):
+            store.run_lock().__enter__()
+        wait_until(lambda: is_free(client), "the lock has ended")
+        with store.run_lock():
+            store.save([DomainRecord("by-the-second.org", 1.0)])
+        assert set(store.get(["by-the-first.org", "by-the-second.org", "too-late.org"])) == {
+            "by-the-first.org",
+            "by-the-second.org",
+        }
+
+
+def test_a_host_that_was_paused_writes_nothing_after_another_took_over(server: ValkeyServer) -> None:
+    with other_host(server) as paused, closing(server.store()) as store, closing(server.server()) as client:
+        paused.send_signal(signal.SIGSTOP)
+        wait_until(lambda: is_free(client), "the lock has ended")
+        with store.run_lock():
+            paused.send_signal(signal.SIGCONT)
+            _, errors = paused.communicate("go on\n")
+            assert paused.returncode == 1
+            assert "StateError" in errors
+            assert "this run lost the lock to" in errors
+            assert not store.get(["too-late.org"])
+            assert not is_free(client), "and it left the lock of the other one alone"
+
+
+def test_a_host_that_was_paused_goes_on_if_nobody_took_over(server: ValkeyServer) -> None:
+    with other_host(server) as paused, closing(server.store()) as store, closing(server.server()) as client:
+        paused.send_signal(signal.SIGSTOP)
+        wait_until(lambda: is_free(client), "the lock has ended")
+        paused.send_signal(signal.SIGCONT)
+        _, errors = paused.communicate("go on\n")
+        assert (paused.returncode, errors) == (0, "")
+        assert store.get(["too-late.org"])
+
+
+def test_the_lock_lasts_as_long_as_the_run(server: ValkeyServer) -> None:
+    with closing(server.store(lease=LEASE)) as store, closing(server.server()) as client:
+        with store.run_lock():
+            # The time that is left goes down, and up again with each renewal: seen after several times the lease.
+            ups, last = 0, float("inf")
+            while ups < RENEWALS:
+                left = client.ask("PTTL", LOCK)
+                assert left > 0
+                ups += left > last
+                last = left
+            with pytest.raises(LockedError):
+                server.store().run_lock().__enter__()
+        assert is_free(client)
+
+
+def test_a_server_that_lost_everything_ends_the_run(server: ValkeyServer) -> None:
+    with closing(server.store()) as store, store.run_lock():
+        store.save([routed("a.org")])
+        server.flush()
+        with pytest.raises(StateError, match="this run lost the lock to another run, which has ended since"):
+            store.save([routed("b.org")])
+
+
+def test_with_the_server_away_the_map_of_the_host_stays(server: ValkeyServer) -> None:
+    store = server.store()
+    store.save([routed("a.org")])
+    server.stop()
+    for use in (store.count, lambda: list(store.due(1.0)), lambda: list(store.routed()), server.store):
+        with pytest.raises(StateError, match=r"the server cannot be reached .*; the map of this host stays") as caught:
+            use()
+        assert caught.value.exit_code == EXIT_TEMPORARY
+        assert "\n" not in str(caught.value)
+    server.start()
+    assert list(store.routed()) == [routed("a.org")], "it was durable, and the next run goes on"
+    store.close()
+
+
+def test_killed_in_the_middle(server: ValkeyServer) -> None:
+    """What was saved is there after the server was killed and started again."""
+    with closing(server.store()) as store:
+        for number in range(20):
+            store.save([routed(f"{number}.org")])
+        server.daemon.signal(signal.SIGKILL)
+        server.daemon.stop()
+        server.start()
+        assert len(list(store.routed())) == 20
+
+
+def test_a_server_that_hangs_is_not_waited_for_forever(server: ValkeyServer) -> None:
+    client = Server(server.address, password_file=str(server.password_file), timeout=0.2)
+    client.ask("PING")
+    server.daemon.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StateError, match=r"cannot be reached .*[Tt]imeout"):
+            client.ask("PING")
+    finally:
+        server.daemon.signal(signal.SIGCONT)
+        client.close()
+
+
+@pytest.mark.parametrize("password", ["", "wrong"])
+def test_without_the_right_password(server: ValkeyServer, tmp_path: Path, password: str) -> None:
+    file = tmp_path / "password"
+    file.touch(0o600)
+    file.write_text(password)
+    client = Server(server.address, password_file=str(file) if password else "")
+    with pytest.raises(StateError, match=r"the server refuses us .*check user and password") as caught:
+        client.ask("GET", LOCK)
+    assert PASSWORD not in str(caught.value)
+    client.close()
+
+
+def test_a_user_of_its_own(server: ValkeyServer) -> None:
+    with closing(server.server()) as client:
+        client.ask("ACL", "SETUSER", "mx", "on", f">{PASSWORD}", "~onionmx:*", "+@all", "-@dangerous")
+        client.ask("ACL", "SETUSER", "nobody", "on", f">{PASSWORD}", "~other:*", "+@all")
+    mx = server.server(replace(server.address, user="mx"))
+    mx.ask("SET", "onionmx:format", FORMAT)
+    with pytest.raises(StateError, match=r"the server forbids it .*its ACL must allow"):
+        mx.ask("GET", "other:key")
+    nobody = server.server(replace(server.address, user="nobody"))
+    with pytest.raises(StateError, match="the server forbids it"):
+        nobody.ask("GET", COUNTER)
+    mx.close()
+    nobody.close()
+
+
+def test_a_state_of_a_newer_version(server: ValkeyServer) -> None:
+    with closing(server.server()) as client:
+        client.commit([("SET", "onionmx:format", FORMAT + 1), ("SET", "onionmx:writer", "7.0.0")])
+        with pytest.raises(
+            StateError, match=r"was written by onionmx '7\.0\.0', .* bring all hosts to the same version"
+        ):
+            server.store()
+        client.ask("SET", "onionmx:format", "what?")
+        with pytest.raises(StateError, match=r"is not a number: restore it from a backup, or delete all keys"):
+            server.store()
+
+
+def test_damage_never_becomes_a_route(server: ValkeyServer) -> None:
+    with closing(server.server()) as client, closing(server.store()) as store:
+        store.save([routed("a.org"), routed("b.org")])
+        value = client.ask("HGET", "onionmx:records", "a.org")
+        client.ask("HSET", "onionmx:records", "b.org", value)
+        with pytest.raises(
+            StateError, match=r"the checksum of 'b\.org' is wrong: restore it .* map of this host stays"
+        ):
+            list(store.routed())
+        client.ask("HDEL", "onionmx:records", "a.org")
+        with pytest.raises(StateError, match=r"the record of 'a\.org' is missing"):
+            store.get(["a.org"])
+        client.commit([("DEL", "onionmx:records"), ("SET", "onionmx:records", "a string")])
+        with pytest.raises(StateError, match=r"the server refuses: .WRONGTYPE"):
+            store.save([routed("a.org")])
+
+
+def test_a_server_without_memory_keeps_what_it_has(server: ValkeyServer) -> None:
+    with closing(server.server()) as client, closing(server.store()) as store:
+        store.save([routed("a.org")], [taken("a.org")])
+        client.ask("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(StateError, match="has no memory left, raise its maxmemory; nothing of the last step"):
+            store.save([routed("b.org")], [taken("b.org")])
+        client.ask("CONFIG", "SET", "maxmemory", "0")
+        assert list(store.routed()) == [routed("a.org")]
+        assert store.history("b.org") == []
+
+
+def test_a_replica_is_not_written_to(server: ValkeyServer) -> None:
+    with closing(server.server()) as client, closing(server.store()) as store:
+        client.ask("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StateError, match="the server is a replica: name the primary"):
+            store.save([routed("a.org")])
+
+
+def test_a_server_of_something_else(mail_server: ValkeyAddress) -> None:
+    with pytest.raises(StateError, match=r"this is no Valkey or Redis server \(.*220 mx"):
+        Server(mail_server, timeout=5).ask("GET", LOCK)
+
+
+@pytest.fixture
+def mail_server() -> Iterator[ValkeyAddress]:
+    """Greets like a mail server."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"220 mx.example.org ESMTP\r\n")
+                connection.recv(1024)
+
+        thread = Thread(target=greet)
+        thread.start()
+        yield ValkeyAddress("127.0.0.1", listener.getsockname()[1])
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def ca() -> Issued:
+    return issue(is_ca=True)
+
+
+@pytest.fixture
+def tls_server(ca: Issued, tmp_path: Path) -> Iterator[ValkeyServer]:
+    certificate, key = issue("127.0.0.1", ca=ca).write(tmp_path)
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(ca.pem)
+    with ValkeyServer(tls=(certificate, key, ca_file)) as server:
+        yield server
+
+
+def test_over_tls(tls_server: ValkeyServer) -> None:
+    with closing(tls_server.store()) as store, store.run_lock():
+        store.save([routed("a.org")])
+        assert list(store.routed()) == [routed("a.org")]
+
+
+def test_a_certificate_of_another_name(tls_server: ValkeyServer) -> None:
+    elsewhere = replace(tls_server.address, host="127.0.0.2")
+    with closing(tls_server.server()) as client:
+        client.ask("CONFIG", "SET", "bind", "127.0.0.1 127.0.0.2")
+    with pytest.raises(StateError, match=r"CERTIFICATE_VERIFY_FAILED.*mismatch"):
+        tls_server.server(elsewhere).ask("PING")
+
+
+def test_a_certificate_of_an_unknown_ca(tls_server: ValkeyServer, tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_bytes(issue(is_ca=True).pem)
+    for ca_file in ("", str(other)):
+        client = Server(tls_server.address, password_file=str(tls_server.password_file), ca_file=ca_file)
+        with pytest.raises(StateError, match="CERTIFICATE_VERIFY_FAILED"):
+            client.ask("PING")
+
+
+def test_a_server_without_tls_is_not_spoken_to_in_the_clear(server: ValkeyServer) -> None:
+    address = replace(server.address, is_tls=True)
+    with pytest.raises(StateError, match="the server cannot be reached"):
+        Server(address, password_file=str(server.password_file), timeout=0.5).ask("PING")

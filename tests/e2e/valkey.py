@@ -1,0 +1,114 @@
+"""A real Valkey or Redis server, with a password, over TLS where that is asked for.
+
+Debian 12 has Redis 7.0, from which Valkey was forked; the protocol is the same.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from onionmx.config.store import ValkeyAddress
+from onionmx.sync.state.valkey import ValkeyStore
+from onionmx.sync.state.valkey_lock import LEASE
+from onionmx.sync.state.valkey_server import Server
+
+from .daemon import Daemon, free_ports
+from .programs import MissingProgramError, find_program
+
+LOOPBACK = "127.0.0.1"
+PASSWORD = "correct horse battery staple"  # noqa: S105 -- of a server that lives for one test
+NAMES = ("valkey-server", "redis-server")
+
+
+class ValkeyServer:
+    """The server, on 127.0.0.1, with every write on the disk before it is answered.
+
+    Args:
+        tls: certificate, key and CA as files; `None` for no TLS.
+        options: further lines of its configuration.
+    """
+
+    def __init__(self, tls: tuple[Path, Path, Path] | None = None, options: Sequence[str] = ()) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="onionmx-valkey-"))
+        self.address = ValkeyAddress(LOOPBACK, free_ports(1)[0], is_tls=tls is not None)
+        self.password_file = self.folder / "password"
+        self.ca_file = str(tls[2]) if tls else ""
+        lines = [
+            f"bind {LOOPBACK}",
+            f"port {0 if tls else self.address.port}",
+            f"dir {self.folder}",
+            "appendonly yes",
+            "appendfsync always",
+            'save ""',
+            "loglevel warning",
+            f'requirepass "{PASSWORD}"',
+            *options,
+        ]
+        if tls:
+            certificate, key, ca = tls
+            lines += [f"tls-port {self.address.port}", f"tls-cert-file {certificate}", f"tls-key-file {key}"]
+            lines += [f"tls-ca-cert-file {ca}", "tls-auth-clients no"]
+        configuration = self.folder / "valkey.conf"
+        configuration.write_text("\n".join([*lines, ""]))
+        self.password_file.touch(mode=0o600)
+        self.password_file.write_text(f"{PASSWORD}\n")
+        self.daemon = Daemon("valkey", [_program(), configuration], self.folder)
+
+    def start(self) -> Self:
+        """Start it and wait until it answers."""
+        self.daemon.start()
+        self.daemon.wait_for_port(LOOPBACK, self.address.port)
+        return self
+
+    def stop(self) -> None:
+        """End it; the data stay for the next start."""
+        self.daemon.stop()
+
+    def server(self, address: ValkeyAddress | None = None) -> Server:
+        """A client with the right password."""
+        return Server(address or self.address, password_file=str(self.password_file), ca_file=self.ca_file, timeout=30)
+
+    def store(self, lease: float = LEASE) -> ValkeyStore:
+        """A store on it."""
+        return ValkeyStore(self.server(), lease=lease)
+
+    def flush(self) -> None:
+        """Make it empty."""
+        server = self.server()
+        server.ask("FLUSHALL")
+        server.close()
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def program_version() -> str:
+    """What the program says of itself."""
+    return subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _program() -> Path:
+    for name in NAMES:
+        try:
+            return find_program(name)
+        except MissingProgramError:
+            continue
+    raise MissingProgramError(" or ".join(NAMES))

@@ -1,0 +1,67 @@
+"""The next map, and how it differs from the one that is there."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmx.config import MapSection, SyncSection
+from onionmx.errors import RemovalError
+from onionmx.mapfile.cdb import MapReader, format_value
+from onionmx.mapfile.entries import differences
+from onionmx.onion import Endpoint
+from onionmx.sync.build import Changes, check_removal, compare, write
+from tests.mapfile.maps import A, B, entries, make_map
+
+Content = dict[str, tuple[Endpoint, ...]]
+
+
+def values_of(content: Content) -> dict[str, bytes]:
+    return {domain: format_value(content[domain]) for domain in sorted(content)}
+
+
+@given(entries, entries)
+def test_comparison_is_that_of_whole_maps(tmp_path_factory: pytest.TempPathFactory, old: Content, new: Content) -> None:
+    path = make_map(tmp_path_factory.getbasetemp() / "compared.cdb", old)
+    changes = compare(path, values_of(new))
+    expected = list(differences(old, new))
+    assert changes.old == len(old)
+    assert sorted(changes.added) == [each.domain for each in expected if each.old is None]
+    assert sorted(changes.removed) == [each.domain for each in expected if each.new is None]
+    assert sorted(changes.changed) == [each.domain for each in expected if each.old and each.new]
+    assert len(changes) == len(expected)
+
+
+def test_where_there_is_no_map_all_is_new(tmp_path: Path) -> None:
+    assert compare(tmp_path / "none", {"a.example": b"x"}).added == ["a.example"]
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.floats(0, 1), st.integers(1, 50))
+def test_removal(old: int, removed: int, part: float, least: int) -> None:
+    removed = min(old, removed)
+    changes = Changes(old, removed={f"{number}.example": b"" for number in range(removed)})
+    settings = SyncSection(max_removal=part, min_removal=least)
+    try:
+        check_removal(changes, settings)
+    except RemovalError as error:
+        assert removed >= least
+        assert removed > part * old
+        assert str(error).startswith(f"{removed} of {old} entries would go (0.example")
+    else:
+        assert removed < least or removed <= part * old
+
+
+def test_both_maps_are_written_and_only_where_they_differ(tmp_path: Path) -> None:
+    settings = MapSection(path=str(tmp_path / "map.cdb"), transport_path=str(tmp_path / "transport.cdb"))
+    new = {"a.example": format_value(((A, 25),))}
+    path = Path(settings.path)
+    assert write(settings, new, compare(path, new))
+    before = [Path(name).stat() for name in (settings.path, settings.transport_path)]
+    assert not write(settings, new, compare(path, new))
+    assert [Path(name).stat() for name in (settings.path, settings.transport_path)] == before
+    new["b.example"] = format_value(((B, 25),))
+    assert write(settings, new, compare(path, new))
+    for name in (settings.path, settings.transport_path):
+        with MapReader(name) as reader:
+            assert len(reader) == 2

@@ -1,0 +1,58 @@
+"""What the map has for a domain."""
+
+from dataclasses import replace
+
+import pytest
+
+from onionmx.sync.entry import entry_of, needs_look
+from onionmx.sync.rules import Belief, Rules
+from onionmx.sync.state.record import DomainRecord, Established, Proof
+from onionmx.target import Trust
+from tests.mapfile.maps import A, B
+from tests.sync.world import DAY, START
+
+RULES = Rules()
+BOTH = ((A, 25), (B, 25))
+ROUTE = Established(BOTH, Trust.UNSIGNED, START, START)
+PLAIN = DomainRecord("a.example", START, established=ROUTE, requirement_expires=START + DAY)
+ENFORCED = replace(PLAIN, requirement="{}")
+PROOF = Proof(BOTH, "mta-sts", ("mx.example",), START, START + DAY)
+
+
+def test_as_established() -> None:
+    assert entry_of(PLAIN, RULES, START).endpoints == BOTH
+    assert entry_of(replace(PLAIN, listed=False), RULES, START).endpoints == ()
+    assert entry_of(DomainRecord("a.example", START, reason="no SRV record"), RULES, START).why == "no SRV record"
+
+
+@pytest.mark.parametrize("trust", [Trust.DNSSEC, Trust.PINNED])
+def test_what_is_signed_or_accepted_by_hand_needs_nothing_else(trust: Trust) -> None:
+    record = replace(ENFORCED, established=replace(ROUTE, trust=trust))
+    for belief in Belief:
+        assert entry_of(record, Rules(belief), START).endpoints == BOTH
+    assert not needs_look(record, RULES)
+
+
+def test_unsigned_where_only_signed_count() -> None:
+    assert entry_of(PLAIN, Rules(Belief.DNSSEC), START).endpoints == ()
+    assert not needs_look(PLAIN, Rules(Belief.DNSSEC))
+
+
+def test_not_before_it_is_known_what_the_domain_demands() -> None:
+    record = replace(PLAIN, requirement_expires=0.0)
+    assert "not known yet" in entry_of(record, RULES, START).why
+    assert needs_look(record, RULES)
+    assert entry_of(record, Rules(authenticates=False), START).endpoints == BOTH
+
+
+def test_proof() -> None:
+    assert entry_of(ENFORCED, RULES, START).endpoints == ()
+    assert entry_of(ENFORCED, Rules(Belief.ANY), START).endpoints == ()
+    assert entry_of(replace(ENFORCED, proof=PROOF), RULES, START).endpoints == BOTH
+    expired = entry_of(replace(ENFORCED, proof=PROOF), RULES, START + DAY)
+    assert (expired.endpoints, "shown again" in expired.why) == ((), True)
+    partly = entry_of(replace(ENFORCED, proof=replace(PROOF, endpoints=BOTH[1:])), RULES, START)
+    assert (partly.endpoints, "left out" in partly.why) == (BOTH[1:], True)
+    other = replace(ENFORCED, proof=replace(PROOF, endpoints=((A, 26),)))
+    assert entry_of(other, RULES, START).endpoints == ()
+    assert entry_of(ENFORCED, Rules(authenticates=False), START).endpoints == BOTH

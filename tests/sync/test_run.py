@@ -1,0 +1,428 @@
+"""Whole runs, with a real store and a real map."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from onionmx.answer import NoRoute
+from onionmx.authenticate.published import PublishedDemands, demands_path
+from onionmx.authenticate.requirement import Demand, Kind, Requirement
+from onionmx.config import SyncSection
+from onionmx.errors import ConfigurationError, DnsError, LockedError, MapError, RemovalError
+from onionmx.mapfile.publish import last_checked, writer_lock
+from onionmx.sync.overlay import Overlay
+from onionmx.sync.report import Outcome
+from onionmx.sync.rules import Belief
+from onionmx.sync.run import Wishes
+from onionmx.sync.state.record import LastAnswer
+from onionmx.target import Trust
+from tests.mapfile.maps import A, B, C, make_map
+from tests.sync.world import DAY, HOUR, START, Demanding, World, found, none, unknown
+
+REQUIREMENT = Requirement("a.example", Demand(Kind.MTA_STS, ("mx.example",)), START + DAY, START + 400 * DAY)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_only_what_is_new_or_due_is_asked(world: World) -> None:
+    world.lists = ["a.example", "b.example"]
+    world.answers["a.example"] = found("a.example", ttl=4 * 3600)
+    summary = world.run()
+    assert sorted(world.asked) == world.lists
+    assert (summary.asked, summary.listed, summary.entries, summary.is_published) == (2, 2, 1, True)
+    world.pass_time(HOUR)
+    summary = world.run()
+    assert world.asked == []
+    assert (summary.asked, summary.listed, summary.entries, summary.is_published) == (0, 2, 1, False)
+    assert summary.counts[Outcome.KEPT] == summary.counts[Outcome.WITHOUT] == 1
+    world.lists.append("c.example")
+    world.run()
+    assert world.asked == ["c.example"]
+    world.pass_time(4 * HOUR)
+    world.run()
+    assert world.asked == ["a.example"]
+    world.pass_time(DAY)
+    world.run()
+    assert sorted(world.asked) == ["a.example", "b.example", "c.example"]
+
+
+def test_all_of_them_when_wished(world: World) -> None:
+    world.lists = ["a.example", "b.example"]
+    world.run()
+    world.run(Wishes(ask_all=True))
+    assert sorted(world.asked) == world.lists
+
+
+def test_a_clock_that_was_set_back_makes_everything_due(world: World) -> None:
+    world.lists = ["a.example", "b.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.pass_time(400 * DAY)
+    world.run()
+    world.pass_time(-400 * DAY)
+    world.run()
+    assert sorted(world.asked) == world.lists
+    assert world.entries == {"a.example": ((A, 25),)}
+    world.pass_time(-HOUR / 2)
+    world.run()
+    assert world.asked == []
+
+
+def test_unlisted_domains_lose_their_entry_but_not_their_memory(world: World) -> None:
+    world.lists = ["a.example", "b.example"]
+    world.answers = {"a.example": found("a.example", A), "b.example": found("b.example", A)}
+    world.run()
+    world.lists = ["b.example"]
+    summary = world.run()
+    assert world.asked == []
+    assert world.entries == {"b.example": ((A, 25),)}
+    assert [(each.domain, each.outcome) for each in summary.decisions] == [("a.example", Outcome.REMOVED)]
+    assert "in no list" in summary.decisions[0].reason
+    world.lists = ["a.example", "b.example"]
+    world.answers["a.example"] = found("a.example", B)
+    world.pass_time(DAY)
+    world.run()
+    assert world.entries["a.example"] == ((A, 25),)
+
+
+def test_entries_of_an_older_map_are_established(world: World) -> None:
+    make_map(world.map, {"a.example": ((A, 25),), "gone.example": ((A, 25),), "own.example": ((A, 25),)})
+    world.lists = ["a.example", "own.example"]
+    world.own = frozenset({"own.example"})
+    world.answers["a.example"] = found("a.example", B)
+    summary = world.run()
+    assert world.entries == {"a.example": ((A, 25),)}
+    assert summary.counts[Outcome.REMOVED] == 2
+    assert [(each.domain, each.outcome) for each in summary.decisions] == [
+        ("a.example", Outcome.WAITING),
+        ("gone.example", Outcome.REMOVED),
+        ("own.example", Outcome.REMOVED),
+    ]
+    assert world.events("a.example") == ["taken", "pending"]
+
+
+def test_a_lost_state_loses_no_trust(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.run()
+    (world.folder / "state.sqlite").unlink()
+    world.answers["a.example"] = found("a.example", B)
+    world.run()
+    assert world.entries == {"a.example": ((A, 25),)}
+
+
+def test_pins_and_own_domains_are_not_asked(world: World) -> None:
+    world.lists = ["pinned.example", "never.example", "own.example", "a.example"]
+    world.pins = {"pinned.example": ((B, 2525),), "never.example": (), "pinned.own.example": ((C, 25),)}
+    world.own = frozenset({"own.example", "pinned.own.example"})
+    world.answers = {name: found(name, A) for name in world.lists}
+    world.run()
+    assert world.asked == ["a.example"]
+    assert world.entries == {"a.example": ((A, 25),), "pinned.example": ((B, 2525),)}
+    world.pins = {}
+    world.run()
+    assert sorted(world.asked) == ["never.example", "pinned.example"]
+    assert set(world.entries) == {"a.example", "never.example", "pinned.example"}
+
+
+def test_a_map_that_loses_much_is_published_only_when_accepted(world: World) -> None:
+    world.lists = [f"{number}.example" for number in range(40)]
+    world.answers = {name: found(name, A, trust=Trust.DNSSEC) for name in world.lists}
+    world.run()
+    before = world.map.read_bytes()
+    world.answers |= {name: none(name, Trust.DNSSEC) for name in world.lists[:10]}
+    world.pass_time(2 * DAY)
+    for _ in range(2):
+        with pytest.raises(RemovalError) as caught:
+            world.run()
+        assert str(caught.value).startswith("10 of 40 entries would go (0.example, 1.example")
+        assert "5 more), more than sync.max_removal (20%)" in str(caught.value)
+        assert "--accept" in str(caught.value)
+        assert world.map.read_bytes() == before
+    assert world.asked == []
+    assert world.run(Wishes(accept_removal=True)).counts[Outcome.REMOVED] == 10
+    assert len(world.entries) == 30
+    assert world.run().is_published is False
+
+
+@pytest.mark.parametrize(("count", "lost", "is_refused"), [(40, 9, False), (100, 20, False), (100, 21, True)])
+def test_how_much_is_much(world: World, count: int, lost: int, is_refused: bool) -> None:  # noqa: FBT001
+    world.lists = [f"{number}.example" for number in range(count)]
+    world.answers = {name: found(name, A) for name in world.lists}
+    world.run()
+    del world.lists[:lost]
+    if is_refused:
+        with pytest.raises(RemovalError):
+            world.run()
+    assert len(world.entries if is_refused else (world.run(), world.entries)[1]) == count - (0 if is_refused else lost)
+
+
+def test_an_emptied_list_empties_nothing(world: World) -> None:
+    world.lists = [f"{number}.example" for number in range(40)]
+    full = list(world.lists)
+    world.answers = {name: found(name, A) for name in world.lists}
+    world.run()
+    world.lists = []
+    with pytest.raises(RemovalError):
+        world.run()
+    assert len(world.entries) == 40
+    world.lists = full
+    assert world.run().counts[Outcome.KEPT] == 40
+
+
+def test_every_lookup_failed_says_nothing_about_the_domains(world: World) -> None:
+    world.lists = ["a.example", "b.example"]
+    world.answers = {"a.example": found("a.example", A)}
+    world.run()
+    world.pass_time(3 * DAY)
+    world.answers = {name: unknown(name) for name in world.lists}
+    for _ in range(20):
+        with pytest.raises(DnsError, match=r"every lookup failed \(2\), nothing was published"):
+            world.run()
+        world.pass_time(3 * DAY)
+    assert world.record("a.example").failures == 0
+    assert world.entries == {"a.example": ((A, 25),)}
+
+
+def test_domains_that_always_fail_are_no_fault_of_this_host(world: World) -> None:
+    world.lists = ["a.example", "lame.example"]
+    world.answers = {"a.example": found("a.example", A, ttl=604800), "lame.example": unknown("lame.example")}
+    assert [each.outcome for each in world.run().decisions] == [Outcome.ADDED, Outcome.UNDECIDED]
+    world.pass_time(2 * HOUR)
+    summary = world.run()
+    assert world.asked == ["lame.example"]
+    assert summary.counts[Outcome.UNDECIDED] == 1
+    assert summary.decisions == ()
+    assert world.record("lame.example").failures == 2
+
+
+def test_failing_domains_are_asked_less_and_less(world: World) -> None:
+    world.lists = ["a.example", "lame.example"]
+    world.answers = {"a.example": found("a.example", A), "lame.example": unknown("lame.example")}
+    asked = 0
+    for _ in range(24 * 4):
+        world.run()
+        asked += world.asked.count("lame.example")
+        world.pass_time(HOUR)
+    assert 6 <= asked <= 9
+
+
+def test_one_answer_is_enough_to_keep_the_failures(world: World) -> None:
+    world.lists = ["a.example", "b.example", "c.example"]
+    world.answers = {name: unknown(name) for name in world.lists[:2]}
+    summary = world.run()
+    assert summary.counts[Outcome.UNDECIDED] == 2
+    assert {name: world.record(name).failures for name in world.lists} == {
+        "a.example": 1,
+        "b.example": 1,
+        "c.example": 0,
+    }
+
+
+def test_stale_routes_end_and_the_history_says_so(world: World) -> None:
+    world.lists = ["a.example", "b.example"]
+    world.answers = {"a.example": found("a.example", A), "b.example": found("b.example", B)}
+    world.run()
+    world.answers["a.example"] = unknown("a.example")
+    for _ in range(31):
+        world.pass_time(DAY)
+        assert "a.example" in world.entries
+        world.run()
+    world.pass_time(DAY)
+    world.run()
+    assert world.entries == {"b.example": ((B, 25),)}
+    assert world.events("a.example") == ["taken", "expired"]
+
+
+def test_beliefs_differ_by_domain(world: World) -> None:
+    world.lists = ["a.example", "b.example", "c.example"]
+    world.beliefs = {"a.example": Belief.DNSSEC, "b.example": Belief.ANY}
+    world.answers = {name: found(name, A) for name in world.lists}
+    world.run()
+    assert set(world.entries) == {"b.example", "c.example"}
+    world.answers = {name: found(name, B) for name in world.lists}
+    world.pass_time(DAY)
+    world.run()
+    assert world.entries == {"b.example": ((B, 25),), "c.example": ((A, 25),)}
+    world.beliefs = {"c.example": Belief.DNSSEC}
+    world.run()
+    assert set(world.entries) == {"b.example"}
+
+
+def test_a_changed_rule_changes_the_map_without_a_question(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.run()
+    world.settings = SyncSection(trust="dnssec")
+    summary = world.run()
+    assert world.asked == []
+    assert world.entries == {}
+    assert "only signed ones count" in summary.decisions[0].reason
+
+
+def test_map_is_not_written_again_when_nothing_changed(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.run()
+    before = world.map.stat()
+    world.pass_time(DAY)
+    os.utime(world.map.with_name("map.cdb.lock"), (0, 0))
+    world.run()
+    assert world.asked == ["a.example"]
+    assert world.map.stat() == before
+    assert last_checked(world.map) > before.st_mtime
+
+
+def test_a_map_that_somebody_changed_is_put_right(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.run()
+    make_map(world.map, {"a.example": ((B, 25),)})
+    world.run()
+    assert world.asked == []
+    assert world.entries == {"a.example": ((A, 25),)}
+    world.map.unlink()
+    world.run()
+    assert world.entries == {"a.example": ((A, 25),)}
+
+
+def test_damaged_map_stays(world: World) -> None:
+    world.map.write_bytes(b"\x7fELF" * 1000)
+    world.lists = ["a.example"]
+    with pytest.raises(MapError):
+        world.run()
+    assert world.asked == []
+    assert world.map.read_bytes() == b"\x7fELF" * 1000
+
+
+def test_a_list_with_a_mistake_changes_nothing(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.run()
+    world.lists = ["b.example", "user@example.org"]
+    with pytest.raises(ConfigurationError, match="list:2"):
+        world.run()
+    assert world.entries == {"a.example": ((A, 25),)}
+    assert world.record("a.example").listed
+
+
+def test_two_runs_on_one_map(world: World) -> None:
+    with writer_lock(world.map), pytest.raises(LockedError):
+        world.run()
+    assert not world.map.exists()
+
+
+def test_another_host_asks_and_this_one_builds_its_map(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.run()
+    world.map.unlink()
+    world.pass_time(DAY)
+    store = world.open()
+    with store.run_lock():
+        summary = world.run()
+    store.close()
+    assert summary.is_led_elsewhere
+    assert world.asked == []
+    assert world.entries == {"a.example": ((A, 25),)}
+
+
+def test_a_dry_run_writes_nothing(world: World) -> None:
+    world.lists = ["a.example", "b.example"]
+    world.answers = {"a.example": found("a.example", A), "b.example": found("b.example", A)}
+    summary = world.run(Wishes(dry_run=True), Overlay(None))
+    assert summary.counts[Outcome.ADDED] == 2
+    assert summary.is_dry_run
+    assert list(world.folder.iterdir()) == []
+    world.run()
+    before = {path: path.read_bytes() for path in world.folder.iterdir()}
+    world.lists = ["b.example"]
+    world.answers["b.example"] = found("b.example", B, trust=Trust.DNSSEC)
+    store = world.open()
+    summary = world.run(Wishes(dry_run=True, ask_all=True), Overlay(store))
+    store.close()
+    assert [(each.domain, each.outcome) for each in summary.decisions] == [
+        ("a.example", Outcome.REMOVED),
+        ("b.example", Outcome.CHANGED),
+    ]
+    assert {path: path.read_bytes() for path in world.folder.iterdir()} == before
+
+
+def test_a_dry_run_tells_that_the_map_would_be_refused(world: World) -> None:
+    world.lists = [f"{number}.example" for number in range(40)]
+    world.answers = {name: found(name, A) for name in world.lists}
+    world.run()
+    world.lists = []
+    store = world.open()
+    summary = world.run(Wishes(dry_run=True), Overlay(store))
+    store.close()
+    assert "40 of 40 entries would go" in summary.refusal
+    assert len(summary.decisions) == 40
+
+
+def test_an_enforced_domain_is_routed_only_with_a_proof(world: World) -> None:
+    world.lists = ["a.example", "b.example"]
+    world.answers = {"a.example": found("a.example", A), "b.example": found("b.example", B)}
+    world.prover = Demanding(world.lists, [A], REQUIREMENT.to_text())
+    world.run()
+    assert world.entries == {"a.example": ((A, 25),)}
+    demands = PublishedDemands(world.map)
+    assert demands.get("a.example") == REQUIREMENT.demand
+    assert demands.get("b.example") is None
+    demands.close()
+    world.prover.onions.clear()
+    world.pass_time(DAY)
+    summary = world.run()
+    assert world.entries == {}
+    assert [each.outcome for each in summary.decisions] == [Outcome.REMOVED]
+    assert "certificate" in summary.decisions[0].reason
+
+
+def test_a_proof_ends_with_its_time(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.prover = Demanding(world.lists, [A], REQUIREMENT.to_text())
+    world.run()
+    assert world.entries
+    world.answers["a.example"] = NoRoute("a.example", "no SRV record")
+    proof = world.record("a.example").proof
+    assert proof
+    world.prover.onions.clear()
+    world.pass_time(31 * DAY)
+    world.run()
+    assert world.entries == {}
+
+
+def test_a_signed_record_needs_no_proof(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A, trust=Trust.DNSSEC)
+    world.prover = Demanding(world.lists, [], REQUIREMENT.to_text())
+    world.run()
+    assert world.entries == {"a.example": ((A, 25),)}
+
+
+def test_no_proof_is_asked_for_when_that_is_off(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.prover = Demanding(world.lists, [], REQUIREMENT.to_text())
+    world.authenticates = False
+    world.run()
+    assert world.entries == {"a.example": ((A, 25),)}
+    assert not demands_path(world.map).exists()
+
+
+def test_first_seen_and_last_answer_are_remembered(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A, ttl=7200)
+    world.run()
+    world.pass_time(DAY)
+    world.run()
+    record = world.record("a.example")
+    assert (record.first_seen, record.asked_at, record.ttl) == (START, START + DAY, 7200)
+    assert record.answer is LastAnswer.FOUND
+    assert record.established
+    assert (record.established.since, record.established.last_seen) == (START, START + DAY)
+    assert 7200 <= record.due_at - START - DAY <= 7920
