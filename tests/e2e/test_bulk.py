@@ -1,6 +1,7 @@
 """The bulk engine against real name servers: every oddity of a zone, and a bad way to the server."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import aclosing
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.config import DnsSection
@@ -107,6 +109,27 @@ def without_ttl(answer: Answer) -> tuple[Answer, int]:
     if isinstance(answer, NoRoute):
         return replace(answer, ttl=0), answer.ttl or 0
     return answer, 0
+
+
+def test_replies_that_wait_for_a_busy_caller_are_in_time(servers: NameServers) -> None:
+    """On uvloop, where timers come before packets."""
+    first_attempt, busy = 1.0, 2.0
+    settings = DnsSection(nameservers=("{}:{}".format(*servers.resolver),), timeout=15 * first_attempt)
+    domains = [f"busy{number}.unsigned.test" for number in range(500)]
+
+    async def whole() -> int:
+        count = 0
+        async with aclosing(ask_many(domains, settings, SrvResolver(settings).ask)) as answers:
+            async for answer in answers:
+                if not count:
+                    time.sleep(busy)  # noqa: ASYNC251 -- as a caller does that writes to a slow disk
+                count += isinstance(answer, NoRoute)
+        return count
+
+    assert uvloop.run(whole()) == len(domains)
+    asked = Counter(query.name for query in servers.queries() if ".busy" in query.name)
+    assert len(asked) == len(domains)
+    assert set(asked.values()) == {1}
 
 
 def test_bad_way_to_the_server(servers: NameServers, tmp_path: Path) -> None:
