@@ -108,7 +108,7 @@ def _read(packet: bytes, question: bytes) -> Plain:
     if additional and (packet[position : position + 3] != _OPT[:3] or packet[position + 5]):
         raise _UnusualError
     if additional:
-        position += len(_OPT) + int.from_bytes(packet[position + 9 : position + 11], "big")
+        position += len(_OPT)  # one with options is left to dnspython
     if position != len(packet) or ttl > _MAX_TTL:
         raise _UnusualError
     return Plain(result, ttl, bool(flags & _AD))
@@ -145,7 +145,7 @@ def _read_soa(packet: bytes, position: int, question: bytes) -> tuple[int, int]:
     _, last = _read_name(packet, middle)
     asked, _ = _read_name(_HEADER.pack(0, 0, 0, 0, 0, 0) + question, _HEADER.size)
     is_above = not owner or [label.lower() for label in asked[-len(owner) :]] == [label.lower() for label in owner]
-    if (kind, zone) != (_TYPE_SOA, _CLASS_IN) or not is_above or last + _SOA_NUMBERS != end:
+    if (kind, zone) != (_TYPE_SOA, _CLASS_IN) or not is_above or last + _SOA_NUMBERS != end or ttl > _MAX_TTL:
         raise _UnusualError
     (minimum,) = _U32.unpack_from(packet, end - _U32.size)
     return min(ttl, minimum), end

@@ -147,7 +147,7 @@ def _why_no_login(error: AuthenticationFailure, controller: _PatientController) 
             )
         case stem.connection.IncorrectCookieSize() | stem.connection.IncorrectCookieValue():
             why = f"{error.cookie_path} is not the cookie of this tor"
-        case _ if not controller.is_alive() or not str(error) or "Socket" in str(error):
+        case _ if not controller.is_alive() or not str(error) or "socket" in str(error).lower():
             why = "it closed the connection half-way"
         case _:
             why = f"no login: {_one_line(error)}"

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bulk, doctor, mapfile, publish, relay, route, state
+from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, route, state
 
 BENCHES = {
     "route": route.measure,
@@ -15,6 +15,7 @@ BENCHES = {
     "doctor": doctor.measure,
     "state": state.measure,
     "bulk": bulk.measure,
+    "lookup": lookup.measure,
 }
 MARKS = {True: "reached", False: "MISSED", None: ""}
 

@@ -256,23 +256,26 @@ def test_a_replica_is_not_written_to(server: ValkeyServer) -> None:
             store.save([routed("a.org")])
 
 
-def test_a_server_of_something_else(mail_server: ValkeyAddress) -> None:
-    with pytest.raises(StateError, match=r"this is no Valkey or Redis server \(.*220 mx"):
-        Server(mail_server, timeout=5).ask("GET", LOCK)
+def test_a_server_of_something_else(web_server: ValkeyAddress) -> None:
+    client = Server(web_server, timeout=5)
+    with closing(client), pytest.raises(StateError, match=r"this is no Valkey or Redis server \(.*HTTP"):
+        client.ask("GET", LOCK)
 
 
 @pytest.fixture
-def mail_server() -> Iterator[ValkeyAddress]:
-    """Greets like a mail server."""
+def web_server() -> Iterator[ValkeyAddress]:
+    """Answers like a web server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def greet() -> None:
+        def answer() -> None:
             connection, _ = listener.accept()
             with connection:
-                connection.sendall(b"220 mx.example.org ESMTP\r\n")
                 connection.recv(1024)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                while connection.recv(1024):  # closing earlier could take the answer away from the client
+                    pass
 
-        thread = Thread(target=greet)
+        thread = Thread(target=answer)
         thread.start()
         yield ValkeyAddress("127.0.0.1", listener.getsockname()[1])
         thread.join()

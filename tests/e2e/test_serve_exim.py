@@ -17,10 +17,11 @@ from tests.onions import V2_ONION, make_onion
 from . import relay_site
 from .conftest import StartNameServers, skip_without
 from .daemon import free_ports
-from .exim import DEBIAN_LIKE, Exim
+from .exim import DEBIAN_LIKE, ONION_CLIENTS, Exim
 from .name_servers import Zone
 from .relay import LOOPBACK
 from .serve_site import Serve, dnsport, fragments
+from .tor_network import TorNetwork
 
 SENDER = "sender.example"
 MAPPED = "mapped.example"
@@ -245,3 +246,27 @@ def test_names_in_the_place_of_addresses_defer(make_exim: MakeExim, hosts: str) 
 def test_an_answer_that_never_ends_defers(make_exim: MakeExim, question: str, answer: bytes) -> None:
     with Scripted(answer, closes=False) as server:
         assert_deferred(make_exim(question, server.port, ONIONMX_TIMEOUT="1s"), "inet:.* does not answer")
+
+
+def test_delivery_over_tor_to_virtual_addresses_from_the_daemon(tor_network: TorNetwork, tmp_path: Path) -> None:
+    receiver_domain = "receiver.example"
+    dnsport_address = "{}:{}".format(*tor_network.client.dnsport)
+    with ExitStack() as running:
+        receiver = running.enter_context(Exim(tmp_path / "receiver", receiver_domain, {"ONIONMX_HELPER": "/bin/false"}))
+        onion = tor_network.add_onion_service({25: (ONION_CLIENTS, receiver.port)})
+        running.callback(tor_network.remove_onion_service, onion)
+        serve = Serve(tmp_path / "serve", options=("[tor]", f'dnsport = "{dnsport_address}"'))
+        serve.publish({receiver_domain: onion})
+        running.enter_context(serve)
+        macros = {
+            "ONIONMX_READSOCKET": f"inet:{LOOPBACK}:{serve.readsocket[1]}",
+            "ONIONMX_SOCKS": "{} port={}".format(*tor_network.client.socks),
+        }
+        sender = running.enter_context(Exim(tmp_path / "sender", SENDER, macros, PARTS["hosts"]))
+        tor_network.client.wait_until_reachable(onion)
+        sender.submit(f"carol@{SENDER}", [f"alice@{receiver_domain}", f"bob@{receiver_domain}"], MESSAGE)
+        sender.wait_for_log(rf"=> alice@{receiver_domain} R=onionmx T=onionmx_smtp H=127\.")
+        sender.wait_for_log(r" Completed$")
+        [delivered] = receiver.wait_for_delivered(1)
+        assert delivered.endswith(MESSAGE.partition(b"\r\n\r\n")[2])
+        assert sender.sent_over_clearnet() == []

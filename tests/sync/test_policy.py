@@ -7,7 +7,7 @@ import pytest
 from onionmx.answer import Answer, Found, NoRoute
 from onionmx.sync.policy import MIN_FAILURES, accept, adopt, judge, refuse
 from onionmx.sync.rules import Belief, Rules
-from onionmx.sync.state.record import DomainRecord, LastAnswer
+from onionmx.sync.state.record import DomainRecord, LastAnswer, Proof
 from onionmx.target import Route, Source, Target, Trust
 from tests.mapfile.maps import A, B, C
 from tests.sync.world import DAY, HOUR, START, found, none, unknown
@@ -278,3 +278,12 @@ def test_a_domain_that_is_an_onion_needs_no_signature() -> None:
 def test_denial_without_trust_counts_as_unsigned() -> None:
     life = Life().see(unsigned(A)).see(NoRoute(DOMAIN, "no SRV record", 60))
     assert life.onions == (A,)
+
+
+def test_a_proof_is_of_the_onions_that_made_it() -> None:
+    life = Life().see(unsigned(A, B))
+    proof = Proof(((A, 25), (B, 25)), "mta-sts", ("mx.example",), START, START + DAY)
+    life.record = replace(life.record, proof=proof)
+    assert life.see(unsigned(B, A)).record.proof == proof
+    assert life.see(signed(A)).record.proof == proof
+    assert life.see(signed(C)).record.proof is None

@@ -14,7 +14,7 @@ from onionmx.sync.policy import Verdict
 from onionmx.sync.report import Summary
 from onionmx.sync.rules import Belief, make_rules
 from onionmx.sync.run import Inputs, Run, Wishes
-from onionmx.sync.state.record import DomainRecord, HistoryLine
+from onionmx.sync.state.record import DomainRecord, HistoryLine, Proof
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.sync.state.store import Store
 from onionmx.target import Route, Source, Target, Trust
@@ -45,6 +45,13 @@ class NoDemands:
         return Verdict(replace(record, requirement_expires=now + DAY))
 
 
+class Silent:
+    """Nobody can tell what domains demand."""
+
+    async def look(self, record: DomainRecord, now: float) -> Verdict:
+        return Verdict(replace(record, due_at=min(record.due_at, now + HOUR)))
+
+
 class Demanding:
     """These domains demand a proof, and only these onions have one."""
 
@@ -54,8 +61,6 @@ class Demanding:
         self.requirement = requirement
 
     async def look(self, record: DomainRecord, now: float) -> Verdict:
-        from onionmx.sync.state.record import Proof  # noqa: PLC0415
-
         if record.domain not in self.domains:
             return Verdict(replace(record, requirement="", requirement_expires=now + DAY, proof=None))
         assert record.established
@@ -91,7 +96,7 @@ class World:
         self.pins: dict[str, tuple[Endpoint, ...]] = {}
         self.own: frozenset[str] = frozenset()
         self.beliefs: dict[str, Belief] = {}
-        self.prover: NoDemands | Demanding = NoDemands()
+        self.prover: NoDemands | Silent | Demanding = NoDemands()
         self.lists: list[str] = []
         self.authenticates = True
 

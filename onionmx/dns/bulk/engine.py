@@ -191,9 +191,6 @@ class Engine:
         self._wake.set()
 
     def _expire(self, server: _Server, port: Port, now: float) -> None:
-        if not any(question.deadline <= now for question in port.waiting.values()):
-            return
-        self._read(server, port)  # the time may have run out while others were at work, with the reply already here
         late = [number for number, question in port.waiting.items() if question.deadline <= now]
         for number in late:
             question = port.waiting.pop(number)

@@ -15,7 +15,7 @@ from onionmx.dns.wire import make_query
 
 _PORTS = 32  # open at the same time, a power of two
 _QUESTIONS = 1000  # from one port
-_BURST = 64  # packets read before others have their turn
+_BURST = 1000  # packets read before others have their turn; rarely are so many questions under way on one port
 _MAX_PACKET = 4096  # bytes; much more than the reply to a question that asks for 1232 at most
 _NUMBERS = 2048  # random ones that are fetched at once
 
