@@ -124,12 +124,13 @@ def test_second_sync_changes_nothing_and_is_quiet_when_asked(site: Site, capsys:
     site.domains.write_text("example.org\n")
     assert site.run("sync") == 0
     before = site.map.stat()
+    version = (before.st_ino, before.st_mtime_ns)
     capsys.readouterr()
     assert site.run("sync") == 0
     assert "1 kept" in capsys.readouterr().out
     assert site.run("sync", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
-    assert site.map.stat() == before
+    assert (site.map.stat().st_ino, site.map.stat().st_mtime_ns) == version
     lock = site.map.with_name("map.cdb.lock")
     os.utime(lock, (0, 0))
     assert last_checked(site.map) == before.st_mtime
@@ -228,9 +229,9 @@ def test_second_map_for_postfix(site: Site) -> None:
     assert site.run("sync") == 0
     with MapReader(site.transport) as reader:
         assert reader.get_value("example.org") == f"smtptor:[{A}]:2525, [{B}]:25".encode()
-    before = site.transport.stat()
+    before = site.transport.stat().st_ino
     assert site.run("sync") == 0
-    assert site.transport.stat() == before
+    assert site.transport.stat().st_ino == before
 
 
 def test_second_map_may_lead_to_the_relay(site: Site) -> None:
