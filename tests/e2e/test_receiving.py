@@ -28,7 +28,7 @@ from .tor_node import OnionServiceHost
 if TYPE_CHECKING:
     from stem.response.events import HSDescEvent
 
-REACHABLE_TIMEOUT = 240.0
+REACHABLE_TIMEOUT = 500.0
 """Seconds; tor itself gives a circuit up after 120."""
 
 pytestmark = pytest.mark.skipif(bool(os.geteuid()), reason="Postfix's master runs as root only")

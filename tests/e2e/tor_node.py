@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
+REACHABLE_TIMEOUT = 500.0
+"""Seconds; tor gives a circuit that hangs up only after 120, and may meet two in a row."""
+
 DESCRIPTORS = 2
 """Of each onion service at any time: for this time period and for the next."""
 
@@ -126,7 +129,7 @@ class TorClient(ControlledTor):
         super().start()
         self.wait_until_bootstrapped()
 
-    def wait_until_reachable(self, onion: str, port: int = 25, timeout: float = START_TIMEOUT) -> None:
+    def wait_until_reachable(self, onion: str, port: int = 25, timeout: float = REACHABLE_TIMEOUT) -> None:
         """Wait until a CONNECT to the onion service succeeds. Its server sees a connection that says nothing."""
 
         def reachable() -> bool:
