@@ -26,14 +26,17 @@ from .tor_node import LOOPBACK, OnionServiceHost, TorClient, TorNode
 logger = logging.getLogger(__name__)
 
 RELAYS = 6
-"""Besides the authority, which relays too. Both sides of a connection to a service need several distinct hops, and
-with four a client now and then found no path for two minutes."""
+"""Besides the authority, which relays too."""
 FIRST_INTERVAL = 5
 """Seconds between the first votes; the shortest that tor takes."""
 VOTE_LEAD = 2.5
 """Seconds from the call for a consensus to the consensus: at that interval tor votes 2 s before; 0.5 s to spare."""
 INTERVAL = 1800
 """Seconds; longer than a test run, so that no new consensus moves descriptors of services while tests run."""
+
+GUARDS = ",".join(f"relay{number}" for number in range(1, RELAYS + 1))
+"""The authority is none: it alone has seen traffic when it votes, so clients take it for nearly every rendezvous point,
+and one whose guard it is would try A-B-A, which B refuses, until tor gives up after 120 s."""
 
 AUTHORITY = f"""\
 AuthoritativeDirectory 1
@@ -49,7 +52,8 @@ V3AuthVoteDelay 2
 V3AuthDistDelay 2
 V3AuthNIntervalsValid 2
 TestingDirAuthVoteExit *
-TestingDirAuthVoteGuard *
+TestingDirAuthVoteGuard {GUARDS}
+TestingDirAuthVoteGuardIsStrict 1
 TestingDirAuthVoteHSDir *
 TestingMinExitFlagThreshold 0
 AuthDirMaxServersPerAddr 0

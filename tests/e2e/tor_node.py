@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
-REACHABLE_TIMEOUT = 500.0
-"""Seconds; tor gives a circuit that hangs up only after 120, and may meet two in a row."""
+REACHABLE_TIMEOUT = 250.0
+"""Seconds; tor itself gives a connection up after 120."""
 
 DESCRIPTORS = 2
 """Of each onion service at any time: for this time period and for the next."""
 
-# Conflux is off: its spare circuits find no relays of their own in a network this small.
+# Conflux is off: its spare circuits find no relays of their own in a network this small. From a quiet loopback tor
+# would learn to give a circuit up after 50 ms, which a busy machine exceeds.
 COMMON = """\
 TestingTorNetwork 1
 AssumeReachable 1
 PathsNeededToBuildCircuits 0.25
 ConfluxEnabled 0
+LearnCircuitBuildTimeout 0
 VanguardsLiteEnabled 0
 SafeLogging 0
 Log notice stdout
