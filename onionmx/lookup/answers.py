@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Generic
 
@@ -12,11 +10,12 @@ from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.errors import AutomapError
 from onionmx.lookup.addresses import host_list
 from onionmx.lookup.keys import domain_of, names_an_onion
-from onionmx.lookup.language import Language, Outcome, Request, printable
+from onionmx.lookup.language import Language, Outcome, Request
 from onionmx.lookup.metrics import Tally
 from onionmx.lookup.readsocket import READSOCKET, Question
 from onionmx.lookup.result import ResultTemplate
 from onionmx.lookup.router import Router
+from onionmx.lookup.troubles import Troubles
 from onionmx.mapfile.cdb import format_value
 from onionmx.onion import SUFFIX
 
@@ -54,7 +53,7 @@ class Answers(ABC, Generic[Request]):
         troubles: the log of what could not be answered.
     """
 
-    def __init__(self, language: Language[Request], routes: Routes, tally: Tally, troubles: "Troubles") -> None:
+    def __init__(self, language: Language[Request], routes: Routes, tally: Tally, troubles: Troubles) -> None:
         self.language = language
         self.tally = tally
         self._routes = routes
@@ -162,7 +161,7 @@ class TableAnswers(Answers[bytes]):
 class ReadsocketAnswers(Answers[Question]):
     """For Exim: the targets, or virtual addresses for them."""
 
-    def __init__(self, routes: Routes, tally: Tally, troubles: "Troubles") -> None:
+    def __init__(self, routes: Routes, tally: Tally, troubles: Troubles) -> None:
         super().__init__(READSOCKET, routes, tally, troubles)
 
     def at_once(self, request: Question) -> bytes | None:
@@ -197,30 +196,3 @@ class ReadsocketAnswers(Answers[Question]):
             self.tally.found += 1
             return self._found(format_value(answer.route.endpoints))
         return self._not_found(answer)
-
-
-class Troubles:
-    """The log of lookups that failed: one line for a domain and minute, and not more than some domains a minute."""
-
-    _INTERVAL = 60.0  # seconds
-    _DOMAINS = 100
-
-    def __init__(self) -> None:
-        self._reported: OrderedDict[str, float] = OrderedDict()
-        self._not_written = 0
-
-    def report(self, domain: str, reason: str) -> None:
-        """Write a line, unless there was one for this domain, or too many for others, within the last minute."""
-        now = time.monotonic()
-        while self._reported and next(iter(self._reported.values())) <= now - self._INTERVAL:
-            self._reported.popitem(last=False)
-        if domain in self._reported:
-            return
-        if len(self._reported) >= self._DOMAINS:
-            self._not_written += 1
-            return
-        if self._not_written:
-            _logger.warning("%d more lookups failed, of domains not named here", self._not_written)
-            self._not_written = 0
-        self._reported[domain] = now
-        _logger.warning("%s: %s", domain, printable(reason))

@@ -12,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
-from math import inf
+from math import ceil, inf
 from random import Random
 
-from onionmx.answer import Found, NoRoute
+from onionmx.answer import Answer, Found, NoRoute
 from onionmx.config import LookupSection
 
 HOLD = 60.0
@@ -50,8 +50,6 @@ class _Entry:
     answer: Kept
     expires: float
     refresh_at: float
-    shown: int
-    """The TTL in the answer."""
     used: bool = False
     held_until: float = -inf
     failure: str = ""
@@ -84,16 +82,19 @@ class Cache:
         return self._schedule[0][0] if self._schedule else inf
 
     def fresh(self, domain: str, now: float) -> Kept | None:
-        """The answer for a domain while its time is not over, with the TTL that is left."""
+        """The answer for a domain while its time is not over, with the TTL that it had at the start."""
         entry = self._entries.get(domain)
         if entry is None or now >= entry.expires:
             return None
         self._use(domain, entry)
-        remaining = int(entry.expires - now)
-        if remaining != entry.shown:
-            entry.shown = remaining
-            entry.answer = _with_ttl(entry.answer, remaining)
         return entry.answer
+
+    def with_time_left(self, answer: Answer, now: float) -> Answer:
+        """An answer of `fresh` with the TTL that is left; any other as it is."""
+        entry = self._entries.get(answer.route.domain if isinstance(answer, Found) else answer.domain)
+        if entry is None or answer is not entry.answer:
+            return answer
+        return _with_ttl(entry.answer, max(0, ceil(entry.expires - now)))
 
     def stale(self, domain: str, now: float) -> Found | None:
         """The route of a domain whose time is over but that may still be used while DNS fails, marked so."""
@@ -146,7 +147,7 @@ class Cache:
         for domain, entry in self._entries.items():
             if now < entry.expires or (isinstance(entry.answer, Found) and self._is_usable(entry, now)):
                 remaining = entry.expires - now
-                answer = _with_ttl(entry.answer, max(0, int(remaining)))
+                answer = _with_ttl(entry.answer, max(0, ceil(remaining)))
                 yield CacheEntry(domain, answer, remaining, entry.used)
 
     def restore(self, entry: CacheEntry, now: float) -> None:
@@ -158,8 +159,8 @@ class Cache:
             self._insert(entry.domain, entry.answer, remaining, now, refresh_after=refresh_after)
 
     def _insert(self, domain: str, answer: Kept, lifetime: float, now: float, *, refresh_after: float) -> None:
-        shown = max(0, int(lifetime))
-        self._entries[domain] = _Entry(_with_ttl(answer, shown), now + lifetime, now + refresh_after, shown)
+        kept = _with_ttl(answer, max(0, int(lifetime)))
+        self._entries[domain] = _Entry(kept, now + lifetime, now + refresh_after)
         self._entries.move_to_end(domain)
         while len(self._entries) > self._settings.cache_size:
             self._entries.popitem(last=False)

@@ -15,6 +15,7 @@ from random import SystemRandom
 from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import LookupSection
 from onionmx.lookup.cache import Cache, CacheEntry
+from onionmx.lookup.troubles import Troubles
 
 PATIENCE = 1.8
 """Seconds for DNS before an expired route is used in its place (RFC 8767 section 5, client response timer)."""
@@ -72,6 +73,7 @@ class LiveRoutes:
         self._patience = patience
         self._cache = Cache(settings, SystemRandom())
         self._stats = CacheStats()
+        self._troubles = Troubles()
         self._questions: dict[str, asyncio.Future[Answer]] = {}
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._refreshing = 0
@@ -123,6 +125,10 @@ class LiveRoutes:
             return await asyncio.shield(question)
         self._stats.stale += 1
         return stale
+
+    def with_time_left(self, answer: Answer) -> Answer:
+        """An answer of `known` or `route` with the TTL that is left of it."""
+        return self._cache.with_time_left(answer, self._clock())
 
     def refresh(self) -> None:
         """Ask again for the entries in use whose time is nearly over; the timer does this."""
@@ -186,7 +192,7 @@ class LiveRoutes:
         elif isinstance(answer, CouldNotTell):
             self._stats.failures += 1
             self._cache.fail(domain, answer.reason, now)
-            _logger.warning("%s: could not tell: %s", domain, answer.reason)
+            self._troubles.report(domain, f"could not tell: {answer.reason}")
         else:
             self._cache.store(answer, now)
         question.set_result(answer)

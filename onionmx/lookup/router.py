@@ -60,7 +60,8 @@ class Router:
     def known(self, domain: str) -> Answer | None:
         """The answer for a domain where it needs no question, else `None`. Must be called in the event loop.
 
-        Files are looked at every half second only: this is the fast way, for thousands of lookups a second.
+        Files are looked at every half second only, and a TTL is what it was at the start: this is the fast way, for
+        thousands of lookups a second.
 
         Args:
             domain: in normal form.
@@ -73,7 +74,7 @@ class Router:
         return self._live.known(domain)
 
     async def route(self, domain: str) -> Answer:
-        """Find the route of a domain; files are looked at each time.
+        """Find the route of a domain for people; files are looked at each time, and the TTL is what is left of it.
 
         Whoever is cancelled here does not end a question that others wait for.
 
@@ -81,7 +82,8 @@ class Router:
             domain: in normal form.
         """
         self._files.look()
-        return await self.ask(domain)
+        answer = await self.ask(domain)
+        return self._live.with_time_left(answer) if self._live else answer
 
     async def ask(self, domain: str) -> Answer:
         """Find the route of a domain; as with `known`, files are looked at every half second only.

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from onionmx.config import Configuration, parse_socket
-from onionmx.lookup.answers import ReadsocketAnswers, Routes, TableAnswers, Troubles
+from onionmx.lookup.answers import ReadsocketAnswers, Routes, TableAnswers
 from onionmx.lookup.health import Health
 from onionmx.lookup.http import HttpConnection
 from onionmx.lookup.listeners import Protocol
@@ -15,6 +15,7 @@ from onionmx.lookup.router import Router
 from onionmx.lookup.server import Connection, Connections, end
 from onionmx.lookup.socketmap import SOCKETMAP
 from onionmx.lookup.tcp_table import TCP_TABLE
+from onionmx.lookup.troubles import Troubles
 
 
 class LookupService:

@@ -1,14 +1,14 @@
 """The cache against a plain model of what may be kept; time is told, never waited for."""
 
 from collections import OrderedDict
-from math import inf
+from math import ceil, inf
 from random import Random
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from onionmx.answer import Found, NoRoute
+from onionmx.answer import Answer, Found, NoRoute
 from onionmx.config import LookupSection
 from onionmx.lookup.cache import HOLD, Cache, CacheEntry
 from onionmx.target import Route, Source, Target, Trust
@@ -26,6 +26,12 @@ def none(domain: str = "example.org", ttl: int | None = 100) -> NoRoute:
     return NoRoute(domain, "no such name in DNS", ttl)
 
 
+def shown(cache: Cache, domain: str, now: float) -> Answer | None:
+    """What a person sees of a fresh answer."""
+    answer = cache.fresh(domain, now)
+    return answer and cache.with_time_left(answer, now)
+
+
 def make_cache(settings: LookupSection = SETTINGS) -> Cache:
     return Cache(settings, Random(1))
 
@@ -33,17 +39,25 @@ def make_cache(settings: LookupSection = SETTINGS) -> Cache:
 def test_kept_for_its_ttl_with_what_is_left_of_it() -> None:
     cache = make_cache()
     cache.store(found(ttl=100), 0)
-    assert cache.fresh("example.org", 0) == found(ttl=100)
-    assert cache.fresh("example.org", 39.5) == found(ttl=60)
-    assert cache.fresh("example.org", 99.9) == found(ttl=0)
+    assert shown(cache, "example.org", 0) == found(ttl=100)
+    assert shown(cache, "example.org", 39.5) == found(ttl=61)
+    assert shown(cache, "example.org", 99.9) == found(ttl=1)
     assert cache.fresh("example.org", 100) is None
     assert cache.fresh("example.net", 0) is None
 
 
-def test_the_same_object_within_a_second() -> None:
+def test_programs_get_the_same_object_each_time() -> None:
     cache = make_cache()
     cache.store(found(), 0)
-    assert cache.fresh("example.org", 0.2) is cache.fresh("example.org", 0.9)
+    assert cache.fresh("example.org", 0.2) is cache.fresh("example.org", 90)
+
+
+def test_time_left_of_what_is_not_kept() -> None:
+    cache = make_cache()
+    cache.store(found(), 0)
+    pinned = Found(Route("example.org", TARGETS, Source.PIN, Trust.PINNED))
+    for answer in (pinned, none("example.net"), found(ttl=7)):
+        assert cache.with_time_left(answer, 1) is answer
 
 
 @pytest.mark.parametrize("answer", [found(ttl=0), none(ttl=0)])
@@ -202,8 +216,8 @@ def test_entries_of_one_cache_in_another() -> None:
     first.store(none("b", 50), 0)
     for entry in first.entries(20):
         second.restore(entry, 7000)
-    assert second.fresh("a", 7000) == found("a", 80)
-    assert second.fresh("b", 7029) == none("b", 1)
+    assert shown(second, "a", 7000) == found("a", 80)
+    assert shown(second, "b", 7029) == none("b", 1)
     assert second.fresh("b", 7030) is None
 
 
@@ -250,10 +264,10 @@ class CacheAndModel(RuleBasedStateMachine):
     @rule(domain=domains)
     def look_up(self, domain: str) -> None:
         is_route, expires = self.model.get(domain, (False, -inf))
-        answer = self.cache.fresh(domain, self.now)
+        answer = shown(self.cache, domain, self.now)
         stale = self.cache.stale(domain, self.now)
         if self.now < expires:
-            expected = (found if is_route else none)(domain, int(expires - self.now))
+            expected = (found if is_route else none)(domain, ceil(expires - self.now))
             assert (answer, stale) == (expected, None)
         elif is_route and self.now - expires < SETTINGS.max_stale:
             assert answer is None

@@ -52,8 +52,8 @@ def test_asked_once_then_known() -> None:
         assert site.live.known("example.org") is None
         await site.keep(found("example.org", 100))
         site.clock.now += 10
-        assert site.live.known("example.org") == found("example.org", 90)
-        assert await site.live.route("example.org") == found("example.org", 90)
+        assert site.live.known("example.org") == found("example.org", 100)
+        assert site.live.with_time_left(await site.live.route("example.org")) == found("example.org", 90)
         assert site.dns.asked == ["example.org"]
         stats = site.live.stats()
         assert (stats.hits, stats.misses, stats.size) == (2, 1, 1)
@@ -220,7 +220,7 @@ def test_entries_in_use_are_refreshed_before_their_time_is_over() -> None:
         await site.dns.reply(found("used.example", 500))
         await questions_end()
         site.clock.now += 10
-        assert site.live.known("used.example") == found("used.example", 490)
+        assert site.live.known("used.example") == found("used.example", 500)
         assert site.live.known("unused.example") is None
         assert site.dns.asked == ["used.example", "unused.example", "used.example"]
         assert site.live.stats().refreshes == 1
@@ -246,12 +246,26 @@ def test_failed_refresh_keeps_the_route(caplog: pytest.LogCaptureFixture) -> Non
         site.live.refresh()
         await site.dns.reply(unknown("example.org"))
         await questions_end()
-        assert site.live.known("example.org") == found("example.org", 4)
+        assert site.live.known("example.org") == found("example.org", 100)
         site.clock.now += 5
         answer = site.live.known("example.org")
         assert isinstance(answer, Found)
         assert answer.route.stale
         assert len(caplog.records) == 1
+
+    run(test)
+
+
+def test_each_domain_fails_aloud_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    async def test(site: Site) -> None:
+        for domain in ("example.org", "example.org", "example.net"):
+            lookup = asyncio.create_task(site.live.route(domain))
+            await site.dns.reply(unknown(domain))
+            assert await lookup == unknown(domain)
+        lines = [record.getMessage() for record in caplog.records]
+        assert lines == [
+            f"{domain}: could not tell: {unknown(domain).reason}" for domain in ("example.org", "example.net")
+        ]
 
     run(test)
 

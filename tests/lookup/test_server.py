@@ -153,6 +153,46 @@ def test_a_client_that_does_not_read_makes_nobody_wait_and_nothing_grow(tmp_path
     play(tmp_path, test)
 
 
+class RecordingTransport(asyncio.Transport):
+    """What a connection does with its transport; the test says when the client reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.reads = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_single_requests_of_a_client_that_does_not_read_wait_and_keep_their_order(tmp_path: Path) -> None:
+    async def test(service: Service) -> None:
+        transport = RecordingTransport()
+        connection = service.service.connection(Protocol.SOCKETMAP)
+        connection.connection_made(transport)
+        connection.data_received(netstrings(b"t example.org"))
+        found_one = b"25:OK " + RESULT + b","
+        assert transport.written == found_one
+        connection.pause_writing()
+        connection.data_received(netstrings(b"t *"))
+        connection.data_received(netstrings(b"t example.org"))
+        assert (transport.written, transport.reads) == (found_one, False)
+        connection.resume_writing()
+        assert (transport.written, transport.reads) == (found_one + b"9:NOTFOUND ," + found_one, True)
+        connection.connection_lost(None)
+
+    play(tmp_path, test)
+
+
 @pytest.mark.parametrize(
     ("protocol", "data", "reply"),
     [
