@@ -99,7 +99,9 @@ def test_own_domain_with_everything(site: Site) -> None:
     certificate = steps["certificate"]["detail"]
     assert (certificate["names"], certificate["matching"], certificate["self_signed"]) == ([MX], [MX], True)
     assert steps["RCPT"]["detail"]["code"] == 250
-    assert all(steps[name]["seconds"] > 0 for name in ("connect", "greeting", "EHLO", "STARTTLS", "MAIL", "RCPT"))
+    # Replies that came together took no time.
+    assert all(steps[name]["seconds"] >= 0 for name in ("greeting", "EHLO", "STARTTLS", "MAIL", "RCPT"))
+    assert steps["connect"]["seconds"] > 0
 
 
 @pytest.mark.parametrize("address", [f"nobody@{DOMAIN}", "alice@foreign.example"])

@@ -133,15 +133,20 @@ class TorClient(ControlledTor):
 
     def wait_until_reachable(self, onion: str, port: int = 25, timeout: float = REACHABLE_TIMEOUT) -> None:
         """Wait until a CONNECT to the onion service succeeds. Its server sees a connection that says nothing."""
+        errors: list[str] = []
 
         def reachable() -> bool:
             try:
                 socks_connect(self.socks, onion, port).close()
-            except SocksError:
+            except SocksError as error:
+                errors.append(str(error))
                 return False
             return True
 
-        self.daemon.wait_until(reachable, f"a CONNECT to {onion}:{port} through SOCKS", timeout)
+        try:
+            self.daemon.wait_until(reachable, f"a CONNECT to {onion}:{port} through SOCKS", timeout)
+        except DaemonError as error:
+            raise DaemonError(f"{Counter(errors)}\n{error}") from None
 
 
 class OnionServiceHost(ControlledTor):

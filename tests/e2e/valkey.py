@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from onionmx.config.store import ValkeyAddress
+from onionmx.errors import StateError
 from onionmx.sync.state.valkey import ValkeyStore
 from onionmx.sync.state.valkey_lock import LEASE
 from onionmx.sync.state.valkey_server import Server
@@ -59,9 +60,19 @@ class ValkeyServer:
         self.daemon = Daemon("valkey", [_program(), configuration], self.folder)
 
     def start(self) -> Self:
-        """Start it and wait until it answers."""
+        """Start it and wait until it has read its data and answers."""
         self.daemon.start()
         self.daemon.wait_for_port(LOOPBACK, self.address.port)
+        server = self.server()
+
+        def is_ready() -> bool:
+            try:
+                return bool(server.ask("PING"))
+            except StateError:
+                return False
+
+        self.daemon.wait_until(is_ready, "its data to be read")
+        server.close()
         return self
 
     def stop(self) -> None:

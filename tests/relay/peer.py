@@ -47,6 +47,7 @@ class Peer:
         faults: by verb; used before `replies`, and once only where `once` is set.
         socks: the reply of the SOCKS port to CONNECT.
         once: a fault happens on the first connection only.
+        barrier: replies to contents wait there for each other.
         targets: host names and ports that were asked for.
         users: user names and passwords that were given.
         messages: contents that were accepted.
@@ -57,6 +58,7 @@ class Peer:
     faults: dict[str, Fault] = field(default_factory=dict)
     socks: int = 0
     once: bool = False
+    barrier: asyncio.Barrier | None = None
     targets: list[tuple[str, int]] = field(default_factory=list)
     users: list[tuple[bytes, bytes]] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
@@ -102,6 +104,8 @@ class Peer:
             content = b""
             if verb == "BDAT":
                 content = await reader.readexactly(int(command.split(" ")[1]))
+                if self.barrier:
+                    await self.barrier.wait()
             if not await self._say(verb, writer):
                 await reader.read()
                 return

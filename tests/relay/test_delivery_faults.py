@@ -140,7 +140,10 @@ def test_session_that_was_closed_while_idle_loses_nothing(tmp_path: Path) -> Non
 
 def test_all_sessions_that_were_closed_while_idle(tmp_path: Path) -> None:
     async def test(relay: Relay) -> None:
+        relay.peer.barrier = asyncio.Barrier(3)
         await asyncio.gather(*(relay.send("user@example.org") for _ in range(3)))
+        relay.peer.barrier = None
+        assert len(relay.peer.targets) == 3
         relay.peer.faults = {"MAIL": reset}
         relay.peer.once = True
         assert codes(await relay.send("user@example.org"))[1] == "250 2.0.0"
