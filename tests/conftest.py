@@ -14,6 +14,7 @@ settings.register_profile("explore", parent=settings.get_profile("onionmx"), der
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "onionmx"))
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own hook looks for the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side, never two Tor networks at once, and the other servers one test after the other."""
     for item in items:
