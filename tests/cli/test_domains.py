@@ -84,7 +84,10 @@ def test_other_sources(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture
     assert said["outgoing"] == {"recipients": 3, "with_route": 0, "share": 0.0}
 
 
-@pytest.mark.parametrize("content", [exim("a.example").encode(), gzip.compress(exim("a.example").encode())])
+CONTENT = exim("a.example").encode()
+
+
+@pytest.mark.parametrize("content", [CONTENT, gzip.compress(CONTENT)], ids=["plain", "gzip"])
 def test_standard_input(site: Site, content: bytes) -> None:
     command = [sys.executable, "-m", "onionmx", "domains", "--config", str(site.configuration), "-"]
     assert subprocess.run(command, input=content, capture_output=True, check=True).stdout == b"a.example\n"
