@@ -45,9 +45,11 @@ def parse_onion(text: str) -> str:
         raise OnionError(f"{text!r} is not an onion address: expected 56 base32 characters and .onion")
     if "." in label:
         raise OnionError(f"{text!r} has a label before the onion address: expected 56 base32 characters and .onion")
-    if is_v2_onion(name):
-        raise OnionError(f"{text!r} is a version 2 onion address, which Tor no longer serves: ask for the v3 address")
     if len(label) != _V3_LABEL_LENGTH:
+        if is_v2_onion(name):
+            raise OnionError(
+                f"{text!r} is a version 2 onion address, which Tor no longer serves: ask for the v3 address"
+            )
         raise OnionError(f"{text!r} has {len(label)} characters before .onion: a v3 address has {_V3_LABEL_LENGTH}")
     if not _BASE32.issuperset(label):
         raise OnionError(f"{text!r} is not base32: only the letters a-z and the digits 2-7 occur in onion addresses")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
@@ -60,30 +61,22 @@ class Answers(ABC, Generic[Request]):
         self._troubles = troubles
         self._found = language.found
         self._none = language.none
-        self._whole = language.whole
 
     @abstractmethod
     def at_once(self, request: Request) -> bytes | None:
         """The reply to a request that needs no waiting, else `None`. Must be called in the event loop."""
 
-    def to_packet(self, packet: bytes) -> bytes | None:
-        """The reply to a packet that is one whole request and needs no waiting, else `None`."""
-        request = self._whole(packet)
-        try:
-            return None if request is None else self.at_once(request)
-        except Exception:
-            _logger.exception("internal error")
-            return self.internal_error()
+    def later(self, request: Request) -> asyncio.Future[bytes]:
+        """The reply to a request that needs waiting; may be cancelled. Must be called when `at_once` has said so."""
+        return asyncio.get_running_loop().create_task(self.in_time(request))
 
     async def in_time(self, request: Request) -> bytes:
         """The reply to a request, at the latest when `serve.timeout` is over."""
-        timeout = self._routes.timeout
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self.timeout):
                 return await self._find(request)
         except TimeoutError:
-            reason = f"no answer within {timeout:g} s"
-            return self.failed(request, Outcome.TIMEOUT, reason)
+            return self._time_is_over(request)
         except Exception:
             _logger.exception("internal error")
             return self.internal_error()
@@ -114,6 +107,9 @@ class Answers(ABC, Generic[Request]):
     @abstractmethod
     def _domain(self, request: Request) -> str: ...
 
+    def _time_is_over(self, request: Request) -> bytes:
+        return self.failed(request, Outcome.TIMEOUT, f"no answer within {self.timeout:g} s")
+
     def _failed(self, outcome: Outcome, reason: str) -> bytes:
         self.tally.count(outcome)
         return self.language.failed(outcome, reason)
@@ -137,6 +133,11 @@ class Answers(ABC, Generic[Request]):
 class TableAnswers(Answers[bytes]):
     """For Postfix: a result of the template."""
 
+    def __init__(self, language: Language[bytes], routes: Routes, tally: Tally, troubles: Troubles) -> None:
+        super().__init__(language, routes, tally, troubles)
+        self._template: ResultTemplate | None = None
+        self._constant: bytes | None = None
+
     def at_once(self, request: bytes) -> bytes | None:
         """The reply where the router knows, or where there is no domain in the key."""
         domain = domain_of(request)
@@ -145,8 +146,35 @@ class TableAnswers(Answers[bytes]):
         answer = self._routes.router.known(domain)
         return None if answer is None else self._reply(answer)
 
+    def later(self, request: bytes) -> asyncio.Future[bytes]:
+        """The reply to a request that needs waiting; a task of its own only where more than the question decides."""
+        question = self._routes.router.question(self._domain(request))
+        if question is None:
+            return super().later(request)
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[bytes] = loop.create_future()
+        timer = loop.call_later(self.timeout, self._give_up, request, reply)
+        question.add_done_callback(partial(self._answered, reply, timer))
+        return reply
+
     async def _find(self, request: bytes) -> bytes:
         return self._reply(await self._routes.router.ask(self._domain(request)))
+
+    def _answered(
+        self, reply: asyncio.Future[bytes], timer: asyncio.TimerHandle, question: asyncio.Future[Answer]
+    ) -> None:
+        timer.cancel()
+        if reply.done():
+            return
+        try:
+            reply.set_result(self._reply(question.result()))
+        except Exception:
+            _logger.exception("internal error")
+            reply.set_result(self.internal_error())
+
+    def _give_up(self, request: bytes, reply: asyncio.Future[bytes]) -> None:
+        if not reply.done():
+            reply.set_result(self._time_is_over(request))
 
     def _domain(self, request: bytes) -> str:
         return domain_of(request) or ""
@@ -154,7 +182,11 @@ class TableAnswers(Answers[bytes]):
     def _reply(self, answer: Answer) -> bytes:
         if isinstance(answer, Found):
             self.tally.found += 1
-            return self._found(self._routes.result.fill(answer.route))
+            template = self._routes.result
+            if template is not self._template:
+                self._template = template
+                self._constant = None if template.constant is None else self._found(template.constant)
+            return self._constant or self._found(template.fill(answer.route))
         return self._not_found(answer)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
-from random import SystemRandom
+from random import Random
 
 from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import LookupSection
@@ -71,7 +71,7 @@ class LiveRoutes:
         self._ask = ask
         self._clock = clock
         self._patience = patience
-        self._cache = Cache(settings, SystemRandom())
+        self._cache = Cache(settings, Random())  # noqa: S311 -- spreads refreshes, no secret
         self._stats = CacheStats()
         self._troubles = Troubles()
         self._questions: dict[str, asyncio.Future[Answer]] = {}
@@ -109,12 +109,7 @@ class LiveRoutes:
             return known
         if self._is_closed:
             return CouldNotTell(domain, "stopped")
-        question = self._questions.get(domain)
-        if question is None:
-            self._stats.misses += 1
-            question = self._begin(domain)
-        else:
-            self._stats.coalesced += 1
+        question = self._question(domain)
         if self._cache.stale(domain, self._clock()) is None:
             return await asyncio.shield(question)
         await asyncio.wait((question,), timeout=self._patience)
@@ -125,6 +120,19 @@ class LiveRoutes:
             return await asyncio.shield(question)
         self._stats.stale += 1
         return stale
+
+    def question(self, domain: str) -> "asyncio.Future[Answer] | None":
+        """The question for a domain of which `known` has just said nothing: to be waited for, never to be cancelled.
+
+        Args:
+            domain: in normal form.
+
+        Returns:
+            `None` where an expired route may take its place, so that `route` is to be asked.
+        """
+        if self._is_closed or self._cache.stale(domain, self._clock()) is not None:
+            return None
+        return self._question(domain)
 
     def with_time_left(self, answer: Answer) -> Answer:
         """An answer of `known` or `route` with the TTL that is left of it."""
@@ -169,6 +177,15 @@ class LiveRoutes:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _question(self, domain: str) -> "asyncio.Future[Answer]":
+        """The one that is under way, or a new one."""
+        question = self._questions.get(domain)
+        if question is None:
+            self._stats.misses += 1
+            return self._begin(domain)
+        self._stats.coalesced += 1
+        return question
 
     def _begin(self, domain: str) -> "asyncio.Future[Answer]":
         # A future beside the task: who waits for it can neither cancel the task nor be cancelled with it.

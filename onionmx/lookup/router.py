@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onionmx.answer import Answer, NoRoute
 from onionmx.authenticate.guard import Guard
@@ -13,6 +14,9 @@ from onionmx.lookup.cache_file import read_cache, write_cache
 from onionmx.lookup.files import RouteFiles
 from onionmx.lookup.live import CacheStats, LiveRoutes
 from onionmx.tor.resolver import srv_resolver
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Router:
@@ -97,6 +101,14 @@ class Router:
         if self._live is None:
             return NoRoute(domain, "no entry in the map")
         return await self._live.route(domain)
+
+    def question(self, domain: str) -> "asyncio.Future[Answer] | None":
+        """The question to DNS for a domain of which `known` has just said nothing; see `LiveRoutes.question`.
+
+        Args:
+            domain: in normal form.
+        """
+        return self._live.question(domain) if self._live else None
 
     def check(self) -> None:
         """Look at the files now.

@@ -97,7 +97,8 @@ class Connection(asyncio.Protocol, Generic[Request]):
         self._connections = connections
         self._tally = answers.tally
         self._parser = answers.language.parser()
-        self._pending: deque[bytes | asyncio.Task[bytes]] = deque()
+        self._whole = answers.language.whole
+        self._pending: deque[bytes | asyncio.Future[bytes]] = deque()
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
         self._is_reading = True
@@ -135,7 +136,7 @@ class Connection(asyncio.Protocol, Generic[Request]):
         if self._timer is not None:
             self._timer.cancel()
         for answer in self._pending:
-            if isinstance(answer, asyncio.Task):
+            if isinstance(answer, asyncio.Future):
                 answer.cancel()
         self._pending.clear()
         if not self.closed.done():
@@ -146,12 +147,10 @@ class Connection(asyncio.Protocol, Generic[Request]):
         if self._is_ending:
             return
         if self._parser.is_empty and not self._pending and self._may_write and not self._one_exchange:
-            # The usual case, at half the price: one whole request, whose answer is known.
-            start = self.used_at = time.perf_counter()
-            reply = self._answers.to_packet(data)
-            if reply is not None:
-                self._transport.write(reply)
-                self._tally.answered(time.perf_counter() - start)
+            # The usual case, at half the price: one whole request.
+            request = self._whole(data)
+            if request is not None:
+                self._answer_one(request)
                 return
         self._parser.feed(data)
         self._work()
@@ -185,6 +184,15 @@ class Connection(asyncio.Protocol, Generic[Request]):
     def cut(self) -> None:
         """Close at once, whatever is under way."""
         self._transport.abort()
+
+    def _answer_one(self, request: Request) -> None:
+        start = self.used_at = time.perf_counter()
+        reply = self._reply(request)
+        if reply is None:
+            self._pending.append(self._begin(request, start))
+        else:
+            self._transport.write(reply)
+            self._tally.answered(time.perf_counter() - start)
 
     def _work(self) -> None:
         """Answer what has arrived, as far as the queue and the client allow."""
@@ -246,19 +254,19 @@ class Connection(asyncio.Protocol, Generic[Request]):
             self._is_ending = self._lingers = True
         return self._answers.malformed(request.reason)
 
-    def _begin(self, request: Request, start: float) -> asyncio.Task[bytes]:
-        task = asyncio.get_running_loop().create_task(self._answers.in_time(request))
-        task.add_done_callback(partial(self._answered, start))
-        return task
+    def _begin(self, request: Request, start: float) -> asyncio.Future[bytes]:
+        reply = self._answers.later(request)
+        reply.add_done_callback(partial(self._answered, start))
+        return reply
 
-    def _answered(self, start: float, _task: asyncio.Task[bytes]) -> None:
+    def _answered(self, start: float, _reply: asyncio.Future[bytes]) -> None:
         if self._transport.is_closing():
             return
         self._tally.answered(time.perf_counter() - start)
         replies = []
         while self._pending:
             first = self._pending[0]
-            if isinstance(first, asyncio.Task):
+            if isinstance(first, asyncio.Future):
                 if not first.done():
                     break
                 first = self._answers.internal_error() if first.cancelled() else first.result()

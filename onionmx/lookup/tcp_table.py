@@ -19,6 +19,7 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 _TO_ESCAPE = re.compile(rb"[^!-$&-~]")
 _GET = b"get "
+_PERCENT, _CR = ord("%"), ord("\r")
 _NOT_FOUND = "no onion MX"
 
 
@@ -38,7 +39,7 @@ class TcpTableParser(LineReader):
         if line[:4] != _GET:
             return Fault("expected get, a space and a key", is_fatal=False)
         key = line[4:]
-        if b"%" not in key:
+        if _PERCENT not in key:
             return key
         if _BROKEN_ESCAPE.search(key):
             return Fault("a % without two hexadecimal digits behind it", is_fatal=False)
@@ -50,9 +51,10 @@ class TcpTableParser(LineReader):
 
 
 def _whole(data: bytes) -> bytes | None:
-    if data[:4] != _GET or data.find(b"\n") != len(data) - 1 or b"%" in data or len(data) > MAX_LINE:
+    # `in` with a number, as with bytes it costs an exception inside.
+    if not data.startswith(_GET) or _PERCENT in data or _CR in data or not data.find(b"\n") == len(data) - 1 < MAX_LINE:
         return None
-    return data[4:-1].removesuffix(b"\r")
+    return data[4:-1]
 
 
 def _line(code: bytes, text: bytes) -> bytes:
