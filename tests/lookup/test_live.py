@@ -190,6 +190,24 @@ def test_dns_is_not_waited_for_for_long_while_there_is_an_expired_route() -> Non
     run(test, patience=0.01)
 
 
+def test_a_question_is_given_only_where_nothing_can_take_its_place() -> None:
+    async def test(site: Site) -> None:
+        question = site.live.question("example.net")
+        assert question
+        assert site.live.question("example.net") is question
+        lookup = asyncio.create_task(site.live.route("example.net"))
+        await site.dns.reply(none("example.net"))
+        assert await question == await lookup == none("example.net")
+        assert (site.live.stats().misses, site.live.stats().coalesced) == (1, 2)
+        await site.keep(found("example.org", 100))
+        site.clock.now += 101
+        assert site.live.question("example.org") is None, "the expired route may have to do"
+        await site.live.close()
+        assert site.live.question("example.com") is None
+
+    run(test)
+
+
 def test_after_max_stale_nobody_can_tell() -> None:
     async def test(site: Site) -> None:
         await site.keep(found("example.org", 100))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.config import TorSection
+from onionmx.lookup.cache import CacheEntry
 from onionmx.lookup.listeners import Protocol
 from onionmx.lookup.server import QUEUE
 from tests.lookup.scripted_dns import TARGETS, found, none, unknown
@@ -115,6 +116,18 @@ def test_time_over_is_said_and_counted(tmp_path: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING, "onionmx.lookup.answers"):
         play(tmp_path, test, timeout=0.05)
     assert [record.getMessage() for record in caplog.records] == ["hanging.example: no answer within 0.05 s"]
+
+
+@pytest.mark.parametrize("ask", [socketmap, tcp_table, readsocket])
+def test_an_expired_route_is_used_while_dns_fails(tmp_path: Path, ask: Asking) -> None:
+    async def test(service: Service) -> None:
+        service.live.restore([CacheEntry("live.example", found("live.example"), -10.0)])
+        service.dns.answers["live.example"] = unknown("live.example")
+        answer = await ask(service, "live.example")
+        assert RESULT in answer or TARGETS[0].onion.encode() in answer
+        assert service.live.stats().stale == 1
+
+    play(tmp_path, test)
 
 
 def test_more_questions_than_the_queue_holds(tmp_path: Path) -> None:
