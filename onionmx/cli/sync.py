@@ -26,7 +26,7 @@ from onionmx.sync.proof import ConfiguredProofs
 from onionmx.sync.report import Summary
 from onionmx.sync.run import Inputs, Run, Wishes
 from onionmx.sync.setup import is_shared, opened_store, own_pins, questions_of, read_base
-from onionmx.sync.sources.logs import as_list, read_logs
+from onionmx.sync.sources.logs import as_list, lists_of_hosts, read_logs
 from onionmx.sync.sources.recipients import Recipients
 from onionmx.sync.state.store import Store
 
@@ -85,6 +85,8 @@ def command(  # noqa: PLR0917 -- click gives them by name
         with _logs(configuration, is_wanted=not (lists or wishes.ask_none), to_write=not dry_run) as recipients:
             files = None if wishes.ask_none else _read_lists(lists, configuration, pinned, recipients)
             with opened_store(configuration, to_write=not dry_run) as store:
+                if files is not None and is_shared(configuration.sync) and not lists:
+                    files = [*files, *lists_of_hosts(configuration, recipients, time.time(), to_write=not dry_run)]
                 base = read_base(configuration, store.pins() if pinned is None else pinned)
                 if wishes.ask_none:
                     with store.run_lock():
@@ -144,7 +146,9 @@ def _read_lists(
             "nothing to do: name a list of domains, set sync.domains or sync.logs, or write pins to "
             f"{configuration.sync.pins}"
         )
-    from_logs = [as_list(recipients, configuration.sync.top)] if recipients else []
+    # Hosts that share a store give theirs there, and take those of all from there.
+    is_alone = not is_shared(configuration.sync)
+    from_logs = [as_list(recipients, configuration.sync.top)] if recipients and is_alone else []
     try:
         return [*map(read_input, names), *from_logs]
     except UsageError as error:

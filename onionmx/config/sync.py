@@ -24,7 +24,8 @@ class SyncSection(Section, frozen=True):
         Meta(
             description="Mail logs of Exim or Postfix on this host, plain or by gzip, such as "
             "/var/log/exim4/mainlog*: the domains that mail went to are asked like those of the lists. Nothing but "
-            "domains and counts is kept, in recipients.sqlite beside the map."
+            "domains and counts is kept, in recipients.sqlite beside the map; where hosts share a store, the domains "
+            "go there too, without counts."
         ),
     ] = ()
     logs_keep: Annotated[
@@ -32,7 +33,8 @@ class SyncSection(Section, frozen=True):
         Meta(gt=0, le=3650, description="Days for which a domain of the logs stays after mail went there last."),
     ] = 365.0
     top: Annotated[
-        int, Meta(ge=0, description="Only so many domains of the logs, those with the most mail; 0 for all.")
+        int,
+        Meta(ge=0, description="Only so many domains of the logs of each host, those with the most mail; 0 for all."),
     ] = 0
     pins: Annotated[
         str,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from onionmx.mapfile.domains import own_answer
 from onionmx.onion import Endpoint
 from onionmx.sync.build import Base, source_of
-from onionmx.sync.entry import entry_of
+from onionmx.sync.entry import entry_of, needs_look
 from onionmx.sync.policy import MIN_FAILURES
 from onionmx.sync.rules import DAY, Belief, Rules
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
@@ -70,6 +70,9 @@ def explain(domain: str, published: tuple[Endpoint, ...] | None, store: Store, b
         entry = entry_of(record, rules, now)
         endpoints = entry.endpoints
         why = entry.why or record.decision
+        if entry.why and record.listed and needs_look(record, rules):
+            # What is missing is said; what came of looking for it stands in the decision.
+            why = f"{entry.why}: {record.decision}"
         changes = list(_changes(record, rules)) if record.listed else ["put it into a list of domains, or pin it"]
     source, trust = source_of(domain, record, base) if endpoints else (None, None)
     return Explanation(

@@ -145,9 +145,3 @@ def test_a_failure_stands_in_the_metrics(site: Site, capsys: pytest.CaptureFixtu
     assert site.run("sync") == 78
     assert "no file is seen at" in capsys.readouterr().err
     assert "onionmx_sync_exit_code 78.0" in site.metrics.read_text()
-
-
-def test_hosts_that_share_a_store(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    site.configuration.write_text(site.configuration.read_text() + '\nstore = "valkey://127.0.0.1:1"\n')
-    assert site.run("sync") == 78
-    assert "need the same lists" in capsys.readouterr().err

@@ -5,11 +5,9 @@ one of the domain, and that of an attacker who answers unsigned DNS questions as
 """
 
 import asyncio
-import hashlib
 import smtplib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,50 +26,34 @@ from onionmx.onion import Endpoint
 from onionmx.target import Trust
 from onionmx.tor.socks import SocksConnector
 from tests.authenticate.policy_host import PolicyHost, policy_host
-from tests.probe.certificates import Issued, issue
+from tests.probe.certificates import issue
 
 from .conftest import StartNameServers, skip_without
-from .exim import ONION_CLIENTS, Exim
-from .exim_tls import EximWithTls
+from .demanding import (
+    DANE,
+    DANE_MX,
+    ELSEWHERE,
+    MX,
+    POLICY,
+    RIGHT,
+    ROOT,
+    STS,
+    dane_zone,
+    onion_servers,
+    srv,
+    sts_zone,
+)
+from .exim import Exim
 from .name_servers import NameServers, Zone
 from .relay import Relay
 from .socks import Address
 from .tor_network import TorNetwork
 
-STS = "sts.test"
-DANE = "dane.test"
-ELSEWHERE = "elsewhere.test"
-"""An unsigned zone into which the signed one leads by an alias."""
 BOGUS = "bogus.test"
-MX = f"mx.{STS}"
-DANE_MX = f"mx.{DANE}"
 PATIENCE = 120.0
 """Seconds: tor may try that long for an onion."""
 
-ROOT = issue(is_ca=True, common_name="Root")
-BETWEEN = issue(is_ca=True, ca=ROOT, common_name="Between")
-RIGHT = issue(MX, DANE_MX, ca=BETWEEN)
-ATTACKER = issue(MX, DANE_MX)
-"""He can put any name into a certificate, but nobody vouches for it."""
-
 _T = TypeVar("_T")
-
-
-def srv(name: str, onion: str) -> str:
-    return f"{name} 60 SRV 0 5 25 {onion}."
-
-
-def sts_zone(onion: str) -> Zone:
-    return Zone(f'{srv("_onion-mx._tcp", onion)}\n_mta-sts 60 TXT "v=STSv1; id=1;"\n@ MX 10 mx\nmx A 127.0.0.1')
-
-
-def dane_zone(usage: int, of: Issued) -> Zone:
-    digest = hashlib.sha256(of.der).hexdigest()
-    records = (
-        f"_onion-mx._tcp 60 CNAME _onion-mx._tcp.{ELSEWHERE}.\n@ MX 10 mx\nmx A 127.0.0.1\n"
-        f"_25._tcp.mx 60 TLSA {usage} 0 1 {digest}"
-    )
-    return Zone(records, signed=True)
 
 
 class Site:
@@ -153,15 +135,7 @@ def _over_tor(port: Address, work: Callable[[SocksConnector], Awaitable[_T]]) ->
 def servers(tor_network: TorNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Exim]]:
     """The Exim of the domains, and the attacker's, by onion."""
     skip_without("exim4", "setpriv")
-    folder = tmp_path_factory.mktemp("authenticate")
-    with ExitStack() as started:
-        found: dict[str, Exim] = {}
-        for name, chain in {"right": (RIGHT, BETWEEN, ROOT), "attacker": (ATTACKER,)}.items():
-            exim = started.enter_context(EximWithTls(folder / name, MX, [STS, DANE], *chain))
-            onion = tor_network.add_onion_service({25: (ONION_CLIENTS, exim.port)})
-            started.callback(tor_network.remove_onion_service, onion)
-            tor_network.client.wait_until_reachable(onion)
-            found[onion] = exim
+    with onion_servers(tor_network, tmp_path_factory.mktemp("authenticate")) as found:
         yield found
 
 
@@ -176,7 +150,7 @@ def site(
     folder = tmp_path_factory.mktemp("policy")
     (folder / "ca.pem").write_bytes(ROOT.pem)
     with policy_host(issue(f"mta-sts.{STS}", ca=ROOT), folder) as policy:
-        policy.content = f"version: STSv1\nmode: enforce\nmx: mx.{STS}\nmax_age: 604800\n".encode()
+        policy.content = POLICY
         right, attacker = servers
         zones = {
             STS: sts_zone(right),

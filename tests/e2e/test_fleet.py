@@ -221,6 +221,16 @@ def test_a_state_of_a_newer_version(server: ValkeyServer) -> None:
             server.store()
 
 
+def test_a_server_that_lost_a_part(server: ValkeyServer) -> None:
+    """As after a restart of one that may not replay its own transactions: valkey-io/valkey#3983."""
+    with closing(server.server()) as client:
+        client.ask("HSET", "onionmx:notes", "listed", "1")
+        with pytest.raises(StateError, match=r"lost a part of it, .*: restore it .* or delete all keys"):
+            server.store()
+        client.ask("UNLINK", "onionmx:notes")
+        server.store().close()
+
+
 def test_damage_never_becomes_a_route(server: ValkeyServer) -> None:
     with closing(server.server()) as client, closing(server.store()) as store:
         store.save([routed("a.org"), routed("b.org")])

@@ -31,11 +31,12 @@ class ValkeyServer:
     Args:
         tls: certificate, key and CA as files; `None` for no TLS.
         options: further lines of its configuration.
+        user: who uses it, as `options` describe him; by default the one who may do everything.
     """
 
-    def __init__(self, tls: tuple[Path, Path, Path] | None = None, options: Sequence[str] = ()) -> None:
+    def __init__(self, tls: tuple[Path, Path, Path] | None = None, options: Sequence[str] = (), user: str = "") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="onionmx-valkey-"))
-        self.address = ValkeyAddress(LOOPBACK, free_ports(1)[0], is_tls=tls is not None)
+        self.address = ValkeyAddress(LOOPBACK, free_ports(1)[0], is_tls=tls is not None, user=user)
         self.password_file = self.folder / "password"
         self.ca_file = str(tls[2]) if tls else ""
         lines = [
@@ -46,9 +47,10 @@ class ValkeyServer:
             "appendfsync always",
             'save ""',
             "loglevel warning",
-            f'requirepass "{PASSWORD}"',
             *options,
         ]
+        if not user:
+            lines.append(f'requirepass "{PASSWORD}"')
         if tls:
             certificate, key, ca = tls
             lines += [f"tls-port {self.address.port}", f"tls-cert-file {certificate}", f"tls-key-file {key}"]
@@ -86,6 +88,16 @@ class ValkeyServer:
     def store(self, lease: float = LEASE) -> ValkeyStore:
         """A store on it."""
         return ValkeyStore(self.server(), lease=lease)
+
+    @property
+    def setting(self) -> str:
+        """The lines of the table [sync] for a host that uses it."""
+        scheme = "valkeys" if self.address.is_tls else "valkey"
+        user = f"{self.address.user}@" if self.address.user else ""
+        return (
+            f'store = "{scheme}://{user}{LOOPBACK}:{self.address.port}"\n'
+            f'store_password_file = "{self.password_file}"\nstore_ca_file = "{self.ca_file}"'
+        )
 
     def flush(self) -> None:
         """Make it empty."""

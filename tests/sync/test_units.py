@@ -1,6 +1,7 @@
 """The units for sync: systemd takes them, root has no rights in them, and they write where the defaults write."""
 
 import re
+import subprocess
 from pathlib import Path
 
 from onionmx.defaults import STATE_DIRECTORY
@@ -37,3 +38,22 @@ def test_hosts_do_not_ask_at_the_same_time() -> None:
     assert timer["RandomizedDelaySec"] == "1h"
     assert timer["FixedRandomDelay"] == "yes"
     assert "next elapse" in analyze("calendar", timer["OnCalendar"]).lower()
+
+
+def test_the_line_for_cron() -> None:
+    """It stands in docs/sync.md; cron takes a `%` for the end of the line (crontab(5))."""
+    text = (DEPLOY.parent / "docs/sync.md").read_text()
+    path, line = re.findall(r"^    (PATH=\S+)\n    (\S+ \* \* \* \* root .*)$", text, re.MULTILINE)[0]
+    minute, *_, command = line.split(None, 6)
+    assert 0 < int(minute) < 60
+    assert "%" not in line
+    wait, sync = command.split("; ")
+    assert sync == settings(SERVICE)["ExecStart"].removeprefix("/usr/bin/")
+    seconds = subprocess.run(
+        ["/bin/sh", "-c", wait.replace("sleep", "echo")],
+        env={"PATH": path.removeprefix("PATH=")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert 0 <= int(seconds) <= 1800

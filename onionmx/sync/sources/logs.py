@@ -1,16 +1,18 @@
 """The logs that the configuration names, as one more list of domains."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
+from socket import gethostname
 
 from onionmx.config import Configuration
-from onionmx.errors import ConfigurationError
+from onionmx.domain import shown
 from onionmx.mapfile.domains import read_own_domains
+from onionmx.sync.lists import Lists
 from onionmx.sync.rules import DAY
-from onionmx.sync.setup import is_shared
 from onionmx.sync.sources.log_file import find_logs
 from onionmx.sync.sources.recipients import FILE_NAME, Recipients, opened_recipients
+from onionmx.sync.state.open import open_host_lists
 
 
 @contextmanager
@@ -26,14 +28,9 @@ def read_logs(
         to_write: else nothing is remembered.
 
     Raises:
-        ConfigurationError: a log cannot be opened, there is none of a name, or several hosts share the store.
+        ConfigurationError: a log cannot be opened, or there is none of a name.
         StateError: the counts cannot be read or written.
     """
-    if is_shared(configuration.sync):
-        raise ConfigurationError(
-            "sync.logs: hosts that share a store need the same lists, and each has other logs: expected "
-            "sync.domains with a list of them all, such as `onionmx domains` makes"
-        )
     logs = find_logs(configuration.sync.logs)
     own = read_own_domains(configuration.own)
     path = Path(configuration.map.path).with_name(FILE_NAME)
@@ -50,3 +47,25 @@ def as_list(recipients: Recipients, top: int) -> tuple[str, bytes]:
     """The domains as a list that is the same for the same domains, however often mail went there."""
     domains = sorted(count.domain for count in recipients.counts(top))
     return "sync.logs", "\n".join(domains).encode("ascii")
+
+
+def lists_of_hosts(configuration: Configuration, own: Recipients | None, now: float, *, to_write: bool) -> Lists:
+    """The domains in the logs of all hosts that share a store, as lists; those of this host among them.
+
+    Args:
+        configuration: where the store is.
+        own: of this host; `None` where it has no logs.
+        now: seconds since 1970.
+        to_write: else the other hosts are told nothing.
+
+    Raises:
+        StateError: the store cannot be asked.
+    """
+    settings = configuration.sync
+    content = None if own is None else as_list(own, settings.top)[1]
+    name = f"{gethostname()} {configuration.map.path}"
+    with closing(
+        open_host_lists(settings.store, password_file=settings.store_password_file, ca_file=settings.store_ca_file)
+    ) as shared:
+        lists = shared.exchange(name, content, now, forget_after=settings.logs_keep * DAY, to_write=to_write)
+    return [(f"sync.logs of {shown(host)}", domains) for host, domains in lists.items()]

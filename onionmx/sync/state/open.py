@@ -1,12 +1,16 @@
 """The store that the configuration names."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from onionmx.config.store import parse_store
+from onionmx.config.store import ValkeyAddress, parse_store
 from onionmx.errors import ConfigurationError
 from onionmx.sync.state.encoding import LONGEST_WAIT
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.sync.state.store import Store
+
+if TYPE_CHECKING:
+    from onionmx.sync.state.valkey_lists import HostLists
 
 
 def open_store(store: str, *, password_file: str = "", ca_file: str = "", longest_wait: float = LONGEST_WAIT) -> Store:
@@ -22,10 +26,7 @@ def open_store(store: str, *, password_file: str = "", ca_file: str = "", longes
         ConfigurationError: the name is impossible, or the password cannot be read.
         StateError: the store cannot be opened, is damaged, or belongs to a newer version.
     """
-    try:
-        place = parse_store(store)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
+    place = _parse(store)
     if isinstance(place, Path):
         return SqliteStore(place, longest_wait=longest_wait)
     # Loaded on demand: the client library takes longer to load than a run with nothing to do on one host.
@@ -33,3 +34,29 @@ def open_store(store: str, *, password_file: str = "", ca_file: str = "", longes
     from onionmx.sync.state.valkey_server import Server  # noqa: PLC0415
 
     return ValkeyStore(Server(place, password_file=password_file, ca_file=ca_file), longest_wait=longest_wait)
+
+
+def open_host_lists(store: str, *, password_file: str, ca_file: str) -> "HostLists":
+    """Open the lists of the hosts that share a store. Whoever opens them closes them.
+
+    Args:
+        store: of a server.
+        password_file: see `open_store`.
+        ca_file: likewise.
+
+    Raises:
+        ConfigurationError: the password cannot be read.
+    """
+    from onionmx.sync.state.valkey_lists import HostLists  # noqa: PLC0415
+    from onionmx.sync.state.valkey_server import Server  # noqa: PLC0415
+
+    place = _parse(store)
+    assert not isinstance(place, Path)  # noqa: S101 -- it is shared
+    return HostLists(Server(place, password_file=password_file, ca_file=ca_file))
+
+
+def _parse(store: str) -> Path | ValkeyAddress:
+    try:
+        return parse_store(store)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error

@@ -88,12 +88,13 @@ class ValkeyStore:
             raise
 
     def _check_format(self) -> None:
-        text = self._server.ask("GET", _FORMAT)
+        text, others = self._server.commit([("GET", _FORMAT), ("EXISTS", _RECORDS, _NOTES, _PINS, _DUE)])
+        with self._server.translated():
+            if text is None and others:
+                raise UnreadableError(f"the server has lost a part of it, {_FORMAT} among others")
+            found = FORMAT if text is None else _number(text)
         if text is None:
             self._server.commit([("SET", _FORMAT, FORMAT, "NX"), ("SET", _WRITER, __version__, "NX")])
-            return
-        with self._server.translated():
-            found = _number(text)
         if found > FORMAT:
             writer = shown((self._server.ask("GET", _WRITER) or b"a newer one").decode(errors="replace"))
             raise StateError(
