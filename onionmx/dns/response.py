@@ -6,6 +6,7 @@ that is not a record is an error, because mail that is sent another way cannot b
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import dns.exception
@@ -21,6 +22,13 @@ from onionmx.errors import DnsError, OnionError
 from onionmx.onion import parse_onion
 from onionmx.target import Target
 
+NO_SUCH_NAME = "no such name in DNS"
+"""NXDOMAIN in words."""
+_NO_RECORD = "no {} record"
+NO_RECORD = _NO_RECORD.format("SRV")
+"""NODATA in words."""
+
+_REMEMBERED = 1000  # records; those of a provider stand at all its domains
 _SIGNATURES_AND_ALIASES = {dns.rdatatype.RRSIG, dns.rdatatype.DNAME}
 
 
@@ -135,20 +143,27 @@ def read_targets(records: Iterable[Record]) -> tuple[list[Target], list[str]]:
     """
     targets: list[Target] = []
     notes: list[str] = []
-    for priority, weight, port, host in records:
-        if not host:
-            notes.append("target . says: no service")
-            continue
-        try:
-            onion = parse_onion(host)
-        except OnionError as error:
-            notes.append(f"left out: {error}")
-            continue
-        if not port:
-            notes.append(f"left out: {onion} with port 0")
-            continue
-        targets.append(Target(onion, port, priority, weight))
+    for record in records:
+        target = _target(record)
+        if isinstance(target, Target):
+            targets.append(target)
+        else:
+            notes.append(target)
     return targets, notes
+
+
+@lru_cache(_REMEMBERED)
+def _target(record: Record) -> Target | str:
+    """The target of a record, or why it was left out."""
+    if not record.host:
+        return "target . says: no service"
+    try:
+        onion = parse_onion(record.host)
+    except OnionError as error:
+        return f"left out: {error}"
+    if not record.port:
+        return f"left out: {onion} with port 0"
+    return Target(onion, record.port, record.priority, record.weight)
 
 
 def _records(rrset: dns.rrset.RRset) -> Iterator[Record]:
@@ -164,14 +179,14 @@ def _read_negative(message: dns.message.QueryMessage, chain: dns.message.Chainin
         raise DnsError("lame: the server is not authoritative and does not resolve for us")
     ttl = _negative_ttl(message, chain)
     if message.rcode() == dns.rcode.NXDOMAIN:
-        return Nothing("no such name in DNS", ttl)
+        return Nothing(NO_SUCH_NAME, ttl)
     kinds = {rrset.rdtype for rrset in message.authority}
     if dns.rdatatype.SOA not in kinds:
         if chain.cnames:
             return Alias(chain.canonical_name, chain.minimum_ttl)
         if dns.rdatatype.NS in kinds:
             raise DnsError("lame: the server refers to others instead of answering")
-    return Nothing(f"no {dns.rdatatype.to_text(message.question[0].rdtype)} record", ttl)
+    return Nothing(_NO_RECORD.format(dns.rdatatype.to_text(message.question[0].rdtype)), ttl)
 
 
 def _negative_ttl(message: dns.message.QueryMessage, chain: dns.message.ChainingResult) -> int:

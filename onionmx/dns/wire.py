@@ -7,11 +7,13 @@ is left to dnspython, which is twenty times slower. A property test holds the tw
 import struct
 from dataclasses import dataclass
 
-from onionmx.dns.response import Nothing, Record
+from onionmx.dns.response import NO_RECORD, NO_SUCH_NAME, Nothing, Record
+from onionmx.domain import MAX_LABEL_LENGTH
 
 UDP_PAYLOAD = 1232  # bytes, the size that DNS flag day 2020 settled on
 
 _HEADER = struct.Struct("!6H")
+_QUESTION_AT = _HEADER.size
 _RECORD = struct.Struct("!2HIH")  # type, class, TTL, length
 _SRV = struct.Struct("!3H")
 _U32 = struct.Struct("!I")
@@ -20,8 +22,10 @@ _QR, _AA, _TC, _RA, _AD = 0x8000, 0x0400, 0x0200, 0x0080, 0x0020
 _OPCODE, _RCODE = 0x7800, 0x000F
 _NOERROR, _NXDOMAIN = 0, 3
 _TYPE_SOA, _TYPE_SRV, _TYPE_OPT, _CLASS_IN = 6, 33, 41, 1
-_PREFIX = b"\x09_onion-mx\x04_tcp"
-_TYPE_AND_CLASS = struct.pack("!2H", _TYPE_SRV, _CLASS_IN)
+_PREFIX = "\x09_onion-mx\x04_tcp"
+_END = "\0" + struct.pack("!2H", _TYPE_SRV, _CLASS_IN).decode("ascii")  # the root, type and class
+_LENGTHS = [chr(length) for length in range(MAX_LABEL_LENGTH + 1)]
+_FLAGS_AND_COUNTS = struct.pack("!5H", _QUESTION_FLAGS, 1, 0, 0, 1)
 _OPT = struct.pack("!BHHIH", 0, _TYPE_OPT, UDP_PAYLOAD, 0, 0)
 _POINTER = 0xC0
 _MAX_TTL = 0x7FFFFFFF  # RFC 2181 section 8
@@ -54,8 +58,8 @@ def ask_for(domain: str) -> bytes:
     Args:
         domain: in normal form, not longer than `MAX_SRV_DOMAIN_LENGTH`.
     """
-    labels = domain.encode("ascii").split(b".")
-    return _PREFIX + b"".join(bytes((len(label),)) + label for label in labels) + b"\0" + _TYPE_AND_CLASS
+    labels = [_LENGTHS[len(label)] + label for label in domain.split(".")]
+    return "".join((_PREFIX, *labels, _END)).encode("ascii")
 
 
 def make_query(number: int, question: bytes) -> bytes:
@@ -65,13 +69,12 @@ def make_query(number: int, question: bytes) -> bytes:
         number: its id, 0 to 65535.
         question: from `ask_for`.
     """
-    return _HEADER.pack(number, _QUESTION_FLAGS, 1, 0, 0, 1) + question + _OPT
+    return b"".join((number.to_bytes(2, "big"), _FLAGS_AND_COUNTS, question, _OPT))
 
 
 def is_reply(packet: bytes, question: bytes) -> bool:
     """Whether a packet with the right id is the reply to a question."""
-    start, end = _HEADER.size, _HEADER.size + len(question)
-    return len(packet) >= end and bool(packet[2] & _QR >> 8) and packet[start:end] == question
+    return packet.startswith(question, _QUESTION_AT) and packet[2] >= _QR >> 8
 
 
 def read_plain(packet: bytes, question: bytes) -> Plain | None:
@@ -101,7 +104,7 @@ def _read(packet: bytes, question: bytes) -> Plain:
         result, ttl, position = _read_records(packet, position, answers)
     elif authorities == 1 and not answers and flags & (_AA | _RA):
         ttl, position = _read_soa(packet, position, question)
-        result = Nothing("no such name in DNS" if rcode == _NXDOMAIN else "no SRV record", ttl)
+        result = Nothing(NO_SUCH_NAME if rcode == _NXDOMAIN else NO_RECORD, ttl)
     else:
         raise _UnusualError
     # The upper half of the rcode stands in the OPT record (RFC 6891 section 6.1.3).
@@ -131,7 +134,7 @@ def _read_records(packet: bytes, position: int, count: int) -> tuple[tuple[Recor
             raise _UnusualError
         records.append(Record(priority, weight, port, b".".join(labels).decode("ascii")))
         ttls.append(ttl)
-    if len({record._replace(host=record.host.lower()) for record in records}) != count:
+    if count > 1 and len({record._replace(host=record.host.lower()) for record in records}) != count:
         raise _UnusualError
     return tuple(records), min(ttls), position
 

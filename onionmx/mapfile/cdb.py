@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _HEADER = Struct("<512I")  # 256 hash tables: position in bytes, length in slots
 _SLOT = Struct("<II")  # hash, position of the record
+_OUTSIDE = "a hash table points outside the file"
 _DAMAGED = "it is damaged or not a CDB; move it away and run `onionmx sync`"
 
 
@@ -63,6 +64,7 @@ class MapReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        self._searchable: set[int] = set()  # numbers of hash tables
         self._data = _map_into_memory(self.path)
         try:
             self._check_header()
@@ -98,10 +100,11 @@ class MapReader:
         """
         key = domain.encode("utf-8")
         try:
-            self._check_has_empty_slot(key)
+            _, hashed = self._cdb.hash_key(key)
+            self._check_has_empty_slot(hashed & 0xFF)
             value: bytes | None = self._cdb.get(key)
         except struct_error as error:
-            raise self._damaged("a hash table points outside the file") from error
+            raise self._damaged(_OUTSIDE) from error
         return value
 
     def get(self, domain: str) -> tuple[Endpoint, ...] | None:
@@ -139,6 +142,20 @@ class MapReader:
                 raise self._damaged(f"the record that ends at byte {position} is cut off")
             yield self._data[middle - key_length : middle], self._data[middle:position]
 
+    def count_found(self) -> int:
+        """How many records are found by their keys, as a reader would look for them.
+
+        Raises:
+            MapError: the map is damaged.
+        """
+        try:
+            for number in range(len(self._cdb.index)):
+                self._check_has_empty_slot(number)
+            find = self._cdb.get
+            return sum(find(key) == value for key, value in self.records())
+        except struct_error as error:
+            raise self._damaged(_OUTSIDE) from error
+
     def entries(self) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
         """All domains with their endpoints, in the order in which they were written.
 
@@ -167,14 +184,16 @@ class MapReader:
         if expected != len(self._data):
             raise self._damaged(f"its header speaks of {expected} bytes, the file has {len(self._data)}")
 
-    def _check_has_empty_slot(self, key: bytes) -> None:
+    def _check_has_empty_slot(self, number: int) -> None:
         """A search ends at an empty slot: without one, a damaged table would be searched for ever."""
-        _, hashed = self._cdb.hash_key(key)
-        position, length = self._cdb.index[hashed & 0xFF]
+        if number in self._searchable:
+            return
+        position, length = self._cdb.index[number]
         table = memoryview(self._data)[position : position + length * _SLOT.size]
         with table:
             if length and all(record for _, record in _SLOT.iter_unpack(table)):
                 raise self._damaged("a hash table is full")
+        self._searchable.add(number)
 
     def _damaged(self, what: str) -> MapError:
         return MapError(f"map {self.path}: {what}; {_DAMAGED}")

@@ -122,6 +122,6 @@ def _write(file: BufferedWriter, path: Path, records: Iterable[tuple[bytes, byte
 
 def _verify(temporary: Path, written: int) -> None:
     with MapReader(temporary) as reader:
-        found = sum(reader.get_value(key.decode("utf-8")) == value for key, value in reader.records())
+        found = reader.count_found()
     if found != written:
         raise MapError(f"map {temporary}: only {found} of {written} entries can be read back; the old map stays")

@@ -1,20 +1,23 @@
 """A cold run over many domains: the bulk engine beside dnsperf and dnspython's asyncio resolver, in turn.
 
 All ask the same authoritative server, which has the last core for itself; whoever asks has the first. One domain in
-a hundred has a record, for which the engine asks once more, by the ordinary resolver.
+a hundred has a record, for which the engine asks once more, by the ordinary resolver. The whole run of `onionmx sync`
+takes in the list, asks, decides, and writes the state and the map.
 """
 
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 from onionmx.domain import SRV_PREFIX
+from tests.bench import bulk_bare
 from tests.bench.bulk_load import DOMAIN, DOMAINS, ONE_IN, TASKS, run
+from tests.bench.bulk_sync import SyncHost, SyncRun
 from tests.bench.lookup_candidates import cores
 from tests.bench.measure import Row, version_of
 from tests.bench.relay_control import LOOPBACK
@@ -42,26 +45,24 @@ def measure() -> Iterator[Row]:
     with TemporaryDirectory(prefix="onionmx-bench-") as name, _authority(Path(name), serving) as port:
         questions = Path(name, "questions")
         questions.write_text("".join(f"{SRV_PREFIX}{DOMAIN.format(number)} SRV\n" for number in range(DOMAINS)))
-        rates: dict[str, list[float]] = {"dnsperf": [], "dnspython": [], "engine": []}
-        memory = 0
-        for _ in range(ROUNDS):
+        rates: dict[str, list[float]] = {who: [] for who in ("dnsperf", "dnspython", "bare", "engine", "sync")}
+        memory = {"engine": 0, "sync": 0}
+        for number in range(ROUNDS):
             rates["dnsperf"].append(_dnsperf(port, questions, asking))
             peer = run("dnspython", port, PEER_DOMAINS, asking)
             rates["dnspython"].append(PEER_DOMAINS / peer.seconds)
+            rates["bare"].append(bulk_bare.run(port, DOMAINS, asking))
             ours = run("engine", port, DOMAINS, asking)
             if (ours.found, ours.unknown) != (DOMAINS // ONE_IN, 0):
                 raise AssertionError(f"wrong answers: {ours}")
             rates["engine"].append(DOMAINS / ours.seconds)
-            memory = max(memory, ours.memory)
+            memory["engine"] = max(memory["engine"], ours.memory)
+            whole = _cold_sync(Path(name, f"sync{number}"), port, asking)
+            rates["sync"].append(DOMAINS / whole.seconds)
+            memory["sync"] = max(memory["sync"], whole.memory)
         with hostile_way(port, Path(name), seed=1, core=serving) as hostile_port:
             hostile = run("hostile", hostile_port, HOSTILE, asking)
-    dnsperf, dnspython, engine = (median(values) for values in rates.values())
-    server = version_of([str(find_program("knotd")), "--version"])
-    yield Row(f"cold run against {server}: dnsperf", f"{dnsperf:.0f} /s")
-    yield Row(f"the same: dnspython's asyncresolver, {TASKS} tasks, {PEER_DOMAINS} domains", f"{dnspython:.0f} /s")
-    yield Row("the same: bulk engine", f"{engine:.0f} /s, {memory / 1e6:.0f} MB")
-    yield _at_least("bulk engine / dnsperf", engine / dnsperf, SHARE_OF_DNSPERF)
-    yield _at_least("bulk engine / asyncresolver", engine / dnspython, TIMES_DNSPYTHON)
+    yield from _rows({who: median(values) for who, values in rates.items()}, memory)
     told = f"{hostile.found} found, {hostile.nothing} none, {hostile.unknown} could not tell, {hostile.wrong} wrong"
     yield Row(
         f"{HOSTILE} answers over a hostile way, {HOSTILE / hostile.seconds:.0f} /s",
@@ -69,6 +70,27 @@ def measure() -> Iterator[Row]:
         "none wrong",
         not hostile.wrong and hostile.found + hostile.nothing + hostile.unknown == HOSTILE,
     )
+
+
+def _rows(rates: Mapping[str, float], memory: Mapping[str, int]) -> Iterator[Row]:
+    server = version_of([str(find_program("knotd")), "--version"])
+    yield Row(f"cold run against {server}: dnsperf", f"{rates['dnsperf']:.0f} /s")
+    yield Row(
+        f"the same: dnspython's asyncresolver, {TASKS} tasks, {PEER_DOMAINS} domains", f"{rates['dnspython']:.0f} /s"
+    )
+    yield Row("the same: send and receive in Python, and nothing else", f"{rates['bare']:.0f} /s")
+    for who, what in ("engine", "bulk engine"), ("sync", "onionmx sync, list, state and map included"):
+        yield Row(f"the same: {what}", f"{rates[who]:.0f} /s, {memory[who] / 1e6:.0f} MB")
+        yield _at_least("  by dnsperf", rates[who] / rates["dnsperf"], SHARE_OF_DNSPERF)
+        yield _at_least("  by asyncresolver", rates[who] / rates["dnspython"], TIMES_DNSPYTHON)
+
+
+def _cold_sync(folder: Path, port: int, core: int) -> SyncRun:
+    folder.mkdir()
+    whole = SyncHost(folder, port, map(DOMAIN.format, range(DOMAINS))).run(core)
+    if (whole.asked, whole.entries) != (DOMAINS, DOMAINS // ONE_IN):
+        raise AssertionError(f"wrong answers: {whole}")
+    return whole
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 
 import dns.asyncresolver
 import dns.resolver
@@ -23,6 +22,7 @@ from onionmx.config import DnsSection
 from onionmx.dns.bulk import ask_many
 from onionmx.dns.srv import SrvResolver
 from onionmx.domain import SRV_PREFIX
+from tests.bench.bulk_sync import most_memory
 from tests.bench.relay_control import LOOPBACK
 from tests.e2e.programs import PROJECT
 from tests.mapfile.maps import A
@@ -128,9 +128,7 @@ def _main(who: str, port: int, count: int) -> None:
     begin = time.perf_counter()
     counts = uvloop.run(ask(port, (DOMAIN.format(number % DOMAINS) for number in range(count))))
     seconds = time.perf_counter() - begin
-    # Not getrusage(2): its figure begins with that of the process that started this one.
-    memory = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
-    print(json.dumps({"seconds": seconds, "found": 0, "nothing": 0, "unknown": 0, "memory": memory} | counts))
+    print(json.dumps({"seconds": seconds, "found": 0, "nothing": 0, "unknown": 0, "memory": most_memory()} | counts))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,5 @@
+import pytest
+
 from onionmx.dns.bulk.pace import Limits, Pace
 
 PATIENCE = 10.0
@@ -7,42 +9,68 @@ def pace(concurrency: int = 100, rate: float = 0) -> Pace:
     return Pace(Limits(concurrency, rate, PATIENCE), 0.0)
 
 
-def fill(pace: Pace, now: float) -> int:
+def ask(pace: Pace, now: float) -> int:
+    pace.turn(now)
     room = pace.room(now)
     pace.sent(room, now)
     return room
 
 
+def fill(pace: Pace, now: float) -> int:
+    """As often as there is room; how many are under way then."""
+    while ask(pace, now):
+        now += 1
+    return pace.under_way
+
+
 def test_window_grows_while_all_is_answered_and_no_further_than_it_may() -> None:
-    one = pace(100)
-    rooms = []
-    for second in range(4):
-        rooms.append(fill(one, second))
-        assert one.room(second) == 0
-        one.heard(one.under_way, 0, second)
-    assert rooms == [64, 100, 100, 100]
+    one = pace(300)
+    for window in 100, 200, 300, 300:
+        assert fill(one, 0) == window
+        one.wait()
+        one.heard(window, 0, 0)
+
+
+@pytest.mark.parametrize(("gathered", "window"), [(100, 100), (50, 100), (49, 200), (1, 200)])
+def test_window_stays_while_replies_gather_and_we_are_at_work(gathered: int, window: int) -> None:
+    one = pace(1000)
+    for _ in range(0, 150, gathered):
+        fill(one, 0)
+        one.heard(gathered, 0, 0)
+    assert fill(one, 0) == window
+
+
+def test_server_that_says_nothing_is_not_asked_more_than_it_can_keep() -> None:
+    one = pace(500)
+    for window in 100, 200, 400:
+        assert fill(one, 0) == window
+        one.wait()
+        one.heard(window, 0, 0)
+    assert [ask(one, 0), ask(one, 0), ask(one, 0.019)] == [100, 0, 0]
+    assert [ask(one, 0.02), ask(one, 0.02)] == [100, 0]
+    one.heard(1, 0, 0.021)
+    assert [ask(one, 0.021), ask(one, 0.021)] == [100, 0]
 
 
 def test_window_halves_when_much_is_lost_and_stays_when_little_is() -> None:
     one = pace(64)
-    fill(one, 0)
+    assert fill(one, 0) == 64
     one.heard(60, 0, 0)
     one.lost(4)
-    assert one.room(0) == 64
-    for expected in (32, 16, 8, 8):
-        fill(one, 0)
+    for expected in (64, 32, 16, 8, 8):
+        assert fill(one, 0) == expected
         one.lost(one.under_way)
-        assert one.room(0) == expected
-    fill(one, 0)
+    assert fill(one, 0) == 8
+    one.wait()
     one.heard(8, 0, 0)
-    assert one.room(0) == 9
+    assert fill(one, 0) == 9
 
 
 def test_rate() -> None:
     one = pace(1000, rate=10)
     asked = 0
     for millisecond in range(10_000):
-        asked += fill(one, millisecond / 1000)
+        asked += ask(one, millisecond / 1000)
         one.heard(one.under_way, 0, millisecond / 1000)
     assert 99 <= asked <= 102
 
@@ -86,7 +114,7 @@ def test_dead_resolver_comes_back() -> None:
     assert one.room(0) == 0
     assert one.wants_probe(1)
     one.probe_answered(2, is_failure=False)
-    assert one.room(2) == 64
+    assert one.room(2) == 100
 
 
 def test_nothing_but_errors() -> None:

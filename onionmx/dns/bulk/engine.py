@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from time import monotonic
@@ -78,6 +78,8 @@ class Engine:
                 elif self._is_exhausted and self._is_idle():
                     return
                 else:
+                    for server in self._servers:
+                        server.pace.wait()
                     self._wake.clear()
                     await self._wake.wait()
         finally:
@@ -93,6 +95,8 @@ class Engine:
             self._leave_to_ordinary(names)
             return
         now = monotonic()
+        for server in self._servers:
+            server.pace.turn(now)
         alive = [server for server in self._servers if not server.pace.is_dead]
         if not alive:
             self._give_up(names)
@@ -102,24 +106,27 @@ class Engine:
             server = usable[self._again[0].attempt % len(usable)]
             if not server.pace.room(now):
                 break
-            self._send(server, [self._again.popleft()], now)
+            question = self._again.popleft()
+            question.deadline, question.is_odd = now + self._times[question.attempt], False
+            self._send(server, [question], now)
         if not self._ordinary.is_full and len(self._again) < self._most_again:
-            self._send(usable[0], self._new_questions(names, usable[0].pace.room(now)), now)
+            server = usable[0]
+            self._send(server, self._new_questions(names, server.pace.room(now), now + self._times[0]), now)
 
-    def _new_questions(self, names: Iterator[str], room: int) -> Iterator[Question]:
-        for domain in self._take(names, room):
+    def _new_questions(self, names: Iterator[str], count: int, deadline: float) -> list[Question]:
+        questions = []
+        for domain in self._take(names, count):
             answer = answer_without_question(domain)
             if answer is None:
-                yield Question(domain, ask_for(domain))
+                questions.append(Question(domain, ask_for(domain), deadline))
             else:
                 self._ready.append(answer)
+        return questions
 
-    def _take(self, names: Iterator[str], count: int) -> Iterator[str]:
-        taken = 0
-        for domain in islice(names, count):
-            taken += 1
-            yield domain
-        self._is_exhausted = self._is_exhausted or taken < count
+    def _take(self, names: Iterator[str], count: int) -> list[str]:
+        taken = list(islice(names, count))
+        self._is_exhausted = self._is_exhausted or len(taken) < count
+        return taken
 
     def _leave_to_ordinary(self, names: Iterator[str]) -> None:
         while not self._ordinary.is_full and not self._is_exhausted:
@@ -134,45 +141,43 @@ class Engine:
         for domain in [*domains, *self._take(names, _AT_ONCE)]:
             self._ready.append(CouldNotTell(domain, f"{SRV_PREFIX}{domain}: no resolver could answer; {words}"))
 
-    def _send(self, server: _Server, questions: Iterable[Question], now: float) -> None:
+    def _send(self, server: _Server, questions: Sequence[Question], now: float) -> None:
         count = 0
-        for question in questions:
-            question.deadline = now + self._times[question.attempt]
-            question.is_odd = False
-            try:
-                server.ports.send(question)
-            except OSError as error:
-                server.pace.fail(error.strerror or str(error))
-                self._again.append(question)
-                continue
-            count += 1
+        try:
+            while count < len(questions):
+                count += server.ports.send(questions, count)
+        except OSError as error:
+            server.pace.fail(error.strerror or str(error))
+            self._again.extend(questions[count:])
         server.pace.sent(count, now)
 
     def _read(self, server: _Server, port: Port) -> None:
         """Read what has come to a port."""
-        waiting = port.waiting
+        waiting, ready = port.waiting, self._ready
         answers = failures = 0
         for packet in port.packets():
             number = int.from_bytes(packet[:2], "big")
             question = waiting.get(number)
             if question is None:
                 continue
-            if not is_reply(packet, question.wire):
+            domain, wire = question.domain, question.wire
+            if not is_reply(packet, wire):
                 question.is_odd = True
                 continue
             del waiting[number]
+            nothing = read_nothing(packet, _HEADER + len(wire)) if domain else None
+            if nothing is not None:
+                answers += 1
+                trust = Trust.DNSSEC if server.is_believed and packet[3] & _AD else Trust.UNSIGNED
+                ready.append(NoRoute(domain, *nothing, (), trust))
+                continue
             is_failure = packet[3] & _RCODE not in _RCODES_OF_ANSWERS
-            if not question.domain:
+            if not domain:
                 server.pace.probe_answered(monotonic(), is_failure=is_failure)
                 continue
             failures += is_failure
             answers += not is_failure
-            nothing = read_nothing(packet, _HEADER + len(question.wire))
-            if nothing is None:
-                self._ordinary.add(question.domain)
-            else:
-                trust = Trust.DNSSEC if server.is_believed and packet[3] & _AD else Trust.UNSIGNED
-                self._ready.append(NoRoute(question.domain, *nothing, (), trust))
+            self._ordinary.add(domain)
         if answers or failures:
             server.pace.heard(answers, failures, monotonic())
             self._wake.set()
@@ -219,10 +224,8 @@ class Engine:
             self._again.extend(questions)
 
     def _probe(self, server: _Server, now: float) -> None:
-        question = Question("", _PROBE)
-        question.deadline, question.is_odd = now + self._settings.timeout, False
         try:
-            server.ports.send(question)
+            server.ports.send([Question("", _PROBE, now + self._settings.timeout)])
         except OSError as error:
             server.pace.fail(error.strerror or str(error))
 

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
-_FIRST_WINDOW = 64  # questions
+_FIRST_WINDOW = 100  # questions
+_MOST_UNHEARD = 100  # questions without a reply in between; a socket of Linux holds some 250, and loses what is more
+_UNHEARD = 0.02  # seconds after which they have been read, even where nobody answers them
 _SMALLEST_WINDOW = 8
 _CAREFUL = 8  # windows until it is twice as large, about, once it was too large; before that, one
+_GATHERED = 0.5  # of a window, which lies ready whenever we look: it is we who are slow, and more would be of no use
 _TOO_MANY_LOST = 0.25  # of a window; a few domains always hang, and that is no sign of overload
 _BURST = 0.05  # seconds of the rate that may be asked at once
 _QUIET = 0.1  # of the patience: without any reply for so long, others are asked, and a probe is sent each time
@@ -29,9 +32,10 @@ class Limits:
 class Pace:
     """The pace for one resolver.
 
-    The number of questions under way grows while it answers them, and halves when it loses too many. Silence, and
-    nothing but errors, are looked into with a probe, a question that every resolver can answer at once: many domains
-    in a row that hang or fail speak of themselves, not of the resolver.
+    The number of questions under way grows while it answers them, unless it is quicker than we are: more would only
+    fill its buffer, and what does not fit is lost. It halves when too many are lost. Silence, and nothing but errors,
+    are looked into with a probe, a question that every resolver can answer at once: many domains in a row that hang or
+    fail speak of themselves, not of the resolver.
 
     Args:
         limits: what it is asked at most.
@@ -52,6 +56,11 @@ class Pace:
         self._window = min(_FIRST_WINDOW, limits.concurrency)
         self._growth = 1
         self._answered = 0
+        self._unheard = 0
+        self._unheard_since = now
+        self._new = 0
+        self._gathered = 0
+        self._is_waited_for = False
         self._lost = 0
         self._allowance = 1.0
         self._allowed_at = now
@@ -61,7 +70,7 @@ class Pace:
 
     def room(self, now: float) -> int:
         """How many questions it may be asked now."""
-        free = self._window - self.under_way
+        free = min(self._window - self.under_way, _MOST_UNHEARD - self._unheard)
         rate = self._limits.rate
         if free <= 0 or self.is_dead or not rate:
             return 0 if self.is_dead else max(free, 0)
@@ -75,6 +84,24 @@ class Pace:
             self._silent_since = now
         self.under_way += count
         self._allowance -= count
+        if not self._unheard:
+            self._unheard_since = now
+        self._unheard += count
+
+    def turn(self, now: float) -> None:
+        """We have looked at all replies that were there: the window may change."""
+        if self._new or now - self._unheard_since >= _UNHEARD:
+            self._unheard = 0
+        if not self._is_waited_for and self._new >= self._window * _GATHERED:
+            self._gathered += self._new
+        self._new = 0
+        self._is_waited_for = False
+        if self._answered + self._lost >= self._window:
+            self._adapt()
+
+    def wait(self) -> None:
+        """There is nothing to do now but to wait for replies."""
+        self._is_waited_for = True
 
     def heard(self, answers: int, failures: int, now: float) -> None:
         """So many replies came, and others that are errors."""
@@ -82,13 +109,12 @@ class Pace:
         self._silent_since = now if self.under_way else None
         self._failures = 0 if answers else self._failures + failures
         self._answered += answers + failures
-        self._adapt()
+        self._new += answers + failures
 
     def lost(self, count: int) -> None:
         """So many questions had no reply in time."""
         self.under_way -= count
         self._lost += count
-        self._adapt()
 
     def is_quiet(self, now: float) -> bool:
         """Whether it was asked and says nothing, though perhaps not for long enough to be dead."""
@@ -125,11 +151,9 @@ class Pace:
         return 0.0 if self._silent_since is None else now - self._silent_since
 
     def _adapt(self) -> None:
-        if self._answered + self._lost < self._window:
-            return
         if self._lost > self._window * _TOO_MANY_LOST:
             self._window = max(self._window // 2, min(_SMALLEST_WINDOW, self._limits.concurrency))
             self._growth = _CAREFUL
-        else:
+        elif self._gathered < self._answered * _GATHERED:
             self._window = min(self._window + self._window // self._growth, self._limits.concurrency)
-        self._answered = self._lost = 0
+        self._answered = self._gathered = self._lost = 0

@@ -8,16 +8,15 @@ import asyncio
 import os
 import socket
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from onionmx.config import Resolver
 from onionmx.dns.wire import make_query
 
 _PORTS = 32  # open at the same time, a power of two
 _QUESTIONS = 1000  # from one port
-_BURST = 1000  # packets read before others have their turn; rarely are so many questions under way on one port
+_BURST = 32  # questions that leave one port together; the kernel keeps at least a hundred replies for it
 _MAX_PACKET = 4096  # bytes; much more than the reply to a question that asks for 1232 at most
-_NUMBERS = 2048  # random ones that are fetched at once
 
 
 class Question:
@@ -26,20 +25,19 @@ class Question:
     Attributes:
         domain: in normal form; empty for a probe.
         wire: the question section.
+        deadline: when this attempt is over.
         attempt: how often it was asked before.
-        deadline: when this attempt is over; set for each.
-        is_odd: a packet with the id of this attempt has come that is no reply to it; set for each.
+        is_odd: a packet with the id of this attempt has come that is no reply to it.
     """
 
     __slots__ = ("attempt", "deadline", "domain", "is_odd", "wire")
 
-    deadline: float
-    is_odd: bool
-
-    def __init__(self, domain: str, wire: bytes) -> None:
+    def __init__(self, domain: str, wire: bytes, deadline: float) -> None:
         self.domain = domain
         self.wire = wire
+        self.deadline = deadline
         self.attempt = 0
+        self.is_odd = False
 
 
 class Port:
@@ -57,23 +55,30 @@ class Port:
         self.left = _QUESTIONS
         self._socket = connection
 
-    def packets(self) -> Iterator[bytes]:
-        """What has come in, up to a bound."""
+    def packets(self) -> list[bytes]:
+        """What has come in, as far as it can be replies to what is under way; the rest the next time."""
         receive = self._socket.recv
-        for _ in range(_BURST):
-            try:
-                yield receive(_MAX_PACKET)
-            except OSError:  # nothing more; or nobody listens there, which silence will show
-                return
-
-    def send(self, number: int, question: Question) -> None:
-        """Ask with this id; a packet that cannot be sent is lost, as any may be."""
-        self.left -= 1
-        self.waiting[number] = question
-        try:  # noqa: SIM105 -- suppress costs as much as a fifth of the sending
-            self._socket.send(make_query(number, question.wire))
-        except OSError:
+        packets = []
+        try:
+            # To be told that nothing is left costs twice as much as a packet.
+            for _ in range(len(self.waiting) or 1):
+                packets.append(receive(_MAX_PACKET))  # noqa: PERF401 -- what came before an error counts
+        except OSError:  # nothing more; or nobody listens there, which silence will show
             pass
+        return packets
+
+    def send(self, packets: Sequence[bytes]) -> None:
+        """Send packets at once: a server that is kept busy need not be woken for each of them.
+
+        One that cannot be sent is lost, as any may be.
+        """
+        self.left -= len(packets)
+        send = self._socket.send
+        for packet in packets:
+            try:  # noqa: SIM105 -- suppress costs as much as a fifth of the sending
+                send(packet)
+            except OSError:
+                pass
 
     def close(self) -> None:
         """Stop reading and close it."""
@@ -100,7 +105,6 @@ class Ports:
         self._read = read
         self._open: list[Port | None] = [None] * _PORTS
         self._retired: list[Port] = []
-        self._numbers: array[int] = array("H")
 
     def __iter__(self) -> Iterator[Port]:
         """All ports on which questions may be under way."""
@@ -110,22 +114,35 @@ class Ports:
         self._retired = [port for port in self._retired if port.waiting]
         return iter([*self._retired, *filter(None, self._open)])
 
-    def send(self, question: Question) -> None:
-        """Ask from a random port with a random id.
+    def send(self, questions: Sequence[Question], start: int = 0) -> int:
+        """Ask, from a random port, and each with a random id.
+
+        Args:
+            questions: not all of them may be asked.
+            start: the first of them.
+
+        Returns:
+            How many were asked.
 
         Raises:
             OSError: there is no way to this resolver, or no port is left.
         """
-        if not self._numbers:  # they are taken in pairs
-            self._numbers.frombytes(os.urandom(_NUMBERS * self._numbers.itemsize))
-        place = self._numbers.pop() % _PORTS
+        numbers = array("H", os.urandom((_BURST + 1) * 2))
+        place = numbers.pop() % _PORTS
         port = self._open[place]
         if port is None or not port.left:
             port = self._renew(place)
-        number = self._numbers.pop()
-        while number in port.waiting:
-            number = int.from_bytes(os.urandom(2), "big")
-        port.send(number, question)
+        waiting = port.waiting
+        asked = questions[start : start + min(_BURST, port.left)]
+        packets = []
+        for number, question in zip(numbers, asked, strict=False):
+            free = number
+            while free in waiting:
+                free = int.from_bytes(os.urandom(2), "big")
+            waiting[free] = question
+            packets.append(make_query(free, question.wire))
+        port.send(packets)
+        return len(asked)
 
     def close(self) -> None:
         """Close all; what is under way is forgotten."""
