@@ -8,7 +8,6 @@
 - At the limit, the domain that was asked for longest ago gives way.
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
@@ -50,6 +49,8 @@ class _Entry:
     answer: Kept
     expires: float
     refresh_at: float
+    turn: int
+    """When it was kept or asked for last, counted in uses of the cache."""
     used: bool = False
     held_until: float = -inf
     failure: str = ""
@@ -68,7 +69,11 @@ class Cache:
     def __init__(self, settings: LookupSection, random: Random) -> None:
         self._settings = settings
         self._random = random
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._entries: dict[str, _Entry] = {}
+        self._turn = 0
+        # Those asked for longest ago, as they were when the last one gave way. Whoever was asked for since then is
+        # passed over; so a lookup has nothing to put in order.
+        self._oldest: Iterator[tuple[int, str]] = iter(())
         self._schedule: list[tuple[float, str]] = []
         self.evictions = 0
 
@@ -144,7 +149,7 @@ class Cache:
 
     def entries(self, now: float) -> Iterator[CacheEntry]:
         """What is kept and may still be used, the domain asked for longest ago first."""
-        for domain, entry in self._entries.items():
+        for domain, entry in sorted(self._entries.items(), key=lambda item: item[1].turn):
             if now < entry.expires or (isinstance(entry.answer, Found) and self._is_usable(entry, now)):
                 remaining = entry.expires - now
                 answer = _with_ttl(entry.answer, max(0, ceil(remaining)))
@@ -160,17 +165,28 @@ class Cache:
 
     def _insert(self, domain: str, answer: Kept, lifetime: float, now: float, *, refresh_after: float) -> None:
         kept = _with_ttl(answer, max(0, int(lifetime)))
-        self._entries[domain] = _Entry(kept, now + lifetime, now + refresh_after)
-        self._entries.move_to_end(domain)
+        self._turn += 1
+        self._entries[domain] = _Entry(kept, now + lifetime, now + refresh_after, self._turn)
         while len(self._entries) > self._settings.cache_size:
-            self._entries.popitem(last=False)
+            self._give_way()
             self.evictions += 1
+
+    def _give_way(self) -> None:
+        """Drop the entry that was asked for longest ago."""
+        for turn, domain in self._oldest:
+            entry = self._entries.get(domain)
+            if entry is not None and entry.turn == turn:
+                del self._entries[domain]
+                return
+        self._oldest = iter(sorted((entry.turn, domain) for domain, entry in self._entries.items()))
+        self._give_way()
 
     def _is_usable(self, entry: _Entry, now: float) -> bool:
         return 0 <= now - entry.expires < self._settings.max_stale
 
     def _use(self, domain: str, entry: _Entry) -> None:
-        self._entries.move_to_end(domain)
+        self._turn += 1
+        entry.turn = self._turn
         if entry.used:
             return
         entry.used = True

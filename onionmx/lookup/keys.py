@@ -4,14 +4,13 @@ MTAs ask with whatever they have: full addresses with quoted local parts and Uni
 transport(5), address literals. What names no domain can have no onion MX.
 """
 
-from functools import lru_cache
-
 from onionmx.domain import normalize
 from onionmx.errors import DomainError
 from onionmx.onion import SUFFIX
 
 _REMEMBERED = 50_000  # domains as written, with their normal form; about 250 bytes each
 _LONGEST_REMEMBERED = 255  # bytes; longer ones are junk or very rare
+_known: dict[bytes, str | None] = {}
 _LONGEST = 1024  # bytes; 253 characters, each of at most four bytes of UTF-8
 
 
@@ -21,12 +20,19 @@ def domain_of(key: bytes) -> str | None:
     Args:
         key: an address (RFC 5321 section 4.1.2; the domain stands behind the last @), or a domain.
     """
-    domain = key[key.rfind(b"@") + 1 :]
-    if len(domain) <= _LONGEST_REMEMBERED:
-        return _normalized(domain)
-    if len(domain) <= _LONGEST:
-        return _normalized.__wrapped__(domain)
-    return None
+    written = key[key.rfind(b"@") + 1 :]
+    try:
+        return _known[written]
+    except KeyError:
+        pass
+    if len(written) > _LONGEST:
+        return None
+    domain = _normalized(written)
+    if len(written) <= _LONGEST_REMEMBERED:
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        _known[written] = domain
+    return domain
 
 
 def names_an_onion(key: bytes) -> bool:
@@ -34,7 +40,6 @@ def names_an_onion(key: bytes) -> bool:
     return key.lower().removesuffix(b".").endswith(SUFFIX.encode())
 
 
-@lru_cache(_REMEMBERED)
 def _normalized(written: bytes) -> str | None:
     try:
         domain = normalize(written.decode("utf-8"))
