@@ -1,13 +1,17 @@
-"""The three answers to "where does the mail of this domain go?"; they never collapse into two."""
+"""The three answers to "where does the mail of this domain go?"; they never collapse into two.
+
+Tens of thousands are made in a second: msgspec makes one in a fifth of the time that a frozen dataclass takes, and the
+garbage collector need not look at them, as nothing in them can lead back to them.
+"""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from onionmx.target import Route, Trust
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True, gc=False):
     """The domain has an onion MX.
 
     Attributes:
@@ -19,8 +23,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NoRoute:
+class NoRoute(Struct, frozen=True, gc=False):
     """It is known that the domain has no onion MX.
 
     Attributes:
@@ -38,8 +41,7 @@ class NoRoute:
     trust: Trust | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CouldNotTell:
+class CouldNotTell(Struct, frozen=True, gc=False):
     """It could not be found out; mail has to wait.
 
     Attributes:

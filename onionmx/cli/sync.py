@@ -161,7 +161,10 @@ def _read_lists(
 def _progress() -> Iterator[Callable[[Answer], None]]:
     """A count on standard error while it is a terminal; nothing in cron."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _answer: None
+        return
     columns = (SpinnerColumn(), TextColumn("asking DNS"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
         yield lambda _answer: progress.advance(task)
