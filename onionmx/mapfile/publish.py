@@ -111,9 +111,11 @@ def _lock_of(path: Path) -> Path:
 def _write(file: BufferedWriter, path: Path, records: Iterable[tuple[bytes, bytes]]) -> int:
     writer = Writer(file)
     count = 0
+    size = file.tell()
     for key, value in records:
         count += 1
-        if file.tell() + len(key) + len(value) + count * _BYTES_PER_RECORD > MAX_SIZE:
+        size += len(key) + len(value) + _BYTES_PER_RECORD
+        if size > MAX_SIZE:
             raise MapError(f"map {path} would be larger than a CDB can be (4 GiB); the old one stays")
         writer.put(key, value)
     writer.finalize()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from msgspec import structs
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.config import DnsSection
@@ -106,9 +107,9 @@ def test_same_answers_as_the_ordinary_resolver(servers: NameServers, who: str) -
 
 def without_ttl(answer: Answer) -> tuple[Answer, int]:
     if isinstance(answer, Found):
-        return replace(answer, route=replace(answer.route, ttl=0)), answer.route.ttl or 0
+        return structs.replace(answer, route=replace(answer.route, ttl=0)), answer.route.ttl or 0
     if isinstance(answer, NoRoute):
-        return replace(answer, ttl=0), answer.ttl or 0
+        return structs.replace(answer, ttl=0), answer.ttl or 0
     return answer, 0
 
 
