@@ -143,18 +143,23 @@ class MapReader:
             yield self._data[middle - key_length : middle], self._data[middle:position]
 
     def count_found(self) -> int:
-        """How many records are found by their keys, as a reader would look for them.
+        """How many records a search for their keys leads to.
 
         Raises:
             MapError: the map is damaged.
         """
+        found = 0
+        position = _HEADER.size
         try:
             for number in range(len(self._cdb.index)):
                 self._check_has_empty_slot(number)
-            find = self._cdb.get
-            return sum(find(key) == value for key, value in self.records())
+            for key, value in self.records():
+                _, hashed = self._cdb.hash_key(key)
+                found += self._leads_to(hashed, position)
+                position += _SLOT.size + len(key) + len(value)
         except struct_error as error:
             raise self._damaged(_OUTSIDE) from error
+        return found
 
     def entries(self) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
         """All domains with their endpoints, in the order in which they were written.
@@ -167,6 +172,19 @@ class MapReader:
                 yield key.decode("ascii"), parse_value(value)
             except (UnicodeDecodeError, OnionError) as error:
                 raise self._damaged(f"entry {key[:80]!r}: {error}") from error
+
+    def _leads_to(self, hashed: int, position: int) -> bool:
+        """Whether the search for a hash comes to the record at a position (https://cr.yp.to/cdb/cdb.txt)."""
+        table, length = self._cdb.index[hashed & 0xFF]
+        slot = (hashed >> 8) % length if length else 0
+        for _ in range(length):
+            pair = _SLOT.unpack_from(self._data, table + slot * _SLOT.size)
+            if pair == (hashed, position):
+                return True
+            if not pair[1]:
+                return False
+            slot = (slot + 1) % length
+        return False
 
     def _check_header(self) -> None:
         """Every writer lays the tables out one behind the other up to the end of the file.
