@@ -36,6 +36,9 @@ MAILBOX_USER = "games"
 PRIVATE = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private", "saved", "trace")
 SHARED = {"maildrop": 0o1730, "public": 0o2710}
 
+LONGEST_SOCKET = "queue/public/postlog"
+MAX_SOCKET_PATH = 107
+"""Bytes (unix(7))."""
 MAIN = """\
 compatibility_level = 3.7
 mail_owner = {owner}
@@ -151,6 +154,8 @@ class Postfix:
             receiving: the service for clients of the onion service, in master.cf, listening on `{port}`; by default
                 that of `docs/receiving.md`.
         """
+        if len(f"{folder}/{LONGEST_SOCKET}") > MAX_SOCKET_PATH:
+            raise DaemonError(f"{folder} is too long: Postfix would stop without a word for want of {LONGEST_SOCKET}")
         self.folder = folder
         self.hostname = hostname
         [self.port] = free_ports(1)

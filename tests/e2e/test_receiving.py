@@ -309,11 +309,13 @@ class SessionOverTor(smtplib.SMTP):
         return connected
 
 
-def test_circuit_is_the_clients_address_over_tor(tor_network: TorNetwork, tmp_path: Path) -> None:
+def test_circuit_over_tor(tor_network: TorNetwork, tmp_path: Path) -> None:
     network = re.search(r"^DirAuthority .*\n", (tor_network.services.folder / "torrc").read_text(), re.MULTILINE)
     assert network is not None
     with ExitStack() as running:
-        receivers = {name: running.enter_context(receiver(name, tmp_path / name)) for name in CIRCUITS}
+        receivers = {
+            name: running.enter_context(receiver(name, tmp_path / str(number))) for number, name in enumerate(CIRCUITS)
+        }
         tor = ReceivingTor(tmp_path / "tor", network[0], receivers)
         running.callback(tor.stop)
         for name, onion in tor.publish().items():
