@@ -23,7 +23,7 @@ NAMED = {
 @pytest.fixture(scope="module")
 def site(tor_network: TorNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoctorSite]:
     skip_without("tor", "exim4", "knotd", "keymgr", "unbound", "setpriv", "postconf")
-    folder = tmp_path_factory.mktemp("receivers")
+    folder = tmp_path_factory.mktemp("mta")
     for above in (folder, folder.parent):
         above.chmod(0o755)
     with DoctorSite(tor_network, folder / "site") as site:
