@@ -13,12 +13,11 @@ import dns.resolver
 import dns.rrset
 
 from onionmx.config import DnsSection, Resolver
-from onionmx.dns.resolver import causes, is_validated, make_resolver
+from onionmx.dns.resolver import MAX_ALIASES, is_validated, make_resolver, translated
 from onionmx.dns.response import Alias, Nothing, read_chain
 from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.errors import DnsError
 
-_MAX_ALIASES = 8
 _SHORTEST, _LONGEST = 300, 86400  # seconds for which an answer is kept, whatever its TTL
 
 
@@ -98,7 +97,7 @@ class Questions:
 
     async def _follow(self, resolver: dns.asyncresolver.Resolver, name: dns.name.Name, kind: str) -> Answered:
         secure, ttl = True, _LONGEST
-        for _ in range(_MAX_ALIASES):
+        for _ in range(MAX_ALIASES):
             response, validated = await self._exchange(resolver, name, kind)
             secure = secure and validated
             result = read_chain(response)
@@ -108,23 +107,18 @@ class Questions:
             if isinstance(result, Nothing):
                 return Answered((), min(ttl, result.ttl), secure, _text(_end_of_aliases(response)))
             return Answered(tuple(result.rrset), min(ttl, result.ttl), secure, _text(result.rrset.name))
-        raise DnsError(f"more than {_MAX_ALIASES} aliases in a row")
+        raise DnsError(f"more than {MAX_ALIASES} aliases in a row")
 
     async def _exchange(
         self, resolver: dns.asyncresolver.Resolver, name: dns.name.Name, kind: str
     ) -> tuple[dns.message.Message, bool]:
-        try:
-            answer = await resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
-        except dns.resolver.NXDOMAIN as error:
-            response: dns.message.Message = error.kwargs["responses"][name]
-            # Who answered is known only where all who are asked are believed.
-            return response, resolver is self._believed and bool(response.flags & dns.flags.AD)
-        except dns.resolver.LifetimeTimeout as error:
-            raise DnsError(f"no valid answer within {self._settings.timeout:g} s{causes(error)}") from error
-        except dns.resolver.NoNameservers as error:
-            raise DnsError(f"no resolver could answer{causes(error)}") from error
-        except dns.exception.DNSException as error:
-            raise DnsError(f"{type(error).__name__}: {error}") from error
+        with translated(self._settings):
+            try:
+                answer = await resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
+            except dns.resolver.NXDOMAIN as error:
+                response: dns.message.Message = error.kwargs["responses"][name]
+                # Who answered is known only where all who are asked are believed.
+                return response, resolver is self._believed and bool(response.flags & dns.flags.AD)
         return answer.response, is_validated(answer, self._settings)
 
     def _is_believed(self, nameserver: str | dns.nameserver.Nameserver) -> bool:

@@ -1,6 +1,8 @@
 """dnspython's asyncio resolver, asking those whom the configuration names in the way that it says."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dns.asyncresolver
@@ -13,8 +15,10 @@ import dns.resolver
 from onionmx.config import DnsSection, Resolver
 from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.dns.wire import UDP_PAYLOAD
-from onionmx.errors import ConfigurationError
+from onionmx.errors import ConfigurationError, DnsError
 
+MAX_ALIASES = 8
+"""In a row; as many as unbound and BIND follow, about. A loop is found by this too."""
 _ATTEMPTS = 3  # of a question at one resolver within the time for it
 
 
@@ -88,6 +92,22 @@ def causes(error: dns.resolver.LifetimeTimeout | dns.resolver.NoNameservers) -> 
         else:
             found[server] = f"{where}: {str(cause).rstrip('.') or type(cause).__name__}"
     return "; " + "; ".join(found.values()) if found else ""
+
+
+@contextmanager
+def translated(settings: DnsSection) -> Iterator[None]:
+    """Turn what goes wrong while dnspython asks into a `DnsError` that says who did not answer, and how.
+
+    NXDOMAIN is an answer, and is for the caller to catch inside.
+    """
+    try:
+        yield
+    except dns.resolver.LifetimeTimeout as error:
+        raise DnsError(f"no valid answer within {settings.timeout:g} s{causes(error)}") from error
+    except dns.resolver.NoNameservers as error:
+        raise DnsError(f"no resolver could answer{causes(error)}") from error
+    except dns.exception.DNSException as error:
+        raise DnsError(f"{type(error).__name__}: {error}") from error
 
 
 def _nameserver(resolver: Resolver, settings: DnsSection, connect: Connect | None) -> dns.nameserver.Nameserver:

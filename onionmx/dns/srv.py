@@ -16,7 +16,14 @@ import dns.resolver
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.config import DnsSection
 from onionmx.dns.datagram import Datagrams
-from onionmx.dns.resolver import causes, is_denial_validated, is_validated, make_resolver, plain_resolver
+from onionmx.dns.resolver import (
+    MAX_ALIASES,
+    is_denial_validated,
+    is_validated,
+    make_resolver,
+    plain_resolver,
+    translated,
+)
 from onionmx.dns.response import Alias, Nothing, Record, read_response, read_targets
 from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.dns.wire import ask_for, read_plain
@@ -24,8 +31,6 @@ from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX
 from onionmx.errors import DnsError, OnionError
 from onionmx.onion import DEFAULT_PORT, SUFFIX, parse_onion
 from onionmx.target import Route, Source, Target, Trust, order
-
-_MAX_ALIASES = 8  # as many as unbound and BIND follow, about; a loop is found by this too
 
 
 def chance_for(domain: str) -> Random:
@@ -102,7 +107,7 @@ class SrvResolver:
         name = dns.name.from_text(f"{SRV_PREFIX}{domain}.")
         secure = True
         ttl = None
-        for _ in range(_MAX_ALIASES):
+        for _ in range(MAX_ALIASES):
             response, validated = await self._exchange(name)
             secure = secure and validated
             result = read_response(response)
@@ -113,21 +118,16 @@ class SrvResolver:
                 name = result.name
                 continue
             return self._answer(domain, result.records, ttl, secure=secure)
-        raise DnsError(f"more than {_MAX_ALIASES} aliases in a row")
+        raise DnsError(f"more than {MAX_ALIASES} aliases in a row")
 
     async def _exchange(self, name: dns.name.Name) -> tuple[dns.message.Message, bool]:
         """The response to a question, and whether a validating resolver that is believed vouches for it."""
-        try:
-            answer = await self._resolver.resolve(name, "SRV", raise_on_no_answer=False, search=False)
-        except dns.resolver.NXDOMAIN as error:
-            response: dns.message.Message = error.kwargs["responses"][name]
-            return response, is_denial_validated(response, self._resolver, self._settings)
-        except dns.resolver.LifetimeTimeout as error:
-            raise DnsError(f"no valid answer within {self._settings.timeout:g} s{causes(error)}") from error
-        except dns.resolver.NoNameservers as error:
-            raise DnsError(f"no resolver could answer{causes(error)}") from error
-        except dns.exception.DNSException as error:
-            raise DnsError(f"{type(error).__name__}: {error}") from error
+        with translated(self._settings):
+            try:
+                answer = await self._resolver.resolve(name, "SRV", raise_on_no_answer=False, search=False)
+            except dns.resolver.NXDOMAIN as error:
+                response: dns.message.Message = error.kwargs["responses"][name]
+                return response, is_denial_validated(response, self._resolver, self._settings)
         return answer.response, is_validated(answer, self._settings)
 
     def _answer(self, domain: str, records: Iterable[Record], ttl: int, *, secure: bool) -> Answer:

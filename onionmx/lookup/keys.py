@@ -10,8 +10,9 @@ from onionmx.onion import SUFFIX
 
 _REMEMBERED = 50_000  # domains as written, with their normal form; about 250 bytes each
 _LONGEST_REMEMBERED = 255  # bytes; longer ones are junk or very rare
-_known: dict[bytes, str | None] = {}
 _LONGEST = 1024  # bytes; 253 characters, each of at most four bytes of UTF-8
+
+_known: dict[bytes, str | None] = {}
 
 
 def domain_of(key: bytes) -> str | None:
