@@ -47,7 +47,6 @@ class Asked:
         count: domains that were asked.
         failed: those for which it could not be told.
         failed_with_route: those of them that keep a route.
-        is_changed: the map may have to change.
         decisions: about domains that failed for the first time, whose change begins to wait, or with notes.
         omitted: number of further ones.
     """
@@ -55,7 +54,6 @@ class Asked:
     count: int = 0
     failed: int = 0
     failed_with_route: int = 0
-    is_changed: bool = False
     decisions: dict[str, Decision] = field(default_factory=dict)
     omitted: int = 0
 
@@ -151,7 +149,6 @@ class Asking:
         if any(_routing(old[domain]) != _routing(verdict.record) for domain, verdict in verdicts.items()):
             # Before the first of them is saved: see onionmx.sync.notes.
             open_routes(self._store)
-            self._asked.is_changed = True
         self._store.save(
             [verdict.record for verdict in verdicts.values()],
             [line for verdict in verdicts.values() for line in verdict.history],
