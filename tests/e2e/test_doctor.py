@@ -52,7 +52,7 @@ def reconfigured(site: DoctorSite, mta: Receiver) -> Iterator[Callable[[Torrc], 
 def test_sound_machine(site: DoctorSite, record_property: Callable[[str, object], None]) -> None:
     site.doctor()
     report = site.doctor()
-    assert {one["severity"] for one in report.findings} == {"ok"}, report
+    assert {one["severity"] for one in report.findings} == {"ok"}, str(report)
     assert report.exit_code == 0
     record_property("seconds", report.seconds)
     assert report.seconds < LIMIT
@@ -77,7 +77,7 @@ def test_fault_in_torrc(
 ) -> None:
     reconfigured(torrc)
     report = site.doctor()
-    assert report.faults == {fault}, report
+    assert report.faults == {fault}, str(report)
     assert mend.format(dnsport=site.tor.dnsport[1], nowhere=site.tor.nowhere[1]) in report.of(fault)[0]["mend"]
     # Without the control port the record tells where the own onion is.
     assert report.of("open-relay")[0]["severity"] == "ok"
@@ -87,7 +87,7 @@ def test_fault_in_torrc(
 def test_socks_port_without_a_flag(site: DoctorSite) -> None:
     for (host, port), fault in ((site.tor.terse_socks, "extended-errors"), (site.tor.open_socks, "onion-traffic-only")):
         report = site.doctor(tor__socks=f'"{host}:{port}"')
-        assert report.faults == {fault}, report
+        assert report.faults == {fault}, str(report)
         assert f"torrc: SocksPort {host}:{port} ExtendedErrors OnionTrafficOnly" in report.of(fault)[0]["mend"]
 
 
@@ -100,7 +100,7 @@ def test_socks_port_that_is_another_program(site: DoctorSite) -> None:
 def test_service_on_another_port(site: DoctorSite, reconfigured: Callable[[Torrc], None]) -> None:
     reconfigured(Torrc(service="HiddenServiceDir {folder}/service\nHiddenServicePort 2525 {forward}"))
     report = site.doctor(doctor__timeout="20")
-    assert {"onion-service"} <= report.faults <= {"onion-service", "record"}, report
+    assert {"onion-service"} <= report.faults <= {"onion-service", "record"}, str(report)
     assert report.of("onion-service")[0]["mend"] == "onionmx onion create"
 
 
@@ -108,7 +108,7 @@ def test_service_that_leads_nowhere(site: DoctorSite, reconfigured: Callable[[To
     nowhere = "127.0.0.2:{nowhere}"
     reconfigured(Torrc(service=f"HiddenServiceDir {{folder}}/service\nHiddenServicePort 25 {nowhere}"))
     report = site.doctor()
-    assert report.faults == {"forward"}, report
+    assert report.faults == {"forward"}, str(report)
     assert "Connection refused" in report.of("forward")[0]["seen"]
 
 
@@ -117,7 +117,7 @@ def test_records_in_dns(site: DoctorSite) -> None:
     """One domain is right, and each of the others has a fault."""
     domains = f'["{DOMAIN}", "{UNSIGNED}", "{WITHOUT}", "{WRONG}"]'
     report = site.doctor(own__domains=domains)
-    assert report.faults == {"record", "signed-zone"}, report
+    assert report.faults == {"record", "signed-zone"}, str(report)
     records = [(one["severity"], one["seen"].split()[0]) for one in report.of("record")]
     assert records == [("problem", WITHOUT), ("problem", WRONG), ("ok", DOMAIN), ("ok", UNSIGNED)]
     line = f"_onion-mx._tcp.{WITHOUT}. 3600 IN SRV 0 5 25 {site.tor.onion}."
@@ -148,7 +148,7 @@ def test_resolver_that_is_down(site: DoctorSite) -> None:
         report = site.doctor()
     finally:
         site.dns.start_resolver()
-    assert not report.faults, report
+    assert not report.faults, str(report)
     assert report.exit_code == 75
     unknown = {one["check"] for one in report.findings if one["severity"] == "not checked"}
     assert unknown == {"record", "signed-zone", "resolver"}
@@ -162,5 +162,5 @@ def test_tor_that_is_down(site: DoctorSite) -> None:
     finally:
         site.tor.start()
         site.tor.wait_until_bootstrapped()
-    assert report.faults == {"tor", "socks", "dnsport"}, report
+    assert report.faults == {"tor", "socks", "dnsport"}, str(report)
     assert report.exit_code == 1

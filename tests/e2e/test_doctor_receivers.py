@@ -38,7 +38,7 @@ def test_every_fault_is_looked_for() -> None:
 def test_right_receiver(site: DoctorSite, name: str) -> None:
     with site.serving(name):
         report = site.doctor()
-    assert {one["severity"] for one in report.findings} == {"ok"}, report
+    assert {one["severity"] for one in report.findings} == {"ok"}, str(report)
     assert report.exit_code == 0
 
 
@@ -47,7 +47,7 @@ def test_wrong_receiver(site: DoctorSite, name: str) -> None:
     with site.serving(name) as mta:
         report = site.doctor()
         assert mta.fault is not None
-        assert report.faults == NAMED[mta.fault], report
+        assert report.faults == NAMED[mta.fault], str(report)
     program = name.partition("-")[0]
     for one in report.findings:
         if one["check"] in {"open-relay", "rights"} and one["mend"]:

@@ -28,13 +28,15 @@ DESCRIPTORS = 2
 """Of each onion service at any time: for this time period and for the next."""
 
 # Conflux is off: its spare circuits find no relays of their own in a network this small. From a quiet loopback tor
-# would learn to give a circuit up after 50 ms, which a busy machine exceeds.
+# would learn to give a circuit up after 50 ms, which a busy machine exceeds; but the 60 s that it takes without having
+# learned leave a client whose circuit hangs no time to try others before it gives the connection up.
 COMMON = """\
 TestingTorNetwork 1
 AssumeReachable 1
 PathsNeededToBuildCircuits 0.25
 ConfluxEnabled 0
 LearnCircuitBuildTimeout 0
+CircuitBuildTimeout 5
 VanguardsLiteEnabled 0
 SafeLogging 0
 Log notice stdout
