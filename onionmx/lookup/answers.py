@@ -10,12 +10,20 @@ from typing import Generic
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.errors import AutomapError
 from onionmx.lookup.addresses import host_list
-from onionmx.lookup.keys import domain_of, names_an_onion
+from onionmx.lookup.keys import (
+    LONGEST_REMEMBERED,
+    REMEMBERED,
+    domain_as_written,
+    domain_of,
+    names_an_onion,
+    normal_form,
+)
 from onionmx.lookup.language import Language, Outcome, Request
 from onionmx.lookup.metrics import Tally
 from onionmx.lookup.readsocket import READSOCKET, Question
 from onionmx.lookup.result import ResultTemplate
 from onionmx.lookup.router import Router
+from onionmx.lookup.standing import Outlook, Standing
 from onionmx.lookup.troubles import Troubles
 from onionmx.mapfile.cdb import format_value
 from onionmx.onion import SUFFIX
@@ -62,9 +70,23 @@ class Answers(ABC, Generic[Request]):
         self._found = language.found
         self._none = language.none
 
+    def again(self, _written: bytes | None, _now: float) -> bytes | None:
+        """The reply to a question about a domain that was answered before, while that answer stands, else `None`.
+
+        Args:
+            written: the domain as the client has written it; `None` where it is not known.
+            now: seconds of `time.monotonic`.
+        """
+        return None
+
     @abstractmethod
-    def at_once(self, request: Request) -> bytes | None:
-        """The reply to a request that needs no waiting, else `None`. Must be called in the event loop."""
+    def at_once(self, request: Request, now: float) -> bytes | None:
+        """The reply to a request that needs no waiting, else `None`. Must be called in the event loop.
+
+        Args:
+            request: from the parser.
+            now: seconds of `time.monotonic`.
+        """
 
     def later(self, request: Request) -> asyncio.Future[bytes]:
         """The reply to a request that needs waiting; may be cancelled. Must be called when `at_once` has said so."""
@@ -130,6 +152,14 @@ class Answers(ABC, Generic[Request]):
         return self._none(answer.reason)
 
 
+@dataclass(slots=True)
+class _Given:
+    standing: Standing
+    outlook: Outlook
+    reply: bytes
+    is_found: bool
+
+
 class TableAnswers(Answers[bytes]):
     """For Postfix: a result of the template."""
 
@@ -137,14 +167,42 @@ class TableAnswers(Answers[bytes]):
         super().__init__(language, routes, tally, troubles)
         self._template: ResultTemplate | None = None
         self._constant: bytes | None = None
+        self._given: dict[bytes | None, _Given] = {}
 
-    def at_once(self, request: bytes) -> bytes | None:
+    def again(self, written: bytes | None, now: float) -> bytes | None:
+        """The reply that `at_once` gave to whoever has written the domain so, while it stands."""
+        given = self._given.get(written)
+        if given is None:
+            return None
+        standing = given.standing
+        if now >= standing.until or now >= given.outlook.until:
+            return None
+        standing.asked_at = now
+        standing.hits.number += 1
+        if given.is_found:
+            self.tally.found += 1
+        else:
+            self.tally.none += 1
+        return given.reply
+
+    def at_once(self, request: bytes, now: float) -> bytes | None:
         """The reply where the router knows, or where there is no domain in the key."""
-        domain = domain_of(request)
+        written = domain_as_written(request)
+        reply = self.again(written, now)
+        if reply is not None:
+            return reply
+        domain = normal_form(written)
         if domain is None:
             return self._no_domain(request)
-        answer = self._routes.router.known(domain)
-        return None if answer is None else self._reply(answer)
+        known = self._routes.router.known(domain)
+        if known is None:
+            return None
+        reply = self._reply(known.answer)
+        if len(written) <= LONGEST_REMEMBERED and not domain.endswith(SUFFIX):
+            if len(self._given) >= REMEMBERED:
+                self._given.clear()
+            self._given[written] = _Given(known, self._routes.router.outlook, reply, isinstance(known.answer, Found))
+        return reply
 
     def later(self, request: bytes) -> asyncio.Future[bytes]:
         """The reply to a request that needs waiting; a task of its own only where more than the question decides."""
@@ -196,15 +254,15 @@ class ReadsocketAnswers(Answers[Question]):
     def __init__(self, routes: Routes, tally: Tally, troubles: Troubles) -> None:
         super().__init__(READSOCKET, routes, tally, troubles)
 
-    def at_once(self, request: Question) -> bytes | None:
+    def at_once(self, request: Question, _now: float) -> bytes | None:
         """The reply where the router knows and tor need not be asked."""
         domain = domain_of(request.key)
         if domain is None:
             return self._no_domain(request.key)
-        answer = self._routes.router.known(domain)
-        if answer is None or (request.wants_hosts and isinstance(answer, Found)):
+        known = self._routes.router.known(domain)
+        if known is None or (request.wants_hosts and isinstance(known.answer, Found)):
             return None
-        return self._targets(answer)
+        return self._targets(known.answer)
 
     async def _find(self, request: Question) -> bytes:
         domain = self._domain(request)

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 from math import ceil, inf
+from operator import itemgetter
 from random import Random
 
 from onionmx.answer import Answer, Found, NoRoute
 from onionmx.config import LookupSection
+from onionmx.lookup.standing import Hits, Standing
 
 HOLD = 60.0
 """Seconds after a failure for which an expired route is used at once, without waiting for DNS first."""
@@ -44,13 +46,13 @@ class CacheEntry:
     used: bool = False
 
 
-@dataclass(slots=True)
-class _Entry:
+@dataclass(slots=True, kw_only=True)
+class _Entry(Standing):
+    """It stands while it is in use: the first use of it, and the first after a failure, plan a question."""
+
     answer: Kept
     expires: float
     refresh_at: float
-    turn: int
-    """When it was kept or asked for last, counted in uses of the cache."""
     used: bool = False
     held_until: float = -inf
     failure: str = ""
@@ -70,11 +72,11 @@ class Cache:
         self._settings = settings
         self._random = random
         self._entries: dict[str, _Entry] = {}
-        self._turn = 0
         # Those asked for longest ago, as they were when the last one gave way. Whoever was asked for since then is
         # passed over; so a lookup has nothing to put in order.
-        self._oldest: Iterator[tuple[int, str]] = iter(())
+        self._oldest: Iterator[tuple[float, str]] = iter(())
         self._schedule: list[tuple[float, str]] = []
+        self.hits = Hits()
         self.evictions = 0
 
     def __len__(self) -> int:
@@ -86,13 +88,18 @@ class Cache:
         """When `due` has something to say; infinity where nothing is planned."""
         return self._schedule[0][0] if self._schedule else inf
 
-    def fresh(self, domain: str, now: float) -> Kept | None:
-        """The answer for a domain while its time is not over, with the TTL that it had at the start."""
+    def fresh(self, domain: str, now: float) -> Standing | None:
+        """The answer for a domain while its time is not over, with the TTL that it had at the start.
+
+        It stands until then, or until it is replaced, forgotten, or could not be asked again.
+        """
         entry = self._entries.get(domain)
         if entry is None or now >= entry.expires:
             return None
-        self._use(domain, entry)
-        return entry.answer
+        self._use(domain, entry, now)
+        entry.until = entry.expires
+        entry.hits.number += 1
+        return entry
 
     def with_time_left(self, answer: Answer, now: float) -> Answer:
         """An answer of `fresh` with the TTL that is left; any other as it is."""
@@ -106,7 +113,7 @@ class Cache:
         entry = self._entries.get(domain)
         if entry is None or not isinstance(entry.answer, Found) or not self._is_usable(entry, now):
             return None
-        self._use(domain, entry)
+        self._use(domain, entry, now)
         note = f"its time was over {now - entry.expires:.0f} s ago; kept because {entry.failure or 'DNS is slow'}"
         route = replace(entry.answer.route, ttl=0, stale=True)
         return Found(route, (*entry.answer.notes, note))
@@ -132,6 +139,7 @@ class Cache:
             entry.held_until = now + HOLD
             entry.refresh_at = now + self._random.uniform(*_RETRY)
             entry.used = False
+            entry.until = -inf
 
     def due(self, now: float) -> str | None:
         """Take the next domain that is in use and to be asked again now; `store` or `fail` must follow."""
@@ -145,11 +153,11 @@ class Cache:
 
     def purge(self, domain: str) -> bool:
         """Forget a domain; whether there was anything to forget."""
-        return self._entries.pop(domain, None) is not None
+        return self._drop(domain)
 
     def entries(self, now: float) -> Iterator[CacheEntry]:
         """What is kept and may still be used, the domain asked for longest ago first."""
-        for domain, entry in sorted(self._entries.items(), key=lambda item: item[1].turn):
+        for domain, entry in sorted(self._entries.items(), key=lambda item: item[1].asked_at):
             if now < entry.expires or (isinstance(entry.answer, Found) and self._is_usable(entry, now)):
                 remaining = entry.expires - now
                 answer = _with_ttl(entry.answer, max(0, ceil(remaining)))
@@ -165,28 +173,37 @@ class Cache:
 
     def _insert(self, domain: str, answer: Kept, lifetime: float, now: float, *, refresh_after: float) -> None:
         kept = _with_ttl(answer, max(0, int(lifetime)))
-        self._turn += 1
-        self._entries[domain] = _Entry(kept, now + lifetime, now + refresh_after, self._turn)
+        self._drop(domain)
+        self._entries[domain] = _Entry(
+            answer=kept, hits=self.hits, asked_at=now, expires=now + lifetime, refresh_at=now + refresh_after
+        )
         while len(self._entries) > self._settings.cache_size:
             self._give_way()
             self.evictions += 1
 
     def _give_way(self) -> None:
         """Drop the entry that was asked for longest ago."""
-        for turn, domain in self._oldest:
+        for asked_at, domain in self._oldest:
             entry = self._entries.get(domain)
-            if entry is not None and entry.turn == turn:
-                del self._entries[domain]
+            if entry is not None and entry.asked_at == asked_at:
+                self._drop(domain)
                 return
-        self._oldest = iter(sorted((entry.turn, domain) for domain, entry in self._entries.items()))
+        moments = ((entry.asked_at, domain) for domain, entry in self._entries.items())
+        self._oldest = iter(sorted(moments, key=itemgetter(0)))
         self._give_way()
+
+    def _drop(self, domain: str) -> bool:
+        entry = self._entries.pop(domain, None)
+        if entry is None:
+            return False
+        entry.until = -inf
+        return True
 
     def _is_usable(self, entry: _Entry, now: float) -> bool:
         return 0 <= now - entry.expires < self._settings.max_stale
 
-    def _use(self, domain: str, entry: _Entry) -> None:
-        self._turn += 1
-        entry.turn = self._turn
+    def _use(self, domain: str, entry: _Entry, now: float) -> None:
+        entry.asked_at = now
         if entry.used:
             return
         entry.used = True
@@ -209,7 +226,7 @@ def _with_ttl(answer: Kept, ttl: int) -> Kept:
     if isinstance(answer, NoRoute):
         if answer.ttl == ttl:
             return answer
-        return NoRoute(answer.domain, answer.reason, ttl, answer.notes)
+        return NoRoute(answer.domain, answer.reason, ttl, answer.notes, answer.trust)
     route = answer.route
     if route.ttl == ttl and not route.stale:
         return answer

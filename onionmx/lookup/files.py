@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,6 +16,7 @@ from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.config import Configuration, OwnSection
 from onionmx.dns.srv import answer_without_question
 from onionmx.errors import OnionmxError
+from onionmx.lookup.standing import Outlook
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.domains import own_answer, read_own_domains
 from onionmx.mapfile.pins import pinned_answer, read_pins
@@ -23,7 +25,6 @@ from onionmx.target import Route, Source, targets_of
 
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at the files, and for which a text file must have been left alone."""
-_REMEMBERED = 50_000  # answers, a hundred bytes each; above it they are forgotten and read again
 
 _logger = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ class RouteFiles:
         map_path: the map; `None` to leave it aside.
         map_may_be_missing: a map that does not exist is an empty one, as before the first sync.
         look_interval: seconds between two looks at the files.
+
+    Attributes:
+        outlook: until the next look at the files; another one when a file has changed.
     """
 
     def __init__(
@@ -54,8 +58,7 @@ class RouteFiles:
         look_interval: float = LOOK_INTERVAL,
     ) -> None:
         self._look_interval = look_interval
-        self._next_look = 0.0
-        self._remembered: dict[str, Answer | None] = {}
+        self.outlook = Outlook()
         self._error: OnionmxError | None = None
         self._own = _File(Path(own.file) if own.file else None, lambda _: read_own_domains(own), look_interval)
         self._pins = _File(pins, _read_pins, look_interval)
@@ -80,23 +83,26 @@ class RouteFiles:
         Args:
             domain: in normal form.
         """
-        if time.monotonic() >= self._next_look:
+        if time.monotonic() >= self.outlook.until:
             self.look()
+        if self._error is not None:
+            return CouldNotTell(domain, _one_line(self._error))
         try:
-            return self._remembered[domain]
-        except KeyError:
-            return self._find(domain)
+            return self._read(domain)
+        except OnionmxError as error:
+            return CouldNotTell(domain, str(error))
 
     def look(self) -> None:
         """Look at the files now, and take up what has changed."""
-        self._next_look = time.monotonic() + self._look_interval
+        now = time.monotonic()
         old_map = self._map.content
         has_changed = [file.look() for file in (self._own, self._pins, self._map)]
         if any(has_changed):
-            self._remembered.clear()
+            self.retract()
             self._error = self._own.error or self._pins.error or self._map.error
         if old_map is not None and old_map is not self._map.content:
             old_map.close()
+        self.outlook.until = now + self._look_interval
 
     def check(self) -> None:
         """Look at the files now.
@@ -109,22 +115,16 @@ class RouteFiles:
         if self._error is not None:
             raise self._error
 
+    def retract(self) -> None:
+        """End the outlook: whatever was answered so far is to be found out again."""
+        self.outlook.until = -inf
+        self.outlook = Outlook()
+
     def close(self) -> None:
         """Close the map."""
+        self.retract()
         if self._map.content is not None:
             self._map.content.close()
-
-    def _find(self, domain: str) -> Answer | None:
-        if self._error is not None:
-            return CouldNotTell(domain, _one_line(self._error))
-        try:
-            answer = self._read(domain)
-        except OnionmxError as error:
-            return CouldNotTell(domain, str(error))
-        if len(self._remembered) >= _REMEMBERED:
-            self._remembered.clear()
-        self._remembered[domain] = answer
-        return answer
 
     def _read(self, domain: str) -> Answer | None:
         if self._own.content and domain in self._own.content:

@@ -8,20 +8,35 @@ from onionmx.domain import normalize
 from onionmx.errors import DomainError
 from onionmx.onion import SUFFIX
 
-_REMEMBERED = 50_000  # domains as written, with their normal form; about 250 bytes each
-_LONGEST_REMEMBERED = 255  # bytes; longer ones are junk or very rare
+REMEMBERED = 50_000
+"""Domains as written that are remembered, with what is known of them; about 250 bytes each."""
+LONGEST_REMEMBERED = 255
+"""Bytes of them; longer ones are junk or very rare."""
 _LONGEST = 1024  # bytes; 253 characters, each of at most four bytes of UTF-8
 
 _known: dict[bytes, str | None] = {}
+
+
+def domain_as_written(key: bytes) -> bytes:
+    """What stands in the place of the domain.
+
+    Args:
+        key: an address (RFC 5321 section 4.1.2; the domain stands behind the last @), or a domain.
+    """
+    return key[key.rfind(b"@") + 1 :]
 
 
 def domain_of(key: bytes) -> str | None:
     """The domain that a key asks about, in normal form, or `None` if it names none.
 
     Args:
-        key: an address (RFC 5321 section 4.1.2; the domain stands behind the last @), or a domain.
+        key: an address or a domain.
     """
-    written = key[key.rfind(b"@") + 1 :]
+    return normal_form(domain_as_written(key))
+
+
+def normal_form(written: bytes) -> str | None:
+    """A domain in normal form, or `None` if it is none."""
     try:
         return _known[written]
     except KeyError:
@@ -29,8 +44,8 @@ def domain_of(key: bytes) -> str | None:
     if len(written) > _LONGEST:
         return None
     domain = _normalized(written)
-    if len(written) <= _LONGEST_REMEMBERED:
-        if len(_known) >= _REMEMBERED:
+    if len(written) <= LONGEST_REMEMBERED:
+        if len(_known) >= REMEMBERED:
             _known.clear()
         _known[written] = domain
     return domain

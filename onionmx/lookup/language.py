@@ -10,6 +10,11 @@ from typing import Generic, Protocol, TypeVar
 
 MAX_REASON = 500
 """Characters of a reason in a reply; Postfix writes it to its log."""
+SHORT = 512
+"""Bytes of what arrives at once that are looked at as a whole; addresses have at most 254 (RFC 5321 section 4.5.3.1.3).
+"""
+REMEMBERED = 16_384
+"""Of these, how many a language remembers with the domain in them: most mail goes to whom mail went before."""
 
 Request = TypeVar("Request")
 RequestOut_co = TypeVar("RequestOut_co", covariant=True)
@@ -72,7 +77,8 @@ class Language(Generic[Request]):
         failed: writes that there is none, with the reason; the outcome is none of `FOUND` and `NONE`.
         none: writes "not found".
         malformed: writes that a request was none.
-        whole: the request in bytes that are exactly one whole request, or `None` where only the parser can tell.
+        sole_domain: the domain, as the client has written it, that at most `SHORT` bytes ask about which are exactly
+            one request; `None` where only the parser can tell.
         one_exchange: the connection ends when everything that has arrived is answered.
     """
 
@@ -82,7 +88,7 @@ class Language(Generic[Request]):
     failed: Callable[[Outcome, str], bytes]
     none: Callable[[str], bytes]
     malformed: Callable[[str], bytes]
-    whole: Callable[[bytes], Request | None]
+    sole_domain: Callable[[bytes], bytes | None]
     one_exchange: bool = False
 
 

@@ -15,6 +15,7 @@ from random import Random
 from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import LookupSection
 from onionmx.lookup.cache import Cache, CacheEntry
+from onionmx.lookup.standing import Standing
 from onionmx.lookup.troubles import Troubles
 
 PATIENCE = 1.8
@@ -81,22 +82,22 @@ class LiveRoutes:
         self._timer_at = inf
         self._is_closed = False
 
-    def known(self, domain: str) -> Answer | None:
+    def known(self, domain: str) -> Standing | None:
         """The answer for a domain that needs no question, or `None`. Must be called in the event loop.
 
         Args:
             domain: in normal form.
         """
         now = self._clock()
-        answer: Answer | None = self._cache.fresh(domain, now)
-        if answer is not None:
-            self._stats.hits += 1
-        elif self._cache.is_held(domain, now):
-            answer = self._cache.stale(domain, now)
-            self._stats.stale += answer is not None
+        known = self._cache.fresh(domain, now)
+        if known is None and self._cache.is_held(domain, now):
+            stale = self._cache.stale(domain, now)
+            if stale is not None:
+                self._stats.stale += 1
+                known = Standing(stale, self._cache.hits)
         if self._cache.next_due < self._timer_at and self._refreshing < _REFRESHES:
             self._set_timer(now)
-        return answer
+        return known
 
     async def route(self, domain: str) -> Answer:
         """The answer for a domain: kept, or asked for now. A question that is under way is joined.
@@ -106,7 +107,7 @@ class LiveRoutes:
         """
         known = self.known(domain)
         if known is not None:
-            return known
+            return known.answer
         if self._is_closed:
             return CouldNotTell(domain, "stopped")
         question = self._question(domain)
@@ -166,7 +167,13 @@ class LiveRoutes:
 
     def stats(self) -> CacheStats:
         """Counters as they are now."""
-        return replace(self._stats, evictions=self._cache.evictions, size=len(self._cache), asking=len(self._questions))
+        return replace(
+            self._stats,
+            hits=self._cache.hits.number,
+            evictions=self._cache.evictions,
+            size=len(self._cache),
+            asking=len(self._questions),
+        )
 
     async def close(self) -> None:
         """End all questions; whoever waits for one is told that nobody could tell."""

@@ -1,10 +1,11 @@
 """Routes of domains: what an operator wrote, what sync found, what DNS says."""
 
 from collections.abc import Iterable
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onionmx.answer import Answer, NoRoute
+from onionmx.answer import Answer, CouldNotTell, NoRoute
 from onionmx.authenticate.guard import Guard
 from onionmx.authenticate.remember import RememberedInquiry
 from onionmx.config import Configuration
@@ -13,10 +14,13 @@ from onionmx.lookup.cache import CacheEntry
 from onionmx.lookup.cache_file import read_cache, write_cache
 from onionmx.lookup.files import RouteFiles
 from onionmx.lookup.live import CacheStats, LiveRoutes
+from onionmx.lookup.standing import Hits, Outlook, Standing
 from onionmx.tor.resolver import srv_resolver
 
 if TYPE_CHECKING:
     import asyncio
+
+_NO_ENTRY = "no entry in the map"
 
 
 class Router:
@@ -40,6 +44,7 @@ class Router:
         self._live = live
         self._resolver = resolver
         self._guard = guard
+        self._hits = Hits()
 
     @classmethod
     def from_configuration(cls, configuration: Configuration) -> "Router":
@@ -61,7 +66,12 @@ class Router:
         """Finds out what domains demand; `None` where routes are not asked in DNS, or nothing has to be proven."""
         return self._guard.inquiry if self._guard else None
 
-    def known(self, domain: str) -> Answer | None:
+    @property
+    def outlook(self) -> Outlook:
+        """Until when answers of `known` that stand may be given again."""
+        return self._files.outlook
+
+    def known(self, domain: str) -> Standing | None:
         """The answer for a domain where it needs no question, else `None`. Must be called in the event loop.
 
         Files are looked at every half second only, and a TTL is what it was at the start: this is the fast way, for
@@ -71,11 +81,12 @@ class Router:
             domain: in normal form.
         """
         answer = self._files.get(domain)
-        if answer is not None:
-            return answer
-        if self._live is None:
-            return NoRoute(domain, "no entry in the map")
-        return self._live.known(domain)
+        if answer is None:
+            if self._live is not None:
+                return self._live.known(domain)
+            answer = NoRoute(domain, _NO_ENTRY)
+        # What files cannot tell is to be read again each time.
+        return Standing(answer, self._hits, until=-inf if isinstance(answer, CouldNotTell) else inf)
 
     async def route(self, domain: str) -> Answer:
         """Find the route of a domain for people; files are looked at each time, and the TTL is what is left of it.
@@ -98,9 +109,7 @@ class Router:
         answer = self._files.get(domain)
         if answer is not None:
             return answer
-        if self._live is None:
-            return NoRoute(domain, "no entry in the map")
-        return await self._live.route(domain)
+        return await self._live.route(domain) if self._live else NoRoute(domain, _NO_ENTRY)
 
     def question(self, domain: str) -> "asyncio.Future[Answer] | None":
         """The question to DNS for a domain of which `known` has just said nothing; see `LiveRoutes.question`.
@@ -149,6 +158,10 @@ class Router:
         if self._live:
             self._live.restore(entries)
         return len(entries)
+
+    def retract(self) -> None:
+        """Let no answer stand that was given so far, as another router answers from now on."""
+        self._files.retract()
 
     def inherit(self, other: "Router") -> None:
         """Take over what the cache of another router holds, as when the configuration is read again."""

@@ -56,6 +56,7 @@ class LookupService:
     def use(self, configuration: Configuration, router: Router) -> None:
         """Answer from another configuration from now on; connections stay."""
         new = _routes(configuration, router)
+        self.routes.router.retract()
         for field in ("router", "result", "timeout", "dnsport"):
             setattr(self.routes, field, getattr(new, field))
         self.metrics.follow(router, Path(configuration.map.path))

@@ -9,7 +9,7 @@ netstring nobody knows where the next one begins: it is answered by PERM, and th
 
 from functools import lru_cache
 
-from onionmx.lookup.language import Fault, Language, Outcome, Received, printable
+from onionmx.lookup.language import REMEMBERED, SHORT, Fault, Language, Outcome, Received, printable
 
 MAX_QUERY = 10_000
 """Bytes of a request (Postfix: socketmap_max_query_size)."""
@@ -60,16 +60,16 @@ class SocketmapParser(Received):
 
 
 # By the number of bytes of a whole netstring, what it must begin with: so length and commas need no arithmetic.
-_HEADS = [b" "] * 512
-for _length in range(500):
+_HEADS = [b" "] * (SHORT + 1)
+for _length in range(SHORT - len(b"123:,") + 1):
     _HEADS[len(b"%d:," % _length) + _length] = b"%d:" % _length
 
 
-def _whole(data: bytes) -> bytes | None:
-    if len(data) >= len(_HEADS) or not data.startswith(_HEADS[len(data)]) or data[-1] != _COMMA:
+def _sole_domain(data: bytes) -> bytes | None:
+    if len(data) > SHORT or not data.startswith(_HEADS[len(data)]) or data[-1] != _COMMA:
         return None
-    space = data.find(b" ")
-    return data[space + 1 : -1] if space > 0 else None
+    space, at = data.find(b" "), data.rfind(b"@")
+    return data[max(space, at) + 1 : -1] if space > 0 else None
 
 
 def _check_start(start: bytes) -> Fault | None:
@@ -101,4 +101,12 @@ def _malformed(reason: str) -> bytes:
     return _failed(Outcome.PERMANENT, reason)
 
 
-SOCKETMAP = Language("socketmap", SocketmapParser, lru_cache(256)(_found), _failed, _none, _malformed, _whole)
+SOCKETMAP = Language(
+    "socketmap",
+    SocketmapParser,
+    lru_cache(256)(_found),
+    _failed,
+    _none,
+    _malformed,
+    lru_cache(REMEMBERED)(_sole_domain),
+)

@@ -10,7 +10,7 @@ it could not be told; so a request that is none gets 400.
 import re
 from functools import lru_cache
 
-from onionmx.lookup.language import Fault, Language, LineReader, Outcome, printable
+from onionmx.lookup.language import REMEMBERED, Fault, Language, LineReader, Outcome, printable
 
 MAX_LINE = 4096
 """Bytes of a line, in both directions."""
@@ -50,11 +50,11 @@ class TcpTableParser(LineReader):
         return Fault("cut off in the middle of a line", is_fatal=True) if self.rest() else None
 
 
-def _whole(data: bytes) -> bytes | None:
+def _sole_domain(data: bytes) -> bytes | None:
     # `in` with a number, as with bytes it costs an exception inside.
     if not data.startswith(_GET) or _PERCENT in data or _CR in data or not data.find(b"\n") == len(data) - 1 < MAX_LINE:
         return None
-    return data[4:-1]
+    return data[max(4, data.rfind(b"@") + 1) : -1]
 
 
 def _line(code: bytes, text: bytes) -> bytes:
@@ -79,5 +79,11 @@ def _malformed(reason: str) -> bytes:
 
 
 TCP_TABLE = Language(
-    "tcp_table", TcpTableParser, lru_cache(256)(_found), _failed, lru_cache(256)(_none), _malformed, _whole
+    "tcp_table",
+    TcpTableParser,
+    lru_cache(256)(_found),
+    _failed,
+    lru_cache(256)(_none),
+    _malformed,
+    lru_cache(REMEMBERED)(_sole_domain),
 )

@@ -88,7 +88,8 @@ def ask(load: Load) -> float:
     expected = load.expected.encode()
     connections = []
     for _ in range(load.connections):
-        connection = socket.create_connection((LOOPBACK, load.port), TIMEOUT)
+        # Without a time limit, which `run` has: Python would call poll() before each send() and recv().
+        connection = socket.create_connection((LOOPBACK, load.port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # One after the other: a server with a short queue would let the others wait for a second.
         _in_turn(connection, iter([protocol.question(_address(0))]), protocol.end, expected)

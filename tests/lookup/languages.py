@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from onionmx.lookup.keys import domain_as_written
 from onionmx.lookup.language import Fault, Parser
 
 Request = TypeVar("Request")
@@ -35,3 +36,8 @@ def in_every_way(make: Callable[[], Parser[Request]], data: bytes, *, ended: boo
     middle = len(data) // 2
     assert read(make(), [data[:middle], data[middle:]], ended=ended) == whole
     return whole
+
+
+def domains(found: Iterable[bytes | Fault]) -> list[bytes | Fault]:
+    """What keys ask about, as it is written."""
+    return [one if isinstance(one, Fault) else domain_as_written(one) for one in found]

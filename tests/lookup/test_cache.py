@@ -28,8 +28,8 @@ def none(domain: str = "example.org", ttl: int | None = 100) -> NoRoute:
 
 def shown(cache: Cache, domain: str, now: float) -> Answer | None:
     """What a person sees of a fresh answer."""
-    answer = cache.fresh(domain, now)
-    return answer and cache.with_time_left(answer, now)
+    standing = cache.fresh(domain, now)
+    return cache.with_time_left(standing.answer, now) if standing else None
 
 
 def make_cache(settings: LookupSection = SETTINGS) -> Cache:
@@ -46,10 +46,48 @@ def test_kept_for_its_ttl_with_what_is_left_of_it() -> None:
     assert cache.fresh("example.net", 0) is None
 
 
-def test_programs_get_the_same_object_each_time() -> None:
+def test_an_answer_stands_until_its_time_is_over() -> None:
     cache = make_cache()
     cache.store(found(), 0)
-    assert cache.fresh("example.org", 0.2) is cache.fresh("example.org", 90)
+    standing = cache.fresh("example.org", 0.2)
+    assert standing
+    assert (standing.until, standing.asked_at, standing.hits.number) == (100, 0.2, 1)
+    assert cache.fresh("example.org", 90) is standing
+    assert cache.hits.number == 2
+
+
+def test_an_answer_that_is_no_longer_kept_does_not_stand() -> None:
+    def forget(cache: Cache) -> None:
+        cache.purge("example.org")
+
+    def replace(cache: Cache) -> None:
+        cache.store(none("example.org"), 2)
+
+    def make_room(cache: Cache) -> None:
+        for name in "abc":
+            cache.store(found(name), 2)
+
+    for take_back in (forget, replace, make_room):
+        cache = make_cache()
+        cache.store(found(), 0)
+        standing = cache.fresh("example.org", 1)
+        take_back(cache)
+        assert standing
+        assert standing.until == -inf
+
+
+def test_after_a_failure_an_answer_stands_again_only_when_the_next_question_is_planned() -> None:
+    cache = make_cache()
+    cache.store(found(), 0)
+    standing = cache.fresh("example.org", 1)
+    assert standing
+    assert cache.due(95) == "example.org"
+    cache.fail("example.org", "no answer", 95)
+    assert standing.until == -inf
+    assert cache.next_due == inf
+    assert cache.fresh("example.org", 96) is standing
+    assert standing.until == 100
+    assert cache.next_due < inf
 
 
 def test_time_left_of_what_is_not_kept() -> None:
@@ -234,6 +272,10 @@ class CacheAndModel(RuleBasedStateMachine):
         self.model: OrderedDict[str, tuple[bool, float]] = OrderedDict()
         self.asking: set[str] = set()
 
+    def a_moment_later(self) -> None:
+        """No two domains are asked for at the same time."""
+        self.now += 2**-20
+
     def keep(self, domain: str, ttl: int, *, is_route: bool) -> None:
         self.model[domain] = is_route, self.now + min(max(ttl, 5), 1000)
         self.model.move_to_end(domain)
@@ -247,11 +289,13 @@ class CacheAndModel(RuleBasedStateMachine):
 
     @rule(domain=domains, ttl=ttls)
     def store_route(self, domain: str, ttl: int) -> None:
+        self.a_moment_later()
         self.cache.store(found(domain, ttl), self.now)
         self.keep(domain, ttl, is_route=True)
 
     @rule(domain=domains, ttl=ttls)
     def store_no_route(self, domain: str, ttl: int) -> None:
+        self.a_moment_later()
         self.cache.store(none(domain, ttl), self.now)
         self.keep(domain, ttl, is_route=False)
 
@@ -263,6 +307,7 @@ class CacheAndModel(RuleBasedStateMachine):
 
     @rule(domain=domains)
     def look_up(self, domain: str) -> None:
+        self.a_moment_later()
         is_route, expires = self.model.get(domain, (False, -inf))
         answer = shown(self.cache, domain, self.now)
         stale = self.cache.stale(domain, self.now)

@@ -22,6 +22,11 @@ class Site:
         self.clock = Clock()
         self.live = LiveRoutes(self.dns.ask, settings or LookupSection(), self.clock, patience)
 
+    def known(self, domain: str) -> Answer | None:
+        """What is known of a domain."""
+        standing = self.live.known(domain)
+        return standing.answer if standing else None
+
     async def keep(self, answer: Answer, domain: str = "example.org") -> None:
         """Have this answer in the cache."""
         self.dns.answers[domain] = answer
@@ -49,10 +54,10 @@ async def questions_end() -> None:
 
 def test_asked_once_then_known() -> None:
     async def test(site: Site) -> None:
-        assert site.live.known("example.org") is None
+        assert site.known("example.org") is None
         await site.keep(found("example.org", 100))
         site.clock.now += 10
-        assert site.live.known("example.org") == found("example.org", 100)
+        assert site.known("example.org") == found("example.org", 100)
         assert site.live.with_time_left(await site.live.route("example.org")) == found("example.org", 90)
         assert site.dns.asked == ["example.org"]
         stats = site.live.stats()
@@ -96,7 +101,7 @@ def test_answer_that_nobody_waits_for_any_more_is_kept() -> None:
         await asyncio.wait((lookup,))
         await site.dns.reply(found("example.org"))
         await questions_end()
-        assert site.live.known("example.org")
+        assert site.known("example.org")
 
     run(test)
 
@@ -126,7 +131,7 @@ def test_failures_are_not_kept_and_logged_once(caplog: pytest.LogCaptureFixture)
         await site.dns.reply(unknown("example.org"))
         assert set(await asyncio.gather(*lookups)) == {unknown("example.org")}
         assert [record.getMessage() for record in caplog.records] == ["example.org: could not tell: answered SERVFAIL"]
-        assert site.live.known("example.org") is None
+        assert site.known("example.org") is None
         await site.keep(found("example.org"))
         assert site.dns.asked == ["example.org"] * 2
         assert site.live.stats().failures == 1
@@ -155,7 +160,7 @@ def test_expired_route_stays_in_use_while_dns_fails() -> None:
         assert isinstance(answer, Found)
         assert answer.route.stale
         assert answer.notes == ("its time was over 50 s ago; kept because answered SERVFAIL",)
-        again = site.live.known("example.org")
+        again = site.known("example.org")
         assert isinstance(again, Found), "what failed a moment ago is not waited for again"
         assert again.route.stale
         assert site.dns.asked == ["example.org"] * 2
@@ -185,7 +190,7 @@ def test_dns_is_not_waited_for_for_long_while_there_is_an_expired_route() -> Non
         assert answer.notes[-1].endswith("kept because DNS is slow")
         await site.dns.reply(found("example.org", 60))
         await questions_end()
-        assert site.live.known("example.org") == found("example.org", 60)
+        assert site.known("example.org") == found("example.org", 60)
 
     run(test, patience=0.01)
 
@@ -232,14 +237,14 @@ def test_entries_in_use_are_refreshed_before_their_time_is_over() -> None:
     async def test(site: Site) -> None:
         for domain in ("used.example", "unused.example"):
             await site.keep(found(domain, 100), domain)
-        site.live.known("used.example")
+        site.known("used.example")
         site.clock.now += 96
         site.live.refresh()
         await site.dns.reply(found("used.example", 500))
         await questions_end()
         site.clock.now += 10
-        assert site.live.known("used.example") == found("used.example", 500)
-        assert site.live.known("unused.example") is None
+        assert site.known("used.example") == found("used.example", 500)
+        assert site.known("unused.example") is None
         assert site.dns.asked == ["used.example", "unused.example", "used.example"]
         assert site.live.stats().refreshes == 1
 
@@ -250,7 +255,7 @@ def test_the_timer_refreshes() -> None:
     async def test(site: Site) -> None:
         await site.keep(found("example.org", 100))
         site.clock.now += 96
-        assert site.live.known("example.org"), "its moment was over when it was used first: due at once"
+        assert site.known("example.org"), "its moment was over when it was used first: due at once"
         await site.dns.reply(found("example.org"))
 
     run(test)
@@ -259,14 +264,14 @@ def test_the_timer_refreshes() -> None:
 def test_failed_refresh_keeps_the_route(caplog: pytest.LogCaptureFixture) -> None:
     async def test(site: Site) -> None:
         await site.keep(found("example.org", 100))
-        site.live.known("example.org")
+        site.known("example.org")
         site.clock.now += 96
         site.live.refresh()
         await site.dns.reply(unknown("example.org"))
         await questions_end()
-        assert site.live.known("example.org") == found("example.org", 100)
+        assert site.known("example.org") == found("example.org", 100)
         site.clock.now += 5
-        answer = site.live.known("example.org")
+        answer = site.known("example.org")
         assert isinstance(answer, Found)
         assert answer.route.stale
         assert len(caplog.records) == 1
@@ -293,7 +298,7 @@ def test_refreshes_that_hang_do_not_hold_up_lookups() -> None:
         domains = [f"d{number}.example" for number in range(200)]
         for domain in domains:
             await site.keep(found(domain, 100), domain)
-            site.live.known(domain)
+            site.known(domain)
         site.clock.now += 96
         site.live.refresh()
         under_way = site.live.stats().asking

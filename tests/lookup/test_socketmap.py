@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from onionmx.lookup.language import MAX_REASON, Fault, Outcome
 from onionmx.lookup.socketmap import MAX_QUERY, MAX_REPLY, SOCKETMAP, SocketmapParser
-from tests.lookup.languages import in_every_way, read
+from tests.lookup.languages import domains, in_every_way, read
 
 
 def netstring(data: bytes) -> bytes:
@@ -78,10 +78,10 @@ def test_replies() -> None:
 @given(st.binary(max_size=60).map(lambda key: b"t " + key), st.binary(max_size=10))
 def test_one_whole_request_is_read_the_short_way_as_the_long_way(request: bytes, behind: bytes) -> None:
     data = netstring(request)
-    assert [SOCKETMAP.whole(data)] == read(SocketmapParser(), [data])
+    assert [SOCKETMAP.sole_domain(data)] == domains(read(SocketmapParser(), [data]))
     if behind:
-        short = SOCKETMAP.whole(data + behind)
-        assert short is None or [short] == read(SocketmapParser(), [data + behind])
+        short = SOCKETMAP.sole_domain(data + behind)
+        assert short is None or [short] == domains(read(SocketmapParser(), [data + behind]))
 
 
 @given(
@@ -93,5 +93,5 @@ def test_fuzz(pieces: list[bytes]) -> None:
     found = read(parser, pieces)
     assert found == read(SocketmapParser(), [b"".join(pieces)])
     assert all(isinstance(one, bytes | Fault) for one in found)
-    short = SOCKETMAP.whole(b"".join(pieces))
-    assert short is None or [short] == found
+    short = SOCKETMAP.sole_domain(b"".join(pieces))
+    assert short is None or [short] == domains(found)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from onionmx.lookup.language import Fault, Outcome
 from onionmx.lookup.tcp_table import MAX_LINE, TCP_TABLE, TcpTableParser
-from tests.lookup.languages import in_every_way, read
+from tests.lookup.languages import domains, in_every_way, read
 
 
 def keys(data: bytes) -> list[bytes | Fault]:
@@ -74,5 +74,5 @@ def test_fuzz(pieces: list[bytes]) -> None:
     found = read(TcpTableParser(), pieces)
     assert found == read(TcpTableParser(), [b"".join(pieces)])
     assert all(isinstance(one, bytes | Fault) for one in found)
-    short = TCP_TABLE.whole(b"".join(pieces))
-    assert short is None or [short] == found
+    short = TCP_TABLE.sole_domain(b"".join(pieces))
+    assert short is None or [short] == domains(found)
