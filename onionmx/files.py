@@ -48,6 +48,25 @@ def replacing(path: Path, mode: int, verify: Callable[[Path], None] | None = Non
     _sync_folder(path.parent)
 
 
+def read_configured(path: Path, what: str, *, may_be_missing: bool = False) -> bytes:
+    """Read a file that the configuration names.
+
+    Args:
+        path: the file.
+        what: its name in messages, such as "own.file".
+        may_be_missing: a file that is not there is an empty one.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not there.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if may_be_missing and isinstance(error, FileNotFoundError):
+            return b""
+        raise ConfigurationError(f"{what} {path} cannot be read: {error.strerror}") from error
+
+
 def read_secret(path: Path, what: str) -> bytes:
     """Read a secret.
 

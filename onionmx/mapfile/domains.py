@@ -7,6 +7,7 @@ from onionmx.answer import NoRoute
 from onionmx.config import OwnSection
 from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError
+from onionmx.files import read_configured
 from onionmx.mapfile.lines import Problem, described, read_lines
 
 
@@ -50,10 +51,7 @@ def read_own_domains(settings: OwnSection) -> frozenset[str]:
     """
     lists = [("own.domains", "\n".join(settings.domains).encode())]
     if settings.file:
-        try:
-            lists.append((settings.file, Path(settings.file).read_bytes()))
-        except OSError as error:
-            raise ConfigurationError(f"own.file {settings.file} cannot be read: {error.strerror}") from error
+        lists.append((settings.file, read_configured(Path(settings.file), "own.file")))
     return frozenset(read_domains(lists))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from onionmx.answer import Answer, Found, NoRoute
 from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError, OnionError
+from onionmx.files import read_configured
 from onionmx.mapfile.cdb import format_value
 from onionmx.mapfile.entries import Entries, Parsed
 from onionmx.mapfile.lines import FirstLines, Problem, described, read_lines
@@ -38,15 +39,7 @@ def read_pins(path: Path, *, may_be_missing: bool) -> dict[str, tuple[Endpoint, 
     Raises:
         ConfigurationError: missing, unreadable, or a line cannot be used; all such lines are named.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        if may_be_missing:
-            return {}
-        raise ConfigurationError(f"pins {path} do not exist") from error
-    except OSError as error:
-        raise ConfigurationError(f"pins {path} cannot be read: {error.strerror}") from error
-    parsed = parse_pins(str(path), content)
+    parsed = parse_pins(str(path), read_configured(path, "sync.pins", may_be_missing=may_be_missing))
     if parsed.problems:
         raise ConfigurationError(described(parsed.problems))
     return parsed.entries

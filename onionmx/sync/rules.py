@@ -8,6 +8,7 @@ from pathlib import Path
 from onionmx.config.sync import SyncSection
 from onionmx.domain import normalize, shown
 from onionmx.errors import ConfigurationError, DomainError
+from onionmx.files import read_configured
 from onionmx.mapfile.lines import FirstLines, Problem, described, read_lines
 
 DAY = 86400.0  # seconds
@@ -84,14 +85,7 @@ def read_beliefs(path: Path, *, may_be_missing: bool) -> dict[str, Belief]:
     Raises:
         ConfigurationError: missing, unreadable, or a line cannot be used; all such lines are named.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        if may_be_missing:
-            return {}
-        raise ConfigurationError(f"sync.trust_of {path} does not exist") from error
-    except OSError as error:
-        raise ConfigurationError(f"sync.trust_of {path} cannot be read: {error.strerror}") from error
+    content = read_configured(path, "sync.trust_of", may_be_missing=may_be_missing)
     problems: list[Problem] = []
     beliefs = _parse(str(path), content, problems)
     if problems:
