@@ -6,9 +6,7 @@ flags at a reload, only at a restart.
 
 import asyncio
 import re
-from base64 import b32encode
 from collections.abc import Mapping, Sequence
-from hashlib import sha3_256
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -19,6 +17,7 @@ from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import AutomapError, ControlError
 from onionmx.onion import Endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, resolve
+from onionmx.tor.nobody import MISTYPED, NOBODY
 from onionmx.tor.socks import Cause, SocksError
 
 if TYPE_CHECKING:
@@ -72,25 +71,6 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _NO_EXIT = ("127.0.0.1", 9)
 """A destination that no exit relay would connect to, if tor, against all its defaults, tried it."""
 _HTTP_TO_TOR = b"Tor is not an HTTP Proxy"
-
-
-def onion_with(key: bytes, *, is_mistyped: bool = False) -> str:
-    """The onion address of a key (rend-spec-v3 section 6).
-
-    Args:
-        key: 32 bytes; they need not be a key that exists.
-        is_mistyped: give it a wrong checksum.
-    """
-    version = b"\x03"
-    checksum = sha3_256(b".onion checksum" + key + version).digest()[:2]
-    if is_mistyped:
-        checksum = bytes(byte ^ 0xFF for byte in checksum)
-    return b32encode(key + checksum + version).decode().lower() + ".onion"
-
-
-NOBODY = onion_with(b"onionmx doctor".ljust(32, b"\0"))
-"""Always the same name, because tor remembers a virtual address for each that it was ever asked for."""
-MISTYPED = onion_with(b"onionmx doctor".ljust(32, b"\0"), is_mistyped=True)
 
 
 async def look_at_socks(machine: Machine) -> Sequence[Finding]:

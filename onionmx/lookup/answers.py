@@ -253,6 +253,8 @@ class ReadsocketAnswers(Answers[Question]):
 
     def __init__(self, routes: Routes, tally: Tally, troubles: Troubles) -> None:
         super().__init__(READSOCKET, routes, tally, troubles)
+        self.has_asked_dnsport = False
+        """Whether any client has asked for addresses."""
 
     def at_once(self, request: Question, _now: float) -> bytes | None:
         """The reply where the router knows and tor need not be asked."""
@@ -269,6 +271,7 @@ class ReadsocketAnswers(Answers[Question]):
         answer = await self._routes.router.ask(domain)
         if not request.wants_hosts or not isinstance(answer, Found):
             return self._targets(answer)
+        self.has_asked_dnsport = True
         try:
             hosts, left_out = await host_list(answer.route.endpoints, self._routes.dnsport)
         except AutomapError as error:

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onionmx.answer import CouldNotTell
 from onionmx.config import Configuration, parse_socket
 from onionmx.errors import OnionmxError
+from onionmx.lookup.addresses import host_list
 from onionmx.lookup.router import Router
+from onionmx.onion import DEFAULT_PORT
+from onionmx.tor.nobody import NOBODY
 from onionmx.tor.resolver import srv_resolver
 
 INTERVAL = 5.0
@@ -41,11 +44,13 @@ class Health:
     Args:
         configuration: where they are.
         router: whose files are looked at.
+        needs_dnsport: whether any client has asked for what only Tor's DNSPort can tell.
     """
 
-    def __init__(self, configuration: Configuration, router: Router) -> None:
+    def __init__(self, configuration: Configuration, router: Router, needs_dnsport: Callable[[], bool]) -> None:
         self._configuration = configuration
         self._router = router
+        self._needs_dnsport = needs_dnsport
         self._look: asyncio.Task[dict[str, Part]] | None = None
         self._looked_at = -INTERVAL
 
@@ -69,8 +74,9 @@ class Health:
             await asyncio.wait((self._look,))
 
     async def _look_at_all(self) -> dict[str, Part]:
-        resolver, tor = await asyncio.gather(_within(self._resolver()), _within(self._tor()))
-        return {"map": self._map(), "resolver": resolver, "tor": tor}
+        looks = (self._resolver(), self._tor(), self._dnsport())
+        resolver, tor, dnsport = await asyncio.gather(*map(_within, looks))
+        return {"map": self._map(), "resolver": resolver, "tor": tor, "dnsport": dnsport}
 
     def _map(self) -> Part:
         try:
@@ -103,6 +109,12 @@ class Health:
         if reply != _ACCEPTED:
             return Part(ok=False, seen=f"{where}: this is not a SOCKS port of tor")
         return Part(ok=True, seen="its SOCKS port answers")
+
+    async def _dnsport(self) -> Part:
+        if not self._needs_dnsport():
+            return Part(ok=True, seen="not asked: no client has asked for the addresses of onions")
+        hosts, _ = await host_list([(NOBODY, DEFAULT_PORT)], parse_socket(self._configuration.tor.dnsport), DEADLINE)
+        return Part(ok=True, seen=f"gives onions addresses such as {hosts}")
 
 
 async def _within(look: Awaitable[Part]) -> Part:

@@ -38,7 +38,7 @@ class LookupService:
             Protocol.TCP_TABLE: TableAnswers(TCP_TABLE, self.routes, tally(TCP_TABLE.name), troubles),
         }
         self._readsocket_answers = ReadsocketAnswers(self.routes, tally("readsocket"), troubles)
-        self._health = Health(configuration, router)
+        self._health = Health(configuration, router, lambda: self._readsocket_answers.has_asked_dnsport)
         self._http = tally("http")
         self._pages = {
             Protocol.HTTP: Pages(self.routes, self.metrics, self._health, self._http),

@@ -9,10 +9,11 @@ import pytest
 from onionmx.config import Configuration, MapSection, TorSection
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
-from onionmx.doctor.ports import CHECKS, MISTYPED, NOBODY, judge_listeners, judge_socks
+from onionmx.doctor.ports import CHECKS, judge_listeners, judge_socks
 from onionmx.doctor.runner import run_checks
 from onionmx.errors import OnionError
 from onionmx.onion import parse_onion
+from onionmx.tor.nobody import MISTYPED, NOBODY
 from onionmx.tor.socks import Cause
 from tests.dns.scripted import reply, scripted_server
 

@@ -17,6 +17,8 @@ from onionmx.lookup import metrics
 from onionmx.lookup.http import MAX_BODY, MAX_CONNECTIONS, HttpConnection, Response
 from onionmx.lookup.listeners import Protocol
 from onionmx.lookup.metrics import Tally
+from onionmx.tor.nobody import NOBODY
+from tests.dns.scripted import reply, scripted_server
 from tests.lookup.scripted_dns import found, none, unknown
 from tests.lookup.service import Service, netstrings, play
 from tests.mapfile.maps import A, B
@@ -122,6 +124,27 @@ def test_health_names_what_does_not_work(tmp_path: Path) -> None:
         assert health["parts"]["map"]["ok"]
         assert health["parts"]["resolver"] == {"ok": True, "seen": "not asked: lookup.live is off"}
         assert not health["parts"]["tor"]["ok"]
+
+    play(tmp_path, test)
+
+
+def test_health_looks_at_the_dnsport_where_clients_need_it(tmp_path: Path) -> None:
+    async def test(service: Service) -> None:
+        async def health() -> dict[str, object]:
+            service.service.use(service.configuration, service.router)  # to have it looked at again
+            _, body = await get(service, "/healthz")
+            part: dict[str, object] = json.loads(body)["parts"]["dnsport"]
+            return part
+
+        assert await health() == {"ok": True, "seen": "not asked: no client has asked for the addresses of onions"}
+        async with scripted_server({NOBODY: reply(f"{NOBODY}. 60 IN A 127.200.0.1")}) as (_, address):
+            tor = TorSection(dnsport=address)
+            service.configuration = replace(service.configuration, tor=tor)
+            await service.ask(Protocol.READSOCKET, b"hosts example.org\n")
+            assert await health() == {"ok": True, "seen": "gives onions addresses such as 127.200.0.1"}
+        silent = await health()
+        assert not silent["ok"]
+        assert "is tor running?" in str(silent["seen"])
 
     play(tmp_path, test)
 
