@@ -16,8 +16,10 @@ from onionmx.sync.rules import RulesOf
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
 
-BATCH = 2000
-"""Answers that are saved together: what a run that is killed has to ask again at most, and room for them."""
+BATCH = 10_000
+"""Answers that are saved together at most: room for them, and a second's work of a fast run."""
+BATCH_TIME = 10.0
+"""Seconds for which answers wait to be saved: a run that is killed asks again for those, and for what is on its way."""
 MOST_HELD = 10_000
 """Failures without one answer in between, after which it is known that it is not the fault of the domains."""
 
@@ -103,6 +105,7 @@ class Asking:
             StateError: it cannot be saved; what was saved before is whole.
         """
         batch: list[Answer] = []
+        begun = self._clock()
         held: list[CouldNotTell] = []
         is_told = False
         async with aclosing(self._questions(domains)) as answers:
@@ -111,9 +114,10 @@ class Asking:
                 if is_told or not isinstance(answer, CouldNotTell):
                     is_told = True
                     batch.append(answer)
-                    if len(batch) >= BATCH:
+                    if len(batch) >= BATCH or self._clock() - begun >= BATCH_TIME:
                         await self._keep(batch)
                         batch = []
+                        begun = self._clock()
                     continue
                 held.append(answer)
                 if len(held) >= MOST_HELD:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from heapq import merge
 from itertools import islice
+
+from msgspec.structs import replace
 
 from onionmx.onion import Endpoint
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer

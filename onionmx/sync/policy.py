@@ -5,7 +5,8 @@ has a route keeps it until another one is signed, has been seen steadily for som
 That it has no onion MX any more is such a change too: forged, it would lead the mail back to the open internet.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.onion import Endpoint
@@ -19,8 +20,7 @@ MIN_FAILURES = 10
 _SHARE_OF_A_GAP = 0.25  # of `hold`, for which the time between two sightings counts at most: five make it steady
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, gc=False):
     """What is known of a domain from now on.
 
     Attributes:

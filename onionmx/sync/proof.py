@@ -1,10 +1,11 @@
 """Having onion MXes of unsigned records prove themselves, as far as it is time to."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from functools import cached_property
 from socket import getfqdn
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.inquiry import Inquiry, Said

@@ -6,9 +6,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from itertools import islice
+
+from msgspec.structs import replace
 
 from onionmx.sync.state.open import open_store
 from onionmx.sync.state.record import DomainRecord, Established, LastAnswer

@@ -1,11 +1,11 @@
 """`onionmx explain`."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import dns.flags
 import pytest
+from msgspec.structs import replace
 
 from onionmx.authenticate.requirement import Demand, Kind, Requirement
 from onionmx.sync.state.record import DomainRecord, Proof

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dns.flags
 import pytest
+from msgspec.structs import replace
 
 from onionmx.cli import main
 from onionmx.sync.state.record import DomainRecord

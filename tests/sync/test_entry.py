@@ -1,8 +1,7 @@
 """What the map has for a domain."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from onionmx.sync.entry import entry_of, needs_look
 from onionmx.sync.rules import Belief, Rules

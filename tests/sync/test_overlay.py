@@ -1,13 +1,13 @@
 """A store on top of another one answers as that would have after the same calls, and leaves it alone."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from onionmx.sync.overlay import Overlay
 from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, LastAnswer

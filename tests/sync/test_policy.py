@@ -1,8 +1,9 @@
 """Each rule of the trust policy."""
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
+from msgspec.structs import replace
 
 from onionmx.answer import Answer, Found, NoRoute
 from onionmx.sync.policy import MIN_FAILURES, accept, adopt, judge, refuse
@@ -175,7 +176,7 @@ def test_any_record_counts_where_that_is_wanted() -> None:
 
 
 def test_no_time_to_wait_is_no_time() -> None:
-    life = Life(replace(TOFU, hold=0.0, hold_removal=0.0)).see(unsigned(A)).see(unsigned(B))
+    life = Life(dataclasses.replace(TOFU, hold=0.0, hold_removal=0.0)).see(unsigned(A)).see(unsigned(B))
     assert life.onions == (B,)
     assert life.see(none(DOMAIN)).onions == ()
 

@@ -1,7 +1,8 @@
 """When requirements and proofs are looked at, and what becomes of them."""
 
 import asyncio
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.inquiry import Said

@@ -1,10 +1,10 @@
 """Whole runs, with a real store and a real map."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from onionmx.answer import NoRoute
 from onionmx.authenticate.published import PublishedDemands, demands_path

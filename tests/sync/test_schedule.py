@@ -1,10 +1,9 @@
 """When domains are asked again."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from onionmx.sync.rules import Rules
 from onionmx.sync.schedule import LONGEST_STRETCH, next_question, next_question_after_none

@@ -1,7 +1,11 @@
-"""What is known of one domain; values without I/O. All times are seconds since 1970 (UTC)."""
+"""What is known of one domain; values without I/O. All times are seconds since 1970 (UTC).
 
-from dataclasses import dataclass
+A run over many domains makes millions of them; msgspec makes one in a fifth of the time that a frozen dataclass takes.
+"""
+
 from enum import StrEnum
+
+from msgspec import Struct
 
 from onionmx.onion import Endpoint
 from onionmx.target import Trust
@@ -16,8 +20,7 @@ class LastAnswer(StrEnum):
     UNKNOWN = "could not tell"
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True, gc=False):
     """An onion MX has shown a certificate that the policy of the domain accepts.
 
     Attributes:
@@ -35,8 +38,7 @@ class Proof:
     expires: float
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True, gc=False):
     """A change of onions that waits.
 
     Attributes:
@@ -58,8 +60,7 @@ class Pending:
     steady: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Established:
+class Established(Struct, frozen=True, gc=False):
     """The route that the map has for a domain.
 
     Attributes:
@@ -75,8 +76,7 @@ class Established:
     last_seen: float
 
 
-@dataclass(frozen=True, slots=True)
-class DomainRecord:
+class DomainRecord(Struct, frozen=True, gc=False):
     """Everything that is remembered of a domain.
 
     Attributes:
@@ -118,8 +118,7 @@ class DomainRecord:
     failing_since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryLine:
+class HistoryLine(Struct, frozen=True, gc=False):
     """One event in the life of a domain's route.
 
     Attributes:

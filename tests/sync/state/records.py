@@ -1,8 +1,7 @@
 """Records for tests, and a strategy that makes all kinds of them."""
 
-from dataclasses import replace
-
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, LastAnswer, Pending, Proof
 from onionmx.target import Trust
@@ -45,7 +44,7 @@ lines = st.builds(HistoryLine, st.sampled_from(DOMAINS), times, st.text(min_size
 
 def routed(domain: str, **fields: object) -> DomainRecord:
     """A record with a route."""
-    return replace(DomainRecord(domain, 1.0, due_at=100.0, answer=LastAnswer.FOUND, established=OLD), **fields)  # type: ignore[arg-type]
+    return replace(DomainRecord(domain, 1.0, due_at=100.0, answer=LastAnswer.FOUND, established=OLD), **fields)
 
 
 def taken(domain: str, at: float = 1.0) -> HistoryLine:

@@ -1,11 +1,11 @@
 """Both stores behave like a dictionary, whatever is done with them, and in whatever order."""
 
 from collections import defaultdict
-from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from msgspec.structs import replace
 
 from onionmx.sync.state.encoding import HISTORY_LENGTH, LONGEST_WAIT, is_routed, is_waiting
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer

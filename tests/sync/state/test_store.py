@@ -1,9 +1,9 @@
 """What both stores do."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from onionmx.errors import LockedError
 from onionmx.sync.state.encoding import HISTORY_LENGTH, LONGEST_WAIT
