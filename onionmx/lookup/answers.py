@@ -70,7 +70,7 @@ class Answers(ABC, Generic[Request]):
         self._found = language.found
         self._none = language.none
 
-    def again(self, _written: bytes | None, _now: float) -> bytes | None:
+    def again(self, written: bytes | None, now: float) -> bytes | None:  # noqa: ARG002 -- nothing stands here
         """The reply to a question about a domain that was answered before, while that answer stands, else `None`.
 
         Args:
