@@ -19,7 +19,7 @@ import dns.resolver
 import dns.rrset
 
 from onionmx.config import DnsSection
-from onionmx.dns.resolver import causes, is_validated, make_resolver
+from onionmx.dns.resolver import causes, is_validated, make_resolver, translated
 from onionmx.errors import ConfigurationError, DnsError
 from onionmx.onion import SUFFIX
 from onionmx.publish.signatures import Verdict
@@ -114,15 +114,14 @@ class World:
         Raises:
             DnsError: the resolver does not answer.
         """
-        try:
-            answer = await self._validating.resolve(zone, "SOA", raise_on_no_answer=False, search=False)
-        except dns.resolver.NoNameservers as error:
-            if "SERVFAIL" not in causes(error):
-                raise DnsError(f"no resolver could answer{causes(error)}") from error
-            await self._resolve(zone, "SOA")
-            return Verdict.FAILED
-        except dns.exception.DNSException as error:
-            raise DnsError(f"{type(error).__name__}: {error}") from error
+        with translated(self._settings):
+            try:
+                answer = await self._validating.resolve(zone, "SOA", raise_on_no_answer=False, search=False)
+            except dns.resolver.NoNameservers as error:
+                if "SERVFAIL" not in causes(error):
+                    raise
+                await self._resolve(zone, "SOA")
+                return Verdict.FAILED
         return Verdict.VALIDATED if is_validated(answer, self._settings) else Verdict.NOT_VALIDATED
 
     async def _addresses(self, name: str) -> list[Server]:
@@ -143,16 +142,14 @@ class World:
 
     async def _resolve(self, name: dns.name.Name, kind: str) -> dns.message.Message:
         try:
-            answer = await self._plain.resolve(name, kind, raise_on_no_answer=False, search=False)
-        except dns.resolver.NXDOMAIN as error:
-            response: dns.message.Message = error.kwargs["responses"][name]
-            return response
-        except dns.resolver.LifetimeTimeout as error:
-            raise DnsError(f"{name} {kind}: no answer within {self._settings.timeout:g} s{causes(error)}") from error
-        except dns.resolver.NoNameservers as error:
-            raise DnsError(f"{name} {kind}: no resolver could answer{causes(error)}") from error
-        except dns.exception.DNSException as error:
-            raise DnsError(f"{name} {kind}: {type(error).__name__}: {error}") from error
+            with translated(self._settings):
+                try:
+                    answer = await self._plain.resolve(name, kind, raise_on_no_answer=False, search=False)
+                except dns.resolver.NXDOMAIN as error:
+                    response: dns.message.Message = error.kwargs["responses"][name]
+                    return response
+        except DnsError as error:
+            raise DnsError(f"{name} {kind}: {error}") from error
         return answer.response
 
 

@@ -82,20 +82,6 @@ class Verification:
         return bool(self.servers) and all(view.state is State.SERVES for view in self.servers)
 
 
-async def check_domain(domain: str, expected: tuple[Target, ...] | None, settings: DnsSection) -> Verification:
-    """Ask every authoritative server of a domain's zone for its onion-MX record.
-
-    Args:
-        domain: in normal form.
-        expected: what is to stand there; none to expect no record, `None` to be content with any that works.
-        settings: the resolver that knows the name servers.
-
-    Raises:
-        ConfigurationError: there is no resolver, or it is to be asked through Tor.
-    """
-    return await Verifier(settings).check(domain, expected)
-
-
 @dataclass(frozen=True, slots=True)
 class _Zone:
     """A zone as it is looked at once for all its domains: addresses with serial, or with why there is none."""
@@ -138,7 +124,7 @@ class Verifier:
 
         Args:
             domain: in normal form.
-            expected: as for `check_domain`.
+            expected: what is to stand there; none to expect no record, `None` to be content with any that works.
             zone: the zone that the record is in, where that is known already.
         """
         name = service_name(domain)

@@ -17,7 +17,7 @@ from onionmx.publish.exchange import Exchange
 from onionmx.publish.primary import Primary, Refusal
 from onionmx.publish.records import OnionMxRecords
 from onionmx.publish.signatures import Signed
-from onionmx.publish.verify import Verification, Verifier, check_domain
+from onionmx.publish.verify import Verification, Verifier
 from onionmx.target import Target
 from tests.mapfile.maps import A
 
@@ -133,6 +133,6 @@ def test_signatures_that_nobody_believes(site: Site, client: Client, zone: str, 
 
 
 def test_a_domain_whose_name_servers_cannot_be_found_out(site: Site) -> None:
-    found = asyncio.run(check_domain("example.test", (), site.dns))
+    found = asyncio.run(Verifier(site.dns).check("example.test", ()))
     assert not found.complete
     assert found.signed is Signed.UNKNOWN
