@@ -165,8 +165,6 @@ class TableAnswers(Answers[bytes]):
 
     def __init__(self, language: Language[bytes], routes: Routes, tally: Tally, troubles: Troubles) -> None:
         super().__init__(language, routes, tally, troubles)
-        self._template: ResultTemplate | None = None
-        self._constant: bytes | None = None
         self._given: dict[bytes | None, _Given] = {}
 
     def again(self, written: bytes | None, now: float) -> bytes | None:
@@ -240,11 +238,7 @@ class TableAnswers(Answers[bytes]):
     def _reply(self, answer: Answer) -> bytes:
         if isinstance(answer, Found):
             self.tally.found += 1
-            template = self._routes.result
-            if template is not self._template:
-                self._template = template
-                self._constant = None if template.constant is None else self._found(template.constant)
-            return self._constant or self._found(template.fill(answer.route))
+            return self._found(self._routes.result.fill(answer.route))
         return self._not_found(answer)
 
 

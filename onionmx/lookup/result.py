@@ -8,21 +8,18 @@ class ResultTemplate:
 
     Args:
         text: as the configuration has it, which has checked the placeholders.
-
-    Attributes:
-        constant: the result for every route, where no placeholder stands in the template.
     """
 
-    __slots__ = ("_text", "constant")
+    __slots__ = ("_constant", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
         first, second = (text.format(domain=mark, onion=mark, port=mark) for mark in "ab")
-        self.constant = first.encode("ascii") if first == second else None
+        self._constant = first.encode("ascii") if first == second else None
 
     def fill(self, route: Route) -> bytes:
         """The result for a route."""
-        if self.constant is not None:
-            return self.constant
+        if self._constant is not None:
+            return self._constant
         target = route.targets[0]
         return self._text.format(domain=route.domain, onion=target.onion, port=target.port).encode("ascii")
