@@ -11,9 +11,7 @@ from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.ports import CHECKS, judge_listeners, judge_socks
 from onionmx.doctor.runner import run_checks
-from onionmx.errors import OnionError
-from onionmx.onion import parse_onion
-from onionmx.tor.nobody import MISTYPED, NOBODY
+from onionmx.tor.nobody import NOBODY
 from onionmx.tor.socks import Cause
 from tests.dns.scripted import reply, scripted_server
 
@@ -24,12 +22,6 @@ SOUND = (Cause.BAD_ADDRESS, Cause.NOT_ALLOWED)
 
 def severities(findings: Sequence[Finding]) -> dict[str, Severity]:
     return {finding.check: finding.severity for finding in findings}
-
-
-def test_names_to_ask_for() -> None:
-    assert parse_onion(NOBODY) == NOBODY
-    with pytest.raises(OnionError, match="checksum"):
-        parse_onion(MISTYPED)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import signal
 import socketserver
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from .daemon import Daemon, DaemonError, free_ports, wait_until
 from .name_servers import NameServers, Query, Zone
 from .programs import PROJECT, MissingProgramError, find_program
 from .socks import Address, SocksError, socks_connect
+from .tcp_server import tcp_server
 from .tor_network import TorNetwork
 
 SRV = "_onion-mx._tcp"
@@ -47,12 +47,8 @@ class Echo(socketserver.StreamRequestHandler):
 
 @pytest.fixture(scope="module")
 def echo_server() -> Iterator[Address]:
-    with socketserver.ThreadingTCPServer(("127.0.0.2", 0), Echo) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield "127.0.0.2", server.socket.getsockname()[1]
-        server.shutdown()
-        thread.join()
+    with tcp_server(Echo) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

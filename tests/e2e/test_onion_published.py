@@ -3,10 +3,7 @@
 import json
 import re
 import socketserver
-import threading
-from base64 import b32encode
 from collections.abc import Iterator
-from hashlib import sha3_256
 from pathlib import Path
 
 import pytest
@@ -16,8 +13,10 @@ from onionmx.cli import main
 from onionmx.config import TorSection
 from onionmx.tor.control import open_control
 from onionmx.tor.descriptor import Publication, published
+from onionmx.tor.nobody import onion_with
 
 from .socks import Address, socks_connect
+from .tcp_server import tcp_server
 from .tor_network import TorNetwork
 
 
@@ -29,12 +28,8 @@ class Greeter(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def greeter() -> Iterator[Address]:
-    with socketserver.ThreadingTCPServer(("127.0.0.2", 0), Greeter) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield "127.0.0.2", server.socket.getsockname()[1]
-        server.shutdown()
-        thread.join()
+    with tcp_server(Greeter) as address:
+        yield address
 
 
 def test_published_and_reachable(
@@ -76,9 +71,7 @@ def test_published_and_reachable(
 
 def never_made() -> str:
     """The address of a key that no tor has; tor asks for none that is not the key of anything."""
-    key = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    checksum = sha3_256(b".onion checksum" + key + b"\3").digest()[:2]
-    return b32encode(key + checksum + b"\3").decode().lower() + ".onion"
+    return onion_with(Ed25519PrivateKey.generate().public_key().public_bytes_raw())
 
 
 def test_three_answers_of_the_directories(tor_network: TorNetwork, greeter: Address) -> None:
