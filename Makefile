@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# stem and pure-cdb come as source; no Python after 3.11 brings what builds them, and pure-cdb is to do without a compiler.
+BUILD_TOOLS := pip setuptools wheel hatchling editables
 
 .PHONY: help setup debian demo test lint bench clean
 
@@ -22,8 +24,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | debian
 	@echo "setting up the Python packages in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onionmx needs Python 3.11 or newer")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --upgrade pip hatchling editables
-	@$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt \
+	@$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --upgrade $(BUILD_TOOLS)
+	@ENABLE_DJB_HASH_CEXT=0 $(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt \
 	    --no-build-isolation --editable '.[test,lint]'
 	@touch $@
 
