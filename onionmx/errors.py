@@ -9,6 +9,7 @@
     │   └── UpdateRefusedError        the primary name server does not take updates from us
     └── TemporaryError                could not tell; asking again later may help
         ├── MapError                  the map is missing, unreadable or damaged
+        │   └── MissingMapError       there is no such file
         ├── LockedError               another writer is at work on the same map or state
         ├── StateError                what sync remembers cannot be read or written
         ├── RemovalError              the next map would lose too much at once
@@ -71,6 +72,10 @@ class TemporaryError(OnionmxError):
 
 class MapError(TemporaryError):
     """The map is missing, unreadable or damaged."""
+
+
+class MissingMapError(MapError):
+    """There is no map at this path; one that may not be looked at is no missing one."""
 
 
 class LockedError(TemporaryError):

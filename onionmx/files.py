@@ -48,6 +48,21 @@ def replacing(path: Path, mode: int, verify: Callable[[Path], None] | None = Non
     _sync_folder(path.parent)
 
 
+def is_missing(path: Path) -> bool:
+    """Whether nothing is at a path. A file in a folder that may not be searched is not missing, it is not known.
+
+    Raises:
+        ConfigurationError: it cannot be told.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be looked at: {error.strerror}") from error
+    return False
+
+
 def read_configured(path: Path, what: str, *, may_be_missing: bool = False) -> bytes:
     """Read a file that the configuration names.
 

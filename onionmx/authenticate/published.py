@@ -4,12 +4,12 @@ It is written by sync for the domains that are routed over an unsigned record an
 in it is delivered only over TLS with a certificate that meets the demand.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from onionmx.authenticate.requirement import Demand, RequirementError, decode_demand, encode_demand
-from onionmx.errors import MapError
+from onionmx.errors import MapError, MissingMapError
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.publish import publish_records
 
@@ -45,6 +45,31 @@ def publishing_demands(map_path: Path, demands: Mapping[str, Demand]) -> Iterato
         _publish(path, demands)
 
 
+@contextmanager
+def keeping_demands(map_path: Path, domains: Container[str]) -> Iterator[None]:
+    """Keep the demands of these domains while the body publishes a map from elsewhere.
+
+    Every map has its file of demands, also where there are none: the relay delivers nothing without it.
+
+    Args:
+        map_path: the map.
+        domains: those of the new map.
+
+    Raises:
+        MapError: the demands cannot be read or written.
+    """
+    try:
+        with MapReader(demands_path(map_path)) as reader:
+            old = [(key.decode("ascii", "backslashreplace"), value) for key, value in reader.records()]
+    except MissingMapError:
+        old = []
+    path = demands_path(map_path)
+    with publishing_demands(
+        map_path, {domain: _decode(path, domain, value) for domain, value in old if domain in domains}
+    ):
+        yield
+
+
 class PublishedDemands:
     """The demands beside a map; the file is opened again when it was replaced.
 
@@ -58,13 +83,13 @@ class PublishedDemands:
         self._reader: MapReader | None = None
 
     def get(self, domain: str) -> Demand | None:
-        """What a domain demands, or `None` where it demands nothing. Without the file, nobody does.
+        """What a domain demands, or `None` where it demands nothing.
 
         Args:
             domain: in normal form.
 
         Raises:
-            MapError: the file cannot be read or is damaged.
+            MapError: the file is missing, cannot be read or is damaged: what the domain demands is not known.
         """
         self._look()
         value = self._reader.get_value(domain) if self._reader else None
@@ -80,16 +105,22 @@ class PublishedDemands:
         try:
             status = self._path.stat()
         except FileNotFoundError:
-            self.close()
             self._version = None
-            return
         except OSError as error:
             raise MapError(f"{self._path} cannot be read: {error.strerror}") from error
-        version = status.st_ino, status.st_mtime_ns, status.st_size
-        if version != self._version:
-            reader = MapReader(self._path)
-            self.close()
-            self._reader, self._version = reader, version
+        else:
+            version = status.st_ino, status.st_mtime_ns, status.st_size
+            if self._reader is not None and version == self._version:
+                return
+            self._version = version
+        self.close()
+        reader = MapReader(self._path)
+        try:
+            reader.check_whole()
+        except MapError:
+            reader.close()
+            raise
+        self._reader = reader
 
 
 def _decode(path: Path, domain: str, value: bytes) -> Demand:

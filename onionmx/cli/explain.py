@@ -10,6 +10,7 @@ from onionmx.cli.sync import with_map
 from onionmx.cli.sync_report import shown_endpoints, shown_time
 from onionmx.config import Configuration
 from onionmx.domain import normalize
+from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import MapReader
 from onionmx.onion import Endpoint
 from onionmx.sync.explain import Explanation, explain
@@ -50,10 +51,11 @@ def command(
 
 
 def _published(path: Path, domain: str) -> tuple[Endpoint, ...] | None:
-    if not path.exists():
+    try:
+        with MapReader(path) as reader:
+            return reader.get(domain)
+    except MissingMapError:
         return None
-    with MapReader(path) as reader:
-        return reader.get(domain)
 
 
 def _print(found: Explanation) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from onionmx.authenticate.published import keeping_demands
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, write_json
 from onionmx.config import Configuration
 from onionmx.domain import normalize
@@ -87,6 +88,11 @@ def check_map(configuration: Configuration, map_path: str | None) -> int:
     Exit codes: 0 none; 1 some, each in a line; 75 the map is missing, unreadable or damaged.
     """
     with _open(configuration, map_path) as reader:
+        reader.check_whole()
+        if not reader.has_checksums:
+            click.echo(
+                f"{reader.path}: no checksums, so damage to it can go unnoticed; `onionmx sync` writes them", err=True
+            )
         mistakes = 0
         for mistake in check(reader):
             mistakes += 1
@@ -122,7 +128,8 @@ def diff(old: str, new: str, *, as_json: bool) -> int:
 def import_file(file: str, format_name: str, configuration: Configuration, map_path: str | None) -> None:
     """Write the map anew from FILE, or from standard input for -.
 
-    The entries stand in the order of the file, so that the map is byte for byte the one that cdb(1) makes of a seed.
+    The entries keep the order of the file, so that the map is byte for byte the one that cdb(1) makes of a seed, with
+    checksums behind it. What domains demand of their onion MXes (onionmx.cdb.demands) is kept.
     A line that cannot be used stops the import; dead v2 onions in a map.yml, and lines of a transport table that lead
     elsewhere, are only reported.
     """
@@ -133,7 +140,7 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
     if parsed.problems:
         raise InputError(described(parsed.problems))
     path = Path(map_path or configuration.map.path)
-    with writer_lock(path):
+    with writer_lock(path), keeping_demands(path, parsed.entries):
         publish(path, parsed.entries)
     click.echo(f"{path}: {len(parsed.entries)} entries")
 

@@ -1,12 +1,13 @@
 """What `onionmx sync` prints."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
 from onionmx.cli.options import write_json
+from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import MapReader, format_value
 from onionmx.onion import Endpoint
 from onionmx.sync import notes
@@ -114,9 +115,8 @@ def print_status(store: Store, map_path: str, *, as_json: bool) -> None:
     last_run = notes.number(known, notes.LAST_RUN) or None
     held = known.get(notes.HELD) or None
     entries = None
-    if Path(map_path).exists():
-        with MapReader(map_path) as reader:
-            entries = len(reader)
+    with suppress(MissingMapError), MapReader(map_path) as reader:
+        entries = len(reader)
     if as_json:
         status = {"last_run": last_run, "map": map_path, "entries": entries, "held": held, "domains": counts}
         write_json(status)

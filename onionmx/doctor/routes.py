@@ -9,7 +9,8 @@ from onionmx.config import Configuration, SyncSection
 from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
-from onionmx.errors import ConfigurationError, MapError
+from onionmx.errors import ConfigurationError, MapError, MissingMapError
+from onionmx.files import is_missing
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.check import check
 from onionmx.mapfile.pins import read_pins
@@ -67,7 +68,7 @@ def judge_age(age: float, longest: float) -> Finding:
 def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Finding]:
     path = Path(configuration.map.path)
     names = (MAP.name, MAP_AGE.name, OWN_DOMAINS.name)
-    if not path.exists():
+    if is_missing(path):
         if configuration.lookup.live:
             return [ok(MAP.name, f"{path} does not exist; lookup.live asks DNS instead")] + [
                 not_checked(name, "there is no map") for name in names[1:]
@@ -77,6 +78,7 @@ def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Findi
     age = judge_age(time.time() - last_checked(path), configuration.doctor.map_max_age)
     try:
         with MapReader(path) as reader:
+            reader.check_whole()
             found = [_judge_content(reader), age, _judge_own(reader, own, configuration.sync.pins)]
     except MapError as error:
         mend = f"mv {path} {path}.damaged\nonionmx sync"
@@ -101,9 +103,12 @@ def _judge_second(file: str) -> list[Finding]:
         return []
     try:
         with MapReader(file) as reader:
+            reader.check_whole()
             return [ok(MAP.name, f"{file}: {len(reader)} entries")]
+    except MissingMapError as error:
+        return [problem(MAP.name, str(error), "onionmx sync")]
     except MapError as error:
-        mend = f"mv {file} {file}.damaged\nonionmx sync" if Path(file).exists() else "onionmx sync"
+        mend = f"mv {file} {file}.damaged\nonionmx sync"
         return [problem(MAP.name, str(error), mend)]
 
 
@@ -124,12 +129,14 @@ def _judge_pins(file: str, own: Sequence[str]) -> Finding:
     except ConfigurationError as error:
         first, *others = str(error).splitlines()
         seen = f"{first} (and {len(others)} more)" if others else first
-        return problem(PINS.name, seen, f"correct the lines named here in {path}" if path.exists() else f"touch {path}")
+        return problem(
+            PINS.name, seen, f"touch {path}" if is_missing(path) else f"correct the lines named here in {path}"
+        )
     circles = [domain for domain in own if pins.get(domain)]
     if circles:
         lines = "\n".join(f"{path}: {domain} none" for domain in circles)
         return problem(PINS.name, f"own domains are pinned to onions: {', '.join(circles)}", lines, OWN_DOMAINS.why)
-    return ok(PINS.name, f"{path}: {len(pins)} pins" if path.exists() else f"{path} does not exist: no pins")
+    return ok(PINS.name, f"{path} does not exist: no pins" if is_missing(path) else f"{path}: {len(pins)} pins")
 
 
 CHECKS = (Check((MAP, MAP_AGE, OWN_DOMAINS), look_at_map), Check((PINS,), look_at_pins))

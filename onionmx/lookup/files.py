@@ -14,8 +14,9 @@ from typing import Generic, TypeVar
 
 from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.config import Configuration, OwnSection
+from onionmx.config.sync import SyncSection
 from onionmx.dns.srv import answer_without_question
-from onionmx.errors import OnionmxError
+from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
 from onionmx.lookup.standing import Outlook
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.domains import own_answer, read_own_domains
@@ -35,12 +36,14 @@ _Version = tuple[int, int, int] | None
 class RouteFiles:
     """Own domains, pins and map, read again when their files change.
 
-    A mistake in a file makes every answer "could not tell" until it is mended: what it would have said is not known.
+    A mistake in a file makes every answer "could not tell" until it is corrected: what it would have said is not known.
+    So does a file that was there and is gone, until it is back or these files are opened anew.
 
     Args:
         own: this host's own domains.
-        pins: the file of pins, which may be missing; `None` to leave pins aside.
+        pins: the file of pins; `None` to leave pins aside.
         map_path: the map; `None` to leave it aside.
+        pins_may_be_missing: a file of pins that does not exist has none.
         map_may_be_missing: a map that does not exist is an empty one, as before the first sync.
         look_interval: seconds between two looks at the files.
 
@@ -48,12 +51,13 @@ class RouteFiles:
         outlook: until the next look at the files; another one when a file has changed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- three files, and which of them may be missing
         self,
         own: OwnSection,
         pins: Path | None,
         map_path: Path | None,
         *,
+        pins_may_be_missing: bool = True,
         map_may_be_missing: bool = False,
         look_interval: float = LOOK_INTERVAL,
     ) -> None:
@@ -61,7 +65,7 @@ class RouteFiles:
         self.outlook = Outlook()
         self._error: OnionmxError | None = None
         self._own = _File(Path(own.file) if own.file else None, lambda _: read_own_domains(own), look_interval)
-        self._pins = _File(pins, _read_pins, look_interval)
+        self._pins = _File(pins, partial(_read_pins, may_be_missing=pins_may_be_missing), look_interval)
         # Maps are always put in place whole.
         self._map = _File(map_path, partial(_open_map, may_be_missing=map_may_be_missing), 0)
 
@@ -72,6 +76,7 @@ class RouteFiles:
             configuration.own,
             Path(configuration.sync.pins),
             Path(configuration.map.path),
+            pins_may_be_missing=configuration.sync.pins == SyncSection().pins,
             map_may_be_missing=configuration.lookup.live,
         )
 
@@ -138,14 +143,27 @@ class RouteFiles:
         return None
 
 
-def _read_pins(path: Path | None) -> Mapping[str, tuple[Endpoint, ...]]:
-    return read_pins(path, may_be_missing=True) if path else {}
+def _read_pins(path: Path | None, *, may_be_missing: bool) -> Mapping[str, tuple[Endpoint, ...]]:
+    return read_pins(path, may_be_missing=may_be_missing) if path else {}
 
 
 def _open_map(path: Path | None, *, may_be_missing: bool) -> MapReader | None:
-    if path is None or (may_be_missing and not path.exists()):
+    if path is None:
         return None
-    return MapReader(path)
+    try:
+        reader = MapReader(path)
+    except MissingMapError:
+        if may_be_missing:
+            return None
+        raise
+    try:
+        reader.check_whole()
+    except MapError:
+        reader.close()
+        raise
+    if not reader.has_checksums:
+        _logger.warning("map %s has no checksums, so damage to it can go unnoticed; onionmx writes them", path)
+    return reader
 
 
 class _File(Generic[_T]):
@@ -163,6 +181,7 @@ class _File(Generic[_T]):
         self._quiet = quiet
         self._version: _Version = None
         self._is_read = False
+        self._was_there = False
         self.content: _T | None = None
         self.error: OnionmxError | None = None
 
@@ -173,7 +192,7 @@ class _File(Generic[_T]):
             return False
         error, content = None, self.content
         try:
-            content = self._read(self._path)
+            content = self._read_what_is_there(version)
         except OnionmxError as caught:
             error = caught
         if self._is_read:
@@ -183,14 +202,23 @@ class _File(Generic[_T]):
         self.content, self.error, self._version, self._is_read = content, error, version, True
         return True
 
+    def _read_what_is_there(self, version: _Version) -> _T:
+        if version is not None:
+            self._was_there = True
+        elif self._was_there:
+            raise ConfigurationError(f"{self._path} was there and is gone: put it back, or reload to go on without it")
+        return self._read(self._path)
+
     def _version_now(self) -> _Version:
         """What changes when a file is replaced or rewritten; `None` where there is none."""
         if self._path is None:
             return None
         try:
             status = self._path.stat()
-        except OSError:
+        except FileNotFoundError:
             return None
+        except OSError:
+            return 0, 0, 0  # reading it says why
         return status.st_ino, status.st_mtime_ns, status.st_size
 
     def _is_being_written(self, version: _Version) -> bool:
@@ -200,7 +228,7 @@ class _File(Generic[_T]):
         if error is None:
             _logger.info("%s has changed and is taken up", self._path)
         elif str(error) != str(self.error):
-            _logger.error("no lookup can be answered until this is mended: %s", _one_line(error))
+            _logger.error("no lookup can be answered until this is fixed: %s", _one_line(error))
 
 
 def _one_line(error: OnionmxError) -> str:

@@ -1,7 +1,7 @@
 """Reading the map: a CDB (https://cr.yp.to/cdb/cdb.txt) from domains to endpoints.
 
 Key: the domain in normal form. Value: endpoints in route order, joined by one space, the port left out where it
-is 25. Neither has a terminator.
+is 25. Neither has a terminator. Behind it stand checksums (`checksum.py`), which other writers leave out.
 
 The route helper loads this module for each message: it imports next to nothing, and a lookup touches a few pages.
 """
@@ -9,13 +9,14 @@ The route helper loads this module for each message: it imports next to nothing,
 from __future__ import annotations
 
 import os
-from mmap import ACCESS_READ, mmap
 from struct import Struct
 from struct import error as struct_error
+from zlib import crc32
 
 from cdblib import Reader
 
-from onionmx.errors import MapError, OnionError
+from onionmx.errors import MapError, MissingMapError, OnionError
+from onionmx.mapfile.checksum import CHUNK, SIZE, TABLES, crc_of, decode
 from onionmx.onion import Endpoint, format_endpoint, parse_endpoint
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from onionmx.mapfile.checksum import Checksums
+
 _HEADER = Struct("<512I")  # 256 hash tables: position in bytes, length in slots
-_SLOT = Struct("<II")  # hash, position of the record
+_PAIR = Struct("<II")  # of a slot: hash and position of the record; of a record: lengths of key and value
 _OUTSIDE = "a hash table points outside the file"
+_WRONG_SUM = "its checksum does not fit its content"
 _DAMAGED = "it is damaged or not a CDB; move it away and run `onionmx sync`"
 
 
@@ -51,12 +55,17 @@ def format_value(endpoints: Iterable[Endpoint]) -> bytes:
 
 
 class MapReader:
-    """An open map. Only the pages that a lookup needs are read.
+    """An open map. Only the parts that a lookup needs are read, and checked each time.
 
-    A writer replaces the file by rename, so an open map stays what it was when it was opened.
+    A writer replaces the file by rename, so an open map stays what it was when it was opened. One that is rewritten in
+    place against the rules is damaged, and no more than that.
 
     Args:
         path: the CDB.
+
+    Attributes:
+        path: the CDB.
+        has_checksums: whether onionmx wrote it; damage to a map of another writer can go unnoticed.
 
     Raises:
         MapError: missing, unreadable, truncated, or not a CDB.
@@ -64,14 +73,14 @@ class MapReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
-        self._searchable: set[int] = set()  # numbers of hash tables
-        self._data = _map_into_memory(self.path)
+        self._file = _File(self.path)
         try:
-            self._check_header()
-            self._cdb = Reader(self._data)
+            self._checksums = self._check_header()
+            self._cdb = Reader(self._file)
         except BaseException:
-            self._data.close()
+            self._file.close()
             raise
+        self.has_checksums = self._checksums is not None
 
     def __enter__(self) -> Self:
         return self
@@ -82,30 +91,41 @@ class MapReader:
         self.close()
 
     def close(self) -> None:
-        """Unmap the file."""
-        self._data.close()
+        """Close the file."""
+        self._file.close()
 
     def __len__(self) -> int:
         """Number of entries, read from the header."""
         return len(self._cdb)
 
     def get_value(self, domain: str) -> bytes | None:
-        """The value of a domain as it stands in the file, or `None` where the map has no entry for it.
+        """The value of a domain as it is in the file, or `None` where the map has no entry for it.
 
         Args:
             domain: in normal form.
 
         Raises:
-            MapError: the part of the map where the entry would stand is damaged.
+            MapError: the part of the map where the entry would be is damaged.
         """
-        key = domain.encode("utf-8")
-        try:
-            _, hashed = self._cdb.hash_key(key)
-            self._check_has_empty_slot(hashed & 0xFF)
-            value: bytes | None = self._cdb.get(key)
-        except struct_error as error:
-            raise self._damaged(_OUTSIDE) from error
-        return value
+        key, hashed = self._cdb.hash_key(domain.encode("utf-8"))
+        for position in _positions(self._table(hashed & 0xFF), hashed):
+            found, value = self._record(position)
+            if found == key:
+                return value
+            if self._cdb.hash_key(found)[1] != hashed:
+                raise self._damaged(f"the key of the record at byte {position} does not belong there")
+        return None
+
+    def check_whole(self) -> None:
+        """Compare the whole file with its checksum, where it has one.
+
+        Raises:
+            MapError: they differ.
+        """
+        if self._checksums is None:
+            return
+        if crc_of(self._file.read, len(self._file) - SIZE) != self._checksums.whole:
+            raise self._damaged(_WRONG_SUM)
 
     def get(self, domain: str) -> tuple[Endpoint, ...] | None:
         """Endpoints of a domain in route order, or `None` where the map has no entry for it.
@@ -125,22 +145,31 @@ class MapReader:
             raise self._damaged(f"entry {domain}: {error}") from error
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
-        """All keys and values as they stand in the file, in the order in which they were written.
+        """All keys and values as they are in the file, in the order in which they were written.
 
         Raises:
             MapError: a record does not fit into the file.
         """
         end: int = self._cdb.table_start
-        position = _HEADER.size
+        start = position = _HEADER.size
+        chunk = b""
         while position < end:
-            if position + _SLOT.size > end:
+            if position + _PAIR.size > end:
                 raise self._damaged(f"a record at byte {position} is cut off")
-            key_length, value_length = _SLOT.unpack_from(self._data, position)
-            middle = position + _SLOT.size + key_length
-            position = middle + value_length
-            if position > end:
-                raise self._damaged(f"the record that ends at byte {position} is cut off")
-            yield self._data[middle - key_length : middle], self._data[middle:position]
+            if position + _PAIR.size > start + len(chunk):
+                start, chunk = position, self._file.read(position, CHUNK)
+            try:
+                key_length, value_length = _PAIR.unpack_from(chunk, position - start)
+            except struct_error as error:
+                raise self._damaged(_OUTSIDE) from error
+            following = position + _PAIR.size + key_length + value_length
+            if following > end:
+                raise self._damaged(f"the record that ends at byte {following} is cut off")
+            if following > start + len(chunk):
+                start, chunk = position, self._file.read(position, max(CHUNK, following - position))
+            middle = following - value_length - start
+            yield chunk[middle - key_length : middle], chunk[middle : following - start]
+            position = following
 
     def count_found(self) -> int:
         """How many records a search for their keys leads to.
@@ -150,15 +179,11 @@ class MapReader:
         """
         found = 0
         position = _HEADER.size
-        try:
-            for number in range(len(self._cdb.index)):
-                self._check_has_empty_slot(number)
-            for key, value in self.records():
-                _, hashed = self._cdb.hash_key(key)
-                found += self._leads_to(hashed, position)
-                position += _SLOT.size + len(key) + len(value)
-        except struct_error as error:
-            raise self._damaged(_OUTSIDE) from error
+        tables = [self._table(number) for number in range(TABLES)]
+        for key, value in self.records():
+            _, hashed = self._cdb.hash_key(key)
+            found += position in _positions(tables[hashed & 0xFF], hashed)
+            position += _PAIR.size + len(key) + len(value)
         return found
 
     def entries(self) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
@@ -173,59 +198,107 @@ class MapReader:
             except (UnicodeDecodeError, OnionError) as error:
                 raise self._damaged(f"entry {key[:80]!r}: {error}") from error
 
-    def _leads_to(self, hashed: int, position: int) -> bool:
-        """Whether the search for a hash comes to the record at a position (https://cr.yp.to/cdb/cdb.txt)."""
-        table, length = self._cdb.index[hashed & 0xFF]
-        slot = (hashed >> 8) % length if length else 0
-        for _ in range(length):
-            pair = _SLOT.unpack_from(self._data, table + slot * _SLOT.size)
-            if pair == (hashed, position):
-                return True
-            if not pair[1]:
-                return False
-            slot = (slot + 1) % length
-        return False
-
-    def _check_header(self) -> None:
-        """Every writer lays the tables out one behind the other up to the end of the file.
+    def _check_header(self) -> Checksums | None:
+        """Every writer lays the tables out one behind the other; behind the last one is nothing, or the checksums.
 
         A truncated or foreign file fails here, before anything in it is believed.
         """
-        header = _HEADER.unpack_from(self._data)
-        expected = header[0]
-        if expected < _HEADER.size:
+        header = _HEADER.unpack(self._file.header)
+        end = header[0]
+        if end < _HEADER.size:
             raise self._damaged("its first hash table lies inside the header")
         for position, length in zip(header[::2], header[1::2], strict=True):
-            if position != expected:
+            if position != end:
                 raise self._damaged("its hash tables do not follow each other")
-            expected += length * _SLOT.size
-        if expected != len(self._data):
-            raise self._damaged(f"its header speaks of {expected} bytes, the file has {len(self._data)}")
+            end += length * _PAIR.size
+        if end == len(self._file):
+            return None
+        if end + SIZE != len(self._file):
+            raise self._damaged(f"its header speaks of {end} bytes, the file has {len(self._file)}")
+        checksums = decode(self._file.read(end, SIZE))
+        if checksums is None or crc32(self._file.header) != checksums.header:
+            raise self._damaged(_WRONG_SUM)
+        return checksums
 
-    def _check_has_empty_slot(self, number: int) -> None:
-        """A search ends at an empty slot: without one, a damaged table would be searched for ever."""
-        if number in self._searchable:
-            return
+    def _table(self, number: int) -> bytes:
+        """A hash table, checked. A search ends at an empty slot: without one, it would go on for ever."""
         position, length = self._cdb.index[number]
-        table = memoryview(self._data)[position : position + length * _SLOT.size]
-        with table:
-            if length and all(record for _, record in _SLOT.iter_unpack(table)):
-                raise self._damaged("a hash table is full")
-        self._searchable.add(number)
+        table = self._file.read(position, length * _PAIR.size)
+        if len(table) != length * _PAIR.size:
+            raise self._damaged(_OUTSIDE)
+        if self._checksums is not None:
+            if crc32(table) != self._checksums.tables[number]:
+                raise self._damaged(_WRONG_SUM)
+        elif length and all(record for _, record in _PAIR.iter_unpack(table)):
+            raise self._damaged("a hash table is full")
+        return table
+
+    def _record(self, position: int) -> tuple[bytes, bytes]:
+        lengths = self._file.read(position, _PAIR.size)
+        try:
+            key_length, value_length = _PAIR.unpack(lengths)
+        except struct_error as error:
+            raise self._damaged(_OUTSIDE) from error
+        if position + _PAIR.size + key_length + value_length > self._cdb.table_start:
+            raise self._damaged(f"the record at byte {position} is cut off")
+        record = self._file.read(position + _PAIR.size, key_length + value_length)
+        return record[:key_length], record[key_length:]
 
     def _damaged(self, what: str) -> MapError:
         return MapError(f"map {self.path}: {what}; {_DAMAGED}")
 
 
-def _map_into_memory(path: str) -> mmap:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 -- pathlib would cost the route helper 5 ms
-            if os.fstat(file.fileno()).st_size < _HEADER.size:
-                raise MapError(f"map {path}: shorter than the header of a CDB; {_DAMAGED}")
-            return mmap(file.fileno(), 0, access=ACCESS_READ)
-    except FileNotFoundError as error:
-        raise MapError(f"map {path} does not exist; write it with `onionmx sync`") from error
-    except OSError as error:
-        raise MapError(f"map {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # the name holds a NUL
-        raise MapError(f"map {path!r} cannot be read: {error}") from error
+def _positions(table: bytes, hashed: int) -> Iterator[int]:
+    """Positions of the records to which a search for a hash leads, in their order (https://cr.yp.to/cdb/cdb.txt)."""
+    length = len(table) // _PAIR.size
+    slot = (hashed >> 8) % length if length else 0
+    for _ in range(length):
+        found, position = _PAIR.unpack_from(table, slot * _PAIR.size)
+        if not position:
+            return
+        if found == hashed:
+            yield position
+        slot = (slot + 1) % length
+
+
+class _File:
+    """The bytes of a file by position, read and not mapped: what shrinks under a map ends the process by SIGBUS."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise MissingMapError(f"map {path} does not exist; write it with `onionmx sync`") from error
+        except OSError as error:
+            raise MapError(f"map {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:  # the name holds a NUL
+            raise MapError(f"map {path!r} cannot be read: {error}") from error
+        try:
+            self._size = os.fstat(self._descriptor).st_size
+            self.header = os.pread(self._descriptor, _HEADER.size, 0)
+        except OSError as error:
+            self.close()
+            raise MapError(f"map {path} cannot be read: {error.strerror}") from error
+        if len(self.header) < _HEADER.size:
+            self.close()
+            raise MapError(f"map {path}: shorter than the header of a CDB; {_DAMAGED}")
+
+    def read(self, position: int, size: int) -> bytes:
+        """Bytes at a position; fewer than asked for at the end of the file, or where it cannot be read."""
+        try:
+            return os.pread(self._descriptor, size, position)
+        except OSError:  # a bad sector: what cannot be read fails its check
+            return b""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        """For cdblib, which reads the header."""
+        return self.header[part]
+
+    def close(self) -> None:
+        """Close it; once more does nothing."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

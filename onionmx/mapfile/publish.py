@@ -6,17 +6,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BufferedWriter
 from pathlib import Path
+from struct import Struct
+from zlib import crc32
 
 from cdblib import Writer
 
 from onionmx.errors import LockedError, MapError
 from onionmx.files import replacing
 from onionmx.mapfile.cdb import MapReader, format_value
+from onionmx.mapfile.checksum import SIZE, TABLES, Checksums, crc_of
 from onionmx.mapfile.entries import Entries
 
 MODE = 0o644
 """The map is read by the MTA's own user and holds nothing that DNS does not tell everybody."""
 MAX_SIZE = 0xFFFFFFFF  # bytes; positions in a CDB have 32 bits
+_TABLE = Struct("<II")  # position in bytes, length in slots
+_SLOT = 8  # bytes
 _BYTES_PER_RECORD = 8 + 2 * 8  # the lengths before it, and two slots of a hash table
 
 
@@ -115,15 +120,27 @@ def _write(file: BufferedWriter, path: Path, records: Iterable[tuple[bytes, byte
     for key, value in records:
         count += 1
         size += len(key) + len(value) + _BYTES_PER_RECORD
-        if size > MAX_SIZE:
+        if size + SIZE > MAX_SIZE:
             raise MapError(f"map {path} would be larger than a CDB can be (4 GiB); the old one stays")
         writer.put(key, value)
     writer.finalize()
+    _add_checksums(file)
     return count
+
+
+def _add_checksums(file: BufferedWriter) -> None:
+    file.flush()
+    descriptor = file.fileno()
+    size = file.seek(0, os.SEEK_END)
+    header = os.pread(descriptor, _TABLE.size * TABLES, 0)
+    tables = [crc32(os.pread(descriptor, length * _SLOT, place)) for place, length in _TABLE.iter_unpack(header)]
+    whole = crc_of(lambda place, count: os.pread(descriptor, count, place), size)
+    file.write(Checksums(crc32(header), tables, whole).encode())
 
 
 def _verify(temporary: Path, written: int) -> None:
     with MapReader(temporary) as reader:
+        reader.check_whole()
         found = reader.count_found()
     if found != written:
         raise MapError(f"map {temporary}: only {found} of {written} entries can be read back; the old map stays")

@@ -1,6 +1,7 @@
 """The map that follows from what is known, and how it differs from the one that is there."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from onionmx.authenticate.requirement import Demand
 from onionmx.config import MapSection
 from onionmx.config.sync import SyncSection
-from onionmx.errors import RemovalError
+from onionmx.errors import MissingMapError, RemovalError
 from onionmx.mapfile.cdb import MapReader, format_value, parse_value
 from onionmx.mapfile.domains import own_answer
 from onionmx.mapfile.entries import Entries
@@ -56,12 +57,14 @@ class Changes:
 
     Attributes:
         old: number of entries in the old map.
+        is_first: whether there is no old map, or one without checksums, which is written anew in any case.
         added: domains, as the others in alphabetical order.
         changed: domains with their old values.
         removed: domains with their old values.
     """
 
     old: int = 0
+    is_first: bool = False
     added: list[str] = field(default_factory=list)
     changed: dict[str, bytes] = field(default_factory=dict)
     removed: dict[str, bytes] = field(default_factory=dict)
@@ -117,10 +120,14 @@ def compare(path: Path, new: Mapping[str, bytes]) -> Changes:
         MapError: it cannot be read.
     """
     changes = Changes()
-    if not path.exists():
+    try:
+        reader = MapReader(path)
+    except MissingMapError:
+        changes.is_first = True
         changes.added = list(new)
         return changes
-    with MapReader(path) as reader:
+    with reader:
+        changes.is_first = not reader.has_checksums
         for key, value in reader.records():
             changes.old += 1
             domain = key.decode("ascii", "backslashreplace")
@@ -159,7 +166,7 @@ def write(settings: MapSection, new: Mapping[str, bytes], changes: Changes) -> b
         MapError: it could not be written; the old one stays.
     """
     path = Path(settings.path)
-    is_due = bool(changes) or not path.exists()
+    is_due = bool(changes) or changes.is_first
     if is_due:
         publish_records(path, ((domain.encode("ascii"), value) for domain, value in new.items()))
     if settings.transport_path:
@@ -170,10 +177,9 @@ def write(settings: MapSection, new: Mapping[str, bytes], changes: Changes) -> b
 
 def _write_transport(path: Path, settings: MapSection, entries: Entries) -> None:
     records = dict(transport_records(entries, settings.transport, settings.transport_result))
-    if path.exists():
-        with MapReader(path) as reader:
-            if dict(reader.records()) == records:
-                return
+    with suppress(MissingMapError), MapReader(path) as reader:
+        if reader.has_checksums and dict(reader.records()) == records:
+            return
     publish_records(path, records.items())
 
 

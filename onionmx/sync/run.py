@@ -8,7 +8,7 @@ match (see onionmx.sync.notes). A run that ends between the map and that note bu
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +16,8 @@ from pathlib import Path
 from onionmx.answer import Answer
 from onionmx.authenticate.published import demands_path, publishing_demands
 from onionmx.config import Configuration
-from onionmx.errors import LockedError, RemovalError
+from onionmx.errors import LockedError, MissingMapError, RemovalError
+from onionmx.files import is_missing
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.publish import mark_checked, writer_lock
@@ -33,6 +34,8 @@ from onionmx.sync.state.record import LastAnswer
 from onionmx.sync.state.store import Store
 
 _BATCH = 1000
+_MAP_FORMAT = 2
+"""Another number has every map written anew: 2 added the checksums."""
 _FORGET_AFTER = 90 * DAY
 """Seconds after which a domain is forgotten that no list has any more, and that has no route."""
 
@@ -190,11 +193,10 @@ class Run:
                 self._store.save([verdict.record for verdict in verdicts], lines)
 
     def _entries(self) -> Iterator[dict[str, tuple[tuple[str, int], ...]]]:
-        if self._path.exists():
-            with MapReader(self._path) as reader:
-                entries = reader.entries()
-                while batch := dict(islice(entries, _BATCH)):
-                    yield batch
+        with suppress(MissingMapError), MapReader(self._path) as reader:
+            entries = reader.entries()
+            while batch := dict(islice(entries, _BATCH)):
+                yield batch
 
     def _publish(self, base: Base, wishes: Wishes, stamp: notes.MapStamp, asked: Asked) -> Summary:
         if stamp.is_current():
@@ -228,8 +230,8 @@ class Run:
         return ""
 
     def _write(self, base: Base, new: NextMap, changes: Changes) -> bool:
-        # A file that the relay finds empty costs nothing, and one that it does not find demands nothing.
-        is_wanted = base.authenticates or demands_path(self._path).exists()
+        # Without the file the relay delivers nothing; one that it finds empty costs nothing.
+        is_wanted = base.authenticates or not is_missing(demands_path(self._path))
         with publishing_demands(self._path, new.demands) if is_wanted else nullcontext():
             return write(self._configuration.map, new.values, changes)
 
@@ -266,5 +268,5 @@ class Run:
         settings = self._configuration.map
         paths = [self._path, demands_path(self._path)]
         paths += [Path(settings.transport_path)] if settings.transport_path else []
-        made_of = (settings, sorted(base.pins.items()), sorted(base.own), base.digest)
+        made_of = (_MAP_FORMAT, settings, sorted(base.pins.items()), sorted(base.own), base.digest)
         return notes.MapStamp(self._store, paths, made_of)

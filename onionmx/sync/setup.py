@@ -9,6 +9,7 @@ from onionmx.config import Configuration
 from onionmx.config.store import parse_store
 from onionmx.config.sync import STATE_NAME, SyncSection
 from onionmx.dns.bulk import ask_many
+from onionmx.files import is_missing
 from onionmx.mapfile.domains import read_own_domains
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import read_pins
@@ -36,7 +37,7 @@ def opened_store(configuration: Configuration, *, to_write: bool) -> Iterator[St
     """
     settings = configuration.sync
     place = parse_store(store_setting(configuration))
-    if not to_write and isinstance(place, Path) and not place.exists():
+    if not to_write and isinstance(place, Path) and is_missing(place):
         yield Overlay(None)
         return
     store = open_store(
@@ -68,9 +69,9 @@ def own_pins(configuration: Configuration, pins: str | None) -> Entries | None:
     """
     settings = configuration.sync
     path = Path(pins or settings.pins)
-    if pins is None and is_shared(settings) and not path.exists():
+    if pins is None and is_shared(settings) and is_missing(path):
         return None
-    return read_pins(path, may_be_missing=pins is None)
+    return read_pins(path, may_be_missing=settings.pins == SyncSection().pins and pins is None)
 
 
 def read_base(configuration: Configuration, pins: Entries) -> Base:
@@ -83,14 +84,15 @@ def read_base(configuration: Configuration, pins: Entries) -> Base:
     Raises:
         ConfigurationError: one of the files has mistakes; all of them are named.
     """
-    beliefs = read_beliefs(Path(configuration.sync.trust_of), may_be_missing=True)
+    settings = configuration.sync
+    beliefs = read_beliefs(Path(settings.trust_of), may_be_missing=settings.trust_of == SyncSection().trust_of)
     authenticates = configuration.authenticate.mode != "off"
     return Base(
         pins,
         read_own_domains(configuration.own),
-        make_rules(configuration.sync, beliefs, authenticates=authenticates),
+        make_rules(settings, beliefs, authenticates=authenticates),
         authenticates,
-        repr((configuration.sync.trust, sorted(beliefs.items()), configuration.authenticate.mode)),
+        repr((settings.trust, sorted(beliefs.items()), configuration.authenticate.mode)),
     )
 
 

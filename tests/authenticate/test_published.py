@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmx.authenticate.published import PublishedDemands, demands_path, publishing_demands
+from onionmx.authenticate.published import PublishedDemands, demands_path, keeping_demands, publishing_demands
 from onionmx.authenticate.requirement import Demand, Kind
 from onionmx.authenticate.tlsa import Tlsa
 from onionmx.errors import MapError
@@ -33,13 +33,30 @@ def test_demands_come_back(map_path: Path) -> None:
     published.close()
 
 
-def test_without_a_file_nobody_demands_anything(map_path: Path) -> None:
+def test_without_the_file_nothing_is_known(map_path: Path) -> None:
     published = PublishedDemands(map_path)
-    assert published.get("one.example") is None
-    write(map_path, {"one.example": ONE})
-    assert published.get("one.example") == ONE
-    demands_path(map_path).unlink()
-    assert published.get("one.example") is None
+    for _ in range(2):
+        with pytest.raises(MapError, match="demands does not exist"):
+            published.get("one.example")
+        write(map_path, {"one.example": ONE})
+        assert published.get("one.example") == ONE
+        demands_path(map_path).unlink()
+
+
+def test_a_map_from_elsewhere_keeps_the_demands_of_its_domains(map_path: Path) -> None:
+    with keeping_demands(map_path, ("one.example",)):
+        publish_records(map_path, [])
+    assert PublishedDemands(map_path).get("one.example") is None
+    write(map_path, {"one.example": ONE, "two.example": ONE})
+    with keeping_demands(map_path, ("one.example", "three.example")):
+        publish_records(map_path, [])
+    published = PublishedDemands(map_path)
+    assert [published.get(f"{name}.example") for name in ("one", "two", "three")] == [ONE, None, None]
+    content = bytearray(demands_path(map_path).read_bytes())
+    content[-1] ^= 1
+    demands_path(map_path).write_bytes(content)
+    with pytest.raises(MapError, match="checksum"), keeping_demands(map_path, ("one.example",)):
+        pass
 
 
 def test_a_map_without_demands_has_an_empty_file(map_path: Path) -> None:

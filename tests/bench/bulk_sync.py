@@ -51,6 +51,8 @@ class SyncHost:
         lines = [f'dns.nameservers = ["{LOOPBACK}:{port}"]', 'authenticate.mode = "off"']
         lines += [f'map.path = "{folder}/map.cdb"', f'sync.pins = "{folder}/pins"', f'sync.trust_of = "{folder}/trust"']
         self._settings.write_text("\n".join([*lines, ""]))
+        for name in ("pins", "trust"):
+            (folder / name).touch()
 
     def run(self, core: int | None = None) -> SyncRun:
         """Run it, as cron does.

@@ -46,6 +46,7 @@ class Site:
             metrics_file = "{self.metrics}"
             """
         )
+        self.pins.touch()
         self.log.write_text(exim("a.example") * 3 + exim(OWN))
         (folder / "mainlog.1.gz").write_bytes(gzip.compress((postfix("b.example") + postfix(OWN)).encode()))
 

@@ -7,6 +7,7 @@ from signal import SIGKILL
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from onionmx.authenticate.published import keeping_demands
 from onionmx.mapfile.pins import format_seed
 from onionmx.mapfile.publish import publish
 
@@ -52,7 +53,8 @@ class Relay:
     def publish(self, routes: Mapping[str, str]) -> None:
         """Write the map: domains and their onion."""
         entries: dict[str, tuple[Endpoint, ...]] = {domain: ((onion, 25),) for domain, onion in routes.items()}
-        publish(self.map, entries)
+        with keeping_demands(self.map, entries):
+            publish(self.map, entries)
         self.published.write_text(format_seed(entries))
 
     def configure_map(self, table: str) -> None:

@@ -45,6 +45,7 @@ class Serve:
         self.configuration = folder / "onionmx.toml"
         live = resolver is not None
         host, port = resolver or (LOOPBACK, 9)
+        (folder / "pins").touch()
         self._lines = [
             f'map.path = "{self.map}"',
             f'sync.pins = "{folder}/pins"',

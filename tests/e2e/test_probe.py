@@ -71,6 +71,7 @@ def site(
         dead = f"_onion-mx._tcp 3600 SRV 10 5 25 {V3_ONION}."
         dns = name_servers({DOMAIN: Zone(record, signed=True), WITH_DEAD_BACKUP: Zone(f"{record}\n{dead}")})
         configuration = folder / "onionmx.toml"
+        (folder / "none").touch()
         configuration.write_text(
             f'[own]\ndomains = ["{DOMAIN}"]\n[map]\npath = "{folder}/none.cdb"\n[sync]\npins = "{folder}/none"\n'
             f'[dns]\nnameservers = ["{"{}:{}".format(*dns.resolver)}"]\n'

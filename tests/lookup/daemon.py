@@ -95,6 +95,7 @@ class Serve:
         }
         common = {"control": f'"{self.control}"', "cache_path": f'"{self.cache}"'}
         settings = (dict.fromkeys(listen, "[]") if self._has_sockets else listen) | common | settings
+        (self.folder / "pins").touch()
         self.configuration.write_text(
             f'[map]\npath = "{self.folder}/map.cdb"\n[sync]\npins = "{self.folder}/pins"\n{head}'
             "[serve]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())

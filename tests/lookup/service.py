@@ -28,6 +28,7 @@ class Service:
 
     def __init__(self, folder: Path, tor: TorSection, **settings: Any) -> None:  # noqa: ANN401 -- fields of the section
         make_map(folder / "map.cdb", {"example.org": ((A, 25), (B, 2525))})
+        (folder / "pins").touch()
         self.configuration = Configuration(
             own=OwnSection(domains=("own.example",)),
             map=MapSection(path=str(folder / "map.cdb")),

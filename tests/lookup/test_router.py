@@ -1,6 +1,9 @@
 import asyncio
 import logging
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +25,10 @@ NOBODY = OwnSection()
 class Site:
     """Files in a folder, which are looked at for each lookup."""
 
-    def __init__(self, folder: Path, own: OwnSection = NOBODY, *, look_interval: float = 0) -> None:
+    def __init__(self, folder: Path, own: OwnSection = NOBODY, **options: Any) -> None:  # noqa: ANN401 -- of RouteFiles
         self.pins = folder / "pins"
         self.map = folder / "map.cdb"
-        self.files = RouteFiles(own, self.pins, self.map, look_interval=look_interval)
+        self.files = RouteFiles(own, self.pins, self.map, **{"look_interval": 0} | options)
 
     def get(self, domain: str) -> Answer | None:
         return self.files.get(domain)
@@ -64,7 +67,7 @@ def test_changed_files_are_read_again(tmp_path: Path) -> None:
     assert source(site.get("example.org")) == (Source.MAP, B)
     site.pins.write_text(f"example.org {C}\n")
     assert source(site.get("example.org")) == (Source.PIN, C)
-    site.pins.unlink()
+    site.pins.write_text("")
     assert source(site.get("example.org")) == (Source.MAP, B)
     own.write_text("example.org\n")
     assert isinstance(site.get("example.org"), NoRoute)
@@ -109,7 +112,7 @@ def test_mistakes_in_the_files_are_not_absence(tmp_path: Path, caplog: pytest.Lo
     with pytest.raises(ConfigurationError):
         site.files.check()
     assert [record.levelno for record in caplog.records] == [logging.ERROR], "said once"
-    site.pins.unlink()
+    site.pins.write_text("")
     assert source(site.get("example.org")) == (Source.MAP, A)
 
 
@@ -125,8 +128,64 @@ def test_damage_where_an_entry_would_stand(tmp_path: Path) -> None:
     site = Site(tmp_path)
     make_map(site.map, {"example.org": ((A, 25),)})
     site.map.write_bytes(site.map.read_bytes().replace(A.encode(), b"x" * len(A)))
-    assert isinstance(site.get("example.org"), CouldNotTell)
-    assert site.get("example.net") is None
+    for domain in ("example.org", "example.net"):
+        answer = site.get(domain)
+        assert isinstance(answer, CouldNotTell)
+        assert "checksum" in answer.reason
+
+
+def test_a_file_that_was_there_and_is_gone_is_not_an_empty_one(tmp_path: Path) -> None:
+    """Pins replaced by unlink and create; a map that vanishes where DNS is asked for what it does not have."""
+    site = Site(tmp_path, map_may_be_missing=True)
+    assert site.get("example.org") is None
+    make_map(site.map, {"example.org": ((B, 25),)})
+    site.pins.write_text(f"example.org {A}\nexample.net none\n")
+    assert source(site.get("example.org")) == (Source.PIN, A)
+    for file in (site.pins, site.map):
+        away = file.rename(tmp_path / "away")
+        for domain in ("example.org", "example.net", "example.com"):
+            answer = site.get(domain)
+            assert isinstance(answer, CouldNotTell)
+            assert f"{file} was there and is gone" in answer.reason
+        again = Site(tmp_path, map_may_be_missing=True)
+        assert not isinstance(again.get("example.com"), CouldNotTell), "opened anew, as by a reload"
+        away.rename(file)
+        assert source(site.get("example.org")) == (Source.PIN, A)
+        assert site.get("example.com") is None
+
+
+@pytest.mark.parametrize("name", ["pins", "map.cdb"])
+def test_a_file_that_may_not_be_looked_at_is_not_missing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    code = """
+import os, sys
+from pathlib import Path
+from onionmx.config import OwnSection
+from onionmx.lookup.files import RouteFiles
+folder = Path(sys.argv[1])
+paths = {"pins": folder / "pins", "map.cdb": folder / "map.cdb"} | {sys.argv[2]: folder / "folder" / sys.argv[2]}
+folder.chmod(0o755), (folder / "folder").chmod(0o700)
+os.setuid(65534)
+print(RouteFiles(OwnSection(), paths["pins"], paths["map.cdb"], map_may_be_missing=True).get("example.org"))
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), name]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "CouldNotTell" in result.stdout
+    assert "Permission denied" in result.stdout
+
+
+def test_pins_that_the_configuration_names_must_be_there(tmp_path: Path) -> None:
+    make_map(tmp_path / "map.cdb")
+    configuration = Configuration(
+        map=MapSection(path=str(tmp_path / "map.cdb")), sync=SyncSection(pins=str(tmp_path / "pins"))
+    )
+    files = RouteFiles.from_configuration(configuration)
+    answer = files.get("example.org")
+    assert isinstance(answer, CouldNotTell)
+    assert "sync.pins" in answer.reason
+    (tmp_path / "pins").touch()
+    files.look()
+    assert source(files.get("example.org")) == (Source.MAP, A)
 
 
 def test_map_that_is_still_to_come(tmp_path: Path) -> None:
@@ -192,6 +251,7 @@ def test_router_of_a_configuration(tmp_path: Path) -> None:
     async def run() -> None:
         reaction = reply(f"_onion-mx._tcp.live.example. 60 IN SRV 0 0 25 {B}.")
         async with scripted_server({"_onion-mx._tcp.live.example": reaction}) as (server, address):
+            (tmp_path / "pins").touch()
             configuration = Configuration(
                 own=OwnSection(domains=("own.example",)),
                 map=MapSection(path=str(tmp_path / "map.cdb")),
@@ -211,6 +271,7 @@ def test_router_of_a_configuration(tmp_path: Path) -> None:
 
 
 def test_check_without_a_map(tmp_path: Path) -> None:
+    (tmp_path / "pins").touch()
     configuration = Configuration(
         map=MapSection(path=str(tmp_path / "map.cdb")), sync=SyncSection(pins=str(tmp_path / "pins"))
     )

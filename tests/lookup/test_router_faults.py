@@ -42,6 +42,7 @@ FAULTS = {
 async def route(reactions: dict[str, Reaction], folder: Path, *, kept: bool) -> Answer:
     """What the router says; with `kept`, it had a route before, whose time is over."""
     async with scripted_server(dict(reactions)) as (server, address):
+        (folder / "pins").touch()
         configuration = Configuration(
             map=MapSection(path=str(folder / "map.cdb")),
             sync=SyncSection(pins=str(folder / "pins")),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from onionmx.authenticate.published import keeping_demands
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.publish import publish
 from tests.onions import make_onion
@@ -20,5 +21,7 @@ entries = st.dictionaries(domains, values, max_size=30)
 
 def make_map(path: Path, content: Entries | None = None) -> Path:
     """A map with these entries, or with one."""
-    publish(path, {"example.org": ((A, 25), (B, 2525))} if content is None else content)
+    entries = {"example.org": ((A, 25), (B, 2525))} if content is None else content
+    with keeping_demands(path, entries):
+        publish(path, entries)
     return path

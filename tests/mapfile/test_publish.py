@@ -9,13 +9,14 @@ import pytest
 from onionmx.errors import LockedError, MapError
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.publish import publish, publish_records, writer_lock
-from tests.mapfile.maps import A, make_map
+from tests.mapfile.maps import A
 
 
 def test_map_is_readable_for_the_mta_whatever_the_umask(tmp_path: Path) -> None:
     umask = os.umask(0o077)
     try:
-        path = make_map(tmp_path / "map.cdb")
+        path = tmp_path / "map.cdb"
+        publish(path, {"example.org": ((A, 25),)})
     finally:
         os.umask(umask)
     assert path.stat().st_mode & 0o777 == 0o644
@@ -23,7 +24,8 @@ def test_map_is_readable_for_the_mta_whatever_the_umask(tmp_path: Path) -> None:
 
 
 def test_failure_while_writing_leaves_the_old_map_and_no_file(tmp_path: Path) -> None:
-    path = make_map(tmp_path / "map.cdb")
+    path = tmp_path / "map.cdb"
+    publish(path, {"example.org": ((A, 25),)})
     before = path.read_bytes()
 
     def records() -> Iterator[tuple[bytes, bytes]]:

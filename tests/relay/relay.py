@@ -56,6 +56,7 @@ def play(
     peer = peer or Peer()
     arguments: dict[str, Any] = {"hostname": "mx.sender.test", "deadline": 10.0} | settings
     make_map(tmp_path / "map.cdb", entries or {"example.org": ((A, 25),), "two.example": ((A, 25), (B, 2525))})
+    (tmp_path / "pins").touch()
 
     async def run() -> Any:  # noqa: ANN401
         async with running(peer):

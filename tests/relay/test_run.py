@@ -26,6 +26,7 @@ class Process:
         self.smtp, self.lmtp, self.metrics, nothing = free_ports(4)
         self.unix = folder / "lmtp.sock"
         make_map(folder / "map.cdb", {"example.org": ((A, 25),)})
+        (folder / "pins").touch()
         self.configuration = folder / "onionmx.toml"
         self._head = (
             f'[map]\npath = "{folder}/map.cdb"\n[sync]\npins = "{folder}/pins"\n[tor]\nsocks = "127.0.0.1:{nothing}"\n'

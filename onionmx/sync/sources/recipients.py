@@ -13,7 +13,8 @@ from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 
-from onionmx.errors import ConfigurationError
+from onionmx.errors import ConfigurationError, MissingMapError
+from onionmx.files import is_missing
 from onionmx.mapfile.cdb import MapReader
 from onionmx.sync.rules import DAY
 from onionmx.sync.sources.exim import exim_recipient
@@ -138,11 +139,12 @@ class Recipients:
         """
         with translated(self._path):
             (total,) = self._connection.execute("SELECT coalesce(sum(count), 0) FROM recipient").fetchone()
-            if not map_path.exists():
+            try:
+                with MapReader(map_path) as reader:
+                    keys = (key.decode("ascii", "replace") for key, _ in reader.records())
+                    return Outgoing(total, sum(map(self._sum, iter(lambda: list(islice(keys, _PARAMETERS)), []))))
+            except MissingMapError:
                 return Outgoing(total, 0)
-            with MapReader(map_path) as reader:
-                keys = (key.decode("ascii", "replace") for key, _ in reader.records())
-                return Outgoing(total, sum(map(self._sum, iter(lambda: list(islice(keys, _PARAMETERS)), []))))
 
     def _sum(self, domains: list[str]) -> int:
         marks = ",".join("?" * len(domains))
@@ -219,7 +221,7 @@ def opened_recipients(
         if path and to_write:
             make_file(path)
         with closing(_connected(path if to_write else None)) as connection:
-            if path and not to_write and path.exists():
+            if path and not to_write and not is_missing(path):
                 with closing(_connected(path)) as kept:
                     kept.backup(connection)
             connection.execute("PRAGMA trusted_schema = OFF")
