@@ -1,8 +1,8 @@
 """Checksums behind the last hash table of a CDB, so that a damaged map is never taken for one without the entry.
 
 Readers of CDBs find everything by the header and never look behind the last table. What is there, little-endian: a
-mark of eight bytes, and the CRC-32 (ISO 3309, as zlib computes it) of the header, of each of the 256 hash tables, of all
-bytes before the mark, and of the checksums themselves.
+mark of eight bytes, and the CRC-32 (ISO 3309, as zlib computes it) of the header, of each of the 256 hash tables, of
+all bytes before the mark, and of the checksums themselves.
 
 The route helper loads this module for each message: it imports next to nothing.
 """
