@@ -107,10 +107,11 @@ class ServeSection(Section, frozen=True):
         Meta(
             min_length=1,
             max_length=1000,
-            description="What Postfix is told of a domain with a route. {domain}, {onion} and {port} are filled in, "
-            "the latter two from the first target.",
+            description="What Postfix is told of a domain with a route: a transport of its own, see docs/postfix.md; "
+            "`smtp` and `relay` obey smtp_fallback_relay, which leads over the open internet. {domain}, {onion} and "
+            "{port} are filled in, the latter two from the first target.",
         ),
-    ] = "smtp:[127.0.0.1]:10025"
+    ] = "onion:inet:127.0.0.1:10026"
     max_connections: Annotated[int, Meta(ge=1, description="Connections of MTAs at the same time.")] = 1000
     timeout: Annotated[
         float,

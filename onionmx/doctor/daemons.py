@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from onionmx.config import UNIX, Configuration, parse_socket
-from onionmx.doctor.finding import Finding, not_checked, ok, problem
+from onionmx.config import UNIX, Configuration, ServeSection, parse_socket
+from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import Check, Topic
 from onionmx.probe.printable import printable
@@ -26,6 +26,8 @@ RELAY = Topic(
     "onionmx relay answers, where it runs",
     "mail for domains with an onion MX waits in the queue of the MTA while it does not",
 )
+_WITH_FALLBACK = frozenset({"", "smtp", "relay", "lmtp"})
+"""Transports of a stock master.cf, which use the fallback relay of main.cf."""
 _TIMEOUT = 10.0  # seconds; what is asked needs no lookup
 _MOST = 4096  # bytes of an answer that are looked at
 
@@ -86,7 +88,7 @@ async def look_at_lookup(machine: Machine) -> Sequence[Finding]:
             HTTP: serve.http_listen,
         }
     )
-    return [judge_daemon(LOOKUP.name, "onionmx-serve", sockets, needed=False)]
+    return [judge_daemon(LOOKUP.name, "onionmx-serve", sockets, needed=False), *judge_result(serve.result)]
 
 
 async def look_at_relay(machine: Machine) -> Sequence[Finding]:
@@ -123,6 +125,21 @@ def judge_daemon(check: str, unit: str, sockets: Sequence[Socket], *, needed: bo
     if not answering:
         return not_checked(check, "it has no sockets in the configuration")
     return ok(check, f"answers at {', '.join(answering)}")
+
+
+def judge_result(result: str) -> list[Finding]:
+    """Whether mail could leave by a fallback when the relay does not take it (postconf(5), smtp_fallback_relay).
+
+    Args:
+        result: `serve.result`.
+    """
+    transport = result.partition(":")[0]
+    if transport not in _WITH_FALLBACK:
+        return []
+    seen = f"serve.result {result}: Postfix's transport {transport or 'by default'} obeys smtp_fallback_relay"
+    fix = f'onionmx.toml: [serve] result = "{ServeSection().result}"\nmaster.cf: the transport of docs/postfix.md'
+    why = "where Postfix has a fallback relay, mail that should wait for the relay leaves over the open internet"
+    return [warning(LOOKUP.name, seen, fix, why)]
 
 
 def _is_needed(configuration: Configuration) -> bool:

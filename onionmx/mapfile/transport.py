@@ -55,8 +55,8 @@ def format_transport(entries: Entries, transport: str = TRANSPORT_NAME) -> str:
 def transport_records(entries: Entries, transport: str, result: str) -> Iterator[tuple[bytes, bytes]]:
     """The records of a CDB for Postfix.
 
-    Postfix looks an internationalized domain up as the client wrote it, so such a domain has two keys: without the one
-    of U-labels its mail would take the open internet.
+    Postfix looks an internationalized domain up as the client wrote it, with its case folded, so such a domain has two
+    keys: without the one of U-labels its mail would take the open internet. See `folded_to` for those that have one.
 
     Args:
         entries: domains and their endpoints.
@@ -66,12 +66,33 @@ def transport_records(entries: Entries, transport: str, result: str) -> Iterator
     for domain, endpoints in entries.items():
         value = (result or format_result(endpoints, transport)).encode()
         yield domain.encode("ascii"), value
-        try:
-            with_u_labels = idna.decode(domain)
-        except idna.IDNAError:
-            continue  # an A-label that IDNA 2008 does not know has no other form
-        if with_u_labels != domain:
+        with_u_labels = _with_u_labels(domain)
+        if with_u_labels != domain and not folded_to(domain):
             yield with_u_labels.encode(), value
+
+
+def folded_to(domain: str) -> str:
+    """What Postfix looks up instead of the Unicode form of a domain, where that is another domain's name.
+
+    Postfix folds the case of a key (Unicode, section 3.13, "toCasefold"), which makes `strasse` of `straße` and a final
+    sigma a common one. A table cannot have such a key: it would route the other domain's mail.
+
+    Args:
+        domain: in normal form.
+
+    Returns:
+        The other name; empty where there is no such trouble.
+    """
+    with_u_labels = _with_u_labels(domain)
+    folded = with_u_labels.casefold()
+    return folded if folded != with_u_labels else ""
+
+
+def _with_u_labels(domain: str) -> str:
+    try:
+        return idna.decode(domain)
+    except idna.IDNAError:
+        return domain  # an A-label that IDNA 2008 does not know has no other form
 
 
 def _parse_results(line: Line) -> tuple[Endpoint, ...]:

@@ -1,6 +1,6 @@
 """The map that follows from what is known, and how it differs from the one that is there."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,7 +15,7 @@ from onionmx.mapfile.domains import own_answer
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import pinned_answer
 from onionmx.mapfile.publish import publish_records
-from onionmx.mapfile.transport import transport_records
+from onionmx.mapfile.transport import folded_to, transport_records
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.sync.entry import NOT_LISTED, entry_of, needs_look
 from onionmx.sync.proof import requirement_of
@@ -183,8 +183,35 @@ def _write_transport(path: Path, settings: MapSection, entries: Entries) -> None
     publish_records(path, records.items())
 
 
-def decisions(changes: Changes, new: Mapping[str, bytes], store: Store, base: Base, now: float) -> Iterator[Decision]:
-    """What to say of each change, as far as a summary names them; the removed first: they are the ones to look at."""
+def table_note(domain: str) -> str:
+    """What the table for Postfix cannot do for a domain; empty where there is nothing to say."""
+    other = folded_to(domain)
+    if not other:
+        return ""
+    return (
+        f"Postfix looks its Unicode form up as {other}, which may be another domain's name, so the table has no key "
+        "of that form: let Postfix ask onionmx serve (socketmap) if clients send SMTPUTF8 mail"
+    )
+
+
+def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
+    changes: Changes,
+    new: Mapping[str, bytes],
+    store: Store,
+    base: Base,
+    now: float,
+    note_of: Callable[[str], str] = lambda _domain: "",
+) -> Iterator[Decision]:
+    """What to say of each change, as far as a summary names them; the removed first: they are the ones to look at.
+
+    Args:
+        changes: between the maps.
+        new: the next map.
+        store: what is known of domains.
+        base: what decides beside it.
+        now: seconds since 1970.
+        note_of: a remark on a domain that has an entry; empty for none.
+    """
     named = islice((*changes.removed, *changes.changed, *changes.added), MOST_DECISIONS)
     for domains in _batches(named):
         records = store.get(domains)
@@ -196,7 +223,8 @@ def decisions(changes: Changes, new: Mapping[str, bytes], store: Store, base: Ba
                 continue
             outcome = Outcome.CHANGED if domain in changes.changed else Outcome.ADDED
             source, trust = source_of(domain, records.get(domain), base)
-            yield Decision(domain, outcome, old, parse_value(new[domain]), source, trust)
+            notes = tuple(filter(None, [note_of(domain)]))
+            yield Decision(domain, outcome, old, parse_value(new[domain]), source, trust, notes=notes)
 
 
 def source_of(domain: str, record: DomainRecord | None, base: Base) -> tuple[Source, Trust | None]:

@@ -38,7 +38,7 @@ class Decision:
         source: where the new endpoints come from.
         trust: what stands behind them.
         reason: why there is nothing new, in words.
-        notes: records that were left out.
+        notes: records that were left out, and what the table for Postfix cannot do.
     """
 
     domain: str

@@ -23,7 +23,7 @@ from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.publish import mark_checked, writer_lock
 from onionmx.sync import notes
 from onionmx.sync.asking import Asked, Asking, Clock, Prover, Questions
-from onionmx.sync.build import Base, Changes, NextMap, check_removal, compare, decisions, next_map, write
+from onionmx.sync.build import Base, Changes, NextMap, check_removal, compare, decisions, next_map, table_note, write
 from onionmx.sync.entry import NOT_LISTED
 from onionmx.sync.lists import Lists, digest_of, read_lists
 from onionmx.sync.policy import adopt
@@ -207,7 +207,8 @@ class Run:
         new = next_map(self._store, base, now)
         changes = compare(self._path, new.values)
         refusal = self._refusal(changes, wishes)
-        found = {each.domain: each for each in decisions(changes, new.values, self._store, base, now)}
+        note_of = table_note if self._configuration.map.transport_path else lambda _domain: ""
+        found = {each.domain: each for each in decisions(changes, new.values, self._store, base, now, note_of)}
         is_published = False
         if not wishes.dry_run:
             is_published = self._write(base, new, changes)

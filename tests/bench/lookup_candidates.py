@@ -109,8 +109,8 @@ def onionmx(folder: Path, resolver: Address) -> Iterator[Mapping[str, Server]]:
     program = Path(sys.executable).with_name("onionmx")
     with _started("serve", [program, "serve", "--config", configuration], folder, tcp_table) as pid:
         yield {
-            "socketmap": Server("onionmx serve, socketmap", "socketmap", socketmap, "25:OK smtp:", pid),
-            "tcp_table": Server("onionmx serve, tcp_table", "tcp_table", tcp_table, "200 smtp:", pid),
+            "socketmap": Server("onionmx serve, socketmap", "socketmap", socketmap, "29:OK onion:", pid),
+            "tcp_table": Server("onionmx serve, tcp_table", "tcp_table", tcp_table, "200 onion:", pid),
         }
 
 

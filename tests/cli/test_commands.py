@@ -11,6 +11,7 @@ import dns.flags
 import pytest
 
 from onionmx.cli import COMMANDS, main
+from onionmx.domain import normalize
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.publish import last_checked, writer_lock
 from onionmx.onion import Endpoint
@@ -243,6 +244,22 @@ def test_second_map_may_lead_to_the_relay(site: Site) -> None:
     with MapReader(site.transport) as reader:
         for domain in ("example.org", "xn--bcher-kva.example", "bücher.example"):
             assert reader.get_value(domain) == b"onion:inet:127.0.0.1:10026"
+
+
+@pytest.mark.parametrize(
+    ("domain", "other"), [("straße.example", "strasse"), ("\u03c3\u03b1\u03c2.example", "\u03c3\u03b1\u03c3")]
+)
+def test_second_map_has_no_key_that_is_another_domains_name(
+    site: Site, capsys: pytest.CaptureFixture[str], domain: str, other: str
+) -> None:
+    """Postfix folds the case of a key: what it looks up for this domain may be somebody else's."""
+    site.pins.write_text(f"{domain} {A}\n")
+    site.domains.write_text("")
+    assert site.run("sync") == 0
+    output = capsys.readouterr().out
+    assert f"Postfix looks its Unicode form up as {other}.example" in output
+    with MapReader(site.transport) as reader:
+        assert [key.decode() for key, _ in reader.records()] == [normalize(domain)]
 
 
 def test_lookup_asks_pins_then_map_then_dns(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from onionmx.config import Configuration, MapSection, RelaySection, ServeSection
-from onionmx.doctor.daemons import CHECKS, Presence, Socket, judge_daemon
+from onionmx.doctor.daemons import CHECKS, Presence, Socket, judge_daemon, judge_result
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import run_checks
@@ -31,6 +31,18 @@ WRONG = Socket("127.0.0.1:3", Presence.WRONG, "it hung up")
 )
 def test_judgement(sockets: Sequence[Socket], needed: bool, severity: Severity) -> None:  # noqa: FBT001 -- a parameter
     assert judge_daemon("relay", "onionmx-relay", sockets, needed=needed).severity is severity
+
+
+@pytest.mark.parametrize("result", ["smtp:[127.0.0.1]:10025", "relay:[127.0.0.1]", ":[127.0.0.1]"])
+def test_result_that_obeys_a_fallback_relay(result: str) -> None:
+    [finding] = judge_result(result)
+    assert finding.severity is Severity.WARNING
+    assert "smtp_fallback_relay" in finding.seen
+
+
+@pytest.mark.parametrize("result", [ServeSection().result, "smtptor:[{onion}]:{port}", "error:5.4.4 no"])
+def test_result_that_cannot_leave(result: str) -> None:
+    assert judge_result(result) == []
 
 
 async def look(configuration: Configuration) -> dict[str, Finding]:

@@ -36,7 +36,7 @@ class Serve:
         folder: Path,
         resolver: Address | None = None,
         options: Sequence[str] = (),
-        result: str = f"smtp:[{LOOPBACK}]:10025",
+        result: str = f"onion:inet:{LOOPBACK}:10026",
     ) -> None:
         self.folder = folder
         folder.mkdir(parents=True)

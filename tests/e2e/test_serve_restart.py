@@ -52,7 +52,7 @@ def test_no_lookup_of_postfix_fails(serve: Serve, manager: Daemon, tmp_path: Pat
     environment = dict(os.environ) | {"LD_LIBRARY_PATH": str(UNPACKED / "usr/lib/postfix")}
     keys = "".join(f"user{number}@{MAPPED}\n" for number in range(LOOKUPS))
     (tmp_path / "keys").write_text(keys)
-    expected = "".join(f"{key}\tsmtp:[127.0.0.1]:10025\n" for key in keys.splitlines())
+    expected = "".join(f"{key}\tonion:inet:127.0.0.1:10026\n" for key in keys.splitlines())
     with ExitStack() as running:
         outputs = [running.enter_context((tmp_path / f"output{number}").open("w+")) for number in range(CLIENTS)]
         clients = []

@@ -20,7 +20,7 @@ from tests.mapfile.maps import A, B, make_map
 
 GRACE = 30.0
 """Seconds after which a test that hangs has failed."""
-RESULT = b"smtp:[127.0.0.1]:10025"
+RESULT = b"onion:inet:127.0.0.1:10026"
 
 
 class Service:

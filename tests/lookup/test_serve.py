@@ -39,7 +39,7 @@ def test_every_protocol_on_every_kind_of_socket(tmp_path: Path) -> None:
     with serve.daemon as daemon:
         daemon.wait_for_log("lookups ready")
         for name, request, answer in (
-            ("socketmap", netstrings(b"transport u@example.org"), b"25:OK " + RESULT + b","),
+            ("socketmap", netstrings(b"transport u@example.org"), b"29:OK " + RESULT + b","),
             ("tcp_table", b"get u@example.org\n", FOUND),
             ("readsocket", b"route own.example\n", b"none no entry in the map\n"),
             ("http", b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 404 Not Found"),
@@ -202,7 +202,7 @@ class Client(threading.Thread):
     def run(self) -> None:
         connection = self._connect()
         request = netstrings(b"transport user@example.org")
-        expected = b"25:OK " + RESULT + b","
+        expected = b"29:OK " + RESULT + b","
         while not self._stop_asking.is_set():
             for attempt in range(2):
                 try:

@@ -36,9 +36,9 @@ async def readsocket(service: Service, key: str) -> bytes:
 @pytest.mark.parametrize(
     ("key", "answers"),
     [
-        ("user@example.org", (b"25:OK " + RESULT + b",", b"200 " + RESULT, f"found {A} {B}:2525".encode())),
-        ("EXAMPLE.ORG.", (b"25:OK " + RESULT + b",", b"200 " + RESULT, f"found {A} {B}:2525".encode())),
-        (f"user@{V3_ONION}", (b"25:OK " + RESULT + b",", b"200 " + RESULT, f"found {V3_ONION}".encode())),
+        ("user@example.org", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {A} {B}:2525".encode())),
+        ("EXAMPLE.ORG.", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {A} {B}:2525".encode())),
+        (f"user@{V3_ONION}", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {V3_ONION}".encode())),
         ("user@own.example", (b"9:NOTFOUND ,", b"500 ", b"none own domain")),
         ("*", (b"9:NOTFOUND ,", b"500 ", b"none ")),
         ("", (b"9:NOTFOUND ,", b"500 ", b"none ")),
@@ -46,7 +46,7 @@ async def readsocket(service: Service, key: str) -> bytes:
         # "Not found" would make the MTA ask the open DNS.
         (f"user@x{V3_ONION}", (b":PERM ", b"400 ", b"defer ")),
         ("user@under_score.onion", (b":PERM ", b"400 ", b"defer ")),
-        ("live.example", (b"25:OK " + RESULT + b",", b"200 " + RESULT, f"found {TARGETS[0].onion}".encode())),
+        ("live.example", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {TARGETS[0].onion}".encode())),
         ("none.example", (b"9:NOTFOUND ,", b"500 ", b"none no such name in DNS")),
         ("broken.example", (b":TEMP answered SERVFAIL,", b"400 answered%20SERVFAIL", b"defer answered SERVFAIL")),
     ],
@@ -141,7 +141,7 @@ def test_more_questions_than_the_queue_holds(tmp_path: Path) -> None:
         assert len(service.dns.asked) == QUEUE
         for name in names:
             await service.dns.reply(found(name) if name == names[-1] else none(name))
-        assert await asking == b"9:NOTFOUND ," * (len(names) - 1) + b"25:OK " + RESULT + b","
+        assert await asking == b"9:NOTFOUND ," * (len(names) - 1) + b"29:OK " + RESULT + b","
 
     play(tmp_path, test)
 
@@ -160,7 +160,7 @@ def test_a_client_that_does_not_read_makes_nobody_wait_and_nothing_grow(tmp_path
         answered = service.count("socketmap", "found")
         assert answered < sent
         writer.write_eof()
-        assert await reader.read() == (b"25:OK " + RESULT + b",") * sent
+        assert await reader.read() == (b"29:OK " + RESULT + b",") * sent
         writer.close()
 
     play(tmp_path, test)
@@ -193,7 +193,7 @@ def test_single_requests_of_a_client_that_does_not_read_wait_and_keep_their_orde
         connection = service.service.connection(Protocol.SOCKETMAP)
         connection.connection_made(transport)
         connection.data_received(netstrings(b"t example.org"))
-        found_one = b"25:OK " + RESULT + b","
+        found_one = b"29:OK " + RESULT + b","
         assert transport.written == found_one
         connection.pause_writing()
         connection.data_received(netstrings(b"t *"))
