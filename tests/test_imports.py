@@ -23,6 +23,7 @@ FLOORS = [
     {"dns"},
     {"smtp"},
     {"mapfile"},
+    {"net"},
     {"config"},
     {"answer"},
     {"target"},

@@ -2,18 +2,17 @@
 
 import socket
 import ssl
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 from onionmx.authenticate.examine import Accepted, Refused, examine
 from onionmx.authenticate.requirement import Demand, Kind
-from onionmx.errors import ConfigurationError, TemporaryError
+from onionmx.errors import TemporaryError
+from onionmx.net.tls import peer_chain, unverified_context, verifying_context
 from onionmx.probe.printable import printable
 from onionmx.smtp.faults import StreamError
-from onionmx.smtp.stream import SocketStream, take_over, unverified_context
+from onionmx.smtp.stream import SocketStream, take_over
 
 
 class NotProvenError(TemporaryError):
@@ -34,9 +33,9 @@ class Authorities:
     """
 
     def __init__(self, ca_file: str = "") -> None:
-        self.https = _verifying(ca_file)
+        self.https = verifying_context(ca_file, "authenticate.ca_file")
         self.https.hostname_checks_common_name = False
-        self._chain = _verifying(ca_file)
+        self._chain = verifying_context(ca_file, "authenticate.ca_file")
         self._chain.check_hostname = False  # any of several names will do, and `examine` compares them
         self._unverified = unverified_context()
 
@@ -104,29 +103,3 @@ class ProvingStream(SocketStream):
             self.abort()
             raise StreamError(self.refusal)
         self.accepted = verdict
-
-
-def _verifying(ca_file: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=Path(ca_file) if ca_file else None)
-    except OSError as error:  # ssl.SSLError is one
-        why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "no certificates in PEM"
-        raise ConfigurationError(f"authenticate.ca_file {ca_file} cannot be used: {why}") from error
-
-
-class _Certificate(Protocol):
-    def public_bytes(self) -> str: ...
-
-
-def peer_chain(tls: ssl.SSLObject | None) -> list[bytes]:
-    """The certificates that the peer has sent, in DER, its own first; nobody has verified them."""
-    if tls is None:
-        return []
-    if public := getattr(tls, "get_unverified_chain", None):  # from Python 3.13 on
-        return [bytes(der) for der in public()]
-    # The same function, before it got its public name.
-    return _to_der(tls._sslobj.get_unverified_chain() or ())  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-def _to_der(chain: Iterable[_Certificate]) -> list[bytes]:
-    return [ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in chain]

@@ -3,7 +3,6 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import dns.asyncresolver
 import dns.exception
@@ -16,6 +15,7 @@ from onionmx.config import DnsSection, Resolver
 from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.dns.wire import UDP_PAYLOAD
 from onionmx.errors import ConfigurationError, DnsError
+from onionmx.net.tls import verifying_context
 
 MAX_ALIASES = 8
 """In a row; as many as unbound and BIND follow, about. A loop is found by this too."""
@@ -118,10 +118,6 @@ def _nameserver(resolver: Resolver, settings: DnsSection, connect: Connect | Non
 
 
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=Path(ca_file) if ca_file else None)
-    except OSError as error:  # ssl.SSLError is one
-        why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "no certificates in PEM"
-        raise ConfigurationError(f"dns.tls_ca_file {ca_file} cannot be used: {why}") from error
+    context = verifying_context(ca_file, "dns.tls_ca_file")
     context.set_alpn_protocols(["dot"])
     return context

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from onionmx.errors import TemporaryError
+from onionmx.net.tls import unverified_context
 from onionmx.onion import Endpoint
 from onionmx.probe.connect import Connect
 from onionmx.probe.printable import printable_reply
@@ -20,7 +21,7 @@ from onionmx.smtp.envelope import check_hello
 from onionmx.smtp.extensions import Extensions, keywords, read_extensions
 from onionmx.smtp.faults import MisuseError, OpeningError, ReplySyntaxError, StreamError
 from onionmx.smtp.reply_parser import ReplyParser
-from onionmx.smtp.stream import SocketStream, unverified_context
+from onionmx.smtp.stream import SocketStream
 
 QUIT_TIMEOUT = 5.0
 """Seconds for the reply to QUIT, on which nothing depends."""

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from onionmx.net.tls import verifying_context
 from onionmx.onion import Endpoint
 from onionmx.probe.certificate import Certificate, CertificateError, read_certificate
 from onionmx.probe.connect import Connect
@@ -72,7 +73,7 @@ async def ask_for_chain(
     Raises:
         TemporaryError: it could not be found out.
     """
-    context = ssl.create_default_context()
+    context = verifying_context()
     context.check_hostname = False  # an onion MX has another name; which names match stands in the certificate's step
     try:
         async with open_dialog(connect, endpoint, hello, timeout) as dialog:

@@ -6,13 +6,14 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
+from onionmx.net.tls import unverified_context
 from onionmx.smtp.client import ClientConnection
 from onionmx.smtp.events import Alive, Answered, Closed, Ended, Refused
 from onionmx.smtp.faults import StreamError
 from onionmx.smtp.outcome import Outcome
 from onionmx.smtp.pipeline import Stage
 from onionmx.smtp.states import State
-from onionmx.smtp.stream import Stream, unverified_context
+from onionmx.smtp.stream import Stream
 from onionmx.smtp.timeouts import Timeouts
 from onionmx.smtp.transaction import Transaction
 from onionmx.smtp.writing import Writer

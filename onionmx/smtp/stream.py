@@ -248,14 +248,6 @@ async def take_over(connected: socket.socket, make: Callable[[], _S]) -> _S:
     return stream
 
 
-def unverified_context() -> ssl.SSLContext:
-    """TLS that checks no certificate: the onion name was proven by tor, and no authority vouches for it."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 def _describe(error: Exception) -> str:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return f"connection failed: {text}"

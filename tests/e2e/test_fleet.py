@@ -328,6 +328,19 @@ def test_a_certificate_of_an_unknown_ca(tls_server: ValkeyServer, tmp_path: Path
             client.ask("PING")
 
 
+def test_a_file_of_cas_makes_no_authority_of_a_server_and_replaces_the_system(
+    tls_server: ValkeyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", tls_server.ca_file)
+    for certificate in (tmp_path / "certificate.pem", tmp_path / "other.pem"):
+        (tmp_path / "other.pem").write_bytes(issue(is_ca=True, common_name="Other CA").pem)
+        client = Server(
+            tls_server.address, password_file=str(tls_server.password_file), ca_file=str(certificate), timeout=5
+        )
+        with pytest.raises(StateError, match="CERTIFICATE_VERIFY_FAILED"):
+            client.ask("PING")
+
+
 def test_a_server_without_tls_is_not_spoken_to_in_the_clear(server: ValkeyServer) -> None:
     address = replace(server.address, is_tls=True)
     with pytest.raises(StateError, match="the server cannot be reached"):

@@ -1,5 +1,6 @@
 """A Valkey or Redis server: commands, transactions, and its errors in words that an operator can act on."""
 
+import socket
 import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import valkey
+from valkey import Connection, ConnectionPool, Valkey
 from valkey.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -23,6 +24,7 @@ from valkey.exceptions import (
 from onionmx.config.store import ValkeyAddress
 from onionmx.errors import ConfigurationError, StateError
 from onionmx.files import read_secret
+from onionmx.net.tls import verifying_context
 from onionmx.sync.state.encoding import UnreadableError
 
 PREFIX = "onionmx:"
@@ -78,12 +80,9 @@ class Server:
         self, address: ValkeyAddress, *, password_file: str = "", ca_file: str = "", timeout: float = TIMEOUT
     ) -> None:
         self.address = address
-        tls: dict[str, Any] = {
-            "ssl_check_hostname": True,
-            "ssl_cert_reqs": "required",
-            "ssl_ca_certs": _checked(ca_file),
-        }
-        self._client: Any = valkey.Valkey(  # the library has types for a part of what it does
+        tls: dict[str, Any] = {"context": verifying_context(ca_file, "sync.store_ca_file")} if address.is_tls else {}
+        pool = ConnectionPool(
+            connection_class=_TlsConnection if address.is_tls else Connection,
             host=address.host,
             port=address.port,
             db=address.database,
@@ -91,11 +90,11 @@ class Server:
             password=_password(password_file),
             socket_timeout=timeout,
             socket_connect_timeout=min(timeout, CONNECT_TIMEOUT),
-            ssl=address.is_tls,
             lib_name=None,
             lib_version=None,
-            **(tls if address.is_tls else {}),
+            **tls,
         )
+        self._client: Any = Valkey.from_pool(pool)  # the library has types for a part of what it does
 
     def ask(self, *command: Part) -> Any:  # noqa: ANN401 -- what a command answers depends on the command
         """Send one command.
@@ -162,6 +161,22 @@ class Server:
             raise StateError(f"state {self.address}: {_described(error)}; the map of this host stays") from error
 
 
+class _TlsConnection(Connection):
+    """The library's own makes its contexts itself: they differ by Python, and trust the system beside a file of CAs."""
+
+    def __init__(self, *, context: ssl.SSLContext, **settings: Any) -> None:  # noqa: ANN401 -- passed on as they come
+        self._context = context
+        super().__init__(**settings)  # type: ignore[no-untyped-call]
+
+    def _connect(self) -> socket.socket:
+        connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
+        try:
+            return self._context.wrap_socket(connected, server_hostname=self.host)
+        except OSError:
+            connected.close()
+            raise
+
+
 def _described(error: ValkeyError) -> str:
     # A server's words are a stranger's; the library puts the command, which may be long, in front of them.
     words = repr(str(error).rpartition(_COMMAND_END)[2][:_LONGEST])
@@ -183,15 +198,3 @@ def _password(file: str) -> str | None:
     if not password:
         raise ConfigurationError(f"the store's password {file} is empty")
     return password
-
-
-def _checked(ca_file: str) -> str | None:
-    if not ca_file:
-        return None
-    try:
-        ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(
-            f"the store's CAs {ca_file} cannot be used: {error.strerror or error}: expected certificates in PEM"
-        ) from error
-    return ca_file

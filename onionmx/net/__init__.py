@@ -1,0 +1,1 @@
+"""Connections, and what is the same for all of them."""
