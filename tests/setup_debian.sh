@@ -6,14 +6,17 @@
 # PYTHON names the interpreter that will make the virtual environment (default: python3).
 set -euo pipefail
 
-daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot unbound bind9 redis-server redis-tools)
+# "A|B" is the first of the two that this release has. Debian 13 brought Valkey, testing took keymgr out of knot.
+daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot 'knot-keymgr|knot' unbound bind9)
+daemons+=('valkey-server|redis-server' 'valkey-tools|redis-tools')
 # Programs and libraries of the same build as BIND, which refuses any other: the machine may have older ones.
 companions=(bind9-libs bind9-utils bind9-dnsutils)
 unpack=("${daemons[@]}" "${companions[@]}")
-binaries=(usr/bin/tor usr/bin/tor-gencert usr/sbin/exim4 usr/sbin/knotd usr/sbin/knotc usr/sbin/keymgr usr/sbin/unbound)
+binaries=(usr/bin/tor usr/bin/tor-gencert usr/sbin/exim4 usr/sbin/knotd usr/sbin/knotc usr/sbin/unbound)
+binaries+=('usr/sbin/keymgr|usr/bin/keymgr')
 binaries+=(usr/sbin/postfix usr/sbin/postconf usr/sbin/postqueue usr/sbin/smtp-source usr/lib/postfix/sbin/master)
 binaries+=(heavy/usr/sbin/exim4)
-binaries+=(usr/bin/redis-server)
+binaries+=('usr/bin/valkey-server|usr/bin/redis-server')
 binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate)
 tools=(tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd)
 
@@ -42,12 +45,23 @@ installed() { # PACKAGE... : are all of them installed?
   ! grep -qvx installed <<<"$states"
 }
 
+first() { # TEST A|B : print the first alternative that passes TEST, a function of one argument
+  local alternative alternatives
+  IFS='|' read -r -a alternatives <<<"$2"
+  for alternative in "${alternatives[@]}"; do "$1" "$alternative" && printf '%s\n' "$alternative" && return; done
+  return 1
+}
+
+is_unpacked() { [ -x "$unpacked/$1" ]; }
+
+is_offered() { [ -n "$(apt-cache madison "$1" 2>/dev/null)" ]; }
+
 complete() { # does the stamp fit this list, this machine and this folder?
   local list packages binary
   [ -r "$stamp" ] || return 1
   { read -r list && read -r -a packages; } <"$stamp" || return 1
   [ "$list" = "$wanted" ] || return 1
-  for binary in "${binaries[@]}"; do [ -x "$unpacked/$binary" ] || return 1; done
+  for binary in "${binaries[@]}"; do first is_unpacked "$binary" >/dev/null || return 1; done
   installed "${packages[@]}"
 }
 
@@ -93,6 +107,7 @@ if may_be_root; then
   retry apt_get -o APT::Update::Error-Mode=any update || say "could not refresh them, going on with the old ones"
 fi
 
+mapfile -t unpack < <(for package in "${unpack[@]}"; do first is_offered "$package" || echo "$package"; done | awk '!seen[$0]++')
 archives=$(mktemp -d)
 trap 'rm -rf "$archives"' EXIT
 say "fetching ${unpack[*]}"
@@ -126,9 +141,9 @@ export LD_LIBRARY_PATH
 # A program outside apt's care gets no updates, so it gets no setuid bit either; the tests run it without.
 find "$unpacked" -perm /6000 -type f -exec chmod ug-s {} +
 for binary in "${binaries[@]}"; do
-  [ -x "$unpacked/$binary" ] || die "the packages hold no $binary"
-  if missing=$(ldd "$unpacked/$binary" | grep 'not found'); then
-    die "$binary lacks a library that its package does not name: $missing"
+  found=$(first is_unpacked "$binary") || die "the packages hold no $binary"
+  if missing=$(ldd "$unpacked/$found" | grep 'not found'); then
+    die "$found lacks a library that its package does not name: $missing"
   fi
 done
 printf '%s\n%s\n' "$wanted" "${needed[*]}" >"$stamp"
