@@ -1,12 +1,13 @@
 """All checks, in the order of the output: tor, its ports, the service, DNS, routes, daemons, mail."""
 
-from onionmx.doctor import daemons, mail, ports, record, resolver, routes, service, tor_process
+from onionmx.doctor import circuits, daemons, mail, ports, record, resolver, routes, service, tor_process
 from onionmx.doctor.runner import Check
 
 CHECKS: tuple[Check, ...] = (
     tor_process.CHECK,
     *ports.CHECKS,
     service.CHECK,
+    circuits.CHECK,
     record.CHECK,
     resolver.CHECK,
     *routes.CHECKS,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,7 @@ from tests.mapfile.maps import A
 
 from .daemon import Daemon, free_ports
 from .name_servers import NameServers, Zone
+from .postfix import Postfix
 from .receiving import DOMAIN, Receiver, receiver
 from .relay import ONIONMX, Relay
 from .socks import Address, SocksError, socks_connect
@@ -125,6 +127,8 @@ class DoctorSite:
         assert authority is not None
         self.tor = DoctorTor(folder / "tor", authority[0])
         self._started = ExitStack()
+        self._numbers = count(1)
+        self._environment: Mapping[str, str] = {}
 
     def start(self) -> Self:
         """Start all but the MTA."""
@@ -192,9 +196,10 @@ class DoctorSite:
     @contextmanager
     def serving(self, name: str) -> Iterator[Receiver]:
         """Run a receiving MTA behind the onion service."""
-        with receiver(name, self.folder / name) as mta:
+        with receiver(name, self.folder / f"{name}-{next(self._numbers)}") as mta:
             options = "HiddenServiceExportCircuitID haproxy" if mta.proxy_protocol else ""
             self.tor.reconfigure(Torrc(more=options), mta.forward)
+            self._environment = mta.mta.environment if isinstance(mta.mta, Postfix) else {}
             yield mta
 
     def doctor(self, *words: str, **changes: str) -> "Report":
@@ -203,7 +208,9 @@ class DoctorSite:
         file.write_text(self.configuration({key.replace("__", "."): value for key, value in changes.items()}))
         command: list[str | Path] = [ONIONMX, "doctor", "--json", "--config", file, *words]
         begin = time.monotonic()
-        result = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False)
+        result = subprocess.run(
+            command, env=os.environ | self._environment, capture_output=True, text=True, check=False
+        )
         assert result.stdout, result.stderr
         return Report(result.returncode, json.loads(result.stdout)["findings"], time.monotonic() - begin)
 

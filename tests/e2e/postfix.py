@@ -172,6 +172,12 @@ class Postfix:
         command = [*watched, *master_command]
         self._daemon = Daemon("postfix", command, folder, self._libraries)
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """In which a program that looks for the machine's Postfix finds this one."""
+        path = os.pathsep.join([str(UNPACKED / "usr/sbin"), os.environ.get("PATH", os.defpath)])
+        return self._libraries | {"PATH": path, "MAIL_CONFIG": str(self.configuration)}
+
     def _make_queue(self) -> None:
         """Do what `post-install create-missing` does, without asking for a system of its own."""
         owner, drop = pwd.getpwnam(OWNER).pw_uid, grp.getgrnam(DROP_GROUP).gr_gid

@@ -184,6 +184,16 @@ def test_circuits_have_limits_of_their_own(tmp_path: Path) -> None:
         open_sessions.enter_context(Session(address, OTHER_CIRCUIT))
 
 
+def test_more_circuits_than_one_may_hold_connections(tmp_path: Path) -> None:
+    """Near and far numbers: none of them is counted with another."""
+    numbers = [1, 2, 0xFFFF, 0x10000, 0x123456, 0xFFFFFFFF, *range(0x1000, 0x1006)]
+    with postfix_receiver(tmp_path / "mta", "circuits") as mta, ExitStack() as open_sessions:
+        for number in numbers:
+            circuit = f"fc00:dead:beef:4dad::{number >> 16:x}:{number & 0xFFFF:x}"
+            session = open_sessions.enter_context(Session(("127.0.0.2", mta.port), circuit))
+            assert session.mail("carol@elsewhere.example")[0] == 250
+
+
 def test_limits_for_each_client_do_not_count_without_circuits(tmp_path: Path) -> None:
     main = "smtpd_client_connection_count_limit = 2\nsmtpd_client_message_rate_limit = 2\n"
     with Postfix(tmp_path / "mta", DOMAIN, main) as mta, ExitStack() as open_sessions:
