@@ -18,7 +18,8 @@ binaries+=(usr/sbin/postfix usr/sbin/postconf usr/sbin/postqueue usr/sbin/smtp-s
 binaries+=(heavy/usr/sbin/exim4)
 binaries+=('usr/bin/valkey-server|usr/bin/redis-server')
 binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate)
-tools=(tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd)
+# procps: the units reload by /bin/kill, which systemd-analyze looks for.
+tools=(tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd procps)
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 unpacked=$project/.debian

@@ -1,12 +1,12 @@
 """Runs `onionmx sync` in a small file system of its own, with more and more room, until all fits.
 
-Run in a mount namespace: the file system ends with the process.
+Run it `with_own_mounts`: the file system ends with the process.
 """
 
 from pathlib import Path
-from subprocess import run
 
 from tests.mapfile.maps import A, B
+from tests.small_disk import small_disk
 
 from .sync_host import SyncHost
 
@@ -17,7 +17,12 @@ ROOM = 4 * 1024 * 1024
 
 def main(folder: Path) -> None:
     """Do it."""
-    run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)], check=True)
+    with small_disk(folder, ROOM):
+        fill_step_by_step(folder)
+
+
+def fill_step_by_step(folder: Path) -> None:
+    """Fill it, then make room until all fits."""
     host = SyncHost(folder / "host", ("127.0.0.1", 1))
     name(host, FEW, A)
     host.output("sync")

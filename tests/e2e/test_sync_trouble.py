@@ -1,6 +1,5 @@
 """What `onionmx sync` does when it is killed, when it is not alone, and when disk or state are not as it left them."""
 
-import os
 import re
 import socket
 import sqlite3
@@ -13,6 +12,7 @@ import pytest
 
 from onionmx.errors import EXIT_TEMPORARY
 from tests.mapfile.maps import A, B
+from tests.small_disk import with_own_mounts
 
 from .programs import PROJECT
 from .sync_host import SyncHost
@@ -81,10 +81,9 @@ def test_damaged_state_and_what_the_message_says(host: SyncHost) -> None:
 
 
 def test_full_disk(tmp_path: Path) -> None:
-    root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     module = "tests.e2e.sync_on_full_disk"
     code = f"from pathlib import Path; import sys; from {module} import main; main(Path(sys.argv[1]))"
-    command = ["unshare", *root, "--mount", "--", sys.executable, "-c", code, str(tmp_path)]
+    command = [*with_own_mounts(), sys.executable, "-c", code, str(tmp_path)]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     failures = re.fullmatch(r"as it should be (\d+)\n", result.stdout)

@@ -1,25 +1,25 @@
 """Fills a small file system of its own with state, until there is no room left, and looks at what is there then.
 
-Run in a mount namespace: the file system ends with the process.
+Run it `with_own_mounts`: the file system ends with the process.
 """
 
 import sys
 from contextlib import closing
 from itertools import count
 from pathlib import Path
-from subprocess import run
 
 from onionmx.errors import StateError
 from onionmx.sync.state.sqlite import SqliteStore
+from tests.small_disk import small_disk
 
 from .records import routed, taken
 
 BATCH = 50
+ROOM = 1024 * 1024
 
 
 def main(folder: Path) -> None:
     """Fill it."""
-    run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
     ballast = folder / "ballast"
     ballast.write_bytes(bytes(300_000))
     path = folder / "state.sqlite"
@@ -68,4 +68,5 @@ def _check(store: SqliteStore, saved: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with small_disk(Path(sys.argv[1]), ROOM):
+        main(Path(sys.argv[1]))

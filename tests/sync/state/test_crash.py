@@ -1,6 +1,5 @@
 """Real processes that are killed at any moment, and a disk that is full."""
 
-import os
 import random
 import sqlite3
 import subprocess
@@ -10,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from onionmx.sync.state.sqlite import SqliteStore
+from tests.small_disk import with_own_mounts
 
 from .writer import SHARED
 
@@ -49,8 +49,7 @@ def _killed_writer(path: Path, life: float) -> int:
 
 
 def test_full_disk(tmp_path: Path) -> None:
-    root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    command = ["unshare", *root, "--mount", "--", sys.executable, "-m", "tests.sync.state.on_full_disk", str(tmp_path)]
+    command = [*with_own_mounts(), sys.executable, "-m", "tests.sync.state.on_full_disk", str(tmp_path)]
     result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert result.stdout.startswith("as it should be"), result.stderr
     assert result.returncode == 0

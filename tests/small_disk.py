@@ -1,0 +1,34 @@
+"""A small file system for one program: a tmpfs in a mount namespace, which ends with the program."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from subprocess import run
+
+
+@cache
+def with_own_mounts() -> list[str]:
+    """The words in front of a command that run it, as root, in a mount namespace of its own."""
+    root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    words = ["unshare", *root, "--mount"]
+    if run([*words, "--", "true"], capture_output=True, check=False).returncode:
+        # The root of a chroot need not be a mount point, and cannot be cut off then; `small_disk` takes its mount away.
+        words += ["--propagation", "unchanged"]
+    return [*words, "--"]
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[None]:
+    """Mount it; the program must run `with_own_mounts`.
+
+    Args:
+        folder: where.
+        size: bytes.
+    """
+    run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        run(["umount", str(folder)], check=True)
