@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from onionmx.config.address import check_listen, parse_nameserver, parse_socket
 from onionmx.config.section import Section
-from onionmx.defaults import DNSPORT
+from onionmx.defaults import CONTROL, DNSPORT
 from onionmx.domain import normalize
 
 
@@ -28,7 +28,13 @@ class TorSection(Section, frozen=True):
     dnsport: Annotated[str, Meta(description="Tor's DNSPort as IP:PORT, with AutomapHostsOnResolve 1 beside it.")] = (
         DNSPORT
     )
-    control: Annotated[str, Meta(description="Tor's ControlPort as IP:PORT, or unix:/path.")] = "127.0.0.1:9051"
+    control: Annotated[
+        str,
+        Meta(
+            description="Tor's control port: unix:/path of its ControlSocket, or IP:PORT, where any local user may "
+            "listen while tor does not."
+        ),
+    ] = CONTROL
     control_password_file: Annotated[
         str,
         Meta(

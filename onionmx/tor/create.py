@@ -22,6 +22,7 @@ from onionmx.tor.torrc import (
     Option,
     ServiceBlock,
     appended,
+    block_options,
     format_block,
     parse_torrc,
     service_blocks,
@@ -68,8 +69,10 @@ class WantedService:
         Raises:
             UsageError: the name of the folder cannot stand in a torrc.
         """
-        if not self.directory.is_absolute() or not str(self.directory).isprintable():
-            raise UsageError(f"{str(self.directory)!r} is not a folder for an onion service: expected an absolute path")
+        if not self.directory.is_absolute() or not _is_plain(str(self.directory)):
+            raise UsageError(
+                f"{str(self.directory)!r} is not a folder for an onion service: expected an absolute path in ASCII"
+            )
         options = {}
         if self.haproxy:
             options[EXPORT_CIRCUIT] = "haproxy"
@@ -149,13 +152,17 @@ def _create_in_torrc(
     more = _long_lived_ports(controller, wanted)
     if there is not None and not more:
         return Created(changed=False, onion=there.onion, lines="", problem=there.problem)
-    lines = format_block(wanted.block() if there is None else ServiceBlock("", ()), more)
+    block = wanted.block() if there is None else ServiceBlock("", ())
+    lines = format_block(block, more)
     new = appended(text, lines)
     torrc.verify(new)
     if dry_run:
         return Created(changed=True, onion=there.onion if there else None, lines=lines)
     with DescriptorEvents(controller) as events:
-        with prepared(wanted.directory, tor_user(controller)), torrc.replaced(text, new):
+        with (
+            prepared(wanted.directory, tor_user(controller)),
+            torrc.replaced(text, new, [*more, *block_options(block)]),
+        ):
             after = services(controller)
             if any(service not in after for service in before):
                 raise ControlError(f"another service would change; {torrc.path} stays as it was")
@@ -210,6 +217,10 @@ def _blocks(text: str) -> list[ServiceBlock]:
 
 def _same_folder(directory: str | None, wanted: Path) -> bool:
     return directory is not None and os.path.normpath(directory) == os.path.normpath(wanted)
+
+
+def _is_plain(path: str) -> bool:
+    return path.isascii() and path.isprintable()  # stem takes no other text as the bytes that it is
 
 
 def _as_wanted(service: OnionService, wanted: WantedService) -> bool:

@@ -77,12 +77,25 @@ def mail_services(controller: "Controller", port: int = DEFAULT_PORT, kept: Path
     return [service for service in services(controller, kept) if service.carries(port)]
 
 
-def _of_torrc(controller: "Controller") -> list[OnionService]:
+def service_options(controller: "Controller", encoding: str = "utf-8") -> list[Option]:
+    """The options of the onion services of torrc that tor runs, in their order.
+
+    Args:
+        controller: of `open_control`.
+        encoding: of folders; tor knows bytes.
+
+    Raises:
+        stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
+    """
     # stem's get_conf_map loses the order, which says what belongs to which service.
     answer = controller.msg("GETCONF HiddenServiceOptions")
-    lines = [line for _, _, line in answer.content() if "=" in line] if answer.is_ok() else []
+    lines = [line.decode(encoding, "replace") for _, _, line in answer.content(get_bytes=True)]
+    return [Option(*line.split("=", 1)) for line in lines if "=" in line] if answer.is_ok() else []
+
+
+def _of_torrc(controller: "Controller") -> list[OnionService]:
     found = []
-    for block in service_blocks(Option(*line.split("=", 1)) for line in lines):
+    for block in service_blocks(service_options(controller)):
         onion, problem = read_hostname(Path(block.directory))
         found.append(OnionService(onion, block.forwards, block.directory, block.options, problem))
     return found

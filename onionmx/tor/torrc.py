@@ -147,7 +147,7 @@ def service_blocks(options: Iterable[Option]) -> list[ServiceBlock]:
         keyword = option.keyword.lower()
         if keyword == DIRECTORY.lower():
             blocks.append((option.value, [], {}))
-        elif keyword.startswith("hiddenservice") and keyword not in _OF_ALL_SERVICES:
+        elif _is_of_service(option):
             if not blocks:
                 blocks.append(("", [], {}))
             if keyword != PORT.lower():
@@ -189,12 +189,45 @@ def format_block(block: ServiceBlock, more: Iterable[Option] = ()) -> str:
         block: the service; without a directory there is none, only what is more.
         more: options of other kinds that go with it.
     """
-    options = [*more]
+    return "\n".join([BEGIN_MARK, *map(str, [*more, *block_options(block)]), END_MARK, ""])
+
+
+def block_options(block: ServiceBlock) -> list[Option]:
+    """The options of a service, in the order in which tor wants them."""
+    options = []
     if block.directory:
         options.append(Option(DIRECTORY, block.directory))
         options += [Option(keyword, value) for keyword, value in block.options.items()]
-    options += [Option(PORT, str(forward)) for forward in block.forwards]
-    return "\n".join([BEGIN_MARK, *map(str, options), END_MARK, ""])
+    return options + [Option(PORT, str(forward)) for forward in block.forwards]
+
+
+def setconf(options: Iterable[Option]) -> str:
+    """The command that gives a running tor these options (control-spec section 3.1).
+
+    The first line of an onion service takes away all services that tor has, so they have to be there all; without any
+    there will be none.
+    """
+    others, services = split_services(options)
+    words = [f"{option.keyword}={_control_quoted(option.value)}" for option in [*others, *services]]
+    return " ".join(["SETCONF", *words, *([] if services else [DIRECTORY])])
+
+
+def split_services(options: Iterable[Option]) -> tuple[list[Option], list[Option]]:
+    """Other options, and the lines of onion services, each in their order."""
+    split: tuple[list[Option], list[Option]] = ([], [])
+    for option in options:
+        split[_is_of_service(option)].append(option)
+    return split
+
+
+def _is_of_service(option: Option) -> bool:
+    keyword = option.keyword.lower()
+    return keyword.startswith("hiddenservice") and keyword not in _OF_ALL_SERVICES
+
+
+def _control_quoted(value: str) -> str:
+    """A QuotedString (control-spec section 2.1)."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def appended(text: str, fragment: str) -> str:

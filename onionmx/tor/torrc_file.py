@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
@@ -14,6 +14,8 @@ from onionmx.config import UNIX, TorSection, parse_socket
 from onionmx.errors import ConfigurationError, ControlError, LockedError
 from onionmx.files import replacing
 from onionmx.tor.folder import tor_user
+from onionmx.tor.services import service_options
+from onionmx.tor.torrc import Option, setconf, split_services
 
 if TYPE_CHECKING:
     from stem.control import Controller
@@ -92,31 +94,36 @@ class TorrcFile:
             )
 
     @contextmanager
-    def replaced(self, old: str, new: str) -> Iterator[None]:
-        """Have the running tor take a text, and put it in the place of the torrc when the body is done.
+    def replaced(self, old: str, new: str, more: Sequence[Option]) -> Iterator[None]:
+        """Have the running tor take more options, and put the text with them in place of torrc when the body is done.
 
-        Where tor does not take it, the file cannot be written or the body raises, tor gets the old text back and the
-        file stays as it was. The old text is kept beside it.
+        Where tor does not take them, the file cannot be written or the body raises, tor gets back what it had and the
+        file stays as it was. The old text is kept beside it. All other options of tor stay as they are: what
+        distributions give it besides torrc (`--defaults-torrc`), too.
 
         Args:
             old: what `read` gave.
             new: what `verify` accepted.
+            more: what the new text has more: the lines of a service, and options of one line.
 
         Raises:
             ConfigurationError: the file cannot be written.
             ControlError: tor did not take it.
         """
+        changed, added = split_services(more)
+        had = service_options(self._controller, _ENCODING)
+        before = [Option(option.keyword, self._controller.get_conf(option.keyword, "")) for option in changed]
         with self._writing():
             try:
                 with self._replacing(self.path, new):
-                    self._load(new)
+                    self._set([*changed, *had, *added])
                     yield
                     with self._replacing(Path(f"{self.path}{BACKUP_SUFFIX}"), old):
                         pass
             except BaseException:
                 # A connection that broke off leaves only the file to go by, and that is the old one.
                 if self._controller.is_alive():
-                    self._load(old)
+                    self._set([*before, *had])
                 raise
 
     @contextmanager
@@ -147,9 +154,10 @@ class TorrcFile:
             file.write(text.encode(_ENCODING))
             yield
 
-    def _load(self, text: str) -> None:
-        # Not SIGNAL RELOAD: of a torrc that it cannot take tor dies, while LOADCONF leaves it as it was.
-        answer = self._controller.msg("LOADCONF\n" + text.replace("\r\n", "\n"))
+    def _set(self, options: Iterable[Option]) -> None:
+        # Not SIGNAL RELOAD: of a torrc that it cannot take tor dies. Not LOADCONF: it drops the options of Debian's
+        # --defaults-torrc, DataDirectory among them, which a running tor refuses.
+        answer = self._controller.msg(setconf(options))
         if not answer.is_ok():
             raise ControlError(f"tor does not take the new service: {answer}; {self.path} stays as it was")
 

@@ -98,6 +98,8 @@ def test_client_port_is_advised_and_left(host: Host, capsys: pytest.CaptureFixtu
     text = host.torrc.read_text()
     # DisableNetwork keeps it closed; its line counts.
     host.torrc.write_text(text.replace("SocksPort 0\n", f"SocksPort {port} OnionTrafficOnly\nSocksPort {other}\n"))
+    host.tor.stop()
+    host.tor.start()
     host.configure(control=host.tor.control_address, socks=f"127.0.0.1:{port}")
     assert host.run("create") == 0
     out = capsys.readouterr().out

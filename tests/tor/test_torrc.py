@@ -1,5 +1,6 @@
 """Reading torrc text as tor reads it, and the lines of a new service."""
 
+import re
 import string
 
 import pytest
@@ -13,10 +14,12 @@ from onionmx.tor.torrc import (
     Option,
     ServiceBlock,
     appended,
+    block_options,
     format_block,
     parse_forward,
     parse_torrc,
     service_blocks,
+    setconf,
 )
 
 WORDS = st.text(string.ascii_letters, min_size=1)
@@ -129,3 +132,14 @@ def test_fragment_adds_one_service(before: list[Option], directory: str, forward
 def test_fragment_does_not_continue_the_last_line() -> None:
     text = appended("Nickname x\\", format_block(ServiceBlock("/a", (Forward(25, "127.0.0.2", 25),))))
     assert [option.keyword for option in parse_torrc(text)] == ["Nickname", "HiddenServiceDir", "HiddenServicePort"]
+
+
+@given(st.lists(st.builds(ServiceBlock, FOLDERS, st.lists(FORWARDS, min_size=1).map(tuple)), max_size=3))
+def test_running_tor_is_given_what_torrc_has(blocks: list[ServiceBlock]) -> None:
+    options = [option for block in blocks for option in block_options(block)]
+    command = setconf([Option("LongLivedPorts", "25"), *options])
+    words = re.findall(r'(\w+)(?:="((?:[^"\\]|\\.)*)")?(?: |$)', command.removeprefix('SETCONF LongLivedPorts="25" '))
+    given_options = [Option(keyword, re.sub(r"\\(.)", r"\1", value)) for keyword, value in words]
+    assert given_options == (options or [Option("HiddenServiceDir", "")])
+    assert "\n" not in command
+    assert service_blocks(given_options if options else []) == blocks

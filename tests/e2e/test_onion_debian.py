@@ -1,0 +1,155 @@
+"""`onionmx onion create` and a real tor that is started as Debian's tor@default starts it.
+
+Its DataDirectory, user, control socket and client ports are in no torrc: `--defaults-torrc` brings them.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stem.control import Controller
+
+from onionmx.cli import main
+from onionmx.config import TorSection
+from onionmx.onion import parse_onion
+from onionmx.tor.control import open_control
+from onionmx.tor.services import services
+
+from .conftest import skip_without
+from .daemon import Daemon, free_ports
+from .programs import find_program
+
+USER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+FORWARD = "127.0.0.2:2525"
+OTHER = 'HiddenServiceDir {0}/lib/"other"\nHiddenServicePort 80 unix:"/run/the web"\nHiddenServiceMaxStreams 7\n'
+# Not DisableNetwork: with it and a User, tor opens no control port.
+_NOWHERE = f"DirAuthority nobody orport=1 no-v2 v3ident={'A' * 40} 127.0.0.1:9 {'B' * 40}\n"
+TORRCS = {
+    "as installed": "## Configuration file for a typical Tor user\n",
+    "SocksPort of its own": "SocksPort {1} IsolateDestAddr\n",
+    "one SocksPort more": "+SocksPort {1} OnionTrafficOnly\n",
+    "no SocksPort": "/SocksPort\n",
+    "other services": OTHER + 'HiddenServiceDir "{0}/lib/second"\nHiddenServicePort 25\nDNSPort {1}\n',
+    "LongLivedPorts": "LongLivedPorts 22,23\nSafeLogging 0\n",
+}
+
+
+class DebianTor:
+    """tor@default.service, in folders of its own and without a network."""
+
+    def __init__(self, folder: Path, torrc: str) -> None:
+        packaged = find_program("tor").parent.parent / "share/tor/tor-service-defaults-torrc"
+        self.lib, self.run, self.etc = (folder / name for name in ("lib", "run", "etc"))
+        for place, mode in ((self.lib, 0o2700), (self.run, 0o2755), (self.etc, 0o755)):
+            place.mkdir()
+            place.chmod(mode)
+        if os.geteuid() == 0:
+            user = pwd.getpwnam(USER)
+            for place in (self.lib, self.run):
+                os.chown(place, user.pw_uid, user.pw_gid)
+        defaults = folder / "tor-service-defaults-torrc"
+        text = packaged.read_text()
+        for debian, here in {
+            "/var/lib/tor": str(self.lib),
+            "/run/tor/": f"{self.run}/",
+            "debian-tor": USER,
+            "SocksPort 9050": f"SocksPort {free_ports(1)[0]}",
+            "Log notice syslog": "Log notice stdout",
+        }.items():
+            assert debian in text
+            text = text.replace(debian, here)
+        defaults.write_text(text)
+        self.torrc = self.etc / "torrc"
+        self.torrc.write_text(f"{_NOWHERE}{torrc.format(folder, *free_ports(1))}")
+        words: list[str | Path] = ["--defaults-torrc", defaults, "-f", self.torrc, "--RunAsDaemon", "0"]
+        self.daemon = Daemon("tor", [find_program("tor"), *words], folder)
+        self.control = f"unix:{self.run}/control"
+        self.directory = self.lib / "onion-mx"
+        self.configuration = folder / "onionmx.toml"
+        self.configuration.write_text(
+            f'[tor]\ncontrol = "{self.control}"\ntorrc = "{self.torrc}"\n'
+            f'[onion]\ndirectory = "{self.directory}"\nforward = "{FORWARD}"\n'
+        )
+
+    def start(self) -> None:
+        self.daemon.start()
+        self.daemon.wait_until((self.run / "control.authcookie").exists, "its cookie")
+        self.daemon.wait_until((self.run / "control").is_socket, "its control socket")
+
+    def create(self, *words: str) -> int:
+        return main(["onion", "create", "--config", str(self.configuration), "--wait", "0", *words])
+
+    def options(self) -> list[str]:
+        """All that differs from tor's own defaults, without what belongs to onion services."""
+        with open_control(TorSection(control=self.control)) as controller:
+            lines = controller.get_info("config-text").splitlines()
+            ports = [_said(controller, name) for name in ("SocksPort", "ControlSocket", "DataDirectory", "User")]
+        return [line for line in lines if not line.startswith("HiddenService")] + ports
+
+    def services(self) -> list[tuple[str | None, list[str], dict[str, str]]]:
+        with open_control(TorSection(control=self.control)) as controller:
+            found = services(controller)
+        return [(one.directory, [str(port) for port in one.ports], dict(one.options)) for one in found]
+
+
+def _said(controller: Controller, name: str) -> str:
+    return f"{name} {controller.msg(f'GETCONF {name}')}"
+
+
+@pytest.fixture(params=TORRCS)
+def tor(request: pytest.FixtureRequest) -> Iterator[DebianTor]:
+    skip_without("tor", "setpriv")
+    # Not below pytest's folders, where tor's user cannot look.
+    folder = Path(tempfile.mkdtemp(prefix="onionmx-"))
+    folder.chmod(0o755)
+    tor = DebianTor(folder, TORRCS[request.param])
+    try:
+        tor.start()
+        yield tor
+    finally:
+        tor.daemon.stop()
+        shutil.rmtree(folder)
+
+
+def test_service_is_made_and_nothing_else_changes(tor: DebianTor, capsys: pytest.CaptureFixture[str]) -> None:
+    options, others, text = tor.options(), tor.services(), tor.torrc.read_text()
+    assert tor.create() == 0
+    onion = parse_onion(capsys.readouterr().out.splitlines()[0])
+    assert tor.options() == options
+    assert tor.services() == [*others, (str(tor.directory), [f"25 {FORWARD}"], {})]
+    assert tor.torrc.read_text().startswith(text)
+
+    tor.daemon.stop()
+    tor.start()
+    assert tor.options() == options
+    assert tor.services() == [*others, (str(tor.directory), [f"25 {FORWARD}"], {})]
+    assert tor.create() == 0
+    assert capsys.readouterr().out.splitlines()[0] == onion
+
+
+def test_more_options_and_a_failure_that_takes_them_back(tor: DebianTor, capsys: pytest.CaptureFixture[str]) -> None:
+    options, others, text = tor.options(), tor.services(), tor.torrc.read_text()
+    backup = Path(f"{tor.torrc}.before-onionmx")
+    backup.mkdir()  # the old text cannot be kept there: noticed when tor has its new service
+    assert tor.create("--long-lived-ports", "--haproxy") == 78
+    assert "cannot be changed" in capsys.readouterr().err
+    assert (tor.options(), tor.services(), tor.torrc.read_text()) == (options, others, text)
+
+    backup.rmdir()
+    assert tor.create("--long-lived-ports", "--haproxy") == 0
+    assert tor.services()[-1][2] == {"HiddenServiceExportCircuitID": "haproxy"}
+    changed = [line for line in tor.options() if line not in options]
+    assert [line.partition(" ")[0] for line in changed] == ["LongLivedPorts"]
+    assert changed[0].endswith(",25")
+
+
+def test_tor_that_checks_torrc_runs_with_the_defaults_of_the_distribution(tor: DebianTor) -> None:
+    """What the unit's ExecStartPre does with the torrc that onionmx leaves."""
+    assert tor.create() == 0
+    command = [*tor.daemon.command, "--verify-config"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
