@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -69,7 +70,11 @@ async def _look(configuration: Configuration, wanted: tuple[str, ...]) -> list[F
 
 def _print(shown: list[Finding], findings: list[Finding], *, quiet: bool) -> None:
     console = Console(highlight=False, markup=False)
-    for finding in shown:
+    waiting: dict[str, list[str]] = {}
+    for finding in findings:
+        if finding.cause and finding.check not in waiting.setdefault(finding.cause, []):
+            waiting[finding.cause].append(finding.check)
+    for finding in (finding for finding in shown if not finding.cause):
         head = Text(f"{finding.severity:<{_WIDTH}}", style=_COLOURS[finding.severity])
         console.print(head.append(f"{finding.check}: {printable(finding.seen)}", style="default"), soft_wrap=True)
         if finding.severity in _TO_MEND:
@@ -77,6 +82,8 @@ def _print(shown: list[Finding], findings: list[Finding], *, quiet: bool) -> Non
         # What mends it is printed for unchecked things too: it makes the check possible.
         for line in finding.mend.splitlines():
             console.print(f"{_INDENT}mend: {printable(line)}", soft_wrap=True)
+        if names := waiting.pop(finding.check, None):
+            console.print(f"{_INDENT}not checked until then: {', '.join(names)}", soft_wrap=True)
     if not quiet:
         counts = Counter(finding.severity for finding in findings)
         console.print(", ".join(f"{counts[severity]} {severity}" for severity in Severity))
@@ -84,4 +91,5 @@ def _print(shown: list[Finding], findings: list[Finding], *, quiet: bool) -> Non
 
 def _as_json(shown: list[Finding], findings: list[Finding]) -> dict[str, Any]:
     counts = Counter(finding.severity for finding in findings)
-    return {"counts": {severity.value: counts[severity] for severity in Severity}, "findings": shown}
+    entries = [{key: value for key, value in asdict(finding).items() if key != "blocks"} for finding in shown]
+    return {"counts": {severity.value: counts[severity] for severity in Severity}, "findings": entries}

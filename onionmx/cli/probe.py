@@ -26,7 +26,6 @@ from onionmx.probe.report import Outcome, Report, Step, TargetReport
 from onionmx.probe.run import parse_subject, probe
 from onionmx.probe.walk import DEFAULT_TIMEOUT, Questions
 from onionmx.probe.watch import watch
-from onionmx.relay.service import hostname_of
 from onionmx.tor.resolver import srv_resolver
 from onionmx.tor.socks import SocksConnector
 
@@ -110,7 +109,7 @@ def command(
     not answer or refuses for now (4xx). With several targets 75 stands over 1.
     """
     what = parse_subject(subject)
-    questions = Questions(hostname_of(configuration.relay), address, sender, require_tls, timeout)
+    questions = Questions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
     ask = _ask(configuration, map_path, live=live)
     tor = configuration.tor
     connector = SocksConnector(parse_socket(tor.socks), tor.connect_timeout, tor.connections_at_once)

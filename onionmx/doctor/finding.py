@@ -1,7 +1,7 @@
 """What the doctor says: findings, and the exit code that goes with them; no I/O."""
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
@@ -31,6 +31,8 @@ class Finding:
         seen: what was seen, on one line.
         why: why it matters.
         mend: what mends it, line by line as it stands in a file or on a command line; empty where nothing is to mend.
+        cause: the check that says why this one could not be made; empty where this says it itself.
+        blocks: whether what names its check as the cause could not be made for it.
     """
 
     check: str
@@ -38,6 +40,8 @@ class Finding:
     seen: str
     why: str = ""
     mend: str = ""
+    cause: str = ""
+    blocks: bool = False
 
 
 def ok(check: str, seen: str) -> Finding:
@@ -55,9 +59,33 @@ def problem(check: str, seen: str, mend: str, why: str = "") -> Finding:
     return Finding(check, Severity.PROBLEM, seen, why, mend)
 
 
-def not_checked(check: str, seen: str, mend: str = "") -> Finding:
-    """It could not be found out."""
-    return Finding(check, Severity.NOT_CHECKED, seen, mend=mend)
+def not_checked(check: str, seen: str, mend: str = "", cause: str = "") -> Finding:
+    """It could not be found out; `cause` is the check that may say why."""
+    return Finding(check, Severity.NOT_CHECKED, seen, mend=mend, cause=cause, blocks=True)
+
+
+def blocking(finding: Finding, cause: str = "") -> Finding:
+    """A finding for which other checks cannot be made, and which may itself have another as its cause."""
+    return replace(finding, cause=cause, blocks=True)
+
+
+def by_cause(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings with the first cause of each, or none where what may be its cause is in order.
+
+    What has another cause is "not checked", and nothing at it is to mend.
+    """
+    blocking = {finding.check: finding for finding in findings if finding.blocks}
+    return [_with_cause(finding, blocking) for finding in findings]
+
+
+def _with_cause(finding: Finding, blocking: Mapping[str, Finding]) -> Finding:
+    first, passed = finding, {finding.check}
+    while first.cause in blocking and first.cause not in passed:
+        first = blocking[first.cause]
+        passed.add(first.check)
+    if first is finding:
+        return replace(finding, cause="")
+    return replace(finding, severity=Severity.NOT_CHECKED, mend="", cause=first.check)
 
 
 def exit_code(findings: Iterable[Finding], essential: Collection[str]) -> int:

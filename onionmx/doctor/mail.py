@@ -12,17 +12,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.finding import Finding, Severity, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine
+from onionmx.doctor.ports import SOCKS
 from onionmx.doctor.relaying import ACCEPTS, ELSEWHERE, OPEN_RELAY, Recipient, Tried, judge_relaying, mend_for
 from onionmx.doctor.runner import Check, Topic
+from onionmx.doctor.service import SERVICE
 from onionmx.domain import normalize
 from onionmx.errors import OnionmxError
 from onionmx.onion import Endpoint
 from onionmx.probe.connect import Connect, over_tor
 from onionmx.probe.dialog import Dialog, DialogError
 from onionmx.probe.printable import printable, printable_reply
-from onionmx.relay.service import hostname_of
 from onionmx.reply import Reply
 from onionmx.smtp.faults import OpeningError
 
@@ -244,11 +245,12 @@ async def look_at_mail(machine: Machine) -> Sequence[Finding]:
         return [not_checked(name, seen, 'onionmx.toml: [doctor] foreign_domain = "example.net"') for name in names]
     endpoints = await machine.mail_endpoints()
     if not endpoints:
-        return [not_checked(name, "no onion of this host is known") for name in names]
+        return [not_checked(name, "no onion of this host is known", cause=SERVICE.name) for name in names]
     connect = over_tor(machine.connector)
-    hello = hostname_of(machine.configuration.relay)
+    hello = machine.configuration.relay.ehlo_name
     looks = [Client(connect, endpoint, hello, domains[0], foreign).look() for endpoint in endpoints]
-    return list(chain.from_iterable(await asyncio.gather(*looks)))
+    findings = chain.from_iterable(await asyncio.gather(*looks))
+    return [blocking(one, SOCKS.name) if one.severity is Severity.NOT_CHECKED else one for one in findings]
 
 
 CHECK = Check((ACCEPTS, OPEN_RELAY, RIGHTS), look_at_mail)

@@ -11,9 +11,10 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from onionmx.config import UNIX, TorSection, parse_socket
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
+from onionmx.doctor.tor_process import CONTROL, TOR
 from onionmx.errors import AutomapError, ControlError
 from onionmx.onion import Endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, resolve
@@ -93,12 +94,14 @@ def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, is_f
     line = f"torrc: SocksPort {where} ExtendedErrors OnionTrafficOnly\n{RESTART}"
     if mistyped in {Cause.PROXY_UNREACHABLE, Cause.TIMEOUT}:
         seen = f"nothing answers at {where}" if mistyped is Cause.PROXY_UNREACHABLE else f"{where} keeps silent"
-        unknown = [not_checked(topic.name, seen) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
-        return [problem(SOCKS.name, f"{seen}: tor does not run, or its SOCKS port is another", line), *unknown]
+        silent = problem(SOCKS.name, f"{seen}: tor does not run, or its SOCKS port is another", line)
+        unknown = [not_checked(topic.name, seen, cause=SOCKS.name) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
+        return [blocking(silent, TOR.name), *unknown]
     if is_foreign:
         seen = f"what answers at {where} is not tor"
-        unknown = [not_checked(topic.name, seen) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
-        return [problem(SOCKS.name, seen, line, "another proxy would ask the open DNS for onion names"), *unknown]
+        foreign = problem(SOCKS.name, seen, line, "another proxy would ask the open DNS for onion names")
+        unknown = [not_checked(topic.name, seen, cause=SOCKS.name) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
+        return [blocking(foreign), *unknown]
     return [
         ok(SOCKS.name, f"tor answers at {where}"),
         ok(EXTENDED_ERRORS.name, "a mistyped onion is called so (F6)")
@@ -119,7 +122,8 @@ async def look_at_dnsport(machine: Machine) -> Sequence[Finding]:
     try:
         answers = await in_thread(lambda: resolve([NOBODY], parse_socket(settings.dnsport), DEFAULT_TIMEOUT))
     except AutomapError as error:
-        return [blame(DNSPORT.name, str(error), lines), not_checked(AUTOMAP.name, str(error))]
+        silent = blocking(blame(DNSPORT.name, str(error), lines), TOR.name)
+        return [silent, not_checked(AUTOMAP.name, str(error), cause=DNSPORT.name)]
     answers_at = ok(DNSPORT.name, f"something answers at {settings.dnsport}")
     answer = answers[NOBODY]
     if isinstance(answer, AutomapError):
@@ -132,7 +136,7 @@ async def look_at_listeners(machine: Machine) -> Sequence[Finding]:
     try:
         listeners, policy = await machine.ask_tor(lambda tor: (_read_listeners(tor), _read_policy(tor)))
     except ControlError as error:
-        return [not_checked(LISTENERS.name, f"tor cannot be asked: {error}")]
+        return [not_checked(LISTENERS.name, f"tor cannot be asked: {error}", cause=CONTROL.name)]
     return judge_listeners(listeners, policy, machine.configuration.tor)
 
 
@@ -153,8 +157,10 @@ def judge_listeners(
             continue
         seen = f"{option} listens on {address}"
         if option not in {"SocksPort", "DNSPort"} or address not in {settings.socks, settings.dnsport}:
-            line = f"torrc: {option} 127.0.0.1:{parse_socket(address)[1]}\n{RESTART}"
-            findings.append(problem(LISTENERS.name, seen, line))
+            # Where there is a control socket, nobody needs a port that any local user can reach.
+            has_socket = option == "ControlPort" and any(other.startswith(UNIX) for other in listeners[option])
+            value = "0" if has_socket else f"127.0.0.1:{parse_socket(address)[1]}"
+            findings.append(problem(LISTENERS.name, seen, f"torrc: {option} {value}\n{RESTART}"))
         elif not keeps_others_out:
             lines = "torrc: SocksPolicy accept ADDRESS_OF_THE_MX\ntorrc: SocksPolicy reject *"
             findings.append(warning(LISTENERS.name, f"{seen}, as the configuration says, for everybody", lines))

@@ -10,6 +10,8 @@ from onionmx.config import PublishSection
 from onionmx.doctor.finding import Finding, Severity, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import Check, Topic
+from onionmx.doctor.service import SERVICE
+from onionmx.doctor.tor_process import CONTROL
 from onionmx.errors import ControlError
 from onionmx.onion import Endpoint, format_endpoint
 from onionmx.publish.records import DEFAULT_PRIORITY, DEFAULT_WEIGHT, OnionMxRecords, to_zone_text
@@ -64,7 +66,8 @@ def judge_record(found: Verification, here: Sequence[Endpoint] | None, settings:
     if not here:
         leads = ", ".join(dict.fromkeys(filter(None, map(_targets, asked))))
         why_not = "this tor has no service" if here is not None else "tor cannot be asked for its services"
-        return not_checked(RECORD.name, f"{found.domain} leads to {leads}; {why_not} to compare it with")
+        seen = f"{found.domain} leads to {leads}; {why_not} to compare it with"
+        return not_checked(RECORD.name, seen, cause=CONTROL.name if here is None else SERVICE.name)
     wrong = [view for view in asked if not any(target.endpoint in here for target in view.targets)]
     mixed = [view for view in asked if any(target.endpoint not in here for target in view.targets)]
     mend = _publish(found.domain, here, settings)

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from onionmx.config import Configuration, SyncSection
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ConfigurationError, MapError, MissingMapError
@@ -74,7 +74,8 @@ def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Findi
                 not_checked(name, "there is no map") for name in names[1:]
             ]
         seen = f"{path} does not exist"
-        return [problem(MAP.name, seen, "onionmx sync"), *(not_checked(name, seen) for name in names[1:])]
+        unknown = [not_checked(name, seen, cause=MAP.name) for name in names[1:]]
+        return [blocking(problem(MAP.name, seen, "onionmx sync")), *unknown]
     age = judge_age(time.time() - last_checked(path), configuration.doctor.map_max_age)
     try:
         with MapReader(path) as reader:

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from onionmx.doctor.finding import Finding, not_checked
+from onionmx.doctor.finding import Finding, by_cause, not_checked
 from onionmx.doctor.machine import Machine
 from onionmx.errors import OnionmxError
 
@@ -62,13 +62,14 @@ async def run_checks(
     """
     chosen = [check for check in checks if not wanted or any(topic.name in wanted for topic in check.topics)]
     results = await asyncio.gather(*(_run(check, machine, limit) for check in chosen))
-    return [
+    found = [
         finding
         for check, findings in zip(chosen, results, strict=True)
         for topic in check.topics
         if not wanted or topic.name in wanted
         for finding in _about(topic, findings)
     ]
+    return by_cause(found)
 
 
 async def _run(check: Check, machine: Machine, limit: float) -> Sequence[Finding]:

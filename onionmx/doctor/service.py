@@ -5,9 +5,10 @@ import os
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from onionmx.doctor.finding import Finding, Severity, not_checked, ok, problem
+from onionmx.doctor.finding import Finding, Severity, blocking, not_checked, ok, problem
 from onionmx.doctor.machine import MAIL_PORT, RESTART, Machine
 from onionmx.doctor.runner import Check, Topic
+from onionmx.doctor.tor_process import CONTROL
 from onionmx.errors import ControlError
 from onionmx.tor.services import Forward, OnionService, Publication, published
 from onionmx.tor.torrc import UNIX
@@ -38,7 +39,8 @@ async def look_at_service(machine: Machine) -> Sequence[Finding]:
     try:
         services = await machine.services()
     except ControlError as error:
-        return [not_checked(topic.name, f"tor cannot be asked: {error}") for topic in (SERVICE, FORWARD, DESCRIPTOR)]
+        seen = f"tor cannot be asked: {error}"
+        return [not_checked(topic.name, seen, cause=CONTROL.name) for topic in (SERVICE, FORWARD, DESCRIPTOR)]
     carrying = [service for service in services if service.carries(MAIL_PORT)]
     if not carrying:
         return _without_service([service for service in services if not service.ports_known])
@@ -67,12 +69,13 @@ def judge_target(forward: Forward) -> Finding:
 
 
 def _without_service(unknown: Sequence[OnionService]) -> list[Finding]:
-    missing = [not_checked(topic.name, "there is no onion service to look at") for topic in (FORWARD, DESCRIPTOR)]
+    seen = "there is no onion service to look at"
+    missing = [not_checked(topic.name, seen, cause=SERVICE.name) for topic in (FORWARD, DESCRIPTOR)]
     if unknown:
         names = ", ".join(filter(None, (service.onion for service in unknown)))
         return [not_checked(SERVICE.name, f"{names}: {unknown[0].problem}"), *missing]
     return [
-        problem(SERVICE.name, f"no onion service of this tor has port {MAIL_PORT}", "onionmx onion create"),
+        blocking(problem(SERVICE.name, f"no onion service of this tor has port {MAIL_PORT}", "onionmx onion create")),
         *missing,
     ]
 
@@ -134,7 +137,7 @@ async def _judge_descriptor(machine: Machine, onion: str) -> Finding:
     try:
         answer = await machine.ask_tor(lambda tor: published(tor, onion))
     except ControlError as error:
-        return not_checked(DESCRIPTOR.name, f"tor cannot be asked: {error}")
+        return not_checked(DESCRIPTOR.name, f"tor cannot be asked: {error}", cause=CONTROL.name)
     match answer.state:
         case Publication.PUBLISHED:
             return ok(DESCRIPTOR.name, f"{onion}: {answer.words}")

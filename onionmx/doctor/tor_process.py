@@ -3,13 +3,16 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onionmx.config import parse_socket
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
-from onionmx.doctor.machine import MAIL_PORT, RESTART, Machine
+from onionmx.config import UNIX, parse_socket
+from onionmx.defaults import CONTROL as CONTROL_SOCKET
+from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
+from onionmx.doctor.machine import MAIL_PORT, RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ControlError, OnionmxError
 
@@ -40,6 +43,7 @@ LONG_LIVED = Topic(
     "often",
 )
 
+_DEBIAN_SOCKET = CONTROL_SOCKET.removeprefix(UNIX)
 _OUTDATED = {"obsolete": problem, "unrecommended": problem, "old": warning}
 """Of `GETINFO status/version/current` (control-spec), the answers that are no praise."""
 _TOLERANCE = timedelta(minutes=5)
@@ -140,6 +144,23 @@ def judge_long_lived_ports(value: str) -> Finding:
     return warning(LONG_LIVED.name, f"LongLivedPorts is {','.join(ports) or 'empty'}: no {MAIL_PORT}", f"torrc: {line}")
 
 
+def judge_control(control: str, *, is_debian: bool) -> str:
+    """What makes the control port answer. A TCP port, where any local user may listen, is none of it.
+
+    Args:
+        control: as in the configuration.
+        is_debian: whether the socket of Debian's tor is there.
+    """
+    if not control.startswith(UNIX) and not ip_address(parse_socket(control)[0]).is_loopback:
+        return f"torrc: ControlPort {control}\ntorrc: HashedControlPassword ..."
+    use = f'onionmx.toml: [tor] control = "{CONTROL_SOCKET}"'
+    if is_debian:
+        return "run it as root, or as a member of debian-tor" if control == CONTROL_SOCKET else use
+    path = control.removeprefix(UNIX) if control.startswith(UNIX) else _DEBIAN_SOCKET
+    lines = [f"torrc: ControlSocket {path} GroupWritable RelaxDirModeCheck", "torrc: CookieAuthentication 1"]
+    return "\n".join(lines if control.startswith(UNIX) else [*lines, use])
+
+
 def _read_state(controller: "Controller") -> State:
     return State(
         version=controller.get_info("version").partition(" ")[0],
@@ -167,21 +188,25 @@ async def _without_control(machine: Machine, error: OnionmxError) -> Sequence[Fi
     """The control port keeps silent: the SOCKS port can still tell whether tor runs."""
     settings = machine.configuration.tor
     host, port = parse_socket(settings.socks)
-    lines = "torrc: ControlPort 127.0.0.1:9051\ntorrc: CookieAuthentication 1"
-    unknown = [not_checked(topic.name, f"tor cannot be asked: {error}") for topic in (CLOCK, LONG_LIVED)]
+    lines = judge_control(settings.control, is_debian=await in_thread(Path(_DEBIAN_SOCKET).is_socket))
+    unknown = [
+        not_checked(topic.name, f"tor cannot be asked: {error}", cause=CONTROL.name) for topic in (CLOCK, LONG_LIVED)
+    ]
     try:
         _, writer = await asyncio.open_connection(host, port)
     except OSError:
         seen = f"neither tor's control port {settings.control} nor its SOCKS port {settings.socks} answers"
         return [
-            problem(TOR.name, seen, "systemctl start tor@default"),
-            not_checked(CONTROL.name, str(error), lines),
+            blocking(problem(TOR.name, seen, "systemctl start tor@default")),
+            not_checked(CONTROL.name, str(error), lines, TOR.name),
             *unknown,
         ]
     writer.close()
+    seen = f"something answers at the SOCKS port {settings.socks}; its version is unknown: {error}"
     return [
-        not_checked(TOR.name, f"something answers at the SOCKS port {settings.socks}; its version is unknown: {error}"),
-        warning(CONTROL.name, str(error), lines),
+        # tor runs all the same, so that this is no cause for what its other ports do not say.
+        replace(not_checked(TOR.name, seen, cause=CONTROL.name), blocks=False),
+        blocking(warning(CONTROL.name, str(error), lines)),
         *unknown,
     ]
 

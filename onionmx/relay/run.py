@@ -16,7 +16,7 @@ from prometheus_client import start_http_server
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve
-from onionmx.relay.service import Delivering, hostname_of, server_settings
+from onionmx.relay.service import Delivering, server_settings
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope
 from onionmx.systemd import notify
@@ -40,10 +40,10 @@ def run_relay(configuration: Configuration, load: Load) -> int:
         ConfigurationError: an address cannot be bound.
     """
     _allow_many_sessions()
-    if "." not in hostname_of(configuration.relay):
+    if "." not in configuration.relay.ehlo_name:
         _logger.warning(
             "%s is not fully qualified: many onion MXes refuse such a name in EHLO; set relay.hostname",
-            hostname_of(configuration.relay),
+            configuration.relay.ehlo_name,
         )
     listeners = _listen(configuration.relay)
     if configuration.relay.workers == 1:

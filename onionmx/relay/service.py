@@ -45,7 +45,7 @@ class Delivering:
     def __init__(self, configuration: Configuration) -> None:
         settings = configuration.relay
         self._settings = settings
-        self._hostname = hostname_of(settings)
+        self._hostname = settings.ehlo_name
         self._authorities = Authorities(configuration.authenticate.ca_file)
         proxy = parse_socket(configuration.tor.socks)
         self._connector = SocksConnector(
@@ -116,15 +116,10 @@ class Delivering:
         return await begin_stepwise(self._pool, self._backoff, envelope, targets, self._settings.deadline)
 
 
-def hostname_of(settings: RelaySection) -> str:
-    """The name for EHLO and Received."""
-    return settings.ehlo_name
-
-
 def server_settings(settings: RelaySection) -> ServerSettings:
     """The part of the configuration that the server half reads."""
     return ServerSettings(
-        hostname=f"relay.{hostname_of(settings)}",
+        hostname=f"relay.{settings.ehlo_name}",
         clients=tuple(map(ip_network, settings.clients)),
         max_connections=settings.max_connections,
         max_message_size=settings.message_size_limit,

@@ -53,6 +53,7 @@ def test_problem_with_reason_and_what_mends_it(configuration: Path, capsys: pyte
         "severity": "problem",
         "seen": "in the map: own.example",
         "why": finding["why"],
+        "cause": "",
         "mend": f"{folder}/pins: own.example none\nonionmx sync",
     }
     assert run(configuration, *MAP_CHECKS, "--json", "--quiet") == 1

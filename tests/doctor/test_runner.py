@@ -2,12 +2,25 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onionmx.config import Configuration
 from onionmx.doctor.checks import CHECKS, ESSENTIAL, TOPICS
-from onionmx.doctor.finding import Finding, Severity, exit_code, not_checked, ok, problem, warning
+from onionmx.doctor.finding import (
+    Finding,
+    Severity,
+    blocking,
+    by_cause,
+    exit_code,
+    not_checked,
+    ok,
+    problem,
+    warning,
+)
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Look, Topic, run_checks
 from onionmx.errors import DnsError
@@ -106,3 +119,32 @@ def test_every_topic_has_a_name_of_its_own_and_says_what_and_why() -> None:
     assert all(topic.what and topic.why for topic in TOPICS)
     assert {"tor", "open-relay", "record"} <= ESSENTIAL
     assert sum(len(check.topics) for check in CHECKS) == len(names)
+
+
+def test_what_waits_names_the_first_cause() -> None:
+    silent = blocking(problem("socks", "silent", "line"), "tor")
+    waits, chained = not_checked("clock", "seen", "line", "control"), not_checked("control", "seen", cause="tor")
+    stopped = blocking(problem("tor", "stopped", "start"))
+    found = by_cause([stopped, chained, waits, silent])
+    assert [one.cause for one in found] == ["", "tor", "tor", "tor"]
+    assert [one.severity for one in found] == [Severity.PROBLEM, *[Severity.NOT_CHECKED] * 3]
+    assert [one.mend for one in found] == ["start", "", "", ""]
+    # An old tor is a problem too, but not why another port is silent.
+    old = problem("tor", "old", "upgrade")
+    assert by_cause([old, silent]) == [old, replace(silent, cause="")]
+
+
+NAMES = st.sampled_from("abcd")
+FINDINGS = st.builds(Finding, NAMES, st.sampled_from(Severity), NAMES, cause=st.just("") | NAMES, blocks=st.booleans())
+
+
+@given(st.lists(FINDINGS))
+def test_every_cause_is_a_finding_that_blocks(findings: list[Finding]) -> None:
+    found = by_cause(findings)
+    assert [one.check for one in found] == [one.check for one in findings]
+    for before, after in zip(findings, found, strict=True):
+        if after.cause:
+            assert after.severity is Severity.NOT_CHECKED
+            assert any(one.check == after.cause and one.blocks for one in findings)
+        else:
+            assert replace(before, cause="") == after

@@ -67,7 +67,7 @@ def test_sound_machine(site: DoctorSite, record_property: Callable[[str, object]
         (Torrc(more="DNSPort 0.0.0.0:{dnsport}", dnsport=""), "listeners", "torrc: DNSPort 127.0.0.1:{dnsport}"),
         (Torrc(more="TransPort 0.0.0.0:{nowhere}"), "listeners", "torrc: TransPort 127.0.0.1:{nowhere}"),
         (Torrc(long_lived=""), "long-lived-ports", "torrc: LongLivedPorts 21,22,706"),
-        (Torrc(control="ControlPort 0"), "control", "torrc: ControlPort"),
+        (Torrc(control="ControlPort 0"), "control", "torrc: ControlSocket"),
     ],
     ids=["no-automap", "no-dnsport", "dnsport-open", "transport-open", "not-long-lived", "no-control"],
 )
