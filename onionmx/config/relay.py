@@ -9,6 +9,10 @@ from msgspec import Meta
 from onionmx.config.address import check_listen
 from onionmx.config.section import Section
 
+_WIDEST = {4: 8, 6: 16}
+"""Shortest prefix of a network of clients, by IP version: 10.0.0.0/8 and 127.0.0.0/8 are the widest that are anybody's
+own, and no allocation to a network is wider than an IPv6 /16."""
+
 
 class RelaySection(Section, frozen=True):
     """The relay for MTAs that cannot speak to Tor."""
@@ -24,7 +28,10 @@ class RelaySection(Section, frozen=True):
     ] = "0660"
     clients: Annotated[
         tuple[str, ...],
-        Meta(description="Networks whose hosts may connect over TCP; never the world: any recipient is taken."),
+        Meta(
+            description="Networks whose hosts may connect over TCP, and send to any onion MX; /8 at most for IPv4, /16 "
+            "for IPv6, never the world."
+        ),
     ] = ("127.0.0.0/8", "::1/128")
     max_connections: Annotated[int, Meta(ge=1, description="Sessions with MTAs at the same time.")] = 1000
     hostname: Annotated[
@@ -76,7 +83,10 @@ class RelaySection(Section, frozen=True):
     workers: Annotated[int, Meta(ge=1, le=64, description="Processes that share the sockets.")] = 1
     metrics_listen: Annotated[
         str,
-        Meta(description="IP:PORT for Prometheus, each further worker one port higher; empty for none."),
+        Meta(
+            description="Where Prometheus asks: IP:PORT, each further worker one port higher, or unix:/path with "
+            "relay.unix_mode, each further worker with .1, .2, ... behind it; empty for none."
+        ),
     ] = ""
     log_addresses: Annotated[bool, Meta(description="Write senders and recipients to the log.")] = False
     grace: Annotated[float, Meta(ge=0, description="Seconds for what is in flight when the relay is stopped.")] = 60.0
@@ -91,4 +101,14 @@ class RelaySection(Section, frozen=True):
         for text in (*self.smtp_listen, *self.lmtp_listen, *filter(None, (self.metrics_listen,))):
             check_listen(text)
         for text in self.clients:
-            ip_network(text)
+            _check_client(text)
+
+
+def _check_client(text: str) -> None:
+    network = ip_network(text)
+    widest = _WIDEST[network.version]
+    if network.prefixlen < widest:
+        raise ValueError(
+            f"relay.clients: {text} is too wide: whose hosts may send through the relay, /{widest} at most for "
+            f"IPv{network.version}"
+        )

@@ -6,15 +6,16 @@ import logging
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import uvloop
-from prometheus_client import start_http_server
 
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError, OnionmxError
+from onionmx.relay.metrics_server import bind_metrics, remove_metrics, serve_metrics
 from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve
 from onionmx.relay.service import Delivering, server_settings
 from onionmx.reply import Reply
@@ -46,10 +47,14 @@ def run_relay(configuration: Configuration, load: Load) -> int:
             configuration.relay.ehlo_name,
         )
     listeners = _listen(configuration.relay)
-    if configuration.relay.workers == 1:
-        uvloop.run(_serve(configuration, load, listeners, 0))
-        return os.EX_OK
-    return _supervise(configuration, load, listeners)
+    scraped = bind_metrics(configuration.relay)
+    try:
+        if configuration.relay.workers == 1:
+            uvloop.run(_serve(configuration, load, listeners, *scraped))
+            return os.EX_OK
+        return _supervise(configuration, load, listeners, scraped)
+    finally:
+        remove_metrics(configuration.relay)
 
 
 def _allow_many_sessions() -> None:
@@ -72,7 +77,9 @@ def _listen(settings: RelaySection) -> list[Listener]:
     return listeners
 
 
-async def _serve(configuration: Configuration, load: Load, listeners: list[Listener], worker: int) -> None:
+async def _serve(
+    configuration: Configuration, load: Load, listeners: list[Listener], scraped: socket.socket | None = None
+) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,9 +87,8 @@ async def _serve(configuration: Configuration, load: Load, listeners: list[Liste
     relay = _Relay(configuration, load)
     loop.add_signal_handler(signal.SIGHUP, relay.reload)
     server = await serve(server_settings(configuration.relay), relay.begin, listeners)
-    if configuration.relay.metrics_listen:
-        host, port = parse_socket(configuration.relay.metrics_listen)
-        start_http_server(port + worker, host)
+    if scraped is not None:
+        serve_metrics(scraped)
     _logger.info("relay ready (process %d)", os.getpid())
     notify("READY=1")
     await stop.wait()
@@ -129,7 +135,9 @@ class _Relay:
             await delivering.close()
 
 
-def _supervise(configuration: Configuration, load: Load, listeners: list[Listener]) -> int:
+def _supervise(
+    configuration: Configuration, load: Load, listeners: list[Listener], scraped: list[socket.socket]
+) -> int:
     """Keep the workers running. They are forked before there is a loop or a thread, and share the sockets."""
     workers: dict[int, int] = {}
     stopping = False
@@ -146,7 +154,7 @@ def _supervise(configuration: Configuration, load: Load, listeners: list[Listene
             workers[pid] = worker
             return
         _die_with_parent()
-        uvloop.run(_serve(configuration, load, listeners, worker))
+        uvloop.run(_serve(configuration, load, listeners, *scraped[worker : worker + 1]))
         os._exit(os.EX_OK)
 
     for worker in range(configuration.relay.workers):

@@ -123,6 +123,11 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def exit_code(self) -> int | None:
+        """Of the process that has ended; `None` while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
     def pid(self) -> int:
         """The process id of the running daemon."""
         if self._process is None:

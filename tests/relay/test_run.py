@@ -1,5 +1,6 @@
 """The relay as a process: sockets, signals, workers, readiness, metrics."""
 
+import http.client
 import os
 import re
 import signal
@@ -8,7 +9,7 @@ import socket
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,11 @@ def test_workers_share_the_sockets_and_are_replaced(tmp_path: Path) -> None:
         ("smtp_listen", '["192.0.2.1:25"]', "cannot listen on 192.0.2.1 port 25"),
         ("smtp_listen", '["localhost:25"]', "'localhost:25' is not an address: expected IP:PORT"),
         ("clients", '["everyone"]', "relay: 'everyone' does not appear to be an IPv4 or IPv6 network"),
+        ("clients", '["0.0.0.0/0", "::/0"]', "relay: relay.clients: 0.0.0.0/0 is too wide"),
+        ("clients", '["127.0.0.0/8", "::/0"]', "/16 at most for IPv6"),
+        ("clients", '["64.0.0.0/7"]', "/8 at most for IPv4"),
+        ("metrics_listen", '"192.0.2.1:9469"', "cannot listen on 192.0.2.1 port 9469"),
+        ("metrics_listen", '"unix:/nowhere/metrics"', "cannot listen on /nowhere/metrics: No such file"),
         ("tls", '"always"', "relay.tls: Invalid enum value 'always'"),
         ("deadline", "-1", "relay.deadline: Expected `float` > 0"),
     ],
@@ -144,4 +150,33 @@ def test_impossible_settings_end_it_at_once(tmp_path: Path, name: str, value: st
     with pytest.raises(Exception, match="ended before"):
         daemon.wait_for_log("relay ready")
     assert why in daemon.log_text()
+    assert daemon.log_text().count("\n") == 1
+    assert daemon.exit_code == 78
     daemon.stop()
+
+
+def test_metrics_on_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "metrics"
+    paths = [path, tmp_path / "metrics.1"]
+    with running(tmp_path, metrics_listen=f'"unix:{path}"', workers="2", unix_mode='"0600"') as process:
+        process.daemon.wait_until(lambda: process.daemon.log_text().count("relay ready") == 2, "two workers")
+        for one in paths:
+            assert one.stat().st_mode & 0o777 == 0o600
+            assert "onionmx_relay_sessions" in scraped(one)
+        worker = int(re.findall(r"relay ready \(process (\d+)\)", process.daemon.log_text())[0])
+        os.kill(worker, signal.SIGKILL)
+        process.daemon.wait_until(lambda: process.daemon.log_text().count("relay ready") == 3, "a third worker")
+        assert all("onionmx_relay_sessions" in scraped(one) for one in paths)
+    assert not any(one.exists() for one in paths)
+    with running(tmp_path, metrics_listen=f'"unix:{path}"'):
+        assert "onionmx_relay_sessions" in scraped(path)
+    assert not path.exists()
+
+
+def scraped(path: Path) -> str:
+    with closing(http.client.HTTPConnection("relay")) as connection:
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(20)
+        connection.sock.connect(str(path))
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
