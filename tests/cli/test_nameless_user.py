@@ -54,7 +54,7 @@ def test_daemon_becomes_ready(name: str, configuration: Path, tmp_path: Path) ->
     folder.mkdir()
     if os.geteuid() == 0:
         os.chown(folder, UID, UID)
-    command = [*as_nobody_known(), PROGRAM, name, "--config", configuration]
+    command: list[str | Path] = [*as_nobody_known(), PROGRAM, name, "--config", configuration]
     with Daemon(name, command, tmp_path, {"RUNTIME_DIRECTORY": str(folder)}) as daemon:
         daemon.wait_for_log(r"ready \(process")
         assert "Traceback" not in daemon.log_text()

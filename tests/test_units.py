@@ -1,0 +1,70 @@
+"""All of deploy/: systemd takes every unit, each is tight, needs no folder of others, and names what there is."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from onionmx.cli import COMMANDS
+from onionmx.config import Configuration
+from tests.e2e.programs import find_program
+from tests.lookup.test_units import DEPLOY, analyze
+
+UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in {".service", ".socket", ".timer"})
+SERVICES = [name for name in UNITS if name.endswith(".service")]
+EXPOSURE = {"onionmx-relay.service": 1.3, "onionmx-serve.service": 1.3, "onionmx-sync.service": 1.8}
+
+
+def lines(name: str, option: str) -> list[str]:
+    return re.findall(f"^{option}=(.*)$", (DEPLOY / name).read_text(), re.MULTILINE)
+
+
+def test_systemd_finds_no_mistake(tmp_path: Path) -> None:
+    for name in UNITS:
+        # The program, and the manual of tor, are not on every machine that runs tests.
+        text = (DEPLOY / name).read_text().replace("/usr/bin/onionmx", "/bin/true")
+        (tmp_path / name).write_text(re.sub("^Documentation=.*", "", text, flags=re.MULTILINE))
+    command = [find_program("systemd-analyze"), "verify", *(tmp_path / name for name in UNITS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not [line for line in (done.stdout + done.stderr).splitlines() if "onionmx" in line]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_sandbox_is_tight(name: str) -> None:
+    said = analyze("security", "--offline=true", DEPLOY / name)
+    exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert exposure
+    assert float(exposure[1]) <= EXPOSURE[name]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_folder_of_another_has_to_be_there(name: str) -> None:
+    """Without `-`, systemd does not start a service one of whose paths is missing (systemd.exec(5))."""
+    for option in (
+        "ReadOnlyPaths",
+        "ReadWritePaths",
+        "InaccessiblePaths",
+        "ExecPaths",
+        "BindPaths",
+        "BindReadOnlyPaths",
+    ):
+        for path in " ".join(lines(name, option)).split():
+            assert path.startswith("-"), f"{option}={path}"
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_settings_that_comments_name_are_there(name: str) -> None:
+    sections = {section.name: section.type for section in msgspec.structs.fields(Configuration)}
+    comments = "\n".join(re.findall("^#(.*)$", (DEPLOY / name).read_text(), re.MULTILINE))
+    for section, key in re.findall(rf"\b({'|'.join(sections)})\.(\w+)", comments):
+        assert key in {field.name for field in msgspec.structs.fields(sections[section])}, f"{section}.{key}"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_command_is_there(name: str) -> None:
+    for command in lines(name, "ExecStart"):
+        program, word, *_ = command.split()
+        assert program == "/usr/bin/onionmx"
+        assert word in COMMANDS
