@@ -26,7 +26,7 @@ def test_systemd_finds_no_mistake(tmp_path: Path) -> None:
         # The program, and the manual of tor, are not on every machine that runs tests.
         text = (DEPLOY / name).read_text().replace("/usr/bin/onionmx", "/bin/true")
         (tmp_path / name).write_text(re.sub("^Documentation=.*", "", text, flags=re.MULTILINE))
-    command = [find_program("systemd-analyze"), "verify", *(tmp_path / name for name in UNITS)]
+    command: list[str | Path] = [find_program("systemd-analyze"), "verify", *(tmp_path / name for name in UNITS)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not [line for line in (done.stdout + done.stderr).splitlines() if "onionmx" in line]
 

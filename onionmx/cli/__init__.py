@@ -10,27 +10,30 @@ from onionmx import __version__
 from onionmx.errors import EXIT_USAGE, OnionmxError
 
 COMMANDS = {
-    "cache": "onionmx.cli.cache",
-    "config": "onionmx.cli.config",
-    "doctor": "onionmx.cli.doctor",
-    "domains": "onionmx.cli.domains",
-    "explain": "onionmx.cli.explain",
-    "lookup": "onionmx.cli.lookup",
-    "map": "onionmx.cli.map",
-    "onion": "onionmx.cli.onion",
-    "probe": "onionmx.cli.probe",
-    "publish": "onionmx.cli.publish",
-    "relay": "onionmx.cli.relay",
-    "serve": "onionmx.cli.serve",
-    "sync": "onionmx.cli.sync",
+    "cache": "Look into the cache of the running daemon, and make it forget domains.",
+    "config": "Print the configuration in effect, every field with its meaning.",
+    "doctor": "Look at this machine: is it a sound onion MX, and not an open relay?",
+    "domains": (
+        "Print the domains that this host writes to, those with the most mail first, as a list for `onionmx sync`."
+    ),
+    "explain": "Tell why the map has what it has for DOMAIN, and what would change that.",
+    "lookup": "Show where mail for DOMAIN goes over Tor.",
+    "map": "Look into the map from domains to onions, check it, convert it.",
+    "onion": "Make the onion service through which this host receives mail, and look at it.",
+    "probe": "Connect to the onion MXes of DOMAIN, or to ONION, and show each step with its time.",
+    "publish": "Publish the onion-MX record of DOMAIN, by default of all own domains of the configuration.",
+    "relay": "Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.",
+    "serve": "Tell MTAs where the mail of a domain goes.",
+    "sync": "Find out which domains have an onion MX, and write the map.",
 }
-"""Modules of the subcommands; each has a click command called `command`."""
+"""The subcommands and their short helps. Each is a click command called `command` in the module of its name; that is
+loaded when it is called, and not to list them."""
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 
 class LazyGroup(click.Group):
-    """Loads a subcommand only when it is called or described."""
+    """Loads a subcommand only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         """Names of all subcommands."""
@@ -40,8 +43,15 @@ class LazyGroup(click.Group):
         """The subcommand of this name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(COMMANDS[cmd_name]).command
+        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the subcommands as click does, without loading them."""
+        limit = formatter.width - 6 - max(len(name) for name in COMMANDS)
+        commands = [click.Command(name, help=text) for name, text in sorted(COMMANDS.items())]
+        with formatter.section("Commands"):
+            formatter.write_dl([(command.name or "", command.get_short_help_str(limit)) for command in commands])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

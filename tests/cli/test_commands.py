@@ -3,14 +3,17 @@
 import asyncio
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import dns.flags
 import pytest
 
-from onionmx.cli import COMMANDS, main
+from onionmx.cli import COMMANDS, command, main
 from onionmx.domain import normalize
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.publish import last_checked, writer_lock
@@ -390,6 +393,32 @@ def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[
 def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 64
     assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_short_help_is_that_of_the_command(name: str) -> None:
+    loaded = command.get_command(click.Context(command), name)
+    assert loaded is not None
+    assert COMMANDS[name] == loaded.get_short_help_str(1000)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], []])
+def test_help_loads_no_subcommand(words: list[str]) -> None:
+    """People wait for it, and shells complete by it; each module that it loads takes time."""
+    code = (
+        "import sys\nbefore = set(sys.modules)\nfrom onionmx.cli import main\n"
+        f"main({words})\nprint('loaded', *(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.rpartition("loaded ")[2].split()
+    assert {name for name in loaded if name.startswith("onionmx")} == {"onionmx", "onionmx.cli", "onionmx.errors"}
+    assert {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names == {"onionmx", "click"}
+    assert len(loaded) < 150
+
+
+def test_reading_a_setting_does_not_load_the_relay() -> None:
+    code = "import sys, onionmx.cli.probe, onionmx.doctor.mail; sys.exit('onionmx.relay.service' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
