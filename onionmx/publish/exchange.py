@@ -9,6 +9,8 @@ from typing import Self
 
 import dns.exception
 import dns.message
+import dns.opcode
+import dns.rcode
 import dns.tsig
 
 from onionmx.errors import UpdateError, UpdateRefusedError
@@ -102,6 +104,8 @@ class Exchange:
             raise UpdateError(f"{self.name}: its answer cannot be used, {type(error).__name__}: {error}") from error
         if not message.is_response(answer):
             raise UpdateError(f"{self.name}: its answer is not one to what was asked")
+        if self._key is not None and not answer.had_tsig and _refuses_the_key(answer):
+            raise UpdateRefusedError(f"{self.name}: NOTAUTH, it does not know {self._key_words()}")
         return answer
 
     def _key_words(self) -> str:
@@ -164,3 +168,11 @@ class Exchange:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _refuses_the_key(answer: dns.message.Message) -> bool:
+    """Whether an unsigned answer is that of Knot DNS from 3.3 on: no BADKEY, though RFC 8945 section 5.2.1 asks for it.
+
+    To an update NOTAUTH may mean the zone (RFC 2136 section 2.2), to a question only the key.
+    """
+    return answer.opcode() == dns.opcode.QUERY and answer.rcode() == dns.rcode.NOTAUTH

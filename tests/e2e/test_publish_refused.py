@@ -1,6 +1,7 @@
 """`onionmx publish` where real name servers refuse, do not know the zone, or nobody believes their signatures."""
 
 import asyncio
+import re
 import time
 from types import SimpleNamespace
 
@@ -36,7 +37,7 @@ ZONES_OF_BOTH = ["unsigned.test", "bind-unsigned.test"]
     ("key", "why"),
     [
         (f"{TSIG_NAME}:{TSIG_ALGORITHM}:d3Jvbmc=", "BADSIG, it has another secret for key 'onionmx-test' with hmac-"),
-        (f"stranger:{TSIG_ALGORITHM}:{TSIG_SECRET}", "BADKEY, it does not know key 'stranger' with hmac-sha256"),
+        (f"stranger:{TSIG_ALGORITHM}:{TSIG_SECRET}", "(BADKEY|NOTAUTH), it does not know key 'stranger' with hmac-"),
     ],
 )
 def test_a_wrong_key(site: Site, client: Client, zone: str, key: str, why: str) -> None:
@@ -45,7 +46,7 @@ def test_a_wrong_key(site: Site, client: Client, zone: str, key: str, why: str) 
     client.key.write_text(f"{key}\n")
     code, out, err = client.run(zone, zone, "--onion", A)
     assert (code, out, err.count("\n")) == (78, "", 1)
-    assert f"onionmx: {server[0]} port {server[1]}: {why}" in err
+    assert re.match(f"onionmx: {server[0]} port {server[1]}: {why}", err)
     assert serial(server, zone) == before
 
 

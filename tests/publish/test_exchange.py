@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.errors import UpdateError
+from onionmx.errors import UpdateError, UpdateRefusedError
 from onionmx.publish.change import Change, Current, Outcome, service_name
 from onionmx.publish.exchange import ConnectionLostError, Exchange
 from onionmx.publish.primary import Primary, Refusal
@@ -102,6 +102,22 @@ def test_an_unsigned_answer_to_a_question_is_for_the_caller_to_judge() -> None:
     assert not ask(answer, key=KEY).had_tsig
 
 
+def not_authoritative(message: dns.message.Message) -> bytes:
+    response = dns.message.make_response(message)
+    response.tsig = None
+    response.set_rcode(dns.rcode.NOTAUTH)
+    return response.to_wire()
+
+
+def test_an_unsigned_notauth_is_about_the_key_of_a_question_and_the_zone_of_an_update() -> None:
+    with pytest.raises(UpdateRefusedError, match=r"NOTAUTH, it does not know key 'key\.example' with hmac-sha256"):
+        ask(not_authoritative, key=KEY)
+    assert ask(not_authoritative).rcode() == dns.rcode.NOTAUTH
+    outcome = update(not_authoritative)
+    assert isinstance(outcome, Refusal)
+    assert (outcome.outcome, "not the primary of zone" in outcome.words) == (Outcome.REFUSED, True)
+
+
 @pytest.mark.parametrize(
     ("packet", "why"),
     [
@@ -120,5 +136,5 @@ def test_answers_that_are_none(packet: bytes, why: str) -> None:
 def test_any_packet_is_an_answer_or_an_error(packet: bytes) -> None:
     try:
         assert ask(lambda message: message.id.to_bytes(2, "big") + packet, key=KEY, timeout=5.0)
-    except UpdateError as error:
+    except (UpdateError, UpdateRefusedError) as error:
         assert str(error).isprintable()
