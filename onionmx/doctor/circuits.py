@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from onionmx.doctor.finding import Finding, not_checked, ok, problem
 from onionmx.doctor.machine import MAIL_PORT, Machine
 from onionmx.doctor.runner import Check, Topic
+from onionmx.doctor.tor_process import CONTROL
 from onionmx.errors import ControlError, TemporaryError
 from onionmx.probe.printable import printable
 from onionmx.tor.create import EXPORT_CIRCUIT
@@ -80,7 +81,7 @@ async def look_at_circuits(machine: Machine) -> Sequence[Finding]:
     try:
         services = await machine.services()
     except ControlError as error:
-        return [not_checked(CIRCUITS.name, f"tor cannot be asked: {error}")]
+        return [not_checked(CIRCUITS.name, f"tor cannot be asked: {error}", cause=CONTROL.name)]
     forwards = [
         forward
         for service in services
