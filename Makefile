@@ -20,7 +20,7 @@ setup: debian $(VENV)/.installed
 debian:
 	@PYTHON="$(PYTHON)" tests/setup_debian.sh
 
-$(VENV)/.installed: pyproject.toml constraints.txt | debian
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard programs/*) | debian
 	@echo "setting up the Python packages in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onionmx needs Python 3.11 or newer")'
 	@$(PYTHON) -m venv $(VENV)

@@ -1,10 +1,12 @@
 """The route helper as a whole process, against a bare interpreter and against the Perl of the original recipe."""
 
 import sys
+import sysconfig
 from collections.abc import Iterator
 from compileall import compile_dir
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import run
 from tempfile import TemporaryDirectory
 
 import onionmx
@@ -37,12 +39,15 @@ def measure() -> Iterator[Row]:
         expected = address.encode()
         helper = str(Path(sys.executable).with_name("onionmx-route"))
         port = dnsport.rpartition(":")[2]
+        words = ["--map", str(map_path), "--dnsport", dnsport, "500.example"]
+        by_pip = _installed_by_each_pip(Path(name))
         times = medians(
             {
                 "python": process([sys.executable, "-c", "pass"]),
-                "helper": process([helper, "--map", str(map_path), "--dnsport", dnsport, "500.example"], expected),
+                "helper": process([helper, *words], expected),
                 "perl": process(["perl", "-MNet::DNS::Resolver", "-e", PERL, A, port], expected),
-            },
+            }
+            | {pip: process([program, *words], expected) for pip, program in by_pip.items()},
             ROUNDS,
         )
     python = f"python -c pass ({sys.version.split()[0]})"
@@ -51,7 +56,27 @@ def measure() -> Iterator[Row]:
     yield Row("onionmx-route, one target", f"{times['helper'] * 1000:.1f} ms")
     yield Row(perl, f"{times['perl'] * 1000:.1f} ms")
     yield at_most(f"onionmx-route / {python}", times["helper"] / times["python"], LIMIT)
+    for pip in by_pip:
+        yield at_most(f"onionmx-route by {pip} / {python}", times[pip] / times["python"], LIMIT)
     yield at_most(f"onionmx-route / {perl}", times["helper"] / times["perl"], 1)
+
+
+def _installed_by_each_pip(folder: Path) -> dict[str, str]:
+    """The helper from a wheel, as the pip of this set-up and the one that comes with Python put it in place."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "wheel")]
+    run(build, cwd=Path(onionmx.__file__).parents[1], capture_output=True, check=True)
+    (wheel,) = (folder / "wheel").iterdir()
+    programs = {}
+    for number in range(2):
+        place = folder / str(number)
+        run([sys.executable, "-m", "venv", place], check=True)
+        python = str(place / "bin/python")
+        pip = [python, "-m", "pip"] if number else [sys.executable, "-m", "pip", "--python", python]
+        run([*pip, "install", "-qq", "--disable-pip-version-check", "--no-index", "--no-deps", str(wheel)], check=True)
+        (packages,) = place.glob("lib/python*/site-packages")
+        (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        programs[" ".join(version_of([*pip, "--version"]).split()[:2])] = str(place / "bin/onionmx-route")
+    return programs
 
 
 @contextmanager
