@@ -87,6 +87,7 @@ class Own(Enum):
     ONION_AUTHORIZATION = Reply(451, "4.7.0", ("the onion service asks for a client authorization",))
     CONNECTION_LOST = Reply(451, "4.4.2", ("connection lost before the final reply",))
     OTHER_ROUTE = Reply(452, "4.5.3", ("this recipient has another route: send it in another transaction",))
+    SEPARATELY = Reply(452, "4.5.3", ("send this recipient in another transaction: the one before was refused",))
     NO_8BITMIME = Reply(554, "5.6.3", ("the onion MX does not take 8-bit messages",))
     NO_SMTPUTF8 = Reply(553, "5.6.7", ("the onion MX does not take internationalized addresses",))
     TOO_LARGE = Reply(552, "5.3.4", ("the message is larger than the onion MX takes",))

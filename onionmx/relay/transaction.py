@@ -1,7 +1,8 @@
 """A message on its way through the relay: from MAIL of the MTA to the replies for it.
 
 With LMTP, and with a single recipient, the relay accepts recipients by itself and sends the whole transaction to the
-onion MX in one flight. With SMTP and several recipients each RCPT is answered by the onion MX, one at a time.
+onion MX in one flight. With SMTP and several recipients each RCPT is answered by the onion MX, one at a time: once one
+was asked there, all that follow are.
 """
 
 import asyncio
@@ -104,11 +105,13 @@ class RelayTransaction:
         if isinstance(found, Reply):
             maillog.refused(self._identifier, _domain_of(recipient), found)
             return found
-        group = self._group_for(found)
-        if group is None or self._first_refusal is not None:
+        if self._first_refusal is not None:
+            return Own.SEPARATELY.value
+        group = await self._group_for(found)
+        if group is None:
             return Own.OTHER_ROUTE.value
         reply = Own.RECIPIENT_OK.value
-        if not self._client.is_lmtp and (more_follow or group.recipients):
+        if not self._client.is_lmtp and (more_follow or group.recipients or self._stepwise is not None):
             reply = await self._ask_onion_mx(group, recipient)
         if reply.is_positive:
             group.recipients.append((self._accepted, recipient))
@@ -185,14 +188,18 @@ class RelayTransaction:
         except TemporaryError as error:
             return Own.PROOF_UNKNOWN.value.because(f"{route.domain}: {error}")
 
-    def _group_for(self, found: tuple[Route, Demand | None]) -> _Group | None:
-        """The recipients with this route; `None` where SMTP has begun with another one."""
+    async def _group_for(self, found: tuple[Route, Demand | None]) -> _Group | None:
+        """The recipients with this route; `None` where SMTP has one for another route already."""
         route, demand = found
         for group in self._groups:
             if (group.targets, group.demand) == (route.endpoints, demand):
                 return group
         if self._groups and not self._client.is_lmtp:
-            return None
+            if self._accepted:
+                return None
+            # All before were refused, so the message may still go this way.
+            await self.abandon()
+            self._groups.clear()
         self._groups.append(_Group(route.domain, route.endpoints, demand))
         return self._groups[-1]
 
@@ -208,7 +215,7 @@ class RelayTransaction:
                 if not reply.is_positive:
                     # It was told 250 already: the whole message gets its answer, and the others come again alone.
                     self._first_refusal = reply
-                    return Own.OTHER_ROUTE.value
+                    return Own.SEPARATELY.value
         return await self._stepwise.add_recipient(recipient)
 
     async def _deliver_to_all(self, content: bytes) -> list[Reply]:

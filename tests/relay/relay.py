@@ -54,19 +54,11 @@ def play(
 ) -> Any:  # noqa: ANN401
     """Run a test with a relay that has a map of these entries."""
     peer = peer or Peer()
-    arguments: dict[str, Any] = {"hostname": "mx.sender.test", "deadline": 10.0} | settings
-    make_map(tmp_path / "map.cdb", entries or {"example.org": ((A, 25),), "two.example": ((A, 25), (B, 2525))})
-    (tmp_path / "pins").touch()
+    routes = entries or {"example.org": ((A, 25),), "two.example": ((A, 25), (B, 2525))}
 
     async def run() -> Any:  # noqa: ANN401
         async with running(peer):
-            configuration = Configuration(
-                map=MapSection(path=str(tmp_path / "map.cdb")),
-                sync=SyncSection(pins=str(tmp_path / "pins")),
-                tor=TorSection(socks=f"127.0.0.1:{peer.port}"),
-                relay=RelaySection(**arguments),
-                authenticate=authenticate,
-            )
+            configuration = configured(tmp_path, peer.port, routes, authenticate, **settings)
             delivering = Delivering(configuration)
             try:
                 return await asyncio.wait_for(test(Relay(delivering, peer)), 60)
@@ -74,6 +66,26 @@ def play(
                 await delivering.close()
 
     return asyncio.run(run())
+
+
+def configured(
+    tmp_path: Path,
+    socks: int,
+    entries: Mapping[str, tuple[Endpoint, ...]],
+    authenticate: AuthenticateSection = AuthenticateSection(),  # noqa: B008 -- frozen
+    **settings: Any,  # noqa: ANN401 -- fields of the section
+) -> Configuration:
+    """The configuration of a relay with a map of these entries and a SOCKS port on loopback."""
+    make_map(tmp_path / "map.cdb", entries)
+    (tmp_path / "pins").touch()
+    arguments: dict[str, Any] = {"hostname": "mx.sender.test", "deadline": 10.0} | settings
+    return Configuration(
+        map=MapSection(path=str(tmp_path / "map.cdb")),
+        sync=SyncSection(pins=str(tmp_path / "pins")),
+        tor=TorSection(socks=f"127.0.0.1:{socks}"),
+        relay=RelaySection(**arguments),
+        authenticate=authenticate,
+    )
 
 
 def codes(replies: Sequence[Reply]) -> list[str]:

@@ -1,0 +1,76 @@
+"""Each recipient gets its own answer, and only its own, whatever came before it in the transaction."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tests.mapfile.maps import A, B
+from tests.relay.onion_mx import Dialog, OnionMx
+from tests.relay.served import MESSAGE, Site, codes, play
+
+ANSWERS = {"good": "250 2.1.5", "grey": "451 4.2.1", "nobody": "550 5.1.1"}
+
+
+def by_name(_dialog: Dialog, verb: str, line: str) -> str | None:
+    if verb != "RCPT":
+        return None
+    return next((f"{answer} {name}" for name, answer in ANSWERS.items() if f"<{name}" in line), None)
+
+
+@pytest.mark.parametrize("names", list(itertools.product(ANSWERS, repeat=3)), ids="-".join)
+def test_pipelined_recipients_by_smtp(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Those refused, in front of, among and behind those accepted: each hears what the onion MX says of it."""
+    recipients = [f"{name}{place}@example.org" for place, name in enumerate(names)]
+
+    async def test(site: Site) -> None:
+        async with site.connected(lmtp=False) as wire:
+            _, *replies, data = await wire.say(
+                "MAIL FROM:<me@sender.example>", *(f"RCPT TO:<{one}>" for one in recipients), "DATA"
+            )
+            assert codes(replies) == [ANSWERS[name] for name in names]
+            accepted = tuple(one for one, name in zip(recipients, names, strict=True) if name == "good")
+            assert data.startswith("354" if accepted else "503")
+            if accepted:
+                assert (await wire.dot()).startswith("250")
+        assert [taken.recipients for taken in site.mx.taken] == ([accepted] if accepted else [])
+        named = [command for command in site.mx.commands if command.startswith("RCPT")]
+        assert named == [f"RCPT TO:<{one}>" for one in recipients], "each was asked once"
+
+    play(tmp_path, test, OnionMx(by_name))
+
+
+@pytest.mark.parametrize("names", list(itertools.product(ANSWERS, repeat=2)), ids="-".join)
+@pytest.mark.parametrize("lmtp", [True, False], ids=["LMTP", "SMTP"])
+def test_recipients_one_at_a_time(tmp_path: Path, names: tuple[str, str], *, lmtp: bool) -> None:
+    """A refusal of one that was told 250 is the answer to the content, and another one never hears it."""
+
+    async def test(site: Site) -> None:
+        async with site.connected(lmtp=lmtp) as wire:
+            await wire.say("MAIL FROM:<me@sender.example>")
+            replies = [(await wire.say(f"RCPT TO:<{name}@example.org>"))[0] for name in names]
+            assert replies[0].startswith("250 2.1.5")
+            (data,) = await wire.say("DATA")
+            assert data.startswith("354")
+            final = [await wire.dot(MESSAGE)]
+            if lmtp:
+                final.append(await wire.reply())
+                assert [reply[:3] for reply in final] == [ANSWERS[name][:3] for name in names]
+            elif names[0] == "good":
+                assert codes(replies[1:]) == [ANSWERS[names[1]]]
+                assert final[0].startswith("250")
+            else:
+                assert codes(replies[1:]) == ["452 4.5.3"]
+                assert "another route" not in replies[1]
+                assert codes(final) == [ANSWERS[names[0]]]
+
+    play(tmp_path, test, OnionMx(by_name))
+
+
+def test_another_route_after_nothing_but_refusals(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        replies = await site.send("nobody@example.org", "good@b.example", "good@example.org", lmtp=False)
+        assert codes(replies) == ["550 5.1.1", "250 2.1.5", "452 4.5.3", "250 2.0.0"]
+        assert [(taken.onion, taken.recipients) for taken in site.mx.taken] == [(B, ("good@b.example",))]
+
+    play(tmp_path, test, OnionMx(by_name), {"example.org": ((A, 25),), "b.example": ((B, 25),)})
