@@ -30,7 +30,7 @@ class Driver:
         core: the session without I/O.
         refused: the event that said so, if the peer refused the session.
         closed: the event that said so, once the session is over.
-        mail_was_accepted: whether a MAIL got 2xx, so that TLS is not demanded.
+        was_accepted: whether a RCPT got 2xx, so that TLS is not demanded.
 
     Args:
         core: before its greeting.
@@ -45,7 +45,7 @@ class Driver:
         self.core = core
         self.refused: Refused | None = None
         self.closed: Closed | None = None
-        self.mail_was_accepted = False
+        self.was_accepted = False
         self._stream = stream
         self._timeouts = timeouts
         self._tls_context = tls_context
@@ -69,8 +69,8 @@ class Driver:
         """Act on what happened in the core, send what it has to send, and wake who waits."""
         for event in self.core.events():
             match event:
-                case Answered(stage=Stage.MAIL, reply=reply):
-                    self.mail_was_accepted = self.mail_was_accepted or reply.is_positive
+                case Answered(stage=Stage.RCPT, reply=reply):
+                    self.was_accepted = self.was_accepted or reply.is_positive
                 case Ended(transaction, outcome):
                     if waiter := self._outcomes.get(transaction):
                         waiter.set_result(outcome)

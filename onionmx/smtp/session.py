@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Self
 
-from onionmx.reply import Reply
+from onionmx.reply import Own, Reply
 from onionmx.smtp.client import ClientConnection
 from onionmx.smtp.codes import Code
 from onionmx.smtp.driver import Driver
@@ -102,6 +102,11 @@ class SmtpSession:
         return self._core.can_begin and not self._turn.locked()
 
     @property
+    def can_start_tls(self) -> bool:
+        """Whether the peer offers a TLS that has not been started."""
+        return self._core.can_start_tls
+
+    @property
     def is_encrypted(self) -> bool:
         """Whether TLS was started."""
         return self._core.is_encrypted
@@ -145,11 +150,13 @@ class SmtpSession:
         if isinstance(content, bytes) and envelope.size is None:
             envelope = replace(envelope, size=len(content))
         outcome = await self._attempt(envelope, content, deadline)
-        # Content in pieces was not touched only if it waited for the first reply to MAIL, see `_stream_content`.
-        can_repeat = isinstance(content, bytes) or not self._driver.mail_was_accepted
-        if can_repeat and self.tls_is_demanded(outcome) and await self.upgrade(deadline):
+        if not self.tls_is_demanded(outcome):
+            return outcome
+        # Content in pieces was not touched only if it waited for the first reply to RCPT, see `_stream_content`.
+        can_repeat = isinstance(content, bytes) or not self._driver.was_accepted
+        if can_repeat and await self.upgrade(deadline):
             return await self._attempt(envelope, content, deadline)
-        return outcome
+        return self.without_tls(len(envelope.recipients))
 
     def begin(self, envelope: Envelope, *, deadline: float | None = None) -> StepwiseTransaction:
         """Begin a transaction whose recipients are answered one by one before there is content.
@@ -249,7 +256,10 @@ class SmtpSession:
 
     def tls_is_demanded(self, outcome: Outcome) -> bool:
         """Whether the message failed for nothing but that TLS was not started."""
-        return outcome.mail is not None and outcome.mail.code == Code.TLS_DEMANDED and self._core.can_start_tls
+        is_refused = outcome.mail is not None and not outcome.mail.is_positive
+        replies = (outcome.mail,) if is_refused else outcome.recipients
+        is_demanded = bool(replies) and all(reply and reply.code == Code.TLS_DEMANDED for reply in replies)
+        return is_demanded and self._core.can_start_tls
 
     async def upgrade(self, deadline: float | None) -> bool:
         """Start TLS because the peer demanded it; whether the session is encrypted after that."""
@@ -266,6 +276,16 @@ class SmtpSession:
         finally:
             self._upgrading = False
         return self._core.is_usable and self._core.is_encrypted
+
+    def without_tls(self, recipients: int) -> Outcome:
+        """The outcome of a message for which the peer demands a TLS that did not come about.
+
+        It is temporary, whatever the peer said to STARTTLS: the message itself was not refused.
+        """
+        refused = self._driver.refused
+        cause = f"the peer demands TLS, and it could not be started: {refused.cause if refused else self.closing_cause}"
+        own = Own.TLS_REQUIRED.value.because(cause)
+        return Outcome(Ending.UNSUITABLE, recipients=(None,) * recipients, cause=own.text, own=own)
 
     async def _outcome(self, transaction: Transaction) -> Outcome:
         """Wait for the outcome; if replies too many came with it, nobody knows which of them was the answer."""
@@ -301,9 +321,13 @@ class SmtpSession:
                 self.forget(started)
 
     async def _stream_content(self, transaction: Transaction, content: AsyncIterator[bytes]) -> None:
-        if self._core.can_start_tls and not self._driver.mail_was_accepted:
-            # A peer that demands TLS says so to the first MAIL. Content that was not touched can be sent after that.
-            await self._driver.until(lambda: transaction.mail is not None)
+        if self._core.can_start_tls and not self._driver.was_accepted:
+            # A peer that demands TLS says so to the first MAIL, if not to the first RCPT. Content that was not touched
+            # can be sent after that.
+            await self._driver.until(lambda: transaction.is_judged)
+            if transaction.is_refused:
+                transaction.send(b"", last=True)  # ends it: nothing is sent without a recipient
+                self._driver.dispatch()
         if not transaction.wants_content:
             return
         held: list[bytes] = []

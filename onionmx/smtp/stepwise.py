@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from onionmx.reply import Reply
+from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.faults import MisuseError
 from onionmx.smtp.outcome import Ending, Outcome
@@ -34,6 +35,7 @@ class StepwiseTransaction:
         self._envelope = replace(envelope, recipients=())
         self._deadline = deadline
         self._transaction: Transaction | None = None
+        self._is_accepted = False
 
     async def add_recipient(self, recipient: Recipient) -> Reply:
         """Name a recipient to the peer.
@@ -48,7 +50,7 @@ class StepwiseTransaction:
             async with asyncio.timeout_at(self._deadline) as limit:
                 reply = await self._ask(recipient)
                 if self.outcome and self._session.tls_is_demanded(self.outcome):
-                    reply = await self._ask_again_under_tls(recipient, reply)
+                    reply = await self._ask_again_under_tls(recipient)
                 return reply
         except TimeoutError:
             if not limit.expired():
@@ -97,15 +99,19 @@ class StepwiseTransaction:
         index = self._transaction.add_recipient(recipient)
         reply = await self._session.answer(self._transaction, index)
         if reply is not None:
+            if reply.code == Code.TLS_DEMANDED and not self._is_accepted and self._session.can_start_tls:
+                self._end(self._session.give_up(self._transaction, "the peer demands TLS"))
+            self._is_accepted = self._is_accepted or reply.is_positive
             return reply.passed_through()
         outcome = self._transaction.outcome
         assert outcome  # noqa: S101 -- there is no reply only because the transaction ended
         self._end(outcome)
         return outcome.answer(index) if index < len(outcome.recipients) else _late_answer(outcome)
 
-    async def _ask_again_under_tls(self, recipient: Recipient, reply: Reply) -> Reply:
+    async def _ask_again_under_tls(self, recipient: Recipient) -> Reply:
         if not await self._session.upgrade(self._deadline):
-            return reply
+            self.outcome = self._session.without_tls(1)
+            return self.outcome.answer(0)
         self.outcome = None
         return await self._ask(recipient)
 

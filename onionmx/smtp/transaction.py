@@ -150,6 +150,18 @@ class Transaction:
         return self._phase in {Phase.COMPLETE, Phase.ENDED} and not self.unsent
 
     @property
+    def is_judged(self) -> bool:
+        """Whether the peer has refused the sender, or has answered all recipients given."""
+        if self.outcome or (self.mail is not None and not self.mail.is_positive):
+            return True
+        return self.mail is not None and None not in self._recipients
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the peer has refused all recipients given."""
+        return all(reply is not None and not reply.is_positive for reply in self._recipients)
+
+    @property
     def wants_content(self) -> bool:
         """Whether it makes sense to send more content."""
         return self._phase in {Phase.RECIPIENTS, Phase.CONTENT} and not self._is_doomed
@@ -340,7 +352,7 @@ class Transaction:
             self._replies_due -= command.stage is not Stage.CONTENT
 
     def _doom_without_recipients(self) -> None:
-        if all(reply is not None and not reply.is_positive for reply in self._recipients):
+        if self.is_refused:
             self._doom()
 
     def _end_if_answered(self) -> None:
