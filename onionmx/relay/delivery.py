@@ -113,24 +113,26 @@ class Courier:
         """
         message = attempt.message
         start = time.monotonic()
-        outcome = await lease.session.deliver(message.envelope, message.content, deadline=attempt.deadline - _MARGIN)
+        outcome = await lease.session.deliver(message.envelope, attempt.content, deadline=attempt.deadline - _MARGIN)
         seconds = time.monotonic() - start
         metrics.stage_seconds.labels("transaction").observe(seconds)
         replies = [for_mta(outcome.answer(index)) for index in range(len(message.envelope.recipients))]
-        attempt.keep(*replies)
+        attempt.keep(*replies, of_message=outcome.ending is not Ending.UNSUITABLE)
         if _is_stale(outcome, lease) and not attempt.is_streaming and not attempt.was_stale:
             attempt.was_stale = True
             return None
         if outcome.ending in {Ending.LOST, Ending.BROKEN}:
             self._backoff.failed(target, outcome.cause)
             maillog.target_failed(message.identifier, message.domain, target, outcome.cause)
-            return outcome.may_have_been_accepted or attempt.is_streaming
+            return outcome.may_have_been_accepted or attempt.is_spent
         self._backoff.succeeded(target)
         metrics.round_trips_saved.inc(max(0, _ROUND_TRIPS_ALONE - outcome.round_trips))
         stages = {"session": "reused" if lease.reused else "new", **lease.stages, "transaction": seconds}
         for reply in replies:
             maillog.delivered(message.identifier, message.domain, target, reply, stages)
-        return attempt.is_streaming or any(reply.is_positive or reply.is_permanent for reply in replies)
+        if outcome.ending is Ending.UNSUITABLE:
+            return attempt.is_spent  # another target may take it
+        return attempt.is_spent or any(reply.is_positive or reply.is_permanent for reply in replies)
 
     def _failed(self, attempt: "_Attempt", target: Endpoint, error: OnionmxError) -> None:
         message = attempt.message
@@ -140,7 +142,7 @@ class Courier:
             self._backoff.failed(target, str(error))
         operator = needs_operator(error)
         maillog.target_failed(message.identifier, message.domain, target, str(error), operator=operator)
-        attempt.keep(reply_to(error))
+        attempt.keep(reply_to(error), of_message=False)
 
 
 class _Attempt:
@@ -148,10 +150,13 @@ class _Attempt:
 
     def __init__(self, message: Message, deadline: float) -> None:
         self.message = message
+        self.content = message.content if isinstance(message.content, bytes) else _Pieces(message.content)
         self.deadline = deadline
         self.was_stale = False
         self._replies: list[Reply] = []
+        self._has_failed = False  # a target has, for the moment
         self.keep(Own.UNREACHABLE.value)
+        self._has_failed = False
 
     @property
     def is_streaming(self) -> bool:
@@ -159,8 +164,13 @@ class _Attempt:
         return not isinstance(self.message.content, bytes)
 
     @property
+    def is_spent(self) -> bool:
+        """Whether pieces of a message that can be sent only once were taken already."""
+        return isinstance(self.content, _Pieces) and self.content.is_touched
+
+    @property
     def replies(self) -> list[Reply]:
-        """For each recipient, what was said last."""
+        """For each recipient, what is to be answered."""
         return self._replies
 
     @property
@@ -168,10 +178,38 @@ class _Attempt:
         """The last reply in words."""
         return self._replies[0].text
 
-    def keep(self, *replies: Reply) -> None:
-        """Remember what is to be answered if nothing better follows; a single reply is for all recipients."""
+    def keep(self, *replies: Reply, of_message: bool = True) -> None:
+        """Remember what is to be answered if nothing better follows.
+
+        Args:
+            replies: one for each recipient, or a single one for all of them.
+            of_message: the peer has judged sender, recipients or content. Another failure that is permanent for its
+                target leaves a message temporary for which another target failed only for the moment.
+        """
+        if not of_message and self._has_failed and replies[0].is_permanent:
+            return
+        self._has_failed = self._has_failed or any(reply.is_transient for reply in replies)
         count = len(self.message.envelope.recipients)
         self._replies = list(replies) if len(replies) == count else [replies[0]] * count
+
+
+class _Pieces:
+    """Content that streams in.
+
+    Attributes:
+        is_touched: whether a piece was asked for.
+    """
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self.is_touched = False
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.is_touched = True
+        return await anext(self._pieces)
 
 
 def _is_stale(outcome: Outcome, lease: Lease) -> bool:

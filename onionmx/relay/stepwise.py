@@ -60,28 +60,41 @@ class Stepwise:
 async def begin_stepwise(
     pool: SessionPool, backoff: Backoff, envelope: Envelope, targets: Sequence[Destination], deadline: float
 ) -> Stepwise | Reply:
-    """Open a session with the first target that can be reached, or say why none can."""
+    """Open a session with the first target that can be reached and takes such messages, or say why none does."""
     answer = Own.UNREACHABLE.value
+    has_failed = False  # a target has, for the moment: then what is permanent for another one is not for the message
     try:
         async with asyncio.timeout(OPENING_DEADLINE):
             for destination in targets:
                 target = destination.endpoint
                 if why := backoff.refusal(target):
-                    answer = Own.UNREACHABLE.value.because(f"{shortened(target)} {why}")
-                    continue
-                async with AsyncExitStack() as stack:
-                    try:
-                        lease = await stack.enter_async_context(pool.lease(destination, exclusive=True))
-                    except TemporaryError as error:
-                        if is_of_target(error):
-                            backoff.failed(target, str(error))
-                        answer = reply_to(error)
-                        continue
-                    backoff.succeeded(target)
-                    return Stepwise(stack.pop_all(), lease.session, envelope, deadline)
+                    failure = Own.UNREACHABLE.value.because(f"{shortened(target)} {why}")
+                else:
+                    async with AsyncExitStack() as stack:
+                        begun = await _begin(stack, pool, backoff, envelope, destination)
+                        if isinstance(begun, SmtpSession):
+                            return Stepwise(stack.pop_all(), begun, envelope, deadline)
+                        failure = begun
+                if failure.is_transient or not has_failed:
+                    answer = failure
+                has_failed = has_failed or failure.is_transient
     except TimeoutError:
         return Own.UNREACHABLE.value.because(f"no session within {OPENING_DEADLINE:g} s; {answer.text}")
     return answer
+
+
+async def _begin(
+    stack: AsyncExitStack, pool: SessionPool, backoff: Backoff, envelope: Envelope, destination: Destination
+) -> SmtpSession | Reply:
+    """A session with one target, given back by the stack; or why there is none for this message."""
+    try:
+        lease = await stack.enter_async_context(pool.lease(destination, exclusive=True))
+    except TemporaryError as error:
+        if is_of_target(error):
+            backoff.failed(destination.endpoint, str(error))
+        return reply_to(error)
+    backoff.succeeded(destination.endpoint)
+    return envelope.refusal(lease.session.extensions) or lease.session
 
 
 def _final(outcome: Outcome) -> Reply:
