@@ -31,6 +31,7 @@ class Stepwise:
     def __init__(self, lease: AsyncExitStack, session: SmtpSession, envelope: Envelope, deadline: float) -> None:
         self._lease = lease
         self._deadline = deadline
+        self._session = session
         self._transaction = session.begin(envelope)
 
     async def add_recipient(self, recipient: Recipient) -> Reply:
@@ -44,7 +45,9 @@ class Stepwise:
             async with asyncio.timeout(self._deadline):
                 outcome = await self._transaction.send(content)
         except TimeoutError:
-            return Own.CONNECTION_LOST.value.because(f"no final reply within {self._deadline:g} s")
+            cause = f"no final reply within {self._deadline:g} s"
+            self._session.abort(cause)  # a peer as slow as that must not get the next message too
+            return Own.CONNECTION_LOST.value.because(cause)
         finally:
             await self._lease.aclose()
         return _final(outcome)

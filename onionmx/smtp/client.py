@@ -248,6 +248,10 @@ class ClientConnection:
             else:
                 self.out_of_step(f"a reply to nothing: {reply.code}")
             return
+        if command.end > self.pipeline.left and (reply.is_positive or reply.is_intermediate):
+            # A refusal may come as soon as the peer has seen the head of a chunk; nobody can have taken what is here.
+            self.out_of_step(f"the peer says {reply.code} to {command.stage.value} before all of it was sent")
+            return
         if command.owner:
             command.owner.on_reply(command, reply)
         elif reply.code != Code.CLOSING:

@@ -115,8 +115,13 @@ class Driver:
 
     def lose(self, cause: str) -> None:
         """End the connection at once; what is in flight ends as lost."""
+        self.measure()
         self.core.receive_eof(cause)
         self.dispatch()
+
+    def measure(self) -> None:
+        """Tell the core how much of its output has not left yet."""
+        self.core.set_unwritten(self._writer.backlog + self._stream.unsent)
 
     async def wait_closed(self) -> None:
         """Wait until nothing of the session is left."""
@@ -129,6 +134,7 @@ class Driver:
             while not self.closed:
                 data = await self._stream.read()
                 if data:
+                    self.measure()
                     self.core.receive_data(data)
                 else:
                     self.core.receive_eof()
@@ -161,7 +167,7 @@ class Driver:
         self._signs_of_life.clear()
 
     def _progressed(self) -> None:
-        self.core.set_unwritten(self._writer.backlog)
+        self.measure()
         self._renew_patience()
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:

@@ -61,6 +61,7 @@ class Command:
         index: which recipient, for RCPT.
         content: bytes of the message in `parts`.
         flight: number of round trips that were complete when it left.
+        end: the place in the output behind it, once it has left the queue.
     """
 
     stage: Stage
@@ -69,6 +70,7 @@ class Command:
     index: int = 0
     content: int = 0
     flight: int = 0
+    end: int = 0
 
 
 class Pipeline:
@@ -124,6 +126,7 @@ class Pipeline:
             self._output.extend(command.parts)
             self.queued += sum(map(len, command.parts))
             command.flight = self.round_trips
+            command.end = self.queued
             if command.stage is not Stage.CONTENT:
                 self._due.append(command)
             if command.owner:

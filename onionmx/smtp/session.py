@@ -238,6 +238,7 @@ class SmtpSession:
         """Give a transaction up, as far as that is still possible."""
         if ending is Ending.LOST:
             self._core.retire()
+        self._driver.measure()
         transaction.abandon(cause, ending)
         self._driver.dispatch()
         assert transaction.outcome  # noqa: S101 -- abandoning sets it

@@ -30,6 +30,10 @@ class Stream(Protocol):
     def takes_more(self) -> bool:
         """Whether writing makes sense now; otherwise `drain` first."""
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that were written and have surely not left this process."""
+
     async def read(self) -> bytes:
         """The next bytes, empty at the end of the stream.
 
@@ -103,6 +107,11 @@ class SocketStream(asyncio.Protocol):
     def takes_more(self) -> bool:
         """Whether writing makes sense now."""
         return not self._paused_writing
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait in asyncio; none are told of under TLS, where they are not the bytes that were written."""
+        return self._transport.get_write_buffer_size() if self._transport and self.tls is None else 0
 
     async def read(self) -> bytes:
         """The next bytes, empty at the end."""

@@ -69,6 +69,7 @@ class OnionMx:
     Attributes:
         answer: replies that differ.
         extensions: what EHLO offers.
+        is_hasty: says 250 to content that it has not read, and reads nothing more.
         swallows: whether it reads the octets of a BDAT that it refuses (RFC 3030 section 2).
         socks: the reply of the SOCKS port to CONNECT, by onion; 0 for others.
         tls: what STARTTLS is made with; `None` breaks the connection off there.
@@ -79,12 +80,14 @@ class OnionMx:
 
     answer: Answer = lambda _dialog, _verb, _line: None
     extensions: tuple[str, ...] = EXTENSIONS
+    is_hasty: bool = False
     swallows: bool = True
     socks: dict[str, int] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
     dialogs: list[Dialog] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     chunks_asked: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
     @property
@@ -134,6 +137,8 @@ class OnionMx:
             self._note(dialog, verb, line)
             reply = await self._obey(dialog, verb, line, reader, writer)
             goes_on = await self._say(dialog, verb, line, reply, writer)
+            if self.is_hasty and dialog.recipients and verb in {"BDAT", "DATA"}:
+                await self.over.wait()
             if verb == "STARTTLS" and goes_on:
                 if self.tls is None:
                     return
@@ -161,12 +166,7 @@ class OnionMx:
             case "BDAT":
                 return await self._take_chunk(dialog, line, reader)
             case "DATA" if dialog.recipients:
-                if reply := self.answer(dialog, verb, line):
-                    return reply
-                writer.write(b"354 go\r\n")
-                content = await reader.readuntil(b"\r\n.\r\n")
-                dialog.content = content[:-3].replace(b"\r\n..", b"\r\n.")
-                return self._end(dialog, line)
+                return self.answer(dialog, verb, line) or await self._take_data(dialog, line, reader, writer)
             case "RSET":
                 dialog.reset()
         return PLAIN.get(verb, "500 5.5.1 what?")
@@ -183,8 +183,22 @@ class OnionMx:
             dialog.recipients.append(found[1])
         return reply
 
+    async def _take_data(
+        self, dialog: Dialog, line: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> str:
+        writer.write(b"354 go\r\n")
+        if self.is_hasty:
+            return "250 2.0.0 queued"
+        content = b"\r\n"
+        while not content.endswith(b"\r\n.\r\n"):
+            content += await reader.readuntil(b"\r\n")
+        dialog.content = content[2:-3].replace(b"\r\n..", b"\r\n.")
+        return self._end(dialog, line)
+
     async def _take_chunk(self, dialog: Dialog, line: str, reader: asyncio.StreamReader) -> str:
         is_refused = not dialog.recipients
+        if self.is_hasty and not is_refused:
+            return "250 2.0.0 queued"
         if is_refused and not self.swallows:
             return "502 5.5.1 Missing RCPT TO command"
         dialog.content += await reader.readexactly(int(line.split(" ")[1]))
@@ -207,7 +221,7 @@ class OnionMx:
         if reply == CLOSE:
             return False
         if reply == SILENCE:
-            await asyncio.Event().wait()
+            await self.over.wait()
         writer.write(reply.encode("utf-8", "surrogateescape") + b"\r\n")
         await writer.drain()
         return not reply.startswith("421")
@@ -216,16 +230,16 @@ class OnionMx:
 @asynccontextmanager
 async def running(mx: OnionMx) -> AsyncIterator[OnionMx]:
     """Run it on a free port of loopback."""
-    connections: set[asyncio.Task[None]] = set()
+    connections: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        connections.add(task)
+        connections[writer] = task
         try:
             await mx.serve(reader, writer)
         finally:
-            connections.discard(task)
+            del connections[writer]
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     mx.port = server.sockets[0].getsockname()[1]
@@ -233,7 +247,8 @@ async def running(mx: OnionMx) -> AsyncIterator[OnionMx]:
         yield mx
     finally:
         server.close()
-        for task in connections:
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        mx.over.set()
+        for writer in connections:
+            writer.transport.abort()
+        await asyncio.gather(*connections.values(), return_exceptions=True)
         await server.wait_closed()
