@@ -93,9 +93,6 @@ class StepwiseTransaction:
                 self.outcome = started
                 return _late_answer(started)
             self._transaction = started
-        refusal = Envelope("", (recipient,)).refusal(self._session.extensions)
-        if refusal:
-            return refusal
         index = self._transaction.add_recipient(recipient)
         reply = await self._session.answer(self._transaction, index)
         if reply is not None:

@@ -232,11 +232,7 @@ class Connection(SMTP):
             # Postfix answers alike where smtpd_forbid_bare_newline is `reject`, and takes it for CRLF in `normalize`.
             self.say(Own.BAD_LINE.value.because("a line ends in a bare LF"))
             raise HangUpError(Own.NOT_AN_MTA.value)
-        try:
-            verb, _, arguments = line.decode().rstrip(" \t\r\n").partition(" ")
-        except UnicodeDecodeError as error:
-            self._count_bad_command()
-            raise RefusedError(Own.BAD_LINE, "the line is not UTF-8") from error
+        verb, _, arguments = line.decode("utf-8", "surrogateescape").rstrip(" \t\r\n").partition(" ")
         verb = verb.upper()
         if verb in _HTTP:
             raise HangUpError(Own.NOT_AN_MTA.value)

@@ -1,6 +1,8 @@
 """Arguments of MAIL and RCPT: SIZE, BODY, SMTPUTF8 (RFC 1870, 6152, 6531) and those of DSN (RFC 3461 section 4).
 
-Keywords are taken in any case. Values are checked by `onionmx.smtp.envelope`, by the same rules that send them on.
+Keywords are taken in any case. Values are checked by `onionmx.smtp.envelope`, by the same rules that send them on. What
+another MTA would pass is never refused for good: an address that cannot be sent on is 451, and ENVID and ORCPT, which
+serve nothing but reports, are corrected or left out.
 """
 
 from __future__ import annotations
@@ -11,15 +13,16 @@ from typing import TYPE_CHECKING, cast
 
 from onionmx.relay.server.refusal import RefusedError
 from onionmx.reply import Own
-from onionmx.smtp.envelope import Body, Envelope, Recipient, Return
+from onionmx.smtp.envelope import Body, Envelope, Recipient, Return, clean_envid, clean_orcpt
 from onionmx.smtp.faults import EnvelopeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# esmtp-keyword and esmtp-value of RFC 5321 section 4.1.2; RFC 6531 section 3.3 adds UTF-8 to the value
+# esmtp-keyword of RFC 5321 section 4.1.2. Its esmtp-value has no "=" and no bytes above 127, but clients send them;
+# what a value may be is judged with each keyword.
 _KEYWORD = re.compile(r"[A-Z0-9][A-Z0-9-]*")
-_VALUE = re.compile("[!-<>-~\u00a1-\U0010ffff]+")
+_VALUE = re.compile(r"[^\x00-\x20\x7f]+")
 _NUMBER = re.compile("[0-9]{1,20}")
 _OF_MAIL = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID"})
 _OF_RCPT = frozenset({"NOTIFY", "ORCPT"})
@@ -37,18 +40,17 @@ def envelope(sender: str, parameters: str) -> Envelope:
         The envelope, without recipients.
 
     Raises:
-        RefusedError: the sender or a value is malformed, a parameter is given twice (501) or unknown (555), or the
-            sender needs an SMTPUTF8 that is not there (553).
+        RefusedError: a value is malformed, a parameter is given twice (501) or unknown (555), or the sender cannot be
+            sent on (451).
     """
     try:
         bare = Envelope(sender)
     except EnvelopeError as error:
-        raise RefusedError(Own.BAD_SENDER, str(error)) from error
+        raise RefusedError(Own.SENDER_NOT_CARRIED, str(error)) from error
     values = _split(parameters, _OF_MAIL)
     smtputf8 = "SMTPUTF8" in values
     if values.get("SMTPUTF8"):
         raise RefusedError(Own.BAD_ARGUMENTS, "SMTPUTF8 has no value")
-    _check_ascii(sender, smtputf8=smtputf8)
     size = values.get("SIZE")
     if size is not None and not _NUMBER.fullmatch(size):
         raise RefusedError(Own.BAD_ARGUMENTS, "SIZE is not a number")
@@ -58,7 +60,7 @@ def envelope(sender: str, parameters: str) -> Envelope:
             body=cast("Body", values.get("BODY", "7BIT").upper()),
             smtputf8=smtputf8,
             ret=cast("Return", _value(values, "RET").upper()),
-            envid=_value(values, "ENVID"),
+            envid=clean_envid(values.get("ENVID", "")),
             size=None if size is None else int(size),
         )
     except EnvelopeError as error:
@@ -71,22 +73,22 @@ def recipient(address: str, parameters: str, *, smtputf8: bool) -> Recipient:
     Args:
         address: mailbox.
         parameters: what follows the path.
-        smtputf8: MAIL of this transaction had SMTPUTF8.
+        smtputf8: MAIL of this transaction had SMTPUTF8, so that ORCPT may be UTF-8.
 
     Raises:
-        RefusedError: the address or a value is malformed, a parameter is given twice (501) or unknown (555), or the
-            address needs an SMTPUTF8 that MAIL did not give (553).
+        RefusedError: a value is malformed, a parameter is given twice (501) or unknown (555), or the address cannot be
+            sent on (451).
     """
+    if not address:
+        raise RefusedError(Own.BAD_RECIPIENT)
     try:
         bare = Recipient(address)
     except EnvelopeError as error:
-        raise RefusedError(Own.BAD_RECIPIENT, str(error)) from error
+        raise RefusedError(Own.RECIPIENT_NOT_CARRIED, str(error)) from error
     values = _split(parameters, _OF_RCPT)
-    _check_ascii(address, smtputf8=smtputf8)
-    if not smtputf8 and not values.get("ORCPT", "").isascii():
-        raise RefusedError(Own.BAD_ARGUMENTS, "ORCPT is not ASCII, and MAIL had no SMTPUTF8")
     try:
-        return replace(bare, notify=_value(values, "NOTIFY"), orcpt=_value(values, "ORCPT"))
+        orcpt = clean_orcpt(values.get("ORCPT", ""), smtputf8=smtputf8)
+        return replace(bare, notify=_value(values, "NOTIFY"), orcpt=orcpt)
     except EnvelopeError as error:
         raise RefusedError(Own.BAD_ARGUMENTS, str(error)) from error
 
@@ -111,8 +113,3 @@ def _value(values: Mapping[str, str], keyword: str) -> str:
     if values.get(keyword) == "":
         raise RefusedError(Own.BAD_ARGUMENTS, f"{keyword} has no value")
     return values.get(keyword, "")
-
-
-def _check_ascii(address: str, *, smtputf8: bool) -> None:
-    if not smtputf8 and not address.isascii():
-        raise RefusedError(Own.NEEDS_SMTPUTF8)

@@ -9,9 +9,10 @@ from typing import Literal
 Network = IPv4Network | IPv6Network
 BareNewline = Literal["reject", "normalize"]
 
-MAX_COMMAND_LENGTH = 2048
+MAX_COMMAND_LENGTH = 8192
 """Octets of a command line with its CRLF. RFC 5321 section 4.5.3.1.4 asks for 512; SIZE, BODY and SMTPUTF8 add 53 to
-MAIL, DSN adds 120 to MAIL and 500 to RCPT (RFC 3461 section 4). Twice the sum, as Postfix's line_length_limit."""
+MAIL, DSN adds 120 to MAIL and 500 to RCPT (RFC 3461 section 4). Postfix writes up to 2048 and Exim more: what is longer
+than this was never meant as a command, and anything below gets an answer that suits it."""
 
 MAX_BAD_COMMANDS = 20
 """Lines without a command we know, in one transaction, before the session is closed: as Postfix's hard error limit.
