@@ -59,8 +59,10 @@ class Reply:
         return replace(self, lines=(printable[:MAX_TEXT_LENGTH],))
 
     def passed_through(self) -> Reply:
-        """The reply as the relay gives it on: codes unchanged, and who said it in front of the text."""
-        return replace(self, lines=(FROM_PEER + self.lines[0], *self.lines[1:]))
+        """The reply as the relay gives it on: codes unchanged, who said it in front; a long line is split."""
+        text = (FROM_PEER + self.lines[0], *self.lines[1:])
+        places = [(line, range(0, max(len(line), 1), MAX_TEXT_LENGTH)) for line in text]
+        return replace(self, lines=tuple(line[at : at + MAX_TEXT_LENGTH] for line, starts in places for at in starts))
 
     def to_bytes(self) -> bytes:
         """The reply on the wire, each line ended by CRLF."""

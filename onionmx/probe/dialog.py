@@ -16,7 +16,7 @@ from onionmx.onion import Endpoint
 from onionmx.probe.connect import Connect
 from onionmx.probe.printable import printable_reply
 from onionmx.reply import Reply
-from onionmx.smtp.codes import EHLO_UNKNOWN, Code
+from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import check_hello
 from onionmx.smtp.extensions import Extensions, keywords, read_extensions
 from onionmx.smtp.faults import MisuseError, OpeningError, ReplySyntaxError, StreamError
@@ -96,7 +96,7 @@ class Dialog:
         """
         self.extensions, self.offered = Extensions(), {}
         reply = await self.command(f"EHLO {self._hello}")
-        if reply.code in EHLO_UNKNOWN:
+        if reply.is_permanent:
             return await self.command(f"HELO {self._hello}")
         if reply.is_positive:
             self.extensions = read_extensions(reply)

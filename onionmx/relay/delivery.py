@@ -121,7 +121,7 @@ class Courier:
         if _is_stale(outcome, lease) and not attempt.is_streaming and not attempt.was_stale:
             attempt.was_stale = True
             return None
-        if outcome.ending in {Ending.LOST, Ending.BROKEN}:
+        if outcome.ending in {Ending.LOST, Ending.BROKEN} and not outcome.is_decided:
             self._backoff.failed(target, outcome.cause)
             maillog.target_failed(message.identifier, message.domain, target, outcome.cause)
             return outcome.may_have_been_accepted or attempt.is_spent

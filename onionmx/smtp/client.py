@@ -5,13 +5,17 @@ the core cannot do is the shell's: time limits, the TLS handshake, and waiting w
 
 The states of the session are in `states.py`, those of a transaction in `transaction.py`. Replies carry no name of what
 they answer, so a session on which one came too many, or one that does not fit, is BROKEN: it is marked once, each
-transaction in flight ends as broken, and nothing more is read from it or written to it.
+transaction in flight ends as broken, and nothing more is read from it or written to it. Where nothing says that
+replies and commands had come apart before, the replies that came in order count; where something does, none of those
+to the transactions in flight is believed.
 """
 
+import contextlib
+
 from onionmx.reply import Own, Reply
-from onionmx.smtp.codes import EHLO_UNKNOWN, Code
+from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope, check_hello
-from onionmx.smtp.events import Alive, Answered, Closed, Ended, Event, Ready, Refused, TlsGranted
+from onionmx.smtp.events import Alive, Answered, Closed, Ended, Event, Fault, Ready, Refused, TlsGranted
 from onionmx.smtp.extensions import Extensions, read_extensions
 from onionmx.smtp.faults import MisuseError, ReplySyntaxError
 from onionmx.smtp.outcome import Ending
@@ -29,6 +33,7 @@ class ClientConnection:
         extensions: what the peer offers, from the last response to EHLO.
         is_encrypted: whether TLS was started.
         transactions: those that have not ended, in order.
+        ended_in: the state in which it stood when it ended, `None` before.
 
     Args:
         hello: the name to give in EHLO.
@@ -43,6 +48,7 @@ class ClientConnection:
         self.extensions = Extensions()
         self.is_encrypted = False
         self.transactions: list[Transaction] = []
+        self.ended_in: State | None = None
         self.pipeline = Pipeline()
         self._hello = check_hello(hello)
         self._tls = tls
@@ -50,6 +56,7 @@ class ClientConnection:
         self._parser = ReplyParser()
         self._events: list[Event] = []
         self._is_retired = False
+        self._is_held_there = False  # the peer may still have the last transaction open
 
     # What the shell feeds and fetches.
 
@@ -210,6 +217,7 @@ class ClientConnection:
 
     def ended(self, transaction: Transaction, *, needs_reset: bool) -> None:
         """A transaction came to its end; one that the peer may still hold open is cleared there."""
+        self._is_held_there = needs_reset
         assert transaction.outcome  # noqa: S101 -- this is what an end is
         is_last = transaction is self.transactions[-1] if self.transactions else False
         self.transactions = [other for other in self.transactions if other is not transaction]
@@ -227,8 +235,12 @@ class ClientConnection:
         self._finish(cause)
 
     def out_of_step(self, cause: str) -> None:
-        """Mark the session as broken; the first cause stays."""
-        self._finish(cause, broken=True)
+        """Mark the session as broken; the first cause stays, and what was answered before it counts."""
+        self._finish(cause, Fault.BROKEN)
+
+    def doubt(self, cause: str) -> None:
+        """Mark the session as broken: replies and commands have come apart, nobody knows where."""
+        self._finish(cause, Fault.DOUBTFUL)
 
     # How the session moves.
 
@@ -242,28 +254,37 @@ class ClientConnection:
 
     def _take(self, reply: Reply) -> None:
         command = self.pipeline.settle()
-        if command is None:
+        if command is None or command.start >= self.pipeline.left > 0:
+            # Nothing was asked, or nothing of what was has left.
             if reply.code == Code.CLOSING:
-                self._finish(f"the peer closes the session: {reply}", reply)
+                self._finish(f"the peer closes the session: {reply}", reply=reply)
             else:
-                self.out_of_step(f"a reply to nothing: {reply.code}")
+                self._finish(f"a reply to nothing: {reply}", Fault.DOUBTFUL, surplus=(reply, *self._rest()))
             return
         if command.end > self.pipeline.left and (reply.is_positive or reply.is_intermediate):
             # A refusal may come as soon as the peer has seen the head of a chunk; nobody can have taken what is here.
-            self.out_of_step(f"the peer says {reply.code} to {command.stage.value} before all of it was sent")
+            self.doubt(f"the peer says {reply.code} to {command.stage.value} before all of it was sent")
             return
         if command.owner:
             command.owner.on_reply(command, reply)
         elif reply.code != Code.CLOSING:
             self._take_for_session(command.stage, reply)
         if reply.code == Code.CLOSING:
-            self._finish(f"the peer closes the session: {reply}", reply)
+            self._finish(f"the peer closes the session: {reply}", reply=reply)
         else:
             self.pipeline.pump()
 
+    def _rest(self) -> list[Reply]:
+        """All other replies that are here already."""
+        replies: list[Reply] = []
+        with contextlib.suppress(ReplySyntaxError):
+            while (reply := self._parser.next_reply()) is not None:
+                replies.append(reply)
+        return replies
+
     def _take_for_session(self, stage: Stage, reply: Reply) -> None:
         if reply.is_intermediate:
-            self.out_of_step(f"the reply {reply.code} does not answer {stage.value}")
+            self.doubt(f"the reply {reply.code} does not answer {stage.value}")
             return
         match stage:
             case Stage.GREETING:
@@ -275,13 +296,11 @@ class ClientConnection:
             case Stage.STARTTLS:
                 self._take_starttls(reply)
             case Stage.RSET:
-                # A peer that keeps what RSET should clear would mix two transactions.
-                if not reply.is_positive:
-                    self.out_of_step(f"the peer refuses RSET: {reply}")
+                self._take_rset(reply)
             case Stage.NOOP:
                 self._events.append(Alive(reply))
             case _:
-                self._finish("closed after QUIT", reply)
+                self._finish("closed after QUIT", reply=reply)
 
     def _take_greeting(self, reply: Reply) -> None:
         if reply.is_positive:
@@ -309,13 +328,24 @@ class ClientConnection:
                 self._refuse(Stage.EHLO, None, "the peer does not offer STARTTLS", Own.TLS_REQUIRED)
             else:
                 self._be_ready()
-        elif reply.code not in EHLO_UNKNOWN:
+        elif reply.is_transient:
             self._refuse(Stage.EHLO, reply, "the peer refuses EHLO")
-        elif self._tls is TlsPolicy.REQUIRE:
-            self._refuse(Stage.EHLO, None, "the peer knows no EHLO, so no STARTTLS", Own.TLS_REQUIRED)
+        elif self._tls is TlsPolicy.REQUIRE and not self.is_encrypted:
+            self._refuse(Stage.EHLO, None, f"the peer refuses EHLO, so there is no STARTTLS: {reply}", Own.TLS_REQUIRED)
         else:
+            # RFC 5321 section 4.1.4 says so of 500 and 502 alone; peers refuse it with 501, 503, 550 and 554 too, and
+            # Postfix and Exim say HELO after those as well.
             self._move(Step.UNKNOWN)
             self._push(Stage.HELO, f"HELO {self._hello}")
+
+    def _take_rset(self, reply: Reply) -> None:
+        if reply.is_positive:
+            self._is_held_there = False
+            return
+        # Where there was nothing to clear, nothing is wrong yet; else the peer would mix two transactions.
+        self.retire()
+        if self._is_held_there:
+            self.out_of_step(f"the peer refuses RSET: {reply}")
 
     def _take_starttls(self, reply: Reply) -> None:
         if reply.is_positive:
@@ -344,16 +374,19 @@ class ClientConnection:
         self._events.append(Refused(stage, reply, own, cause if reply is None else f"{cause}: {reply}"))
         self._push(Stage.QUIT)
 
-    def _finish(self, cause: str, reply: Reply | None = None, *, broken: bool = False) -> None:
+    def _finish(
+        self, cause: str, fault: Fault = Fault.NONE, *, reply: Reply | None = None, surplus: tuple[Reply, ...] = ()
+    ) -> None:
         if self._is_over:
             return
-        self._move(Step.OUT_OF_STEP if broken else Step.ENDED)
+        self.ended_in = self.state
+        self._move(Step.ENDED if fault is Fault.NONE else Step.OUT_OF_STEP)
         self.pipeline.clear()
-        is_closing = reply is not None and reply.code == Code.CLOSING
-        ending = Ending.BROKEN if broken else Ending.CLOSED if is_closing else Ending.LOST
+        closing = reply if reply is not None and reply.code == Code.CLOSING else None
+        ending = Ending.CLOSED if closing else Ending.LOST if fault is Fault.NONE else Ending.BROKEN
         for transaction in list(self.transactions):
-            transaction.end(ending, cause, reply if is_closing else None)
-        self._events.append(Closed(cause, reply, broken))
+            transaction.end(ending, cause, closing, is_doubtful=fault is Fault.DOUBTFUL)
+        self._events.append(Closed(cause, reply, fault, surplus))
 
     def _push(self, stage: Stage, line: str = "") -> None:
         self.pipeline.push(Command(stage, ((line or stage.value).encode() + b"\r\n",)))

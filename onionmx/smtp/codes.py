@@ -12,11 +12,4 @@ class Code(IntEnum):
     READY = 220
     START_INPUT = 354
     CLOSING = 421  # may come in the place of any reply; the peer closes after it
-    UNRECOGNIZED = 500
-    NOT_IMPLEMENTED = 502
-    PARAMETER_NOT_IMPLEMENTED = 504
     TLS_DEMANDED = 530  # RFC 3207 section 4: "Must issue a STARTTLS command first"
-
-
-EHLO_UNKNOWN = frozenset({Code.UNRECOGNIZED, Code.NOT_IMPLEMENTED, Code.PARAMETER_NOT_IMPLEMENTED})
-"""Replies to EHLO after which HELO may still work (RFC 5321 section 4.1.4); others refuse the session."""

@@ -1,6 +1,7 @@
 """What the core tells the shell. All of them are plain facts; none asks for an answer but `TlsGranted`."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from onionmx.reply import Own, Reply
 from onionmx.smtp.extensions import Extensions
@@ -70,6 +71,14 @@ class Alive:
     reply: Reply
 
 
+class Fault(Enum):
+    """What is wrong with the dialog where a session ends."""
+
+    NONE = "none"
+    BROKEN = "broken"  # it cannot go on
+    DOUBTFUL = "doubtful"  # replies and commands have come apart, perhaps before it was seen
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The session is over; each transaction on it has ended.
@@ -77,12 +86,14 @@ class Closed:
     Attributes:
         cause: in words.
         reply: the 421 or 221 that said so, if one did.
-        is_broken: whether it came out of step.
+        fault: what is wrong with the dialog.
+        surplus: replies that were to nothing.
     """
 
     cause: str
     reply: Reply | None = None
-    is_broken: bool = False
+    fault: Fault = Fault.NONE
+    surplus: tuple[Reply, ...] = ()
 
 
 Event = Ready | TlsGranted | Refused | Answered | Ended | Alive | Closed

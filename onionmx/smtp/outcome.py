@@ -1,6 +1,8 @@
 """What became of a transaction."""
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from onionmx.reply import Own, Reply
@@ -14,7 +16,7 @@ class Ending(Enum):
     ABANDONED = "abandoned"  # given up by the caller; `Outcome.sent` says how late
     CLOSED = "closed"  # the peer closed the session with 421 before the final reply
     LOST = "lost"  # the connection ended or fell silent before the final reply
-    BROKEN = "broken"  # the session came out of step, so no reply could be believed any more
+    BROKEN = "broken"  # the session came out of step; the outcome has the replies that can be believed all the same
 
 
 class Sent(Enum):
@@ -69,28 +71,48 @@ class Outcome:
         Sending it again may make a duplicate, not doing so may lose it. After a 421 this is not so: the peer carries
         out commands in order, and closes instead of carrying out those after its 421 (RFC 5321 section 3.8).
         """
-        if self.sent is not Sent.EVERYTHING:
-            return False
-        if self.ending is Ending.BROKEN:
-            return True  # no reply can be believed
         return (
-            self.final is None
-            and self.ending in {Ending.LOST, Ending.ABANDONED}
+            self.sent is Sent.EVERYTHING
+            and self.final is None
+            and self.ending in {Ending.LOST, Ending.ABANDONED, Ending.BROKEN}
             and (self.mail is None or self.mail.is_positive)
             and any(reply is None or reply.is_positive for reply in self.recipients)
         )
 
     def peer_reply(self, index: int) -> Reply | None:
-        """What the peer said that decides about this recipient, `None` if it did not get to it.
-
-        Of a broken session nothing is believed: a refusal that belongs to another message must not bounce this one.
-        """
-        if self.ending is Ending.BROKEN:
-            return None
+        """What the peer said that decides about this recipient, `None` if it did not get to it."""
         for reply in (self.mail, self.recipients[index], self.final):
             if reply is not None and not reply.is_positive:
                 return reply
         return self.final if self.is_delivered_to(index) else self.closing
+
+    def doubted(self, cause: str) -> "Outcome":
+        """The same without a reply: which of them was whose cannot be told, so none may bounce or acknowledge."""
+        nobody = (None,) * len(self.recipients)
+        return replace(self, ending=Ending.BROKEN, mail=None, recipients=nobody, final=None, cause=cause)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the peer said what decides about each recipient."""
+        return all(self.peer_reply(index) is not None for index in range(len(self.recipients)))
+
+    def holds_with(self, surplus: Sequence[Reply]) -> bool:
+        """Whether the answers are the same wherever among the replies the ones too many came.
+
+        That is so if all of them are positive: then the message was accepted. It is so too if, from the first refusal
+        on, all of them are refusals, none of them milder than the first, and there is nobody else whom that could mean.
+
+        Args:
+            surplus: replies behind the last one that was due.
+        """
+        own = [reply for reply in (self.mail, *self.recipients, self.final) if reply is not None]
+        accepted = list(itertools.takewhile(lambda reply: reply.is_positive, own))
+        behind = [*own[len(accepted) :], *surplus]
+        if len(accepted) == len(own):
+            return all(reply.is_positive for reply in behind)
+        is_for_all = len(self.recipients) == 1 or not accepted
+        is_temporary = behind[0].is_transient
+        return is_for_all and all(reply.is_permanent or (reply.is_transient and is_temporary) for reply in behind)
 
     def answer(self, index: int) -> Reply:
         """The reply for the MTA about this recipient; 2xx only if the peer took the message for it."""

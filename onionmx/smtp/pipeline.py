@@ -61,7 +61,8 @@ class Command:
         index: which recipient, for RCPT.
         content: bytes of the message in `parts`.
         flight: number of round trips that were complete when it left.
-        end: the place in the output behind it, once it has left the queue.
+        start: its place in the output, once it has left the queue.
+        end: the place behind it.
     """
 
     stage: Stage
@@ -70,6 +71,7 @@ class Command:
     index: int = 0
     content: int = 0
     flight: int = 0
+    start: int = 0
     end: int = 0
 
 
@@ -123,6 +125,7 @@ class Pipeline:
         """Send what may leave by now."""
         while self._waiting and self._may_leave():
             command = self._waiting.popleft()
+            command.start = self.queued
             self._output.extend(command.parts)
             self.queued += sum(map(len, command.parts))
             command.flight = self.round_trips

@@ -11,6 +11,7 @@ from onionmx.smtp.client import ClientConnection
 from onionmx.smtp.codes import Code
 from onionmx.smtp.driver import Driver
 from onionmx.smtp.envelope import Envelope
+from onionmx.smtp.events import Fault
 from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import EnvelopeError, MisuseError, OpeningError
 from onionmx.smtp.outcome import Ending, Outcome
@@ -289,18 +290,12 @@ class SmtpSession:
         return Outcome(Ending.UNSUITABLE, recipients=(None,) * recipients, cause=own.text, own=own)
 
     async def _outcome(self, transaction: Transaction) -> Outcome:
-        """Wait for the outcome; if replies too many came with it, nobody knows which of them was the answer."""
+        """Wait for the outcome; where replies too many came with it, it counts if it is the same in any reading."""
         outcome = await self._driver.outcome(transaction)
-        if self._core.state is not State.BROKEN or outcome.ending is not Ending.ANSWERED:
+        closed = self._driver.closed
+        if closed is None or closed.fault is not Fault.DOUBTFUL or outcome.ending is not Ending.ANSWERED:
             return outcome
-        return replace(
-            outcome,
-            ending=Ending.BROKEN,
-            final=None,
-            recipients=(None,) * len(outcome.recipients),
-            mail=None,
-            cause=self.closing_cause,
-        )
+        return outcome if closed.surplus and outcome.holds_with(closed.surplus) else outcome.doubted(closed.cause)
 
     async def _attempt(self, envelope: Envelope, content: Content, deadline: float | None) -> Outcome:
         started: Transaction | Outcome | None = None

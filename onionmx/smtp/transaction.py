@@ -90,8 +90,8 @@ class Host(Protocol):
     def cut(self, cause: str) -> None:
         """The connection must end without another byte."""
 
-    def out_of_step(self, cause: str) -> None:
-        """The replies cannot be believed any more."""
+    def doubt(self, cause: str) -> None:
+        """Replies and commands have come apart, nobody knows where."""
 
 
 class Transaction:
@@ -229,14 +229,21 @@ class Transaction:
             self._host.retire()
         self.end(ending, cause)
 
-    def end(self, ending: Ending, cause: str = "", closing: Reply | None = None) -> None:
-        """Set the outcome; the session calls this when it ends."""
+    def end(self, ending: Ending, cause: str = "", closing: Reply | None = None, *, is_doubtful: bool = False) -> None:
+        """Set the outcome; the session calls this when it ends.
+
+        Args:
+            ending: how it ended.
+            cause: in words.
+            closing: the 421 that ended the session.
+            is_doubtful: no reply so far can be believed.
+        """
         if self.outcome:
             return
         self._move(Act.PEER)
         for command in self._host.pipeline.withdraw(self):
             self.unsent -= command.content
-        self.outcome = Outcome(
+        outcome = Outcome(
             ending,
             self.sent,
             self.mail,
@@ -246,6 +253,7 @@ class Transaction:
             closing=closing,
             round_trips=self._host.pipeline.round_trips - self._began_at,
         )
+        self.outcome = outcome.doubted(cause) if is_doubtful else outcome
         self._host.ended(self, needs_reset=self._open_at_peer)
 
     def on_sent(self, command: Command) -> None:
@@ -269,14 +277,14 @@ class Transaction:
         self._replies_due -= 1
         wanted = reply.is_intermediate if command.stage is Stage.DATA else reply.is_positive
         if not (wanted or reply.is_transient or reply.is_permanent):
-            self._host.out_of_step(f"the reply {reply.code} does not answer {command.stage.value}")
+            self._host.doubt(f"the reply {reply.code} does not answer {command.stage.value}")
             return
         if self.outcome:
             return
         self._record(command, reply)
         self._host.answered(self, command, reply)
         if self._contradicts_itself(command, reply):
-            self._host.out_of_step(f"the peer accepts {command.stage.value} without sender or recipients")
+            self._host.doubt(f"the peer accepts {command.stage.value} without sender or recipients")
             return
         if command.stage is Stage.DATA and reply.is_intermediate and not self._is_accepted:
             # RFC 2920 section 3.1: the peer waits for a message now, so it gets an empty one, which goes to nobody.

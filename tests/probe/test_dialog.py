@@ -65,7 +65,7 @@ async def _nothing(_dialog: Dialog) -> None:
 
 
 @pytest.mark.parametrize(
-    "replies", [{"greeting": "554 5.7.1 no\r\n"}, {"EHLO": "550 5.7.1 no\r\n"}, {"greeting": "421 4.7.0 no\r\n"}]
+    "replies", [{"greeting": "554 5.7.1 no\r\n"}, {"EHLO": "450 4.7.1 no\r\n"}, {"greeting": "421 4.7.0 no\r\n"}]
 )
 def test_a_server_that_refuses_the_session(replies: dict[str, str]) -> None:
     with pytest.raises(OpeningError, match=r"refuses the session: \d+ \S+ no") as caught:
@@ -76,10 +76,9 @@ def test_a_server_that_refuses_the_session(replies: dict[str, str]) -> None:
 FAULTS = {
     "reset": (reset, "connection", False),
     "silence": (hang, f"no reply within {SHORT:g} s", False),
-    "trickle": (trickle, f"no reply within {SHORT:g} s|more than 2048 bytes", False),
+    "trickle": (trickle, f"no reply within {SHORT:g} s", False),
     "not SMTP": (saying("SSH-2.0-OpenSSH_9.2\r\n"), "not an SMTP reply", True),
-    "a long line": (saying("2" * 1_000_000), "not an SMTP reply|more than 2048 bytes", True),
-    "a long text": (saying("250 " + "x" * 1_000_000), "more than 2048 bytes", True),
+    "a long line": (saying("2" * 1_000_000 + "\r\n"), "not an SMTP reply", True),
     "control characters": (saying("\x1b[2J\r\n"), "not an SMTP reply: b'.x1b", True),
     "two codes": (saying("250-one\r\n550 two\r\n"), "the codes 250 and 550", True),
 }

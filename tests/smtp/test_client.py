@@ -4,7 +4,7 @@ import pytest
 
 from onionmx.smtp.client import ClientConnection
 from onionmx.smtp.envelope import Envelope
-from onionmx.smtp.events import Alive, Closed, Ready, Refused, TlsGranted
+from onionmx.smtp.events import Alive, Closed, Fault, Ready, Refused, TlsGranted
 from onionmx.smtp.faults import EnvelopeError, MisuseError
 from onionmx.smtp.outcome import Ending, Sent
 from onionmx.smtp.pipeline import Stage
@@ -166,10 +166,15 @@ def test_greeting_refused(code: int) -> None:
         assert refusals[0].reply.code == code
 
 
-@pytest.mark.parametrize("code", [450, 550, 554])
-def test_ehlo_refused_is_not_answered_with_helo(code: int) -> None:
-    player = played(OPENING + f"< {code} not you\n> QUIT")
+def test_ehlo_refused_for_the_moment_is_not_answered_with_helo() -> None:
+    player = played(OPENING + "< 450 not now\n> QUIT")
     assert [event.stage for event in player.events if isinstance(event, Refused)] == [Stage.EHLO]
+
+
+@pytest.mark.parametrize("code", [500, 501, 502, 503, 504, 550, 554])
+def test_ehlo_refused_for_good_is_answered_with_helo(code: int) -> None:
+    player = played(OPENING + f"< {code} what?\n> HELO client.example\n< 250 hello")
+    assert isinstance(player.events[-1], Ready)
 
 
 def test_helo_refused() -> None:
@@ -253,7 +258,7 @@ def test_closed_by_421_between_messages() -> None:
     closed = player.events[-1]
     assert isinstance(closed, Closed)
     assert closed.reply is not None
-    assert not closed.is_broken
+    assert closed.fault is Fault.NONE
     assert not player.connection.is_usable
 
 

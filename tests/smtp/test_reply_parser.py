@@ -48,8 +48,6 @@ NO_REPLIES = [
     b"SSH-2.0-OpenSSH_9.2",
     b"\x16\x03\x01\x02\x00\x01",
     b"\xef\xbc\x92\xef\xbc\x95\xef\xbc\x90 OK\r\n",
-    b"250 " + b"x" * MAX_LINE_LENGTH,
-    b"250-" + b"x" * (MAX_LINE_LENGTH - 5) + b"\r\n",
     b"250-x\r\n" * (MAX_REPLY_LENGTH // 5),
 ]
 
@@ -82,11 +80,29 @@ def test_the_text_cannot_break_a_reply_of_ours() -> None:
     assert reply.passed_through().to_bytes() == b"550 onion-mx said: no?250 OK\\xff\r\n"
 
 
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+@pytest.mark.parametrize("size", [MAX_LINE_LENGTH - 6, MAX_LINE_LENGTH, 10_000, 1_000_000])
+@pytest.mark.parametrize("step", [1_000_000_000, 1000, 7])
+def test_a_long_line_is_cut_and_its_code_counts(size: int, step: int, end: bytes) -> None:
+    data = b"550-5.1.1 a\r\n550 5.1.1 " + b"x" * size + end + b"250 OK\r\n"
+    refused, accepted = parse(data[at : at + step] for at in range(0, len(data), step))
+    assert (refused.code, refused.lines[0], accepted.text) == (550, "a", "OK")
+    assert set(refused.lines[1]) == {"x"}
+    assert len(refused.lines[1]) <= MAX_LINE_LENGTH
+
+
 def test_a_megabyte_in_a_line_is_not_gathered() -> None:
-    pieces = iter([b"250 " + b"x" * 1020] + [b"x" * 1024] * 1024)
-    with pytest.raises(ReplySyntaxError):
-        parse(pieces)
-    assert len(list(pieces)) > 1020
+    parser = ReplyParser()
+    for _ in range(1000):
+        parser.feed(b"250 " + b"x" * 1020)
+        assert parser.next_reply() is None
+        assert len(parser._head) + len(parser._buffer) <= 2 * MAX_LINE_LENGTH  # noqa: SLF001 -- what it holds
+    assert parser.has_leftover
+
+
+def test_words_of_a_reply_with_two_codes() -> None:
+    with pytest.raises(ReplySyntaxError, match=r"220 and 521: 220 mx / 521 5\.7\.1 blocked using list\.example"):
+        parse([b"220-mx\r\n521 5.7.1 blocked using list.example\r\n"])
 
 
 def test_leftover() -> None:

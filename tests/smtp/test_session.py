@@ -263,7 +263,11 @@ def test_peer_that_takes_no_bytes() -> None:
         ("< 421 4.3.2 too busy", "421 4.3.2 onion-mx said: too busy"),
         ("! close", "451 4.4.2 the peer closed the connection"),
         ("! silence", "451 4.4.2 no reply to greeting in time"),
-        ("< 220 hi\n> EHLO client.example\n< 550 not you" + GOODBYE, "550 onion-mx said: not you"),
+        ("< 220 hi\n> EHLO client.example\n< 450 not you" + GOODBYE, "450 onion-mx said: not you"),
+        (
+            "< 220 hi\n> EHLO client.example\n< 550 no\n> HELO client.example\n< 550 not you" + GOODBYE,
+            "550 onion-mx said: not you",
+        ),
         ("< SSH-2.0-OpenSSH_9.2", "451 4.4.2 not an SMTP reply: b'SSH-2.0-OpenSSH_9.2'"),
         ("< 220 hi\n> EHLO client.example\n! close", "451 4.4.2 the peer closed the connection"),
     ],
@@ -383,23 +387,54 @@ def test_close_waits_for_what_is_in_flight_and_for_goodbye() -> None:
     run(test())
 
 
-@pytest.mark.parametrize("stepwise", [False, True])
-def test_replies_too_many_in_one_packet_are_no_success(*, stepwise: bool) -> None:
-    """Of four replies to three commands nobody knows whether the third or the fourth is the final one."""
+@pytest.mark.parametrize(
+    ("replies", "code"),
+    [
+        ("250 250 250 250", 250),
+        ("250 250 250 550", 451),
+        ("250 250 550 250", 451),
+        ("250 550 503 500", 550),
+        ("250 550 503 250", 451),
+        ("250 550 450 503", 451),
+        ("450 503 503 500", 450),
+    ],
+)
+def test_replies_too_many_in_one_packet(replies: str, code: int) -> None:
+    """Of four replies to three commands the answer counts if it is the same whichever of them is the one too many."""
 
     async def test() -> None:
-        asked = SENT.replace("> BDAT", OK * 2 + "> BDAT") if stepwise else SENT
-        async with scripted(FLIGHT + asked + OK * (2 if stepwise else 4) + "! silence") as stream:
+        said = "".join(f"< {one} text\n" for one in replies.split())
+        async with scripted(FLIGHT + SENT + said + "! silence") as stream:
             session = await opened(stream)
-            if stepwise:
-                transaction = session.begin(Envelope("a@a.example"))
-                await transaction.add_recipient(BOTH[0])
-                outcome = await transaction.send(MESSAGE)
-            else:
-                outcome = await session.deliver(ENVELOPE, MESSAGE)
-            assert outcome.ending is Ending.BROKEN
-            assert outcome.may_have_been_accepted
-            assert outcome.answer(0).is_transient
+            outcome = await session.deliver(ENVELOPE, MESSAGE)
+            assert outcome.answer(0).code == code
+            assert (outcome.ending is Ending.BROKEN) is outcome.may_have_been_accepted is (code == 451)
+            assert not session.is_usable
+
+    run(test())
+
+
+def test_what_was_answered_in_order_counts_when_the_session_breaks() -> None:
+    async def test() -> None:
+        async with scripted(FLIGHT + SENT + OK + "< 550 5.1.1 nobody\n< what?\n" + "! silence") as stream:
+            session = await opened(stream)
+            outcome = await session.deliver(ENVELOPE, MESSAGE)
+            assert outcome.is_decided
+            assert str(outcome.answer(0)) == "550 5.1.1 onion-mx said: nobody"
+
+    run(test())
+
+
+def test_refused_rset_behind_a_message_that_was_taken() -> None:
+    async def test() -> None:
+        async with scripted(
+            FLIGHT + SENT + "> RSET\n" + SENT + OK * 3 + "< 503 what for?\n" + OK * 3 + GOODBYE
+        ) as stream:
+            session = await opened(stream)
+            outcomes = await asyncio.gather(session.deliver(ENVELOPE, MESSAGE), session.deliver(ENVELOPE, MESSAGE))
+            assert [outcome.is_delivered for outcome in outcomes] == [True, True]
+            assert not session.is_usable
+            await session.close()
 
     run(test())
 
