@@ -28,7 +28,7 @@ FLOORS = [
     {"answer"},
     {"target"},
     {"onion", "domain", "reply"},
-    {"files", "sockets", "systemd"},
+    {"files", "shipped", "sockets", "systemd"},
     {"errors", "defaults"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))

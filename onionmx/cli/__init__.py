@@ -17,6 +17,7 @@ COMMANDS = {
         "Print the domains that this host writes to, those with the most mail first, as a list for `onionmx sync`."
     ),
     "explain": "Tell why the map has what it has for DOMAIN, and what would change that.",
+    "files": "List the files that come with onionmx: fragments for Exim, systemd units, examples, documents.",
     "lookup": "Show where mail for DOMAIN goes over Tor.",
     "map": "Look into the map from domains to onions, check it, convert it.",
     "onion": "Make the onion service through which this host receives mail, and look at it.",

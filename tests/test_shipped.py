@@ -1,0 +1,72 @@
+"""Files that come with onionmx: in the checkout, and the same in the wheel."""
+
+import sys
+import zipfile
+from pathlib import Path
+from subprocess import run
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from onionmx import shipped as module
+from onionmx.cli import main
+from onionmx.errors import ConfigurationError
+from onionmx.shipped import FOLDERS, shipped, shipped_files
+
+PROJECT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("name", ["deploy/onionmx-relay.service", "exim/relay/conf.d", "docs"])
+def test_a_shipped_name_has_a_path(name: str) -> None:
+    assert shipped(name) == PROJECT / name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "/etc/passwd", "pyproject.toml", "exim/../LICENSE", "deploy/debian/build.sh"]
+)
+def test_what_is_not_shipped_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="does not come with onionmx"):
+        shipped(name)
+
+
+def test_an_installation_that_lacks_a_file_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PACKAGE", tmp_path)
+    (tmp_path / "share").mkdir()
+    with pytest.raises(ConfigurationError, match=r"share/exim/conf\.d is missing"):
+        shipped("exim/conf.d")
+
+
+@given(st.lists(st.sampled_from(["..", ".", "", "/", "exim", "deploy", "debian", "docs", "x"])).map("/".join))
+def test_no_name_leads_out_of_what_is_shipped(name: str) -> None:
+    try:
+        path = shipped(name).resolve()
+    except ConfigurationError:
+        return
+    assert any(path.is_relative_to(PROJECT / folder) for folder in FOLDERS)
+    assert not path.is_relative_to(PROJECT / "deploy/debian")
+
+
+def test_the_wheel_carries_the_same_files(tmp_path: Path) -> None:
+    run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        carried = {name.removeprefix("onionmx/share/"): archive.read(name) for name in archive.namelist()}
+    names = list(shipped_files())
+    assert {name for name in carried if name.startswith(FOLDERS)} == set(names)
+    for name in names:
+        assert carried[name] == shipped(name).read_bytes()
+
+
+def test_the_command_lists_and_finds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["files"]) == 0
+    assert capsys.readouterr().out.splitlines() == list(shipped_files())
+    assert main(["files", "exim/conf.d"]) == 0
+    assert capsys.readouterr().out == f"{PROJECT / 'exim/conf.d'}\n"
+    assert main(["files", "nothing"]) == ConfigurationError.exit_code
+    assert "onionmx: nothing does not come with onionmx" in capsys.readouterr().err
