@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.cli import main
 from onionmx.config import Configuration, DnsSection, MapSection, SyncSection, parse_nameserver
 from onionmx.errors import ConfigurationError
 
@@ -35,6 +37,17 @@ def test_every_field_is_described() -> None:
             )
             assert printed.splitlines()[line - 1].startswith("# ")
     assert tomllib.loads(printed)
+
+
+def test_commented_configuration_says_nothing_until_it_is_uncommented(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--commented"]) == 0
+    printed = capsys.readouterr().out
+    tables = tomllib.loads(printed)
+    assert list(tables) == [field.name for field in msgspec.structs.fields(Configuration)]
+    assert not any(tables.values())
+    uncommented = re.sub(r"^#(?=[a-z_]+ = )", "", printed, flags=re.MULTILINE)
+    assert uncommented == Configuration().to_toml()
+    assert Configuration.parse(uncommented.encode(), "uncommented") == Configuration()
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ from onionmx.config import Configuration
 
 
 @click.command()
+@click.option("--commented", is_flag=True, help="Print the defaults instead, each commented out: a file to begin with.")
 @configuration_option
-def command(configuration: Configuration) -> None:
+def command(configuration: Configuration, *, commented: bool) -> None:
     """Print the configuration in effect, every field with its meaning.
 
     The output is a valid configuration file.
     """
-    click.echo(configuration.to_toml(), nl=False)
+    printed = Configuration().to_toml(is_commented=True) if commented else configuration.to_toml()
+    click.echo(printed, nl=False)

@@ -1,6 +1,7 @@
 """The configuration file: where it is, how it is read and printed."""
 
 import os
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import Self
@@ -19,6 +20,7 @@ from onionmx.errors import ConfigurationError
 
 DEFAULT_FILE = Path(CONFIGURATION_DIRECTORY, "onionmx.toml")
 ENVIRONMENT_VARIABLE = "ONIONMX_CONFIG"
+LINE_LENGTH = 100  # of what is printed
 
 
 class Configuration(Section, frozen=True):
@@ -83,20 +85,34 @@ class Configuration(Section, frozen=True):
             key = f"{where.rstrip('`')}: " if where else ""
             raise ConfigurationError(f"configuration {name}: {key}{what}") from error
 
-    def to_toml(self) -> str:
-        """The effective configuration as a commented file."""
+    def to_toml(self, *, is_commented: bool = False) -> str:
+        """The effective configuration as a file in which every field is explained.
+
+        Args:
+            is_commented: every field is commented out, as `#key = value`; its explanation begins with `# `.
+        """
         tables = []
         for field in msgspec.structs.fields(self):
             section: Section = getattr(self, field.name)
-            tables.append(f"# {section.__doc__}\n[{field.name}]\n" + _format_section(section))
+            heading = _comment(section.__doc__ or "")
+            tables.append(f"{heading}[{field.name}]\n" + _format_section(section, "#" if is_commented else ""))
         return "\n".join(tables)
 
 
-def _format_section(section: Section) -> str:
-    described = msgspec.json.schema(type(section))["$defs"][type(section).__name__]["properties"]
+def _format_section(section: Section, before_key: str) -> str:
     return "".join(
         # JSON's numbers, strings, booleans and lists are TOML's too.
-        f"# {described[field.name]['description']}\n"
-        f"{field.name} = {msgspec.json.encode(getattr(section, field.name)).decode()}\n"
-        for field in msgspec.structs.fields(section)
+        f"{_comment(description)}{before_key}{name} = {msgspec.json.encode(getattr(section, name)).decode()}\n"
+        for name, description in described_fields(type(section))
     )
+
+
+def described_fields(section: type[Section]) -> list[tuple[str, str]]:
+    """Name and description of each field of a table, in the order of the schema."""
+    described = msgspec.json.schema(section)["$defs"][section.__name__]["properties"]
+    return [(field.name, described[field.name]["description"]) for field in msgspec.structs.fields(section)]
+
+
+def _comment(words: str) -> str:
+    lines = textwrap.wrap(words, LINE_LENGTH - len("# "), break_long_words=False, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)
