@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 # stem and pure-cdb come as source; no Python after 3.11 brings what builds them, and pure-cdb is to do without a compiler.
 BUILD_TOOLS := pip setuptools wheel hatchling editables
 
-.PHONY: help setup debian demo test lint bench clean
+.PHONY: help setup debian demo test lint bench deb clean
 
 help:
 	@echo "make demo    set up and run the main job on a private Tor network"
 	@echo "make test    set up and run all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   speed, side by side with the peers"
+	@echo "make deb     build the Debian package for this release, in dist/"
 	@echo "make clean   remove what the set-up made in this folder"
 
 setup: debian $(VENV)/.installed
@@ -43,5 +44,8 @@ lint: setup
 bench: setup
 	@$(BIN)/python -m tests.bench
 
+deb:
+	@deploy/debian/build.sh
+
 clean:
-	rm -rf $(VENV) .debian .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf dist $(VENV) .debian .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -51,5 +51,5 @@ def _is_shipped(name: PurePosixPath) -> bool:
 
 
 def _root() -> Path:
-    installed = PACKAGE / "share"
-    return installed if installed.is_dir() else PACKAGE.parent
+    installed = PACKAGE / "share"  # a link to /usr/share/onionmx in Debian's package
+    return installed.resolve() if installed.is_dir() else PACKAGE.parent
