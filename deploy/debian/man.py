@@ -15,6 +15,7 @@ from onionmx.config.file import DEFAULT_FILE, ENVIRONMENT_VARIABLE, described_fi
 from onionmx.route import HELP
 
 EXIT_CODES = "Exit codes:"
+LONGEST_SUMMARY = 200  # characters; the first sentence of the help
 PAGE_OF_THE_HELPER = "onionmx-route"
 
 
@@ -148,9 +149,7 @@ def _described(command: click.Command) -> tuple[str, str]:
 
 
 def _short(context: click.Context) -> str:
-    """The first sentence of the help."""
-    first = " ".join((context.command.help or "").split("\n\n", 1)[0].split())
-    return re.split(r"(?<=[^.])\.(?:\s|$)|:\s", first, maxsplit=1)[0].rstrip(".")
+    return context.command.get_short_help_str(LONGEST_SUMMARY).removesuffix(".").replace("`", "")
 
 
 def _usage(context: click.Context) -> str:

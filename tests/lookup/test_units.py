@@ -18,10 +18,9 @@ def analyze(*arguments: str | Path) -> str:
 
 def test_systemd_finds_no_mistake(tmp_path: Path) -> None:
     for name in NAMES:
-        # The program, and the manual of tor, are not on every machine that runs tests.
-        text = (DEPLOY / name).read_text().replace("/usr/bin/onionmx", "/bin/true")
-        (tmp_path / name).write_text(re.sub("^Documentation=.*", "", text, flags=re.MULTILINE))
-    assert analyze("verify", *(tmp_path / name for name in NAMES)) == ""
+        # The program is not on every machine that runs tests.
+        (tmp_path / name).write_text((DEPLOY / name).read_text().replace("/usr/bin/onionmx", "/bin/true"))
+    assert analyze("verify", "--man=no", *(tmp_path / name for name in NAMES)) == ""
 
 
 def test_the_sandbox_is_tight() -> None:
