@@ -35,9 +35,11 @@ die() {
 type apt-get dpkg-deb >/dev/null 2>&1 ||
   die "this script needs Debian's apt-get and dpkg-deb; elsewhere install ${unpack[*]} ${tools[*]} by hand"
 
-# Debian splits ensurepip, which "python -m venv" needs, out of its own Python.
-"${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || tools+=(python3-venv)
 wanted="unpacked: ${unpack[*]}; tools: ${tools[*]}"
+
+# Debian splits ensurepip, which "python -m venv" needs, out of its own Python.
+has_venv() { "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null; }
+has_venv || tools+=(python3-venv)
 
 installed() { # PACKAGE... : are all of them installed?
   local states
@@ -61,7 +63,7 @@ complete() { # does the stamp fit this list, this machine and this folder?
   local list packages binary
   [ -r "$stamp" ] || return 1
   { read -r list && read -r -a packages; } <"$stamp" || return 1
-  [ "$list" = "$wanted" ] || return 1
+  [ "$list" = "$wanted" ] && has_venv || return 1
   for binary in "${binaries[@]}"; do first is_unpacked "$binary" >/dev/null || return 1; done
   installed "${packages[@]}"
 }
