@@ -20,7 +20,7 @@ from tests.mapfile.maps import A, B, C, make_map
 from tests.sync.world import DAY, World, found, none
 
 STEPS = ("set_listed", "get", "routed", "save", "note", "notes", "counts", "forget", "due", "set_pins", "pins")
-KILLS = 50
+KILLS = 40
 
 
 class Killed(BaseException):
@@ -149,21 +149,24 @@ def test_by_sigkill_at_any_moment(tmp_path: Path) -> None:
     start = time.monotonic()
     world.run()
     length = time.monotonic() - start
-    died = 0
-    for turn in range(KILLS):
+    died = turn = 0
+    while died < KILLS:
+        turn += 1
         answer_all(turn)
         child = fork_run(world, Wishes(ask_all=True))
         time.sleep(random.uniform(0.0, length))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        died += os.WIFSIGNALED(status)
+        if os.WIFSIGNALED(status):
+            died += 1
+        else:
+            length *= 0.95  # it was over before: the first run took longer than they do now
         with MapReader(world.map) as reader:
             assert list(check(reader)) == []
             assert len(reader) == 1200
-    assert died > KILLS // 2
     world.run(Wishes(ask_all=True))
     assert {domain: endpoints[0][0] for domain, endpoints in world.entries.items()} == {
-        domain: onions[(KILLS - 1 + number) % 3] for number, domain in enumerate(world.lists) if number % 3
+        domain: onions[(turn + number) % 3] for number, domain in enumerate(world.lists) if number % 3
     }
     left = {path.name for path in leftovers(tmp_path)}
     assert left <= {"map.cdb", "map.cdb.lock", "map.cdb.demands", "state.sqlite", "state.sqlite.lock"}, left
