@@ -51,7 +51,7 @@ def through_tor(connector: SocksConnector) -> Connect:
         try:
             return await connector.connect(endpoint)
         except SocksError as error:
-            raise FetchError(_WORDS.get(error.cause, error.cause.words)) from error
+            raise FetchError(_WORDS.get(error.cause, error.words)) from error
 
     return connect
 

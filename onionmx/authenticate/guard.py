@@ -8,7 +8,7 @@ from onionmx.authenticate.prove import Connect, NotProven, Proven, prove
 from onionmx.authenticate.remember import RememberedInquiry
 from onionmx.authenticate.requirement import NotRequired, Requirement
 from onionmx.authenticate.stream import Authorities
-from onionmx.config import Configuration, parse_socket
+from onionmx.config import Configuration
 from onionmx.target import Trust
 from onionmx.tor.socks import SocksConnector
 
@@ -54,7 +54,7 @@ class Guard:
             return None
         authorities = Authorities(settings.ca_file)
         inquiry = RememberedInquiry(Inquiry.from_configuration(configuration))
-        connector = SocksConnector(parse_socket(tor.socks), tor.connect_timeout, settings.concurrency)
+        connector = SocksConnector(tor.socks, tor.connect_timeout)
         guard = cls(inquiry, connector.connect, authorities, configuration.relay.ehlo_name, settings.timeout)
         guard._connectors.append(connector)
         return guard

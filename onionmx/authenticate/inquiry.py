@@ -12,7 +12,7 @@ from onionmx.authenticate.questions import Questions
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
 from onionmx.authenticate.stream import Authorities
 from onionmx.authenticate.sts import sts_requirement
-from onionmx.config import Configuration, parse_socket
+from onionmx.config import Configuration
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.errors import DnsError
 from onionmx.tor.resolver import resolver_connect
@@ -61,8 +61,7 @@ class Inquiry:
         questions = Questions(configuration.dns, resolver_connect(configuration.dns, configuration.tor))
         if settings.fetch == "direct":
             return cls(settings, questions, directly(questions))
-        proxy = parse_socket(settings.socks or configuration.tor.socks)
-        connector = SocksConnector(proxy, settings.timeout, settings.concurrency)
+        connector = SocksConnector(settings.socks or configuration.tor.socks, settings.timeout)
         inquiry = cls(settings, questions, through_tor(connector))
         inquiry._connectors.append(connector)
         return inquiry

@@ -17,7 +17,7 @@ from rich.text import Text
 from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
 from onionmx.cli.options import configuration_option, json_option, map_option, write_json
-from onionmx.config import Configuration, OwnSection, parse_socket
+from onionmx.config import Configuration, OwnSection
 from onionmx.domain import shown
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
 from onionmx.lookup.files import RouteFiles
@@ -112,7 +112,7 @@ def command(
     questions = Questions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
     ask = _ask(configuration, map_path, live=live)
     tor = configuration.tor
-    connector = SocksConnector(parse_socket(tor.socks), tor.connect_timeout, tor.connections_at_once)
+    connector = SocksConnector(tor.socks, tor.connect_timeout)
 
     async def once() -> Report:
         return await probe(what, questions, ask, over_tor(connector))

@@ -4,7 +4,7 @@ Read from `/etc/onionmx/onionmx.toml`, from the file that `--config` or `ONIONMX
 all, from the defaults. `onionmx config` prints it.
 """
 
-from onionmx.config.address import UNIX, parse_nameserver, parse_socket
+from onionmx.config.address import UNIX, Address, parse_address, parse_nameserver, parse_socket
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.file import Configuration
 from onionmx.config.lookup import LookupSection, ServeSection
@@ -16,6 +16,7 @@ from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorS
 
 __all__ = [
     "UNIX",
+    "Address",
     "AuthenticateSection",
     "Configuration",
     "DnsSection",
@@ -30,6 +31,7 @@ __all__ = [
     "ServeSection",
     "SyncSection",
     "TorSection",
+    "parse_address",
     "parse_nameserver",
     "parse_resolver",
     "parse_socket",

@@ -2,12 +2,16 @@
 
 import re
 from ipaddress import ip_address
+from pathlib import Path
 
 from onionmx.onion import parse_port
 
 DEFAULT_DNS_PORT = "53"
 UNIX = "unix:"
 """What stands in front of the path of a unix socket."""
+Address = tuple[str, int] | Path
+"""IP address and port, or the path of a unix socket."""
+_MAX_PATH = 107  # bytes; unix(7)
 _HOST_AND_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?")
 
 
@@ -43,11 +47,24 @@ def parse_socket(text: str) -> tuple[str, int]:
         raise ValueError(f"{text!r} is not an address: expected IP:PORT or [IPv6]:PORT") from error
 
 
+def parse_address(text: str) -> Address:
+    """Read `IP:PORT`, `[IPv6]:PORT` or `unix:/path`.
+
+    Raises:
+        ValueError: not of these forms, or a path that is too long for a socket.
+    """
+    if not text.startswith(UNIX):
+        return parse_socket(text)
+    path = text.removeprefix(UNIX)
+    if not path.startswith("/") or "\0" in path or len(path.encode("utf-8", "surrogateescape")) > _MAX_PATH:
+        raise ValueError(f"{text!r} is not a unix socket: expected unix:/path of up to {_MAX_PATH} bytes")
+    return Path(path)
+
+
 def check_listen(text: str) -> None:
     """Refuse what is neither `IP:PORT` nor `unix:/path`.
 
     Raises:
         ValueError: not of these forms.
     """
-    if not text.startswith(f"{UNIX}/"):
-        parse_socket(text)
+    parse_address(text)

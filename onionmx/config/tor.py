@@ -4,9 +4,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from onionmx.config.address import check_listen, parse_nameserver, parse_socket
+from onionmx.config.address import check_listen, parse_address, parse_nameserver, parse_socket
 from onionmx.config.section import Section
-from onionmx.defaults import CONTROL, DNSPORT
+from onionmx.defaults import AUTO, CONTROL, DNSPORT
 from onionmx.domain import normalize
 
 
@@ -14,17 +14,18 @@ class TorSection(Section, frozen=True):
     """Tor's ports: SOCKS for connections, DNS for virtual addresses, control for the onion service."""
 
     socks: Annotated[
-        str, Meta(description="Tor's SocksPort as IP:PORT; give it the flags ExtendedErrors and OnionTrafficOnly.")
-    ] = "127.0.0.1:9050"
+        str,
+        Meta(
+            description="Tor's SocksPort as IP:PORT or unix:/path; give it the flags ExtendedErrors and "
+            "OnionTrafficOnly. auto is unix:/run/tor/onionmx.sock where that socket is, else 127.0.0.1:9050."
+        ),
+    ] = AUTO
     connect_timeout: Annotated[
         float,
         Meta(
             gt=0, le=600, description="Seconds for a connection to an onion; above tor's own 120, so that tor says why."
         ),
     ] = 150.0
-    connections_at_once: Annotated[
-        int, Meta(ge=1, le=1000, description="Connections that are being opened at the same time; each takes a thread.")
-    ] = 64
     dnsport: Annotated[str, Meta(description="Tor's DNSPort as IP:PORT, with AutomapHostsOnResolve 1 beside it.")] = (
         DNSPORT
     )
@@ -46,7 +47,8 @@ class TorSection(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what is not the address of a port."""
-        parse_socket(self.socks)
+        if self.socks != AUTO:
+            parse_address(self.socks)
         parse_socket(self.dnsport)
         check_listen(self.control)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from onionmx.answer import Found
-from onionmx.config import Configuration, parse_socket
+from onionmx.config import Configuration
 from onionmx.errors import ControlError
 from onionmx.mapfile.domains import read_own_domains
 from onionmx.onion import DEFAULT_PORT, Endpoint
@@ -38,7 +38,7 @@ class Machine:
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         settings = configuration.tor
-        self.connector = SocksConnector(parse_socket(settings.socks), settings.connect_timeout, at_once=16)
+        self.connector = SocksConnector(settings.socks, settings.connect_timeout)
         self._services: asyncio.Task[list[OnionService]] | None = None
 
     def own_domains(self) -> list[str]:

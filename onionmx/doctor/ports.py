@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from onionmx.config import UNIX, TorSection, parse_socket
+from onionmx.config import UNIX, TorSection, parse_address, parse_socket
 from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
@@ -19,6 +19,7 @@ from onionmx.errors import AutomapError, ControlError
 from onionmx.onion import Endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, resolve
 from onionmx.tor.nobody import MISTYPED, NOBODY
+from onionmx.tor.reach import reach, socks_in_use
 from onionmx.tor.socks import Cause, SocksError
 
 if TYPE_CHECKING:
@@ -71,37 +72,43 @@ _LISTENERS = {
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _NO_EXIT = ("127.0.0.1", 9)
 """A destination that no exit relay would connect to, if tor, against all its defaults, tried it."""
+_NOT_THERE = {Cause.PROXY_UNREACHABLE, Cause.PROXY_SILENT, Cause.TIMEOUT}
 _HTTP_TO_TOR = b"Tor is not an HTTP Proxy"
 
 
 async def look_at_socks(machine: Machine) -> Sequence[Finding]:
     """Ask the SOCKS port for two things that tor refuses by itself, and see with which words."""
-    where = machine.configuration.tor.socks
-    mistyped, clear = await asyncio.gather(_cause(machine, (MISTYPED, 25)), _cause(machine, _NO_EXIT))
-    foreign = mistyped is not Cause.BAD_ADDRESS and not await _is_tor(where)
-    return judge_socks(where, mistyped, clear, is_foreign=foreign)
+    where = socks_in_use(machine.configuration.tor.socks)
+    mistyped, clear = await asyncio.gather(_failure(machine, (MISTYPED, 25)), _failure(machine, _NO_EXIT))
+    cause = mistyped.cause if mistyped else None
+    foreign = mistyped.words if mistyped and cause is Cause.WRONG_SERVICE else ""
+    if not foreign and cause is not Cause.BAD_ADDRESS and not await _is_tor(where):
+        foreign = f"what answers at {where} is not tor"
+    return judge_socks(where, cause, clear.cause if clear else None, foreign=foreign)
 
 
-def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, is_foreign: bool) -> list[Finding]:
+def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, foreign: str = "") -> list[Finding]:
     """Judge a SOCKS port by its refusals.
 
     Args:
         where: the port, as in the configuration.
         mistyped: why there is no connection to a mistyped onion; `None` if there is one.
         clear: the same for a destination that is no onion.
-        is_foreign: whether the port is somebody else's.
+        foreign: what it is, in words, where the port is not tor's.
     """
-    line = f"torrc: SocksPort {where} ExtendedErrors OnionTrafficOnly\n{RESTART}"
-    if mistyped in {Cause.PROXY_UNREACHABLE, Cause.TIMEOUT}:
+    group = " GroupWritable" if where.startswith(UNIX) else ""  # else only tor's own user may connect
+    line = f"torrc: SocksPort {where}{group} ExtendedErrors OnionTrafficOnly\n{RESTART}"
+    if mistyped in _NOT_THERE:
         seen = f"nothing answers at {where}" if mistyped is Cause.PROXY_UNREACHABLE else f"{where} keeps silent"
         silent = problem(SOCKS.name, f"{seen}: tor does not run, or its SOCKS port is another", line)
         unknown = [not_checked(topic.name, seen, cause=SOCKS.name) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
         return [blocking(silent, TOR.name), *unknown]
-    if is_foreign:
-        seen = f"what answers at {where} is not tor"
-        foreign = problem(SOCKS.name, seen, line, "another proxy would ask the open DNS for onion names")
-        unknown = [not_checked(topic.name, seen, cause=SOCKS.name) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
-        return [blocking(foreign), *unknown]
+    if foreign:
+        other = problem(SOCKS.name, foreign, line, "another proxy would ask the open DNS for onion names")
+        unknown = [
+            not_checked(topic.name, foreign, cause=SOCKS.name) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)
+        ]
+        return [blocking(other), *unknown]
     return [
         ok(SOCKS.name, f"tor answers at {where}"),
         ok(EXTENDED_ERRORS.name, "a mistyped onion is called so (F6)")
@@ -168,14 +175,14 @@ def judge_listeners(
     return findings or [ok(LISTENERS.name, f"{count} listeners; no stranger can use one")]
 
 
-async def _cause(machine: Machine, destination: Endpoint) -> Cause | None:
+async def _failure(machine: Machine, destination: Endpoint) -> SocksError | None:
     try:
         async with asyncio.timeout(_QUICK):
             connection = await machine.connector.connect(destination)
     except SocksError as error:
-        return error.cause
+        return error
     except TimeoutError:
-        return Cause.TIMEOUT
+        return SocksError(destination, Cause.TIMEOUT)
     connection.close()
     return None
 
@@ -184,7 +191,7 @@ async def _is_tor(where: str) -> bool:
     """Whether it answers a question in HTTP as only tor does."""
     try:
         async with asyncio.timeout(_QUICK):
-            reader, writer = await asyncio.open_connection(*parse_socket(where))
+            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where)))
             try:
                 writer.write(b"GET / HTTP/1.0\r\n\r\n")
                 return _HTTP_TO_TOR in await reader.read(1024)

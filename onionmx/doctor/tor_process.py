@@ -1,6 +1,5 @@
 """tor itself: whether it runs and which, the clock as it shows in the consensus, what its control port says of it."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,12 +8,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onionmx.config import UNIX, parse_socket
+from onionmx.config import UNIX, parse_address, parse_socket
 from onionmx.defaults import CONTROL as CONTROL_SOCKET
 from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import MAIL_PORT, RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ControlError, OnionmxError
+from onionmx.tor.reach import reach, socks_in_use
 
 if TYPE_CHECKING:
     from stem.control import Controller
@@ -187,22 +187,21 @@ def _shown(time: datetime) -> str:
 async def _without_control(machine: Machine, error: OnionmxError) -> Sequence[Finding]:
     """The control port keeps silent: the SOCKS port can still tell whether tor runs."""
     settings = machine.configuration.tor
-    host, port = parse_socket(settings.socks)
+    socks = socks_in_use(settings.socks)
     lines = judge_control(settings.control, is_debian=await in_thread(Path(_DEBIAN_SOCKET).is_socket))
     unknown = [
         not_checked(topic.name, f"tor cannot be asked: {error}", cause=CONTROL.name) for topic in (CLOCK, LONG_LIVED)
     ]
     try:
-        _, writer = await asyncio.open_connection(host, port)
+        (await reach(parse_address(socks))).close()
     except OSError:
-        seen = f"neither tor's control port {settings.control} nor its SOCKS port {settings.socks} answers"
+        seen = f"neither tor's control port {settings.control} nor its SOCKS port {socks} answers"
         return [
             blocking(problem(TOR.name, seen, "systemctl start tor@default")),
             not_checked(CONTROL.name, str(error), lines, TOR.name),
             *unknown,
         ]
-    writer.close()
-    seen = f"something answers at the SOCKS port {settings.socks}; its version is unknown: {error}"
+    seen = f"something answers at the SOCKS port {socks}; its version is unknown: {error}"
     return [
         # tor runs all the same, so that this is no cause for what its other ports do not say.
         replace(not_checked(TOR.name, seen, cause=CONTROL.name), blocks=False),

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onionmx.answer import CouldNotTell
-from onionmx.config import Configuration, parse_socket
+from onionmx.config import Configuration, parse_address, parse_socket
 from onionmx.errors import OnionmxError
 from onionmx.lookup.addresses import host_list
 from onionmx.lookup.router import Router
 from onionmx.onion import DEFAULT_PORT
 from onionmx.tor.nobody import NOBODY
+from onionmx.tor.reach import reach, socks_in_use
 from onionmx.tor.resolver import srv_resolver
 
 INTERVAL = 5.0
@@ -94,9 +95,9 @@ class Health:
         return Part(ok=True, seen="answers")
 
     async def _tor(self) -> Part:
-        where = self._configuration.tor.socks
+        where = socks_in_use(self._configuration.tor.socks)
         try:
-            reader, writer = await asyncio.open_connection(*parse_socket(where))
+            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where)))
         except OSError as error:
             return Part(ok=False, seen=f"{where}: {error.strerror or error}: is tor running?")
         try:

@@ -210,8 +210,8 @@ async def _forgiven(asked: Awaitable[Reply]) -> Finding:
 def _describe_error(error: OnionmxError) -> Finding:
     if isinstance(error, SocksError):
         outcome = Outcome.FAILED if error.cause is Cause.BAD_ADDRESS else Outcome.COULD_NOT_TELL
-        detail = {"cause": error.cause.name, "reply": error.cause.value[0]}
-        return Finding(outcome, error.cause.words, error.cause.advice, detail)
+        detail = {"cause": error.cause.name, "reply": error.cause.reply}
+        return Finding(outcome, printable(error.words), error.cause.advice, detail)
     words = printable(str(error))
     if isinstance(error, DialogError) and error.is_violation:
         if isinstance(error.__cause__, ssl.SSLError):

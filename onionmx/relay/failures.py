@@ -7,6 +7,7 @@ from onionmx.smtp.faults import OpeningError
 from onionmx.tor.socks import Cause, SocksError
 
 _CLOSING = 421
+_NOT_TOLD = {Cause.PROXY_UNREACHABLE, Cause.PROXY_SILENT, Cause.WRONG_SERVICE, Cause.CLOSED}
 _PERMANENT = {Cause.BAD_ADDRESS}
 _AUTHORIZATION = {Cause.AUTHORIZATION_MISSING, Cause.AUTHORIZATION_WRONG}
 
@@ -45,7 +46,7 @@ def is_of_target(error: OnionmxError) -> bool:
     """
     if isinstance(error, NotProvenError):
         return False
-    return not (isinstance(error, SocksError) and error.cause is Cause.PROXY_UNREACHABLE)
+    return not (isinstance(error, SocksError) and error.cause in _NOT_TOLD)
 
 
 def needs_operator(error: OnionmxError) -> bool:

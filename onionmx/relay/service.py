@@ -10,7 +10,7 @@ from random import SystemRandom
 from onionmx.authenticate.published import PublishedDemands
 from onionmx.authenticate.requirement import Demand
 from onionmx.authenticate.stream import Authorities, NotProvenError, ProvingStream
-from onionmx.config import Configuration, RelaySection, parse_socket
+from onionmx.config import Configuration, RelaySection
 from onionmx.lookup.router import Router
 from onionmx.relay import metrics
 from onionmx.relay.backoff import Backoff
@@ -47,10 +47,7 @@ class Delivering:
         self._settings = settings
         self._hostname = settings.ehlo_name
         self._authorities = Authorities(configuration.authenticate.ca_file)
-        proxy = parse_socket(configuration.tor.socks)
-        self._connector = SocksConnector(
-            proxy, configuration.tor.connect_timeout, configuration.tor.connections_at_once
-        )
+        self._connector = SocksConnector(configuration.tor.socks, configuration.tor.connect_timeout)
         silence = min(_PEER_TIMEOUT, settings.deadline / 2)
         self._timeouts = Timeouts(greeting=silence, command=silence)
         self._pool = SessionPool(settings, self._open_session)

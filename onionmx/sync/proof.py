@@ -12,7 +12,7 @@ from onionmx.authenticate.inquiry import Inquiry, Said
 from onionmx.authenticate.prove import NotProven, Proven, prove
 from onionmx.authenticate.requirement import NotRequired, Requirement, RequirementError, parse_requirement
 from onionmx.authenticate.stream import Authorities
-from onionmx.config import Configuration, parse_socket
+from onionmx.config import Configuration
 from onionmx.onion import Endpoint
 from onionmx.sync.policy import Verdict
 from onionmx.sync.rules import DAY
@@ -129,7 +129,7 @@ class ConfiguredProofs:
         settings = self._configuration.authenticate
         tor = self._configuration.tor
         self._inquiry = Inquiry.from_configuration(self._configuration)
-        self._connector = connector = SocksConnector(parse_socket(tor.socks), tor.connect_timeout, settings.concurrency)
+        self._connector = connector = SocksConnector(tor.socks, tor.connect_timeout)
         authorities = Authorities(settings.ca_file)
         hello = self._configuration.relay.hostname or getfqdn()
 

@@ -2,13 +2,11 @@
 
 import socket
 
-from onionmx.config import DnsSection, TorSection, parse_socket
+from onionmx.config import DnsSection, TorSection
 from onionmx.dns.srv import SrvResolver
 from onionmx.dns.stream import Connect
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.tor.socks import Cause, SocksConnector, SocksError
-
-_AT_ONCE = 16  # connections to resolvers that are being opened; each takes a thread
 
 _WORDS = {
     Cause.NOT_ALLOWED: "tor does not allow it: for resolvers that are no onions, tor.socks must name a SocksPort "
@@ -41,14 +39,14 @@ def resolver_connect(settings: DnsSection, tor: TorSection) -> Connect | None:
     """
     if not settings.through_tor:
         return None
-    # Not tor.connect_timeout: nobody waits longer for an answer, and the threads end with the time.
-    connector = SocksConnector(parse_socket(tor.socks), settings.timeout, _AT_ONCE)
+    # Not tor.connect_timeout: nobody waits longer for an answer.
+    connector = SocksConnector(tor.socks, settings.timeout)
 
     async def connect(endpoint: Endpoint) -> socket.socket:
         try:
             return await connector.connect(endpoint)
         except SocksError as error:
-            words = error.cause.words if endpoint[0].endswith(SUFFIX) else _WORDS.get(error.cause, error.cause.words)
+            words = error.words if endpoint[0].endswith(SUFFIX) else _WORDS.get(error.cause, error.words)
             raise ConnectionError(words) from error
 
     return connect

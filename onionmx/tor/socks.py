@@ -1,34 +1,51 @@
 """Connections to onions through Tor's SOCKS port (RFC 1928, RFC 1929; torspec socks-extensions and proposal 304).
 
-PySocks does the handshake, in a bounded pool of threads. Host names go to tor as they are and are never resolved here.
-User and password isolate each onion on circuits of its own (tor(1), IsolateSOCKSAuth) and are renewed after a failure,
-so that the next try gets another circuit.
+Host names go to tor as they are and are never resolved here. User and password isolate each onion on circuits of its
+own (tor(1), IsolateSOCKSAuth) and are renewed after a failure, so that the next try gets another circuit.
 """
 
 import asyncio
-import re
 import secrets
 import socket
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from enum import Enum
 
-import socks
-
+from onionmx.config import UNIX, parse_address
+from onionmx.defaults import AUTO
 from onionmx.errors import TemporaryError
 from onionmx.onion import Endpoint, format_endpoint
+from onionmx.tor.handshake import Closed, Connected, Handshake, Refused, WrongService
+from onionmx.tor.reach import reach, socks_in_use
+
+_ANSWER = 30.0  # seconds for tor to take user and password, which need no circuit; a busy tor may need some
+_MAX_REMEMBERED = 10_000  # hosts whose isolation is kept; one that is forgotten gets another circuit, no more
 
 
 class Cause(Enum):
-    """Why there is no connection: the SOCKS reply, tor's extended ones included, its meaning in words, what to do."""
+    """Why there is no connection: the number of the SOCKS reply, or a name for what has none; in words; what to do."""
 
     PROXY_UNREACHABLE = (
-        None,
+        "unreachable",
         "tor's SOCKS port does not answer: is tor running?",
         "start tor, and compare tor.socks with the SocksPort of its torrc",
     )
+    WRONG_SERVICE = (
+        "wrong service",
+        "what answers is not tor's SOCKS port",
+        "set tor.socks to the SocksPort of tor",
+    )
+    PROXY_SILENT = (
+        "silent",
+        "tor's SOCKS port takes connections and says nothing",
+        "look whether tor hangs, and compare tor.socks with the SocksPort of its torrc",
+    )
+    CLOSED = (
+        "closed",
+        "tor closed the connection without saying why: it may just be stopping",
+        "look at tor's log",
+    )
     TIMEOUT = (
-        None,
+        "timeout",
         "tor did not answer in time",
         "try again; if it stays so, look for circuit failures in tor's log, and compare the clock of this machine",
     )
@@ -120,6 +137,12 @@ class Cause(Enum):
     )
 
     @property
+    def reply(self) -> int | None:
+        """The number of the SOCKS reply; `None` where there was no reply."""
+        number = self.value[0]
+        return number if isinstance(number, int) else None
+
+    @property
     def words(self) -> str:
         """The cause for an operator."""
         words: str = self.value[1]
@@ -132,9 +155,7 @@ class Cause(Enum):
         return advice
 
 
-_BY_REPLY = {cause.value[0]: cause for cause in Cause if cause.value[0] is not None}
-# PySocks puts the number of the reply only into the text of its exception.
-_REPLY_NUMBER = re.compile(r"0x([0-9a-f]{2})", re.IGNORECASE)
+_BY_REPLY = {cause.reply: cause for cause in Cause if cause.reply is not None}
 
 
 class SocksError(TemporaryError):
@@ -142,26 +163,26 @@ class SocksError(TemporaryError):
 
     Attributes:
         cause: why.
+        words: the cause in words, with what else was seen.
     """
 
-    def __init__(self, endpoint: Endpoint, cause: Cause) -> None:
-        super().__init__(f"{format_endpoint(endpoint)}: {cause.words}")
+    def __init__(self, endpoint: Endpoint, cause: Cause, words: str = "") -> None:
         self.cause = cause
+        self.words = words or cause.words
+        super().__init__(f"{format_endpoint(endpoint)}: {self.words}")
 
 
 class SocksConnector:
     """Opens connections to onions.
 
     Args:
-        proxy: IP address and port of tor's SOCKS port.
+        socks: tor's SOCKS port, as `tor.socks` has it.
         timeout: seconds for one connection; above tor's SocksTimeout of 120, so that tor says why it failed.
-        at_once: connections that are being opened at the same time; further ones wait.
     """
 
-    def __init__(self, proxy: tuple[str, int], timeout: float, at_once: int) -> None:
-        self._proxy = proxy
+    def __init__(self, socks: str, timeout: float) -> None:
+        self._socks = socks
         self._timeout = timeout
-        self._executor = ThreadPoolExecutor(at_once, thread_name_prefix="socks")
         self._opening: set[socket.socket] = set()
         self._isolation: dict[str, str] = {}
 
@@ -174,53 +195,91 @@ class SocksConnector:
         Raises:
             SocksError: there is none, with the cause.
         """
-        future = self._executor.submit(self._connect, endpoint)
+        where = self._where()
         try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            future.add_done_callback(_close_unwanted)
+            connection = await self._reach(endpoint, where)
+            self._opening.add(connection)
+            try:
+                await self._shake_hands(endpoint, where, connection)
+            except BaseException:
+                connection.close()
+                raise
+            finally:
+                self._opening.discard(connection)
+        except BaseException:
+            self.renew(endpoint[0])
             raise
+        return connection
+
+    def renew(self, host: str) -> None:
+        """Let the next connection to this host take another circuit: something went wrong on this one."""
+        self._isolation.pop(host, None)
 
     def close(self) -> None:
         """End all attempts that are under way."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        for connection in list(self._opening):
+        for connection in self._opening:
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for tor
+                connection.shutdown(socket.SHUT_RDWR)  # as if tor had closed it
 
-    def _connect(self, endpoint: Endpoint) -> socket.socket:
-        onion, port = endpoint
-        family = socket.AF_INET6 if ":" in self._proxy[0] else socket.AF_INET
-        connection = socks.socksocket(family)
-        token = self._isolation.setdefault(onion, secrets.token_hex(8))
-        connection.set_proxy(socks.SOCKS5, *self._proxy, rdns=True, username=onion, password=token)
-        connection.settimeout(self._timeout)
-        self._opening.add(connection)
+    def _where(self) -> str:
+        """The port to use; a unix socket that was found once stays, as others may listen on TCP while tor is down."""
+        where = socks_in_use(self._socks)
+        if self._socks == AUTO and where.startswith(UNIX):
+            self._socks = where
+        return where
+
+    async def _reach(self, endpoint: Endpoint, where: str) -> socket.socket:
         try:
-            connection.connect((onion, port))
-        except (OSError, socks.ProxyError) as error:
-            connection.close()
-            self._isolation.pop(onion, None)
-            raise SocksError(endpoint, _cause(error)) from error
-        finally:
-            self._opening.discard(connection)
-        plain = socket.socket(fileno=connection.detach())
-        plain.setblocking(False)  # noqa: FBT003 -- the standard library's signature
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return plain
+            async with asyncio.timeout(self._timeout):
+                return await reach(parse_address(where))
+        except TimeoutError as error:
+            raise SocksError(endpoint, Cause.PROXY_UNREACHABLE, f"{Cause.PROXY_UNREACHABLE.words} ({where})") from error
+        except OSError as error:
+            words = f"{Cause.PROXY_UNREACHABLE.words} ({where}: {error.strerror or error})"
+            if isinstance(error, PermissionError):
+                words = f"this user may not use tor's SOCKS port {where}: {error.strerror}"
+            raise SocksError(endpoint, Cause.PROXY_UNREACHABLE, words) from error
+
+    async def _shake_hands(self, endpoint: Endpoint, where: str, connection: socket.socket) -> None:
+        host, port = endpoint
+        token = self._isolation.get(host)
+        if token is None:
+            token = self._isolation[host] = secrets.token_hex(8)
+            if len(self._isolation) > _MAX_REMEMBERED:
+                del self._isolation[next(iter(self._isolation))]
+        try:
+            handshake = Handshake(host, port, host, token)
+        except ValueError as error:
+            raise SocksError(endpoint, Cause.BAD_ADDRESS, str(error)) from error
+        try:
+            await _exchange(handshake, connection, self._timeout)
+        except TimeoutError as error:
+            raise SocksError(endpoint, Cause.TIMEOUT if handshake.is_let_in else Cause.PROXY_SILENT) from error
+        match handshake.result:
+            case Connected():
+                return
+            case Refused(number):
+                raise SocksError(endpoint, _BY_REPLY.get(number, Cause.GENERAL))
+            case WrongService(words):
+                raise SocksError(endpoint, Cause.WRONG_SERVICE, f"what answers at {where} {words}")
+            case Closed() | None:
+                raise SocksError(endpoint, Cause.CLOSED)
 
 
-def _cause(error: Exception) -> Cause:
-    # PySocks wraps every OSError, and its own errors are of that kind.
-    inner = getattr(error, "socket_err", None) or error
-    if isinstance(inner, socks.SOCKS5Error) and (match := _REPLY_NUMBER.search(str(inner))):
-        return _BY_REPLY.get(int(match[1], 16), Cause.GENERAL)
-    if isinstance(inner, TimeoutError):
-        return Cause.TIMEOUT
-    return Cause.PROXY_UNREACHABLE
-
-
-def _close_unwanted(future: "Future[socket.socket]") -> None:
-    """Nobody waits for this connection any more."""
-    if not future.cancelled() and future.exception() is None:
-        future.result().close()
+async def _exchange(handshake: Handshake, connection: socket.socket, timeout: float) -> None:  # noqa: ASYNC109
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    async with asyncio.timeout(min(_ANSWER, timeout)) as limit:
+        while handshake.result is None:
+            try:
+                if data := handshake.data_to_send():
+                    await loop.sock_sendall(connection, data)
+                received = await loop.sock_recv(connection, handshake.wanted)
+            except OSError:
+                received = b""
+            if received:
+                handshake.receive_data(received)
+            else:
+                handshake.receive_eof()
+            if handshake.is_let_in:
+                limit.reschedule(start + timeout)

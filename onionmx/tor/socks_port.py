@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from onionmx.config import parse_socket
+from onionmx.config import Address, parse_address
+from onionmx.tor.reach import socks_in_use
 
 if TYPE_CHECKING:
     from stem.control import Controller
@@ -32,14 +33,14 @@ def socks_ports(controller: "Controller") -> list[str]:
     return values or ["9050"]
 
 
-def leads_to(line: str, address: tuple[str, int]) -> bool:
+def leads_to(line: str, address: Address) -> bool:
     """Whether a SocksPort line opens this address."""
     where = line.split(maxsplit=1)[0]
     if where.isdigit():
         return address == ("127.0.0.1", int(where))
     try:
-        return parse_socket(where) == address
-    except ValueError:  # a unix socket, auto, or a host name
+        return parse_address(where.replace('"', "")) == address  # tor takes unix:"/path" too
+    except ValueError:  # auto, or a host name
         return False
 
 
@@ -55,7 +56,8 @@ def client_port_advice(controller: "Controller", socks: str) -> list[str]:
     Raises:
         stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
     """
-    address = parse_socket(socks)
+    socks = socks_in_use(socks)
+    address = parse_address(socks)
     ports = socks_ports(controller)
     missing = next((missing_flags(line) for line in ports if leads_to(line, address)), [])
     if not missing:

@@ -183,7 +183,7 @@ def test_host_that_never_answers(authorities: Authorities) -> None:
 def test_tor_does_not_reach_it(authorities: Authorities, reply_code: int, words: str) -> None:
     async def run() -> list[tuple[str, int]]:
         async with running(Peer(socks=reply_code)) as peer:
-            connector = SocksConnector(("127.0.0.1", peer.port), PATIENCE, 1)
+            connector = SocksConnector(f"127.0.0.1:{peer.port}", PATIENCE)
             try:
                 with pytest.raises(FetchError, match=words):
                     await fetch_policy("example.org", through_tor(connector), authorities.https, PATIENCE)

@@ -63,7 +63,7 @@ def _dialogue(folder: Path, mx: int) -> float:
 
 
 async def _look(socks: int) -> float:
-    connector = SocksConnector((LOOPBACK, socks), LIMIT, at_once=16)
+    connector = SocksConnector(f"{LOOPBACK}:{socks}", LIMIT)
     try:
         client = Client(over_tor(connector), (A, 25), "mail.receiver.example", DOMAIN, "example.net")
         begin = time.perf_counter()

@@ -35,7 +35,7 @@ def severities(findings: Sequence[Finding]) -> dict[str, Severity]:
     ],
 )
 def test_flags_by_what_is_refused(mistyped: Cause, clear: Cause | None, warned: set[str]) -> None:
-    findings = judge_socks(WHERE, mistyped, clear, is_foreign=False)
+    findings = judge_socks(WHERE, mistyped, clear)
     assert {finding.check for finding in findings if finding.severity is Severity.WARNING} == warned
     for finding in findings:
         assert bool(finding.mend) is (finding.check in warned)
@@ -44,9 +44,9 @@ def test_flags_by_what_is_refused(mistyped: Cause, clear: Cause | None, warned: 
             assert "restart" in finding.mend
 
 
-@pytest.mark.parametrize("cause", [Cause.PROXY_UNREACHABLE, Cause.TIMEOUT])
+@pytest.mark.parametrize("cause", [Cause.PROXY_UNREACHABLE, Cause.PROXY_SILENT, Cause.TIMEOUT])
 def test_silent_socks_port(cause: Cause) -> None:
-    assert severities(judge_socks(WHERE, cause, cause, is_foreign=True)) == {
+    assert severities(judge_socks(WHERE, cause, cause)) == {
         "socks": Severity.PROBLEM,
         "extended-errors": Severity.NOT_CHECKED,
         "onion-traffic-only": Severity.NOT_CHECKED,

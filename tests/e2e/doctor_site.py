@@ -53,6 +53,7 @@ class DoctorTor(ControlledTor):
         super().__init__("doctor", folder, "")
         ports = free_ports(5)
         self.socks, self.terse_socks, self.open_socks = ((LOOPBACK, port) for port in ports[:3])
+        self.unix_socks = folder / "socks"
         self.dnsport: Address = (LOOPBACK, ports[3])
         self.nowhere: Address = (LOOPBACK, ports[4])
         self._authority = authority
@@ -63,6 +64,7 @@ class DoctorTor(ControlledTor):
         lines = (
             self._authority,
             f"SocksPort {LOOPBACK}:{self.socks[1]} {GOOD_FLAGS}",
+            f"SocksPort unix:{self.unix_socks} {GOOD_FLAGS}",
             f"SocksPort {LOOPBACK}:{self.terse_socks[1]} OnionTrafficOnly",
             f"SocksPort {LOOPBACK}:{self.open_socks[1]} ExtendedErrors",
             f"CookieAuthentication 1\nCookieAuthFile {self.cookie}",

@@ -122,7 +122,7 @@ class Site:
 
 def _over_tor(port: Address, work: Callable[[SocksConnector], Awaitable[_T]]) -> _T:
     async def run() -> _T:
-        connector = SocksConnector(port, PATIENCE, 4)
+        connector = SocksConnector("{}:{}".format(*port), PATIENCE)
         try:
             return await work(connector)
         finally:

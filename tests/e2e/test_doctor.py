@@ -92,9 +92,19 @@ def test_socks_port_without_a_flag(site: DoctorSite) -> None:
 
 
 @pytest.mark.usefixtures("mta")
+def test_socks_port_that_is_a_unix_socket(site: DoctorSite) -> None:
+    report = site.doctor(tor__socks=f'"unix:{site.tor.unix_socks}"')
+    assert report.faults == set(), str(report)
+    nowhere = site.doctor("--check", "socks", tor__socks=f'"unix:{site.tor.unix_socks}.none"')
+    assert "GroupWritable ExtendedErrors OnionTrafficOnly" in nowhere.of("socks")[0]["mend"]
+
+
+@pytest.mark.usefixtures("mta")
 def test_socks_port_that_is_another_program(site: DoctorSite) -> None:
     host, port = site.relay.smtp
-    assert {"socks"} <= site.doctor("--check", "socks", tor__socks=f'"{host}:{port}"').faults
+    report = site.doctor("--check", "socks", tor__socks=f'"{host}:{port}"')
+    assert "socks" in report.faults
+    assert f"{host}:{port} is a mail or FTP server" in report.of("socks")[0]["seen"]
 
 
 def test_service_on_another_port(site: DoctorSite, reconfigured: Callable[[Torrc], None]) -> None:

@@ -121,8 +121,10 @@ class TorClient(ControlledTor):
         socks, dns = free_ports(2)
         self.socks: Address = (LOOPBACK, socks)
         self.dnsport: Address = (LOOPBACK, dns)
+        self.unix_socks = folder / "socks"
         lines = (
             f"SocksPort {LOOPBACK}:{socks} {' '.join(socks_flags)}",
+            f"SocksPort unix:{self.unix_socks} {' '.join(socks_flags)}",
             f"DNSPort {LOOPBACK}:{dns}",
             "AutomapHostsOnResolve 1",
         )

@@ -73,7 +73,7 @@ def run(test: Awaitable[None]) -> None:
 
 
 def connector_of(peer: Peer) -> SocksConnector:
-    return SocksConnector(("127.0.0.1", peer.port), PATIENCE, 4)
+    return SocksConnector(f"127.0.0.1:{peer.port}", PATIENCE)
 
 
 def dialog_with(mx: Mx, test: Callable[[Dialog], Awaitable[None]], patience: float = PATIENCE) -> None:

@@ -145,15 +145,13 @@ def test_what_the_peer_says_is_made_printable() -> None:
 # What tor says.
 
 
-@pytest.mark.parametrize(
-    "cause", [cause for cause in Cause if cause.value[0] is not None], ids=lambda cause: cause.name
-)
+@pytest.mark.parametrize("cause", [cause for cause in Cause if cause.reply is not None], ids=lambda cause: cause.name)
 def test_causes_of_tor_in_words_and_with_advice(cause: Cause) -> None:
-    report = probed(Mx(socks=cause.value[0]), ask_for(ADDRESS))
+    report = probed(Mx(socks=cause.reply or 0), ask_for(ADDRESS))
     finding = step(report, "connect").finding
     assert (finding.words, finding.advice) == (cause.words, cause.advice)
     assert finding.outcome is (FAILED if cause is Cause.BAD_ADDRESS else COULD_NOT_TELL)
-    assert finding.detail == {"cause": cause.name, "reply": cause.value[0]}
+    assert finding.detail == {"cause": cause.name, "reply": cause.reply}
     assert names(report) == ["connect", "greeting", "EHLO", "MAIL", "RCPT"]
     assert {outcomes(report)[name] for name in names(report)[1:]} == {NOT_REACHED}
 

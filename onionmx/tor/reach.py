@@ -1,0 +1,66 @@
+"""Reaching tor's SOCKS port, over TCP or a unix socket."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+from onionmx.config import UNIX, Address, parse_address
+from onionmx.defaults import AUTO, SOCKS_ADDRESS, SOCKS_SOCKET
+
+_FULL = 0.05  # seconds until a unix socket whose queue is full is tried again; the kernel tells nobody when it has room
+
+
+def socks_in_use(socks: str) -> str:
+    """The SOCKS port that `tor.socks` means now, as `IP:PORT` or `unix:/path`.
+
+    Args:
+        socks: `tor.socks`.
+    """
+    if socks != AUTO:
+        return socks
+    return f"{UNIX}{SOCKS_SOCKET}" if Path(SOCKS_SOCKET).is_socket() else SOCKS_ADDRESS
+
+
+async def reach(address: Address) -> socket.socket:
+    """Connect to a port of this machine or of another.
+
+    Returns:
+        A connected socket in non-blocking mode, which belongs to the caller.
+
+    Raises:
+        OSError: there is no connection.
+    """
+    connection = socket.socket(_family(address), socket.SOCK_STREAM)
+    try:
+        connection.settimeout(0)
+        if isinstance(address, Path):
+            await _connect_unix(connection, address)
+        else:
+            await asyncio.get_running_loop().sock_connect(connection, address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def reach_socks(socks: str) -> socket.socket:
+    """Connect to the SOCKS port that `tor.socks` means; see `reach`."""
+    return await reach(parse_address(socks_in_use(socks)))
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    if isinstance(address, Path):
+        return socket.AF_UNIX
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+async def _connect_unix(connection: socket.socket, path: Path) -> None:
+    """A unix socket connects at once or not at all; asyncio takes a full queue for a connection (unix(7), EAGAIN)."""
+    while True:
+        try:
+            connection.connect(str(path))
+        except BlockingIOError:
+            await asyncio.sleep(_FULL)
+        else:
+            return
