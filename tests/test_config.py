@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.cli import main
-from onionmx.config import Configuration, DnsSection, MapSection, SyncSection, parse_nameserver
+from onionmx.config import Configuration, DnsSection, MapSection, RelaySection, SyncSection, parse_nameserver
 from onionmx.errors import ConfigurationError
+from tests.onions import make_onion
 
 
 def test_defaults_need_no_file(tmp_path: Path) -> None:
@@ -24,6 +25,7 @@ def test_printed_configuration_is_read_back_as_it_was() -> None:
         map=MapSection(path='/odd "path"\n\\é', transport_path="/x"),
         dns=DnsSection(nameservers=("127.0.0.1:53", "[::1]:5353"), timeout=0.25, retries=0),
         sync=SyncSection(domains=("/etc/a", "/etc/b")),
+        relay=RelaySection(messages_per_session_of={make_onion("a"): 100, make_onion("b"): 1}),
     )
     assert Configuration.parse(configuration.to_toml().encode(), "printed") == configuration
 

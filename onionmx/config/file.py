@@ -101,8 +101,7 @@ class Configuration(Section, frozen=True):
 
 def _format_section(section: Section, before_key: str) -> str:
     return "".join(
-        # JSON's numbers, strings, booleans and lists are TOML's too.
-        f"{_comment(description)}{before_key}{name} = {msgspec.json.encode(getattr(section, name)).decode()}\n"
+        f"{_comment(description)}{before_key}{name} = {_format_value(getattr(section, name))}\n"
         for name, description in described_fields(type(section))
     )
 
@@ -116,3 +115,10 @@ def described_fields(section: type[Section]) -> list[tuple[str, str]]:
 def _comment(words: str) -> str:
     lines = textwrap.wrap(words, LINE_LENGTH - len("# "), break_long_words=False, break_on_hyphens=False)
     return "".join(f"# {line}\n" for line in lines)
+
+
+def _format_value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_format_value(key)} = {_format_value(each)}" for key, each in value.items()) + "}"
+    # JSON's numbers, strings, booleans and lists are TOML's too.
+    return msgspec.json.encode(value).decode()

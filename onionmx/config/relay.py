@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from onionmx.config.address import check_listen
 from onionmx.config.section import Section
+from onionmx.onion import parse_onion
 
 _WIDEST = {4: 8, 6: 16}
 """Shortest prefix of a network of clients, by IP version: 10.0.0.0/8 and 127.0.0.0/8 are the widest that are anybody's
@@ -64,8 +65,17 @@ class RelaySection(Section, frozen=True):
         int, Meta(ge=1, le=1000, description="Sessions that are open to one onion MX at the same time.")
     ] = 10
     messages_per_session: Annotated[
-        int, Meta(ge=1, description="Messages after which a session is closed; Exim takes 1000 by default.")
-    ] = 100
+        int,
+        Meta(
+            ge=1,
+            description="Messages after which a session is closed, where the onion MX announces no MAILMAX (RFC 9422). "
+            "Exim delivers only the first 10 of a connection at once, others refuse what comes after 10.",
+        ),
+    ] = 10
+    messages_per_session_of: Annotated[
+        dict[str, Annotated[int, Meta(ge=1)]],
+        Meta(description="The same for single onion MXes whose limit is known: ONION = NUMBER."),
+    ] = {}  # noqa: RUF012 -- msgspec makes a new one for each
     transactions_in_flight: Annotated[
         int,
         Meta(
@@ -102,6 +112,8 @@ class RelaySection(Section, frozen=True):
             check_listen(text)
         for text in self.clients:
             _check_client(text)
+        for onion in self.messages_per_session_of:
+            parse_onion(onion)
 
 
 def _check_client(text: str) -> None:

@@ -6,9 +6,10 @@ again only where that makes no copy, with one exception that nobody can close: t
 its reply did not get here (RFC 1047). These are the cases after a session has ended without the final reply:
 
 - Not everything was sent: the message cannot have been accepted. Try again.
-- Everything was sent on a session that had been idle, and not one reply to it came: the peer had closed the session
+- Everything was sent on a session that had been idle, and not a byte of a reply came: the peer had closed the session
   meanwhile, and the message went into the void. Whether we or the MTA try again makes no difference for a
   copy, but minutes for the message. Try again, once, on a new session.
+- The peer ended a session that had served before, in words (see `renewal.has_ended`). Try again on a new session.
 - Everything was sent and the final reply is missing: it may have been accepted. Answer 451; another target would make
   a copy for certain, where the MTA's next try may find the same server knowing the message.
 """
@@ -25,9 +26,12 @@ from onionmx.relay import maillog, metrics
 from onionmx.relay.backoff import Backoff
 from onionmx.relay.failures import for_mta, is_of_target, needs_operator, reply_to
 from onionmx.relay.pool import Destination, Lease, SessionPool
+from onionmx.relay.portions import portions
+from onionmx.relay.renewal import has_ended, was_stale
 from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope
-from onionmx.smtp.outcome import Ending, Outcome
+from onionmx.smtp.outcome import Ending
+from onionmx.smtp.stepwise import NO_TIME
 from onionmx.tor.socks import SocksError
 
 _ROUND_TRIPS_ALONE = 7  # of one command at a time on a session of its own: CONNECT, banner, EHLO, MAIL, RCPT, DATA, dot
@@ -74,22 +78,46 @@ class Courier:
         Returns:
             One reply for each recipient of the envelope, in order.
         """
-        deadline = asyncio.get_running_loop().time() + self._deadline
-        attempt = _Attempt(message, deadline)
-        try:
-            async with asyncio.timeout_at(deadline):
-                for target in targets:
-                    if await self._try_target(attempt, target):
-                        break
-        except TimeoutError:
-            attempt.keep(Own.UNREACHABLE.value.because(f"no result within {self._deadline:g} s; {attempt.last}"))
-        replies = attempt.replies
+        replies = await self._deliver(message, targets, asyncio.get_running_loop().time() + self._deadline)
         for reply in replies:
             metrics.deliveries.labels(f"{reply.code // 100}xx").inc()
         return replies
 
-    async def _try_target(self, attempt: "_Attempt", target: Endpoint) -> bool:
-        """Give the message to one target; whether the matter is settled."""
+    async def _deliver(self, message: Message, targets: Sequence[Endpoint], deadline: float) -> list[Reply]:
+        attempt = _Attempt(message, deadline)
+        try:
+            async with asyncio.timeout_at(deadline):
+                for number, target in enumerate(targets):
+                    settled = await self._try_target(attempt, target)
+                    if isinstance(settled, list):
+                        return await self._deliver_portions(attempt, settled, targets[number:])
+                    if settled:
+                        break
+        except TimeoutError:
+            attempt.keep(Own.UNREACHABLE.value.because(f"no result within {self._deadline:g} s; {attempt.last}"))
+        return attempt.replies
+
+    async def _deliver_portions(
+        self, attempt: "_Attempt", places: list[list[int]], targets: Sequence[Endpoint]
+    ) -> list[Reply]:
+        """Send the message once for each portion of its recipients; one that streams can be sent only once."""
+        message = attempt.message
+        replies = [Own.SEPARATELY.value] * len(message.envelope.recipients)
+        for portion in places[:1] if attempt.is_streaming else places:
+            recipients = tuple(message.envelope.recipients[place] for place in portion)
+            envelope = replace(message.envelope, recipients=recipients)
+            part = replace(message, envelope=envelope, content=attempt.content)
+            for place, reply in zip(portion, await self._deliver(part, targets, attempt.deadline), strict=True):
+                replies[place] = reply
+        return replies
+
+    async def _try_target(self, attempt: "_Attempt", target: Endpoint) -> bool | list[list[int]]:
+        """Give the message to one target.
+
+        Returns:
+            Whether the matter is settled; where the target takes fewer recipients at once, the places of those that
+            may share a transaction, nothing sent.
+        """
         destination = Destination(target, attempt.message.demand)
         if why := self._backoff.refusal(target):
             attempt.keep(Own.UNREACHABLE.value.because(f"{maillog.shortened(target)} {why}"))
@@ -97,6 +125,9 @@ class Courier:
         while True:
             try:
                 async with self._pool.lease(destination, exclusive=attempt.is_streaming) as lease:
+                    places = portions(attempt.message.envelope.recipients, lease.session.extensions)
+                    if len(places) > 1:
+                        return places
                     settled = await self._send(attempt, target, lease)
             except TemporaryError as error:
                 self._failed(attempt, target, error)
@@ -118,9 +149,16 @@ class Courier:
         metrics.stage_seconds.labels("transaction").observe(seconds)
         replies = [for_mta(outcome.answer(index)) for index in range(len(message.envelope.recipients))]
         attempt.keep(*replies, of_message=outcome.ending is not Ending.UNSUITABLE)
-        if _is_stale(outcome, lease) and not attempt.is_streaming and not attempt.was_stale:
+        if not attempt.is_spent and has_ended(outcome, lease):
+            lease.retire()
+            return None
+        if not attempt.is_spent and was_stale(outcome, lease) and not attempt.was_stale:
             attempt.was_stale = True
             return None
+        if attempt.waits_for_client and outcome.cause == NO_TIME:
+            # The onion MX has nothing to do with it.
+            attempt.keep(Own.CONNECTION_LOST.value.because("the client took too long to send the message"))
+            return True
         if outcome.ending in {Ending.LOST, Ending.BROKEN} and not outcome.is_decided:
             self._backoff.failed(target, outcome.cause)
             maillog.target_failed(message.identifier, message.domain, target, outcome.cause)
@@ -169,6 +207,11 @@ class _Attempt:
         return isinstance(self.content, _Pieces) and self.content.is_touched
 
     @property
+    def waits_for_client(self) -> bool:
+        """Whether the next piece of the message has not come from the client."""
+        return isinstance(self.content, _Pieces) and self.content.is_awaited
+
+    @property
     def replies(self) -> list[Reply]:
         """For each recipient, what is to be answered."""
         return self._replies
@@ -198,24 +241,26 @@ class _Pieces:
 
     Attributes:
         is_touched: whether a piece was asked for.
+        is_awaited: whether a piece was asked for and has not come.
     """
 
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self.is_touched = False
+        self.is_awaited = False
         self._pieces = pieces
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        self.is_touched = True
-        return await anext(self._pieces)
-
-
-def _is_stale(outcome: Outcome, lease: Lease) -> bool:
-    """Whether the peer had closed the session before the message could reach it."""
-    silent = outcome.mail is None and not any(outcome.recipients) and outcome.final is None
-    return lease.was_idle and silent and outcome.ending in {Ending.LOST, Ending.CLOSED}
+        self.is_touched = self.is_awaited = True
+        try:
+            piece = await anext(self._pieces)
+        except StopAsyncIteration:
+            self.is_awaited = False
+            raise
+        self.is_awaited = False
+        return piece
 
 
 def fitted(envelope: Envelope, content: bytes) -> Envelope:

@@ -1,8 +1,11 @@
 """Sessions with onion MXes, kept open for the next message.
 
-A message takes an idle session if there is one. If not, a further session is opened as long as the limit allows; once
-it is reached, messages share sessions whose peer takes several transactions in one flight (RFC 2920 section 3.1), and
-only then they wait. Whatever becomes free first serves the message that has waited longest.
+A message takes an idle session if there is one. If not, a further session is opened as long as the limits allow; once
+they are reached, messages share sessions whose peer takes several transactions in one flight (RFC 2920 section 3.1),
+and only then they wait. Whatever becomes free first serves the message that has waited longest.
+
+One session is opened first, and several at once only after it has come about, as with Postfix's
+initial_destination_concurrency: what a hundred messages would learn of a dead onion, one opening finds out.
 """
 
 import asyncio
@@ -17,6 +20,9 @@ from onionmx.config import RelaySection
 from onionmx.onion import Endpoint
 from onionmx.relay import metrics
 from onionmx.smtp.session import SmtpSession
+
+OPEN_AGAIN = 10.0
+"""Seconds until a further session is opened for those who wait although the last one did not come about."""
 
 Open = Callable[["Destination"], Awaitable["Opened"]]
 """Opens a session, EHLO said. What it raises reaches those who wait for it."""
@@ -41,10 +47,12 @@ class Opened:
     Attributes:
         session: EHLO said.
         stages: seconds that each stage of opening it took.
+        broke: is called when the session ends otherwise than by us.
     """
 
     session: SmtpSession
     stages: dict[str, float]
+    broke: Callable[[], None] = lambda: None
 
 
 @dataclass(eq=False, slots=True)
@@ -52,6 +60,8 @@ class _Member:
     """A session of the pool.
 
     Attributes:
+        opened: the session.
+        limit: transactions that it may have.
         uses: transactions that were given to it.
         leases: transactions that have it now.
         exclusive: one that must not share it has it now.
@@ -59,13 +69,27 @@ class _Member:
         idle: closes it, while nobody has it.
     """
 
-    session: SmtpSession
-    stages: dict[str, float]
+    opened: Opened
+    limit: int
     uses: int = 0
     leases: int = 0
     exclusive: bool = False
     was_idle: bool = False
     idle: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+    @property
+    def session(self) -> SmtpSession:
+        """What messages are sent through."""
+        return self.opened.session
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may have another transaction."""
+        return self.session.is_usable and self.uses < self.limit
+
+    def retire(self) -> None:
+        """Give it no further transaction."""
+        self.limit = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +101,14 @@ class Lease:
         reused: another transaction has had it before.
         was_idle: nobody had it before, so the peer may have closed it meanwhile.
         stages: seconds that each stage of opening it took; empty where it is reused.
+        retire: lets no other transaction have the session after those that have it now.
     """
 
     session: SmtpSession
     reused: bool
     was_idle: bool
     stages: dict[str, float]
+    retire: Callable[[], None] = lambda: None
 
 
 class _Waiter:
@@ -113,6 +139,8 @@ class _EndpointPool:
         self._opening: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._waiters: deque[_Waiter] = deque()
+        self._opening_at_once = 1
+        self._again: asyncio.TimerHandle | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -137,8 +165,10 @@ class _EndpointPool:
     def release(self, member: _Member) -> None:
         member.leases -= 1
         member.exclusive = False
+        if member not in self._members:
+            return  # the pool was closed meanwhile
         if not member.leases:
-            if not member.session.is_usable or member.uses >= self._settings.messages_per_session:
+            if not member.has_room:
                 self._drop(member)
             else:
                 self._rest(member)
@@ -154,6 +184,7 @@ class _EndpointPool:
         member.idle = loop.call_later(self._settings.idle_timeout, self._drop, member)
 
     async def close(self) -> None:
+        self._stop_waiting_to_open()
         for task in self._opening:
             task.cancel()
         for member in list(self._members):
@@ -161,17 +192,20 @@ class _EndpointPool:
         await asyncio.gather(*self._opening, *self._closing, return_exceptions=True)
 
     def _pick(self, *, exclusive: bool) -> _Member | None:
-        usable = [member for member in self._members if self._has_room(member)]
+        usable = [member for member in self._members if member.has_room]
         for member in reversed(usable):
             if not member.leases:
                 return member
-        if exclusive or len(self._members) + len(self._opening) < self._settings.sessions_per_onion:
+        if exclusive or self._may_open:
             return None
         shared = [member for member in usable if self._can_share(member)]
         return min(shared, key=lambda member: member.leases, default=None)
 
-    def _has_room(self, member: _Member) -> bool:
-        return member.session.is_usable and member.uses < self._settings.messages_per_session
+    @property
+    def _may_open(self) -> int:
+        """How many further sessions may be opened now."""
+        free = self._settings.sessions_per_onion - len(self._members) - len(self._opening)
+        return max(0, min(free, self._opening_at_once - len(self._opening)))
 
     def _can_share(self, member: _Member) -> bool:
         has_place = member.leases < self._settings.transactions_in_flight
@@ -203,35 +237,62 @@ class _EndpointPool:
     def _open_for_waiters(self) -> None:
         if len(self._waiters) <= len(self._opening):
             return
-        for member in [member for member in self._members if not member.leases and not self._has_room(member)]:
-            self._drop(member)
-        free = self._settings.sessions_per_onion - len(self._members) - len(self._opening)
-        for _ in range(min(free, len(self._waiters) - len(self._opening))):
+        self._stop_waiting_to_open()
+        self._drop_useless()
+        for _ in range(min(self._may_open, len(self._waiters) - len(self._opening))):
             task = asyncio.get_running_loop().create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opened)
 
     async def _open(self) -> None:
         opened = await self._open_session(self._destination)
-        self._members.append(_Member(opened.session, opened.stages))
+        self._members.append(_Member(opened, self._limit_of(opened.session)))
         metrics.sessions.labels("open").inc()
 
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
+            self._opening_at_once = min(self._opening_at_once + 1, self._settings.sessions_per_onion)
             self._serve_waiters()
             for member in self._members:
                 if not member.leases and member.idle is None:
                     self._rest(member)
             return
+        self._opening_at_once = 1
+        self._drop_useless()
         # Those who wait are served by the sessions that are left. Where none is, one failure speaks for all of them:
         # a queue flush must not try one after the other.
-        if not (self._members or self._opening):
+        if self._members or self._opening:
+            self._wait_to_open()
+        else:
             failed, self._waiters = self._waiters, deque()
             for waiter in failed:
                 if not waiter.future.done():
                     waiter.future.set_exception(error)
             self._on_change(self._destination)
+
+    def _wait_to_open(self) -> None:
+        """The sessions that are left may be busy for long: nobody shall wait for them alone."""
+        if self._waiters and not self._opening and self._again is None:
+            self._again = asyncio.get_running_loop().call_later(OPEN_AGAIN, self._open_for_waiters)
+
+    def _stop_waiting_to_open(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    def _limit_of(self, session: SmtpSession) -> int:
+        """Transactions that a session may have: what the operator says of this onion, or the peer (RFC 9422)."""
+        said = self._settings.messages_per_session_of.get(self._destination.endpoint[0])
+        announced = session.extensions.mail_max
+        if announced is None:
+            return said or self._settings.messages_per_session
+        return min(said, announced) if said else announced
+
+    def _drop_useless(self) -> None:
+        """Close the sessions that nobody has and nobody can use."""
+        for member in [member for member in self._members if not member.leases and not member.has_room]:
+            self._drop(member)
 
     def _drop(self, member: _Member) -> None:
         self._members.remove(member)
@@ -239,6 +300,7 @@ class _EndpointPool:
             member.idle.cancel()
         metrics.sessions.labels("open").dec()
         if not member.session.is_usable:
+            member.opened.broke()
             member.session.abort()
         task = asyncio.get_running_loop().create_task(member.session.close())
         self._closing.add(task)
@@ -281,7 +343,8 @@ class SessionPool:
         member = await pool.acquire(exclusive=exclusive)
         try:
             reused = member.uses > 1
-            yield Lease(member.session, reused, member.was_idle, {} if reused else member.stages)
+            stages = {} if reused else member.opened.stages
+            yield Lease(member.session, reused, member.was_idle, stages, member.retire)
         finally:
             pool.release(member)
 

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from random import SystemRandom
@@ -85,16 +86,22 @@ class Delivering:
 
     async def _open_session(self, destination: Destination) -> Opened:
         start = time.monotonic()
+        onion, _ = destination.endpoint
+        renew = partial(self._connector.renew, onion, self._connector.isolation(onion))
         connection = await self._connector.connect(destination.endpoint)
         connected = time.monotonic()
-        if destination.demand is None:
-            session = await self._open(await SocketStream.from_socket(connection), TlsPolicy(self._settings.tls))
-        else:
-            session = await self._open_proven(connection, destination.demand)
+        try:
+            if destination.demand is None:
+                session = await self._open(await SocketStream.from_socket(connection), TlsPolicy(self._settings.tls))
+            else:
+                session = await self._open_proven(connection, destination.demand)
+        except BaseException:
+            renew()
+            raise
         stages = {"connect": connected - start, "open": time.monotonic() - connected}
         for stage, seconds in stages.items():
             metrics.stage_seconds.labels(stage).observe(seconds)
-        return Opened(session, stages)
+        return Opened(session, stages, renew)
 
     async def _open_proven(self, connection: socket.socket, demand: Demand) -> SmtpSession:
         """A session with a peer that has shown the certificate before anything of a message is said to it."""

@@ -1,42 +1,69 @@
 """A transaction whose recipients the onion MX answers one by one, for SMTP with several recipients."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 
 from onionmx.errors import TemporaryError
 from onionmx.relay.backoff import Backoff
 from onionmx.relay.failures import for_mta, is_of_target, reply_to
 from onionmx.relay.maillog import shortened
-from onionmx.relay.pool import Destination, SessionPool
+from onionmx.relay.pool import Destination, Lease, SessionPool
+from onionmx.relay.portions import portions
+from onionmx.relay.renewal import has_ended
 from onionmx.reply import Own, Reply
 from onionmx.smtp.envelope import Envelope, Recipient
-from onionmx.smtp.outcome import Outcome
-from onionmx.smtp.session import SmtpSession
+from onionmx.smtp.outcome import Ending, Outcome
+from onionmx.smtp.stepwise import NO_TIME
+
+_Again = Callable[[], AbstractAsyncContextManager[Lease]]
 
 OPENING_DEADLINE = 240.0
 """Seconds to reach an onion MX while the MTA waits for the reply to RCPT: below the 300 of Postfix and of RFC 5321."""
+
+
+_RENEWAL_DEADLINE = 50.0
+"""Seconds to reach it once more where the session turns out to have ended: with the others still below 300."""
 
 
 class Stepwise:
     """A transaction on a session of its own, made by `begin_stepwise`.
 
     Args:
-        lease: gives the session back when it is closed.
-        session: the session.
+        held: gives the session back when it is closed.
+        lease: the session.
+        again: gives another session.
         envelope: without recipients.
         deadline: seconds for the content and the final reply.
     """
 
-    def __init__(self, lease: AsyncExitStack, session: SmtpSession, envelope: Envelope, deadline: float) -> None:
+    def __init__(
+        self, held: AsyncExitStack, lease: Lease, again: "_Again", envelope: Envelope, deadline: float
+    ) -> None:
+        self._held = held
         self._lease = lease
+        self._again = again
+        self._envelope = envelope
         self._deadline = deadline
-        self._session = session
-        self._transaction = session.begin(envelope)
+        self._named: list[Recipient] = []
+        self._transaction = lease.session.begin(envelope)
 
     async def add_recipient(self, recipient: Recipient) -> Reply:
         """What the onion MX says to RCPT; the first one brings MAIL along."""
+        named = [*self._named, recipient]
+        if len(portions(named, self._lease.session.extensions)) > 1:
+            return Own.SEPARATELY.value
         reply = await self._transaction.add_recipient(recipient)
+        while not self._named and self._session_has_ended:
+            try:
+                await self._renew()
+            except TemporaryError as error:
+                return reply_to(error)
+            except TimeoutError:
+                break
+            reply = await self._transaction.add_recipient(recipient)
+        self._named = named
         return for_mta(reply)
 
     async def send(self, content: bytes | AsyncIterator[bytes]) -> Reply:
@@ -46,10 +73,10 @@ class Stepwise:
                 outcome = await self._transaction.send(content)
         except TimeoutError:
             cause = f"no final reply within {self._deadline:g} s"
-            self._session.abort(cause)  # a peer as slow as that must not get the next message too
+            self._lease.session.abort(cause)  # a peer as slow as that must not get the next message too
             return Own.CONNECTION_LOST.value.because(cause)
         finally:
-            await self._lease.aclose()
+            await self._held.aclose()
         return _final(outcome)
 
     async def abandon(self) -> None:
@@ -57,7 +84,22 @@ class Stepwise:
         try:
             await self._transaction.abandon()
         finally:
-            await self._lease.aclose()
+            await self._held.aclose()
+
+    @property
+    def _session_has_ended(self) -> bool:
+        """Whether the session had served before and ended with the first command: no content was sent yet."""
+        outcome, lease = self._transaction.outcome, self._lease
+        return outcome is not None and (
+            has_ended(outcome, lease) or (lease.was_idle and outcome.ending is Ending.LOST and outcome.cause != NO_TIME)
+        )
+
+    async def _renew(self) -> None:
+        self._lease.retire()
+        await self._held.aclose()
+        async with asyncio.timeout(_RENEWAL_DEADLINE):
+            self._lease = await self._held.enter_async_context(self._again())
+        self._transaction = self._lease.session.begin(self._envelope)
 
 
 async def begin_stepwise(
@@ -75,8 +117,9 @@ async def begin_stepwise(
                 else:
                     async with AsyncExitStack() as stack:
                         begun = await _begin(stack, pool, backoff, envelope, destination)
-                        if isinstance(begun, SmtpSession):
-                            return Stepwise(stack.pop_all(), begun, envelope, deadline)
+                        if isinstance(begun, Lease):
+                            again = partial(_lease_again, pool, destination)
+                            return Stepwise(stack.pop_all(), begun, again, envelope, deadline)
                         failure = begun
                 if failure.is_transient or not has_failed:
                     answer = failure
@@ -88,7 +131,7 @@ async def begin_stepwise(
 
 async def _begin(
     stack: AsyncExitStack, pool: SessionPool, backoff: Backoff, envelope: Envelope, destination: Destination
-) -> SmtpSession | Reply:
+) -> Lease | Reply:
     """A session with one target, given back by the stack; or why there is none for this message."""
     try:
         lease = await stack.enter_async_context(pool.lease(destination, exclusive=True))
@@ -97,7 +140,12 @@ async def _begin(
             backoff.failed(destination.endpoint, str(error))
         return reply_to(error)
     backoff.succeeded(destination.endpoint)
-    return envelope.refusal(lease.session.extensions) or lease.session
+    return envelope.refusal(lease.session.extensions) or lease
+
+
+def _lease_again(pool: SessionPool, destination: Destination) -> AbstractAsyncContextManager[Lease]:
+    pool.drop_idle(destination)  # the others are as old
+    return pool.lease(destination, exclusive=True)
 
 
 def _final(outcome: Outcome) -> Reply:

@@ -116,6 +116,11 @@ class ClientConnection:
         return self.pipeline.replies
 
     @property
+    def has_partial_reply(self) -> bool:
+        """Whether the beginning of a reply came, and not its end yet."""
+        return self._parser.has_leftover
+
+    @property
     def is_usable(self) -> bool:
         """Whether the session will take another transaction, now or after those in flight."""
         return self.state is State.READY and not self._is_retired

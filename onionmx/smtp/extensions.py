@@ -7,6 +7,8 @@ from onionmx.reply import Reply
 
 # ehlo-line = ehlo-keyword *( SP ehlo-param ). "=" is taken for the space as well: old servers wrote AUTH=LOGIN.
 _KEYWORD = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9-]*)(?:[\s=]+(.*))?", re.DOTALL)
+# limit-value of MAILMAX, RCPTMAX and RCPTDOMAINMAX: %x31-39 0*5DIGIT (RFC 9422 section 4)
+_LIMIT = re.compile(r"(MAILMAX|RCPTMAX|RCPTDOMAINMAX)=([1-9][0-9]{0,5})", re.IGNORECASE)
 _MAX_SIZE_DIGITS = 20  # RFC 1870 section 3
 
 
@@ -24,6 +26,9 @@ class Extensions:
         dsn: RFC 3461.
         starttls: RFC 3207.
         enhanced_status_codes: RFC 2034.
+        mail_max: transactions that a session may have, the number of the next three that LIMITS announces (RFC 9422).
+        rcpt_max: recipients that a transaction may have.
+        rcpt_domain_max: domains that the recipients of a transaction may have.
     """
 
     hello: str = ""
@@ -35,6 +40,9 @@ class Extensions:
     dsn: bool = False
     starttls: bool = False
     enhanced_status_codes: bool = False
+    mail_max: int | None = None
+    rcpt_max: int | None = None
+    rcpt_domain_max: int | None = None
 
     @property
     def one_flight(self) -> bool:
@@ -58,6 +66,7 @@ def read_extensions(reply: Reply) -> Extensions:
     only one that is safe whichever the peer means.
     """
     offered = keywords(reply)
+    limits = _read_limits(offered.get("LIMITS", []))
     return Extensions(
         hello=(reply.lines[0].split() or [""])[0],
         pipelining="PIPELINING" in offered,
@@ -68,6 +77,9 @@ def read_extensions(reply: Reply) -> Extensions:
         dsn="DSN" in offered,
         starttls="STARTTLS" in offered,
         enhanced_status_codes="ENHANCEDSTATUSCODES" in offered,
+        mail_max=limits.get("MAILMAX"),
+        rcpt_max=limits.get("RCPTMAX"),
+        rcpt_domain_max=limits.get("RCPTDOMAINMAX"),
     )
 
 
@@ -76,3 +88,13 @@ def _read_size(parameters: list[str] | None) -> int | None:
         return None
     limits = [int(text) for text in parameters if text.isascii() and text.isdigit() and len(text) <= _MAX_SIZE_DIGITS]
     return min((limit for limit in limits if limit), default=0)
+
+
+def _read_limits(parameters: list[str]) -> dict[str, int]:
+    """The known limits of LIMITS lines; others and malformed ones do not matter, and the smallest counts."""
+    limits: dict[str, int] = {}
+    for word in " ".join(parameters).split():
+        if match := _LIMIT.fullmatch(word):
+            name, value = match[1].upper(), int(match[2])
+            limits[name] = min(value, limits.get(name, value))
+    return limits

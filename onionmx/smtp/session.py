@@ -123,6 +123,11 @@ class SmtpSession:
         return self._core.round_trips
 
     @property
+    def broke_off_in_a_reply(self) -> bool:
+        """Whether the peer began a reply that did not come to its end."""
+        return self._core.has_partial_reply
+
+    @property
     def closing_cause(self) -> str:
         """Why the session is over, empty while it is not."""
         return self._driver.closed.cause if self._driver.closed else ""

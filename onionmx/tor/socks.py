@@ -195,25 +195,40 @@ class SocksConnector:
         Raises:
             SocksError: there is none, with the cause.
         """
-        where = self._where()
+        where, token = self._where(), self.isolation(endpoint[0])
         try:
             connection = await self._reach(endpoint, where)
             self._opening.add(connection)
             try:
-                await self._shake_hands(endpoint, where, connection)
+                await self._shake_hands(endpoint, where, token, connection)
             except BaseException:
                 connection.close()
                 raise
             finally:
                 self._opening.discard(connection)
         except BaseException:
-            self.renew(endpoint[0])
+            self.renew(endpoint[0], token)
             raise
         return connection
 
-    def renew(self, host: str) -> None:
-        """Let the next connection to this host take another circuit: something went wrong on this one."""
-        self._isolation.pop(host, None)
+    def isolation(self, host: str) -> str:
+        """What keeps connections to this host, the next one among them, on circuits of their own."""
+        token = self._isolation.get(host)
+        if token is None:
+            token = self._isolation[host] = secrets.token_hex(8)
+            if len(self._isolation) > _MAX_REMEMBERED:
+                del self._isolation[next(iter(self._isolation))]
+        return token
+
+    def renew(self, host: str, token: str) -> None:
+        """Let the next connection to this host take another circuit: something went wrong on one.
+
+        Args:
+            host: of the connection.
+            token: its isolation. If the host has another one by now, that stays: many sessions break with one circuit.
+        """
+        if self._isolation.get(host) == token:
+            del self._isolation[host]
 
     def close(self) -> None:
         """End all attempts that are under way."""
@@ -240,13 +255,8 @@ class SocksConnector:
                 words = f"this user may not use tor's SOCKS port {where}: {error.strerror}"
             raise SocksError(endpoint, Cause.PROXY_UNREACHABLE, words) from error
 
-    async def _shake_hands(self, endpoint: Endpoint, where: str, connection: socket.socket) -> None:
+    async def _shake_hands(self, endpoint: Endpoint, where: str, token: str, connection: socket.socket) -> None:
         host, port = endpoint
-        token = self._isolation.get(host)
-        if token is None:
-            token = self._isolation[host] = secrets.token_hex(8)
-            if len(self._isolation) > _MAX_REMEMBERED:
-                del self._isolation[next(iter(self._isolation))]
         try:
             handshake = Handshake(host, port, host, token)
         except ValueError as error:

@@ -58,7 +58,7 @@ def test_many_messages_share_sessions_up_to_the_limits(tmp_path: Path) -> None:
         assert len(relay.peer.targets) <= 3
         assert len(relay.peer.messages) == 100
 
-    play(tmp_path, test, sessions_per_onion=3, transactions_in_flight=5)
+    play(tmp_path, test, sessions_per_onion=3, transactions_in_flight=5, messages_per_session=100)
 
 
 def test_routes(tmp_path: Path) -> None:

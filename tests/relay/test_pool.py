@@ -9,6 +9,7 @@ import pytest
 
 from onionmx.config import RelaySection
 from onionmx.errors import DnsError, TemporaryError
+from onionmx.relay import pool as pool_module
 from onionmx.relay.pool import Destination, Lease, Opened, SessionPool
 from onionmx.smtp.extensions import Extensions
 from tests.mapfile.maps import A, B
@@ -26,6 +27,7 @@ class Session:
         self.is_usable = True
         self.is_closed = False
         self.extensions = Extensions(pipelining=one_flight, chunking=one_flight)
+        self.broke = 0
 
     def abort(self) -> None:
         self.is_usable = False
@@ -50,22 +52,27 @@ class Opening:
         await self.allowed.wait()
         if self.failure:
             raise self.failure
-        self.sessions.append(Session(one_flight=self._one_flight))
-        return Opened(cast("SmtpSession", self.sessions[-1]), {"connect": 1.0})
+        session = Session(one_flight=self._one_flight)
+        self.sessions.append(session)
+
+        def broke() -> None:
+            session.broke += 1
+
+        return Opened(cast("SmtpSession", session), {"connect": 1.0}, broke)
 
 
 class Messages:
     """Messages that hold sessions of a pool."""
 
     def __init__(self, pool: SessionPool, stack: AsyncExitStack) -> None:
-        self._pool = pool
+        self.pool = pool
         self._stack = stack
 
     async def begin(
         self, destination: Destination = TARGET, *, exclusive: bool = False
     ) -> tuple[Lease, AsyncExitStack]:
         message = await self._stack.enter_async_context(AsyncExitStack())
-        return await message.enter_async_context(self._pool.lease(destination, exclusive=exclusive)), message
+        return await message.enter_async_context(self.pool.lease(destination, exclusive=exclusive)), message
 
 
 def play(
@@ -82,6 +89,13 @@ def play(
         assert all(session.is_closed for session in opening.sessions)
 
     asyncio.run(run())
+
+
+async def settle_once(opening: Opening) -> None:
+    """Let the openings that are under way come about, and no other."""
+    under_way = len(opening.asked)
+    while len(opening.sessions) < under_way:  # noqa: ASYNC110 -- the pool tells nobody
+        await asyncio.sleep(0)
 
 
 async def settle() -> None:
@@ -171,11 +185,120 @@ def test_one_failure_speaks_for_all_who_wait() -> None:
         opening.failure = DnsError("F0")
         results = await asyncio.gather(*(messages.begin() for _ in range(50)), return_exceptions=True)
         assert all(isinstance(result, DnsError) for result in results)
-        assert len(opening.asked) <= 4
+        assert len(opening.asked) == 1
         opening.failure = None
         assert not (await messages.begin())[0].reused
 
     play(test, settings=RelaySection(sessions_per_onion=4))
+
+
+def test_one_opening_until_one_has_succeeded_then_more() -> None:
+    """As Postfix's initial_destination_concurrency: a dead onion is asked once, however many messages there are."""
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        opening.allowed.clear()
+        waiting = [asyncio.create_task(messages.begin(exclusive=True)) for _ in range(20)]
+        seen = []
+        while len(opening.sessions) < 10:
+            await settle()
+            seen.append(len(opening.asked) - len(opening.sessions))
+            opening.allowed.set()
+            await settle_once(opening)
+            opening.allowed.clear()
+        assert seen == [1, 2, 4, 3]
+        for task in waiting:
+            task.cancel()
+
+    play(test, settings=RelaySection(sessions_per_onion=10))
+
+
+def test_a_dead_onion_holds_up_no_other() -> None:
+    async def test(messages: Messages, opening: Opening) -> None:
+        opening.allowed.clear()
+        dead = [Destination((A, port)) for port in range(1, 8)]
+        waiting = [asyncio.create_task(messages.begin(one)) for one in dead * 10]
+        await settle()
+        assert sorted(opening.asked, key=str) == sorted(dead, key=str)
+        opening.allowed.set()
+        await messages.begin()
+        opening.allowed.clear()
+        for task in waiting:
+            task.cancel()
+
+    play(test, settings=RelaySection())
+
+
+def test_only_session_that_dies_idle_while_another_is_opened_in_vain() -> None:
+    """Nobody waits for what never comes: the message hears of the failure, and the next one is tried."""
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        _, first = await messages.begin()
+        opening.allowed.clear()
+        served = asyncio.create_task(messages.begin())
+        await settle()
+        await first.aclose()
+        _, second = await served
+        await second.aclose()
+        opening.sessions[0].is_usable = False
+        waiting = asyncio.create_task(messages.begin())
+        await settle()
+        opening.failure = DnsError("F2")
+        opening.allowed.set()
+        with pytest.raises(DnsError):
+            await waiting
+        assert opening.sessions[0].broke == 1
+        opening.failure = None
+        assert not (await messages.begin())[0].reused
+
+    play(test, settings=RelaySection(sessions_per_onion=2))
+
+
+def test_who_waits_for_a_session_that_is_busy_for_long_gets_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "OPEN_AGAIN", 0.01)
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        await messages.begin(exclusive=True)
+        opening.failure = DnsError("F0")
+        waiting = asyncio.create_task(messages.begin())
+        while len(opening.asked) < 4:  # noqa: ASYNC110 -- the pool tells nobody
+            await asyncio.sleep(0.001)
+        opening.failure = None
+        assert not (await waiting)[0].reused
+
+    play(test, settings=RelaySection(sessions_per_onion=2))
+
+
+def test_message_that_outlives_the_pool_ends_without_an_error() -> None:
+    async def test(messages: Messages, opening: Opening) -> None:
+        _, message = await messages.begin()
+        await messages.pool.close()
+        await message.aclose()
+        assert opening.sessions[0].is_closed
+
+    play(test, settings=RelaySection())
+
+
+def test_session_that_broke_is_told_and_one_that_was_closed_is_not() -> None:
+    async def test(messages: Messages, opening: Opening) -> None:
+        for is_usable in (False, True):
+            _, message = await messages.begin()
+            opening.sessions[-1].is_usable = is_usable
+            await message.aclose()
+        assert [session.broke for session in opening.sessions] == [1, 0]
+
+    play(test, settings=RelaySection(messages_per_session=1))
+
+
+def test_retired_session_is_given_to_nobody() -> None:
+    async def test(messages: Messages, opening: Opening) -> None:
+        lease, message = await messages.begin()
+        lease.retire()
+        await message.aclose()
+        assert not (await messages.begin())[0].reused
+        await settle()
+        assert opening.sessions[0].is_closed
+
+    play(test, settings=RelaySection())
 
 
 def test_failure_to_open_one_more_leaves_the_others_at_work() -> None:

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onionmx.reply import Reply
 from onionmx.smtp.extensions import Extensions, read_extensions
@@ -71,3 +73,28 @@ def test_one_flight_takes_both() -> None:
     assert read("mx", "PIPELINING", "CHUNKING").one_flight
     assert not read("mx", "PIPELINING").one_flight
     assert not read("mx", "CHUNKING").one_flight
+
+
+@pytest.mark.parametrize(
+    ("lines", "limits"),
+    [
+        ([], (None, None, None)),
+        (["LIMITS"], (None, None, None)),
+        (["LIMITS MAILMAX=20 RCPTMAX=100 RCPTDOMAINMAX=1"], (20, 100, 1)),
+        (["limits mailmax=20"], (20, None, None)),
+        (["LIMITS MAILMAX=0 RCPTMAX=1000000 RCPTDOMAINMAX=-1"], (None, None, None)),
+        (["LIMITS MAILMAX=many OTHER=3 =5 RCPTMAX"], (None, None, None)),
+        (["LIMITS MAILMAX=20", "LIMITS MAILMAX=10 MAILMAX=30"], (10, None, None)),
+        (["LIMITS MAILMAX=\u0661\u0660"], (None, None, None)),
+    ],
+)
+def test_limits(lines: list[str], limits: tuple[int | None, int | None, int | None]) -> None:
+    found = read("mx", *lines)
+    assert (found.mail_max, found.rcpt_max, found.rcpt_domain_max) == limits
+
+
+@given(st.text())
+def test_whatever_is_behind_limits(text: str) -> None:
+    found = read("mx", f"LIMITS {text}")
+    for limit in (found.mail_max, found.rcpt_max, found.rcpt_domain_max):
+        assert limit is None or 0 < limit < 1_000_000

@@ -78,7 +78,8 @@ def test_failure_and_renewal_take_another_circuit() -> None:
         assert (await failure(connector)).cause is Cause.INTRODUCTION_FAILED
         peer.socks = 0
         (await connector.connect((A, 25))).close()
-        connector.renew(A)
+        connector.renew(A, connector.isolation(A))
+        connector.renew(A, "of a circuit before")
         (await connector.connect((A, 25))).close()
         (await connector.connect((A, 25))).close()
         passwords = [password for _, password in peer.users]

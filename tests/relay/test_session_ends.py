@@ -1,0 +1,149 @@
+"""Sessions that the onion MX ends: by a limit, by 421 to the next message, by closing; and the limits of RFC 9422."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onionmx.config import RelaySection
+from tests.mapfile.maps import A
+from tests.relay.onion_mx import CLOSE, EXTENSIONS, Answer, Dialog, OnionMx
+from tests.relay.served import MESSAGE, Site, codes, play
+
+WAYS = {"LMTP": (True, 1), "SMTP": (False, 1), "SMTP, two recipients": (False, 2)}
+TOO_MANY = "452 4.4.5 too many messages in this session"
+BOTH = ["a@example.org", "b@example.org"]
+
+
+def after(messages: int, verb: str, reply: str) -> Answer:
+    """This reply to a verb in a session that had so many messages."""
+
+    def answer(dialog: Dialog, said: str, _line: str) -> str | None:
+        commands = [command.split(" ")[0] for command in dialog.commands]
+        return reply if said == verb and commands.count("MAIL") > messages else None
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "way"),
+    [
+        *itertools.product(["MAIL"], ["421 4.3.2 closing", CLOSE, TOO_MANY], WAYS),
+        # With two recipients by SMTP the onion MX has answered for them by then, and the MTA hears it.
+        *itertools.product(["END"], [TOO_MANY], ["LMTP", "SMTP"]),
+    ],
+)
+def test_next_message_goes_on_a_new_session(tmp_path: Path, verb: str, reply: str, way: str) -> None:
+    lmtp, count = WAYS[way]
+
+    async def test(site: Site) -> None:
+        for number in range(7):
+            replies = await site.send(*BOTH[:count], lmtp=lmtp)
+            assert codes(replies) == ["250 2.1.5"] * count + ["250 2.0.0"], number
+        assert [taken.content.endswith(MESSAGE) for taken in site.mx.taken] == [True] * 7
+        assert len(site.mx.dialogs) == 4
+
+    play(tmp_path, test, OnionMx(after(2, verb, reply)))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("reply", ["421 4.3.2 closing", "452 4.3.1 the disk is full"])
+def test_a_new_session_has_the_last_word(tmp_path: Path, reply: str, way: str) -> None:
+    lmtp, count = WAYS[way]
+
+    async def test(site: Site) -> None:
+        assert codes(await site.send(*BOTH[:count], lmtp=lmtp))[-1].startswith("250")
+        site.mx.answer = after(0, "MAIL", reply)
+        (last,) = (await site.send(*BOTH[:count], lmtp=lmtp))[-1:]
+        assert last.startswith("4")
+        assert reply[10:] in last
+        assert len(site.mx.dialogs) == 2
+        assert len(site.mx.taken) == 1
+
+    play(tmp_path, test)
+
+
+def test_421_after_the_recipients_is_the_answer(tmp_path: Path) -> None:
+    """Whether the message was taken is for the onion MX to say, not to be guessed by another try."""
+
+    async def test(site: Site) -> None:
+        await site.send("a@example.org")
+        site.mx.answer = after(1, "END", "421 4.3.2 closing")
+        assert codes(await site.send("a@example.org"))[1] == "451 4.4.2"
+        assert len(site.mx.dialogs) == 1
+
+    play(tmp_path, test)
+
+
+def sessions(tmp_path: Path, messages: int, *limits: str, **settings: Any) -> int:  # noqa: ANN401 -- fields of the section
+    async def test(site: Site) -> int:
+        for _ in range(messages):
+            assert codes(await site.send("a@example.org"))[1] == "250 2.0.0"
+        return len(site.mx.dialogs)
+
+    number: int = play(tmp_path, test, OnionMx(extensions=(*EXTENSIONS, *limits)), **settings)
+    return number
+
+
+@pytest.mark.parametrize(
+    ("limits", "settings", "number"),
+    [
+        ((), {}, 2),
+        (("LIMITS MAILMAX=30",), {}, 1),
+        (("LIMITS MAILMAX=3",), {}, 4),
+        (("LIMITS MAILMAX=3",), {"messages_per_session_of": {A: 5}}, 4),
+        (("LIMITS RCPTMAX=3",), {"messages_per_session_of": {A: 11}}, 1),
+        ((), {"messages_per_session": 4}, 3),
+    ],
+)
+def test_messages_of_a_session(tmp_path: Path, limits: tuple[str, ...], settings: dict[str, Any], number: int) -> None:
+    assert sessions(tmp_path, 11, *limits, **settings) == number
+
+
+def test_limit_for_what_is_no_onion() -> None:
+    with pytest.raises(ValueError, match="not an onion address"):
+        RelaySection(messages_per_session_of={"mx.example": 100})
+
+
+RECIPIENTS = ["a@example.org", "b@example.org", "c@two.example", "d@example.org"]
+ENTRIES = dict.fromkeys(("example.org", "two.example"), ((A, 25),))
+
+
+@pytest.mark.parametrize(
+    ("limit", "portions"),
+    [
+        ("RCPTMAX=3", [3, 1]),
+        ("RCPTMAX=1", [1, 1, 1, 1]),
+        ("RCPTDOMAINMAX=1", [3, 1]),
+        ("RCPTMAX=2 RCPTDOMAINMAX=1", [2, 1, 1]),
+        ("RCPTMAX=100 RCPTDOMAINMAX=2", [4]),
+    ],
+)
+def test_recipients_of_a_transaction(tmp_path: Path, limit: str, portions: list[int]) -> None:
+    async def test(site: Site) -> None:
+        replies = await site.send(*RECIPIENTS)
+        assert codes(replies[4:]) == ["250 2.0.0", "250 2.0.0", "550 5.1.1", "250 2.0.0"]
+        named = [sum(name != "c@two.example" for name in taken.recipients) for taken in site.mx.taken]
+        assert sorted(named, reverse=True) == sorted(filter(None, named), reverse=True)
+        assert sum(named) == 3
+        assert [name for taken in site.mx.taken for name in taken.recipients].count("a@example.org") == 1
+        assert site.mx.verbs.count("MAIL") == len(portions)
+
+    def answer(_dialog: Dialog, verb: str, line: str) -> str | None:
+        return "550 5.1.1 no such user" if verb == "RCPT" and "c@two" in line else None
+
+    play(tmp_path, test, OnionMx(answer, extensions=(*EXTENSIONS, f"LIMITS {limit}")), ENTRIES)
+
+
+def test_recipients_of_a_message_that_streams_and_by_smtp(tmp_path: Path) -> None:
+    """What can be sent only once goes to as many as may share it; the MTA is told to send the others again."""
+
+    async def test(site: Site) -> None:
+        large = b"Subject: x\r\n\r\n" + b"hello\r\n" * 1000
+        replies = await site.send(*RECIPIENTS, content=large)
+        assert codes(replies[4:]) == ["250 2.0.0", "250 2.0.0", "452 4.5.3", "452 4.5.3"]
+        replies = await site.send(*RECIPIENTS, lmtp=False)
+        assert codes(replies) == ["250 2.1.5", "250 2.1.5", "452 4.5.3", "452 4.5.3", "250 2.0.0"]
+
+    play(tmp_path, test, OnionMx(extensions=(*EXTENSIONS, "LIMITS RCPTMAX=2")), ENTRIES, keep_limit=1000)
