@@ -1,13 +1,11 @@
 """The relay as a process, or as several that share its sockets: signals, workers, metrics, and the end of it."""
 
 import asyncio
-import ctypes
 import logging
 import os
 import resource
 import signal
 import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,13 +16,12 @@ from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.relay.metrics_server import bind_metrics, remove_metrics, serve_metrics
 from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve
 from onionmx.relay.service import Delivering, server_settings
+from onionmx.relay.workers import supervise, take_signals
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope
 from onionmx.systemd import notify
 
 _logger = logging.getLogger(__name__)
-_RESTART_DELAY = 1.0  # seconds, so that a worker that fails at once does not take all of a core
-_PR_SET_PDEATHSIG = 1
 
 Load = Callable[[], Configuration]
 """Reads the configuration again."""
@@ -48,13 +45,29 @@ def run_relay(configuration: Configuration, load: Load) -> int:
         )
     listeners = _listen(configuration.relay)
     scraped = bind_metrics(configuration.relay)
+
+    def work(worker: int) -> None:
+        uvloop.run(_serve(_latest(configuration, load), load, listeners, *scraped[worker : worker + 1]))
+
     try:
         if configuration.relay.workers == 1:
             uvloop.run(_serve(configuration, load, listeners, *scraped))
-            return os.EX_OK
-        return _supervise(configuration, load, listeners, scraped)
+        else:
+            supervise(configuration.relay.workers, work)
     finally:
         remove_metrics(configuration.relay)
+        for listener in listeners:
+            if listener.path:
+                listener.path.unlink(missing_ok=True)
+    return os.EX_OK
+
+
+def _latest(configuration: Configuration, load: Load) -> Configuration:
+    """The configuration for a worker that starts later, after it was perhaps reloaded."""
+    try:
+        return load()
+    except OnionmxError:
+        return configuration
 
 
 def _allow_many_sessions() -> None:
@@ -86,6 +99,7 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     relay = _Relay(configuration, load)
     loop.add_signal_handler(signal.SIGHUP, relay.reload)
+    take_signals()
     server = await serve(server_settings(configuration.relay), relay.begin, listeners)
     if scraped is not None:
         serve_metrics(scraped)
@@ -106,7 +120,7 @@ class _Relay:
         self._load = load
         self._configuration = configuration
         self._delivering = Delivering(configuration)
-        self._former: list[Delivering] = []
+        self._former: dict[asyncio.Task[None], Delivering] = {}
 
     async def begin(self, envelope: Envelope, client: Client) -> Transaction | Reply:
         return self._delivering.begin(envelope, client)
@@ -120,57 +134,16 @@ class _Relay:
             _logger.error("the new configuration cannot be used, the old one stays: %s", error)  # noqa: TRY400
             return
         delivering.inherit(self._delivering)
-        # Idle sessions of the former one end by themselves, and no message lives longer than its deadline.
-        self._former.append(self._delivering)
-        last = self._configuration.relay.deadline + self._configuration.relay.idle_timeout
-        asyncio.get_running_loop().call_later(last, self._close_former)
+        former = asyncio.get_running_loop().create_task(self._delivering.finish())
+        self._former[former] = self._delivering
+        former.add_done_callback(self._former.pop)
         self._configuration, self._delivering = configuration, delivering
         _logger.info("configuration reloaded")
 
-    def _close_former(self) -> None:
-        asyncio.get_running_loop().create_task(self._former.pop(0).close())
-
     async def close(self) -> None:
-        for delivering in (*self._former, self._delivering):
+        """End everything, transactions too."""
+        everything = [*self._former.values(), self._delivering]
+        for former in self._former:
+            former.cancel()
+        for delivering in everything:
             await delivering.close()
-
-
-def _supervise(
-    configuration: Configuration, load: Load, listeners: list[Listener], scraped: list[socket.socket]
-) -> int:
-    """Keep the workers running. They are forked before there is a loop or a thread, and share the sockets."""
-    workers: dict[int, int] = {}
-    stopping = False
-
-    def forward(number: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = stopping or number != signal.SIGHUP
-        for pid in workers:
-            os.kill(pid, signal.SIGTERM if stopping else signal.SIGHUP)
-
-    def start(worker: int) -> None:
-        pid = os.fork()
-        if pid:
-            workers[pid] = worker
-            return
-        _die_with_parent()
-        uvloop.run(_serve(configuration, load, listeners, *scraped[worker : worker + 1]))
-        os._exit(os.EX_OK)
-
-    for worker in range(configuration.relay.workers):
-        start(worker)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)
-    while workers:
-        pid, status = os.wait()
-        worker = workers.pop(pid)
-        if not stopping:
-            _logger.error("worker %d ended with status %d, starting it again", worker, status)
-            time.sleep(_RESTART_DELAY)
-            start(worker)
-    return os.EX_OK
-
-
-def _die_with_parent() -> None:
-    """Workers must not outlive their parent and hold its sockets (prctl(2), PR_SET_PDEATHSIG)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

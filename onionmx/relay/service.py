@@ -1,8 +1,9 @@
 """The relay of one process, wired: route -> transaction -> pool -> SMTP session -> SOCKS."""
 
+import asyncio
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,11 +19,11 @@ from onionmx.relay.backoff import Backoff
 from onionmx.relay.delivery import Courier
 from onionmx.relay.demands import Demands
 from onionmx.relay.pool import Destination, Opened, SessionPool
-from onionmx.relay.server import Client, ServerSettings
+from onionmx.relay.server import Client, ServerSettings, Transaction
 from onionmx.relay.stepwise import Stepwise, begin_stepwise
 from onionmx.relay.transaction import Handling, RelayTransaction
 from onionmx.reply import Own, Reply
-from onionmx.smtp.envelope import Envelope
+from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.faults import OpeningError
 from onionmx.smtp.session import SmtpSession
 from onionmx.smtp.states import TlsPolicy
@@ -52,6 +53,9 @@ class Delivering:
         silence = min(_PEER_TIMEOUT, settings.deadline / 2)
         self._timeouts = Timeouts(greeting=silence, command=silence)
         self._pool = SessionPool(settings, self._open_session)
+        self._open_transactions = 0
+        self._all_ended = asyncio.Event()
+        self._all_ended.set()
         self._backoff = Backoff(SystemRandom())
         self.router = Router.from_configuration(configuration)
         is_checked = configuration.authenticate.mode != "off"
@@ -69,13 +73,20 @@ class Delivering:
             log_addresses=settings.log_addresses,
         )
 
-    def begin(self, envelope: Envelope, client: Client) -> RelayTransaction:
+    def begin(self, envelope: Envelope, client: Client) -> Transaction:
         """Open a transaction at MAIL."""
-        return RelayTransaction(self._handling, envelope, client)
+        self._open_transactions += 1
+        self._all_ended.clear()
+        return _Counted(RelayTransaction(self._handling, envelope, client), self._transaction_ended)
 
     def inherit(self, former: "Delivering") -> None:
         """Take over what a former one has learnt from DNS."""
         self.router.inherit(former.router)
+
+    async def finish(self) -> None:
+        """Close it once its transactions have ended, however long they take; no further one may begin."""
+        await self._all_ended.wait()
+        await self.close()
 
     async def close(self) -> None:
         """Close all sessions with onion MXes, and end all questions."""
@@ -83,6 +94,11 @@ class Delivering:
         await self._pool.close()
         await self.router.close()
         self._demands.close()
+
+    def _transaction_ended(self) -> None:
+        self._open_transactions -= 1
+        if not self._open_transactions:
+            self._all_ended.set()
 
     async def _open_session(self, destination: Destination) -> Opened:
         start = time.monotonic()
@@ -118,6 +134,32 @@ class Delivering:
 
     async def _begin_stepwise(self, envelope: Envelope, targets: Sequence[Destination]) -> Stepwise | Reply:
         return await begin_stepwise(self._pool, self._backoff, envelope, targets, self._settings.deadline)
+
+
+class _Counted:
+    """A transaction whose end is told; see `onionmx.relay.server.transaction.Transaction`."""
+
+    def __init__(self, transaction: RelayTransaction, ended: Callable[[], None]) -> None:
+        self._transaction = transaction
+        self._ended = ended
+
+    async def recipient(self, recipient: Recipient, *, more_follow: bool) -> Reply:
+        """Judge one recipient."""
+        return await self._transaction.recipient(recipient, more_follow=more_follow)
+
+    async def content(self, chunks: AsyncIterator[bytes]) -> Sequence[Reply]:
+        """Deliver the message."""
+        try:
+            return await self._transaction.content(chunks)
+        finally:
+            self._ended()
+
+    async def abandon(self) -> None:
+        """Forget the transaction."""
+        try:
+            await self._transaction.abandon()
+        finally:
+            self._ended()
 
 
 def server_settings(settings: RelaySection) -> ServerSettings:

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from onionmx.relay import metrics as _metrics  # noqa: F401 -- declares them
-from tests.e2e.daemon import Daemon, free_ports
+from tests.e2e.daemon import Daemon, free_ports, wait_until
 from tests.mapfile.maps import A, make_map
 
 
@@ -127,6 +127,48 @@ def test_workers_share_the_sockets_and_are_replaced(tmp_path: Path) -> None:
         assert process.reply()[0] == 451
         process.daemon.signal(signal.SIGTERM)
         process.daemon.wait_until(lambda: process.daemon.log_text().count("relay stopped") == 2, "the end of both")
+
+
+def workers_of(process: Process) -> list[int]:
+    """Those that were started, in order."""
+    return [int(pid) for pid in re.findall(r"relay ready \(process (\d+)\)", process.daemon.log_text())]
+
+
+def test_end_of_one_worker_leaves_the_unix_socket_to_the_others(tmp_path: Path) -> None:
+    with running(tmp_path, workers="2") as process:
+        process.daemon.wait_until(lambda: len(workers_of(process)) == 2, "two workers")
+        os.kill(workers_of(process)[0], signal.SIGTERM)
+        process.daemon.wait_for_log("relay stopped")
+        with smtplib.LMTP(str(process.unix), 0) as session:
+            session.ehlo()
+        process.daemon.wait_until(lambda: len(workers_of(process)) == 3, "a third worker")
+        assert process.unix.exists()
+        process.daemon.stop()
+        assert not process.unix.exists()
+
+
+def test_sigterm_while_a_worker_waits_to_be_started_again(tmp_path: Path) -> None:
+    with running(tmp_path, workers="2") as process:
+        process.daemon.wait_until(lambda: len(workers_of(process)) == 2, "two workers")
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        process.daemon.wait_for_log("starting it again")
+        process.daemon.signal(signal.SIGTERM)
+        wait_until(lambda: not process.daemon.running, "the end of the relay")
+        assert len(workers_of(process)) == 2
+
+
+def test_worker_that_is_started_again_has_the_configuration_of_the_others(tmp_path: Path) -> None:
+    with running(tmp_path, workers="2") as process:
+        process.daemon.wait_until(lambda: len(workers_of(process)) == 2, "two workers")
+        process.configure(workers="2", unrouted='"reject"')
+        process.daemon.signal(signal.SIGHUP)
+        process.daemon.wait_until(
+            lambda: process.daemon.log_text().count("configuration reloaded") == 2, "both have reloaded"
+        )
+        for worker in workers_of(process):
+            os.kill(worker, signal.SIGKILL)
+        process.daemon.wait_until(lambda: len(workers_of(process)) == 4, "two more workers")
+        assert process.reply()[0] == 550
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ class Listener:
     Attributes:
         socket: bound; listening already or not.
         is_lmtp: LMTP rather than SMTP.
-        path: file of a unix socket to remove when the server closes; none for a socket that another process owns.
+        path: file of a unix socket, to be removed by whoever bound it once no process serves it any more.
     """
 
     socket: socket.socket

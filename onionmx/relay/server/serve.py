@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onionmx.relay.server.session import LmtpSession, SmtpSession
 from onionmx.relay.server.settings import BACKLOG
@@ -54,7 +55,9 @@ class Server:
         loop = asyncio.get_running_loop()
         session = self.lmtp_session if listener.is_lmtp else self.smtp_session
         if listener.socket.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(session, sock=listener.socket, backlog=BACKLOG)
+            # From Python 3.13 on the path would go with the first of several workers that ends.
+            keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+            server = await loop.create_unix_server(session, sock=listener.socket, backlog=BACKLOG, **keep)
         else:
             server = await loop.create_server(session, sock=listener.socket, backlog=BACKLOG)
         self._listening.append((listener, server))
@@ -74,10 +77,8 @@ class Server:
             grace: seconds for the transactions; what is not done then is broken off with 421, and its delivery
                 cancelled. The client keeps those messages.
         """
-        for listener, server in self._listening:
+        for _, server in self._listening:
             server.close()
-            if listener.path:
-                listener.path.unlink(missing_ok=True)
         for session in self._sessions:
             session.stop()
         if at_work := self._at_work():

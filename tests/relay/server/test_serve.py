@@ -74,7 +74,7 @@ def test_smtplib_lmtp_on_a_unix_socket(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert recorder.messages == [("a@example.org", ["b@example.net"], b"x\r\n")]
-    assert not path.exists()
+    assert path.exists(), "another worker may serve it still"
 
 
 def test_unix_socket_takes_the_place_of_a_stale_one_only(tmp_path: Path) -> None:
@@ -86,6 +86,7 @@ def test_unix_socket_takes_the_place_of_a_stale_one_only(tmp_path: Path) -> None
         async with served(Recorder(), listen_unix(path)):
             with pytest.raises(ConfigurationError, match="another server listens there"):
                 listen_unix(path)
+        path.unlink()
         path.write_text("a file")
         with pytest.raises(ConfigurationError, match="in use"):
             listen_unix(path)

@@ -1,0 +1,77 @@
+"""SIGHUP while transactions are open: they end with the configuration with which they began, however late."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from onionmx.relay.run import _Relay
+from onionmx.relay.server import Client
+from onionmx.reply import Reply
+from onionmx.smtp.envelope import Envelope, Recipient
+from tests.mapfile.maps import A
+from tests.relay.onion_mx import OnionMx, running
+from tests.relay.relay import LMTP, MESSAGE, SMTP, configured, pieces
+
+
+def play(tmp_path: Path, test: Callable[[_Relay, OnionMx], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with running(OnionMx()) as mx, asyncio.timeout(30):
+            configuration = configured(tmp_path, mx.port, {"example.org": ((A, 25),)})
+            relay = _Relay(configuration, lambda: configuration)
+            try:
+                await test(relay, mx)
+            finally:
+                await relay.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("client", [SMTP, LMTP], ids=["SMTP", "LMTP"])
+def test_transaction_keeps_what_it_began_with(tmp_path: Path, client: Client) -> None:
+    async def test(relay: _Relay, mx: OnionMx) -> None:
+        transaction = await relay.begin(Envelope("me@sender.test"), client)
+        assert not isinstance(transaction, Reply)
+        for name in ("a", "b"):
+            assert (await transaction.recipient(Recipient(f"{name}@example.org"), more_follow=False)).is_positive
+        relay.reload()
+        (former,) = relay._former  # noqa: SLF001
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(former), 0.1)
+        replies = await transaction.content(pieces(MESSAGE))
+        assert all(reply.is_positive for reply in replies)
+        assert len(mx.taken) == 1
+        await former
+        assert not relay._former  # noqa: SLF001
+
+    play(tmp_path, test)
+
+
+def test_reload_without_a_transaction_closes_the_sessions_at_once(tmp_path: Path) -> None:
+    async def test(relay: _Relay, mx: OnionMx) -> None:
+        transaction = await relay.begin(Envelope("me@sender.test"), LMTP)
+        assert not isinstance(transaction, Reply)
+        await transaction.recipient(Recipient("a@example.org"), more_follow=False)
+        await transaction.content(pieces(MESSAGE))
+        relay.reload()
+        await asyncio.gather(*relay._former)  # noqa: SLF001
+        assert mx.verbs[-1] == "QUIT"
+
+    play(tmp_path, test)
+
+
+def test_several_reloads_each_end_with_their_own_transactions(tmp_path: Path) -> None:
+    async def test(relay: _Relay, _mx: OnionMx) -> None:
+        transactions = []
+        for _ in range(3):
+            transactions.append(await relay.begin(Envelope("me@sender.test"), LMTP))
+            relay.reload()
+        formers = list(relay._former)  # noqa: SLF001
+        for transaction, former in zip(reversed(transactions), reversed(formers), strict=True):
+            assert not isinstance(transaction, Reply)
+            assert not former.done()
+            await transaction.abandon()
+            await former
+
+    play(tmp_path, test)
