@@ -108,6 +108,7 @@ class Own(Enum):
     SHUTTING_DOWN = Reply(421, "4.3.2", ("the relay is shutting down",))
     TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", ("too many connections",))
     IDLE = Reply(421, "4.4.2", ("nothing was sent for too long",))
+    CLIENT_REFUSED = Reply(421, "4.7.1", ("relay.clients does not name this client",))
     NOT_AN_MTA = Reply(421, "4.7.0", ("this is a mail relay for the local MTA",))
     SENDER_NOT_CARRIED = Reply(451, "4.1.7", ("the sender cannot be sent on",))
     RECIPIENT_NOT_CARRIED = Reply(451, "4.1.3", ("the recipient cannot be sent on",))
@@ -119,5 +120,4 @@ class Own(Enum):
     BAD_RECIPIENT = Reply(501, "5.1.3", ("malformed recipient",))
     NOT_IMPLEMENTED = Reply(502, "5.5.1", ("command not implemented",))
     BAD_SEQUENCE = Reply(503, "5.5.1", ("this command does not belong here",))
-    CLIENT_REFUSED = Reply(554, "5.7.1", ("the relay serves other clients only",))
     UNKNOWN_PARAMETER = Reply(555, "5.5.4", ("parameter not implemented",))

@@ -68,8 +68,8 @@ class RelaySection(Section, frozen=True):
         int,
         Meta(
             ge=1,
-            description="Messages after which a session is closed, where the onion MX announces no MAILMAX (RFC 9422). "
-            "Exim delivers only the first 10 of a connection at once, others refuse what comes after 10.",
+            description="Messages after which a session is closed, where the onion MX announces no MAILMAX (RFC 9422), "
+            "or is an Exim, which by default delivers only the first 10 of a connection at once.",
         ),
     ] = 10
     messages_per_session_of: Annotated[

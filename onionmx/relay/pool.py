@@ -282,12 +282,18 @@ class _EndpointPool:
             self._again = None
 
     def _limit_of(self, session: SmtpSession) -> int:
-        """Transactions that a session may have: what the operator says of this onion, or the peer (RFC 9422)."""
-        said = self._settings.messages_per_session_of.get(self._destination.endpoint[0])
+        """Transactions that a session may have: what the operator says of this onion, or the peer (RFC 9422).
+
+        Exim 4.98 announces the 1000 that it takes in a session, and still delivers only the first 10 of them at once.
+        """
+        settings = self._settings
+        said = settings.messages_per_session_of.get(self._destination.endpoint[0])
         announced = session.extensions.mail_max
         if announced is None:
-            return said or self._settings.messages_per_session
-        return min(said, announced) if said else announced
+            return said or settings.messages_per_session
+        if said or session.extensions.pipe_connect:
+            return min(said or settings.messages_per_session, announced)
+        return announced
 
     def _drop_useless(self) -> None:
         """Close the sessions that nobody has and nobody can use."""

@@ -26,6 +26,7 @@ class Extensions:
         dsn: RFC 3461.
         starttls: RFC 3207.
         enhanced_status_codes: RFC 2034.
+        pipe_connect: early pipelining, which only Exim offers.
         mail_max: transactions that a session may have, the number of the next three that LIMITS announces (RFC 9422).
         rcpt_max: recipients that a transaction may have.
         rcpt_domain_max: domains that the recipients of a transaction may have.
@@ -40,6 +41,7 @@ class Extensions:
     dsn: bool = False
     starttls: bool = False
     enhanced_status_codes: bool = False
+    pipe_connect: bool = False
     mail_max: int | None = None
     rcpt_max: int | None = None
     rcpt_domain_max: int | None = None
@@ -77,6 +79,7 @@ def read_extensions(reply: Reply) -> Extensions:
         dsn="DSN" in offered,
         starttls="STARTTLS" in offered,
         enhanced_status_codes="ENHANCEDSTATUSCODES" in offered,
+        pipe_connect="PIPECONNECT" in offered,
         mail_max=limits.get("MAILMAX"),
         rcpt_max=limits.get("RCPTMAX"),
         rcpt_domain_max=limits.get("RCPTDOMAINMAX"),

@@ -15,7 +15,7 @@ def test_exim() -> None:
         "mx.example Hello client.example [127.0.0.1]|SIZE 52428800|8BITMIME|PIPELINING|PIPECONNECT|CHUNKING|PRDR|HELP"
     )
     assert read(*lines.split("|")) == Extensions(
-        "mx.example", pipelining=True, chunking=True, size=52428800, eight_bit_mime=True
+        "mx.example", pipelining=True, chunking=True, size=52428800, eight_bit_mime=True, pipe_connect=True
     )
 
 
