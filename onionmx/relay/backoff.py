@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from weakref import ref
 
 from onionmx.onion import Endpoint
 
@@ -23,6 +24,7 @@ class _Failing:
     failures: int
     until: float
     why: str
+    error: Callable[[], BaseException | None]
     probing: bool = False
 
 
@@ -55,20 +57,32 @@ class Backoff:
         failing.probing = True
         return None
 
-    def failed(self, target: Endpoint, why: str) -> None:
+    def failed(self, target: Endpoint, why: str, error: BaseException | None = None) -> None:
         """The target could not be reached, or broke off.
 
         While a pause runs, only the message that finds out counts: all others began before it, and a hundred of them
         that fail together are one failure.
+
+        Args:
+            target: which.
+            why: in words.
+            error: what was raised; those who waited for one session hear the same one, and it counts once.
         """
         failing = self._failing.get(target)
+        if failing and error is not None and failing.error() is error:
+            return
         if failing and failing.failures >= PATIENCE and not failing.probing and failing.until > self._now():
             return
         failures = failing.failures + 1 if failing else 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - PATIENCE, 10))
         jittered = pause * self._random.uniform(0.5, 1.0)
-        self._failing[target] = _Failing(failures, self._now() + jittered, why)
+        seen = ref(error) if error is not None else _nothing
+        self._failing[target] = _Failing(failures, self._now() + jittered, why, seen)
 
     def succeeded(self, target: Endpoint) -> None:
         """The target has answered, whatever it said."""
         self._failing.pop(target, None)
+
+
+def _nothing() -> None:
+    """In the place of a reference to an error."""

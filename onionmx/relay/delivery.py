@@ -177,7 +177,7 @@ class Courier:
         if isinstance(error, SocksError):
             metrics.socks_failures.labels(error.cause.name.lower()).inc()
         if is_of_target(error):
-            self._backoff.failed(target, str(error))
+            self._backoff.failed(target, str(error), error)
         operator = needs_operator(error)
         maillog.target_failed(message.identifier, message.domain, target, str(error), operator=operator)
         attempt.keep(reply_to(error), of_message=False)

@@ -137,7 +137,7 @@ async def _begin(
         lease = await stack.enter_async_context(pool.lease(destination, exclusive=True))
     except TemporaryError as error:
         if is_of_target(error):
-            backoff.failed(destination.endpoint, str(error))
+            backoff.failed(destination.endpoint, str(error), error)
         return reply_to(error)
     backoff.succeeded(destination.endpoint)
     return envelope.refusal(lease.session.extensions) or lease

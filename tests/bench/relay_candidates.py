@@ -95,8 +95,7 @@ def exim(folder: Path, stage: Stage, *, queued: bool) -> Iterator[Candidate]:
             time; otherwise it delivers each message as it comes, over as many sessions as that takes.
     """
     parts = DEBIAN_LIKE | {
-        "main/02_bench": f"queue_only = {str(queued).lower()}\nqueue_run_max = {SESSIONS}\n"
-        "smtp_accept_max = 200\n",
+        "main/02_bench": f"queue_only = {str(queued).lower()}\nqueue_run_max = {SESSIONS}\nsmtp_accept_max = 200\n",
         # No DNSPort here, and no helper: the proxy leads every address to the sink. All else is the fragments'.
         "router/190_onionmx": "onionmx:\n  driver = manualroute\n  domains = ! +local_domains\n"
         f"  route_list = * {VIRTUAL_ADDRESS}\n  transport = onionmx_smtp\n  self = send\n",

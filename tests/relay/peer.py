@@ -46,6 +46,7 @@ class Peer:
         replies: by verb, or `greeting`; 250 for the others.
         faults: by verb; used before `replies`, and once only where `once` is set.
         socks: the reply of the SOCKS port to CONNECT.
+        hanging: host names for which the SOCKS port never answers CONNECT.
         once: a fault happens on the first connection only.
         barrier: replies to contents wait there for each other.
         targets: host names and ports that were asked for.
@@ -57,6 +58,7 @@ class Peer:
     replies: dict[str, str] = field(default_factory=dict)
     faults: dict[str, Fault] = field(default_factory=dict)
     socks: int = 0
+    hanging: frozenset[str] = frozenset()
     once: bool = False
     barrier: asyncio.Barrier | None = None
     targets: list[tuple[str, int]] = field(default_factory=list)
@@ -89,6 +91,9 @@ class Peer:
         name = await reader.readexactly(length)
         port = int.from_bytes(await reader.readexactly(2), "big")
         self.targets.append((name.decode(), port))
+        if name.decode() in self.hanging:
+            await reader.read()
+            return False
         writer.write(bytes([5, self.socks, 0, 1, 0, 0, 0, 0, 0, 0]))
         return self.socks == 0
 

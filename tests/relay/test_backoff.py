@@ -1,5 +1,6 @@
 from random import Random
 
+from onionmx.errors import DnsError
 from onionmx.relay.backoff import FIRST_PAUSE, LONGEST_PAUSE, PROBE, Backoff
 from tests.mapfile.maps import A, B
 
@@ -63,6 +64,16 @@ def test_messages_that_fail_together_are_one_failure() -> None:
     assert pause(backoff, clock) <= FIRST_PAUSE + 0.5
     backoff.failed(TARGET, "connection lost")
     assert "failed 3 times in a row" in (backoff.refusal(TARGET) or "")
+
+
+def test_one_error_that_many_hear_is_one_failure() -> None:
+    backoff = Backoff(Random(1))
+    error = DnsError("F2")
+    for _ in range(100):
+        backoff.failed(TARGET, "F2", error)
+    assert backoff.refusal(TARGET) is None, "one may be a circuit that broke"
+    backoff.failed(TARGET, "F2", DnsError("F2"))
+    assert "failed 2 times in a row" in (backoff.refusal(TARGET) or "")
 
 
 def test_success_forgets_and_targets_are_apart() -> None:

@@ -1,6 +1,7 @@
 """The relay when tor or the onion MX fails, at every step of the dialog."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,86 @@ def test_failure_renews_the_isolation(tmp_path: Path) -> None:
         assert len({password for _, password in relay.peer.users}) == 2
 
     play(tmp_path, test)
+
+
+def circuits(peer: Peer) -> int:
+    """How many circuits were asked for."""
+    return len({password for _, password in peer.users})
+
+
+@pytest.mark.parametrize("step", ["greeting", "EHLO", "MAIL", "BDAT"])
+@pytest.mark.parametrize("fault", ["reset", "hang", "garbage"])
+def test_broken_session_takes_another_circuit_the_next_time(tmp_path: Path, step: str, fault: str) -> None:
+    async def test(relay: Relay) -> None:
+        await relay.send("user@example.org")
+        relay.peer.faults.clear()
+        assert codes(await relay.send("user@example.org"))[1] == "250 2.0.0"
+        assert circuits(relay.peer) == len(relay.peer.users) == 2
+
+    play(tmp_path, test, Peer(faults={step: FAULTS[fault]}), deadline=1.5)
+
+
+def test_session_that_was_closed_in_peace_keeps_its_circuit(tmp_path: Path) -> None:
+    async def test(relay: Relay) -> None:
+        for _ in range(3):
+            await relay.send("user@example.org")
+        assert (circuits(relay.peer), len(relay.peer.users)) == (1, 3)
+
+    play(tmp_path, test, messages_per_session=1)
+
+
+def test_many_sessions_that_break_together_take_one_circuit(tmp_path: Path) -> None:
+    async def test(relay: Relay) -> None:
+        for break_off in (False, True, False):
+            relay.peer.faults = {"BDAT": reset} if break_off else {}
+            relay.peer.barrier = asyncio.Barrier(3)
+            await asyncio.gather(*(relay.send("user@example.org") for _ in range(3)))
+            relay.peer.barrier = None
+            relay.delivering._backoff.succeeded((A, 25))  # noqa: SLF001 -- it would leave the target alone
+        assert (circuits(relay.peer), len(relay.peer.users)) == (2, 6)
+
+    play(tmp_path, test)
+
+
+def cut(reply: bytes) -> Fault:
+    """Send this much and end the connection."""
+
+    def fault(writer: asyncio.StreamWriter) -> str | None:
+        writer.write(reply)
+        writer.close()
+        return None
+
+    return fault
+
+
+@pytest.mark.parametrize("reply", [b"2", b"250", b"250 2.1.0 ", b"250-2.1.0 ok\r\n", b"250 2.1.0 ok\r"])
+def test_peer_that_began_to_answer_is_not_sent_a_copy(tmp_path: Path, reply: bytes) -> None:
+    """It has read the message, and may have taken it: the MTA's next try may find it knowing the message."""
+
+    async def test(relay: Relay) -> None:
+        assert codes(await relay.send("user@example.org"))[1] == "250 2.0.0"
+        relay.peer.faults = {"MAIL": cut(reply)}
+        assert codes(await relay.send("user@example.org"))[1] == "451 4.4.2"
+        assert len(relay.peer.targets) == 1
+
+    play(tmp_path, test)
+
+
+def test_client_that_is_slow_is_not_the_onion_mx(tmp_path: Path) -> None:
+    stopped = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"Subject: x\r\n\r\n" + b"x" * 3000
+        await stopped.wait()
+
+    async def test(relay: Relay) -> None:
+        for _ in range(3):
+            _, reply = await relay.send("user@example.org", content=slowly())
+            assert codes([reply]) == ["451 4.4.2"]
+            assert "the client took too long" in reply.text
+        assert codes(await relay.send("user@example.org"))[1] == "250 2.0.0"
+
+    play(tmp_path, test, keep_limit=1000, deadline=0.8)
 
 
 def test_failing_target_is_left_alone(tmp_path: Path) -> None:
