@@ -78,3 +78,18 @@ def test_only_the_named_port_is_carried() -> None:
 def test_flags_of_the_client_port(line: str, missing: list[str], *, leads: bool) -> None:
     assert leads_to(line, ("127.0.0.1", 9050)) is leads
     assert missing_flags(line) == missing
+
+
+@pytest.mark.parametrize(
+    ("line", "leads"),
+    [
+        ("unix:/run/tor/onionmx.sock GroupWritable OnionTrafficOnly", True),
+        ('unix:"/run/tor/onionmx.sock" GroupWritable', True),
+        ("unix:/run/tor/socks", False),
+        ("unix:onionmx.sock", False),
+        ("9050", False),
+        ("auto", False),
+    ],
+)
+def test_client_port_that_is_a_unix_socket(line: str, *, leads: bool) -> None:
+    assert leads_to(line, Path("/run/tor/onionmx.sock")) is leads
