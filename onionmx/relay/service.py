@@ -14,10 +14,12 @@ from onionmx.authenticate.requirement import Demand
 from onionmx.authenticate.stream import Authorities, NotProvenError, ProvingStream
 from onionmx.config import Configuration, RelaySection
 from onionmx.lookup.router import Router
+from onionmx.onion import Endpoint
 from onionmx.relay import metrics
 from onionmx.relay.backoff import Backoff
 from onionmx.relay.delivery import Courier
 from onionmx.relay.demands import Demands
+from onionmx.relay.habits import Habits
 from onionmx.relay.pool import Destination, Opened, SessionPool
 from onionmx.relay.server import Client, ServerSettings, Transaction
 from onionmx.relay.stepwise import Stepwise, begin_stepwise
@@ -57,6 +59,7 @@ class Delivering:
         self._all_ended = asyncio.Event()
         self._all_ended.set()
         self._backoff = Backoff(SystemRandom())
+        self._habits = Habits(TlsPolicy(settings.tls))
         self.router = Router.from_configuration(configuration)
         is_checked = configuration.authenticate.mode != "off"
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
@@ -80,8 +83,10 @@ class Delivering:
         return _Counted(RelayTransaction(self._handling, envelope, client), self._transaction_ended)
 
     def inherit(self, former: "Delivering") -> None:
-        """Take over what a former one has learnt from DNS."""
+        """Take over what a former one has learnt from DNS and of onion MXes."""
         self.router.inherit(former.router)
+        if former._settings.tls == self._settings.tls:  # noqa: SLF001 -- of the same class
+            self._habits = former._habits  # noqa: SLF001
 
     async def finish(self) -> None:
         """Close it once its transactions have ended, however long they take; no further one may begin."""
@@ -101,6 +106,18 @@ class Delivering:
             self._all_ended.set()
 
     async def _open_session(self, destination: Destination) -> Opened:
+        while True:
+            tls = TlsPolicy.REQUIRE if destination.demand else self._habits.tls(destination.endpoint)
+            try:
+                opened = await self._open_once(destination, tls)
+            except OpeningError as error:
+                if not self._habits.failed(destination.endpoint, error, tls=tls):
+                    raise
+            else:
+                self._habits.opened(destination.endpoint, chunking=opened.session.extensions.chunking)
+                return opened
+
+    async def _open_once(self, destination: Destination, tls: TlsPolicy) -> Opened:
         start = time.monotonic()
         onion, _ = destination.endpoint
         renew = partial(self._connector.renew, onion, self._connector.isolation(onion))
@@ -108,9 +125,9 @@ class Delivering:
         connected = time.monotonic()
         try:
             if destination.demand is None:
-                session = await self._open(await SocketStream.from_socket(connection), TlsPolicy(self._settings.tls))
+                session = await self._open(await SocketStream.from_socket(connection), destination.endpoint, tls)
             else:
-                session = await self._open_proven(connection, destination.demand)
+                session = await self._open_proven(connection, destination.endpoint, destination.demand)
         except BaseException:
             renew()
             raise
@@ -119,18 +136,25 @@ class Delivering:
             metrics.stage_seconds.labels(stage).observe(seconds)
         return Opened(session, stages, renew)
 
-    async def _open_proven(self, connection: socket.socket, demand: Demand) -> SmtpSession:
+    async def _open_proven(self, connection: socket.socket, endpoint: Endpoint, demand: Demand) -> SmtpSession:
         """A session with a peer that has shown the certificate before anything of a message is said to it."""
         stream = await ProvingStream.over(connection, demand, self._authorities)
         try:
-            return await self._open(stream, TlsPolicy.REQUIRE)
+            return await self._open(stream, endpoint, TlsPolicy.REQUIRE)
         except OpeningError as error:
             if stream.refusal:
                 raise NotProvenError(stream.refusal) from error
             raise
 
-    async def _open(self, stream: SocketStream, tls: TlsPolicy) -> SmtpSession:
-        return await SmtpSession.open(stream, hello=self._hostname, tls=tls, timeouts=self._timeouts)
+    async def _open(self, stream: SocketStream, endpoint: Endpoint, tls: TlsPolicy) -> SmtpSession:
+        return await SmtpSession.open(
+            stream,
+            hello=self._hostname,
+            tls=tls,
+            chunks=self._habits.chunks(endpoint),
+            timeouts=self._timeouts,
+            on_broken=partial(self._habits.broken, endpoint),
+        )
 
     async def _begin_stepwise(self, envelope: Envelope, targets: Sequence[Destination]) -> Stepwise | Reply:
         return await begin_stepwise(self._pool, self._backoff, envelope, targets, self._settings.deadline)

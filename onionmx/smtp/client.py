@@ -12,16 +12,17 @@ to the transactions in flight is believed.
 
 import contextlib
 
-from onionmx.reply import Own, Reply
+from onionmx.reply import Reply
 from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope, check_hello
-from onionmx.smtp.events import Alive, Answered, Closed, Ended, Event, Fault, Ready, Refused, TlsGranted
-from onionmx.smtp.extensions import Extensions, read_extensions
+from onionmx.smtp.events import Alive, Answered, Closed, Ended, Event, Fault
+from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import MisuseError, ReplySyntaxError
+from onionmx.smtp.opening import Opening
 from onionmx.smtp.outcome import Ending
 from onionmx.smtp.pipeline import Command, Pipeline, Stage
 from onionmx.smtp.reply_parser import ReplyParser
-from onionmx.smtp.states import MOVES, State, Step, TlsPolicy
+from onionmx.smtp.states import MOVES, Chunks, State, Step, TlsPolicy
 from onionmx.smtp.transaction import Transaction
 
 
@@ -38,21 +39,20 @@ class ClientConnection:
     Args:
         hello: the name to give in EHLO.
         tls: when to start TLS.
+        chunks: whether to send content with BDAT.
 
     Raises:
         EnvelopeError: the name cannot be said in EHLO.
     """
 
-    def __init__(self, hello: str, tls: TlsPolicy = TlsPolicy.NEVER) -> None:
+    def __init__(self, hello: str, tls: TlsPolicy = TlsPolicy.NEVER, chunks: Chunks = Chunks.USE) -> None:
         self.state = State.GREETING
         self.extensions = Extensions()
         self.is_encrypted = False
         self.transactions: list[Transaction] = []
         self.ended_in: State | None = None
         self.pipeline = Pipeline()
-        self._hello = check_hello(hello)
-        self._tls = tls
-        self._tls_is_demanded = False
+        self._opening = Opening(self, check_hello(hello), tls, chunks)
         self._parser = ReplyParser()
         self._events: list[Event] = []
         self._is_retired = False
@@ -158,7 +158,7 @@ class ClientConnection:
         if self.transactions:
             # If the one in front fails, the peer may still hold it open and would refuse our MAIL because of it
             # (Exim does, after a BDAT LAST without recipients). RSET costs no round trip here.
-            self._push(Stage.RSET)
+            self.push(Stage.RSET)
         transaction = Transaction(self, envelope)
         self.transactions.append(transaction)
         return transaction
@@ -173,7 +173,7 @@ class ClientConnection:
         """
         if not self.can_begin:
             raise MisuseError(f"NOOP is impossible in the state {self.state.value}, or in the middle of a message")
-        self._push(Stage.NOOP)
+        self.push(Stage.NOOP)
 
     def start_tls(self) -> None:
         """Ask for TLS, after the peer demanded it; `TlsGranted` or `Ready` follows.
@@ -183,8 +183,7 @@ class ClientConnection:
         """
         if self.transactions or not self.can_start_tls or not self.is_usable:
             raise MisuseError("STARTTLS is impossible now")
-        self._tls_is_demanded = True
-        self._ask_for_tls()
+        self._opening.start_tls()
 
     def tls_started(self) -> None:
         """The handshake succeeded: what is read and written from now on is protected.
@@ -192,12 +191,12 @@ class ClientConnection:
         Raises:
             MisuseError: no handshake was due.
         """
-        self._move(Step.TLS_STARTED)
+        self.move(Step.TLS_STARTED)
         self.is_encrypted = True
         # What the peer offered before the handshake must be forgotten (RFC 3207 section 4.2).
         self.extensions = Extensions()
         self.pipeline.pipelining = False
-        self._push(Stage.EHLO, f"EHLO {self._hello}")
+        self._opening.greet()
 
     def quit(self) -> None:
         """Say goodbye; `Closed` follows when the peer answers or closes.
@@ -207,8 +206,8 @@ class ClientConnection:
         """
         if self.transactions:
             raise MisuseError("QUIT is impossible while transactions are in flight")
-        self._move(Step.QUIT)
-        self._push(Stage.QUIT)
+        self.move(Step.QUIT)
+        self.push(Stage.QUIT)
 
     def retire(self) -> None:
         """Begin no further transaction on this session; those in flight go on."""
@@ -229,7 +228,7 @@ class ClientConnection:
         self._events.append(Ended(transaction, transaction.outcome))
         # Behind it another one may be in flight, which then brought its own RSET.
         if needs_reset and is_last and self.is_usable:
-            self._push(Stage.RSET)
+            self.push(Stage.RSET)
 
     def is_alone(self, transaction: Transaction) -> bool:
         """Whether no other transaction is in flight."""
@@ -246,6 +245,23 @@ class ClientConnection:
     def doubt(self, cause: str) -> None:
         """Mark the session as broken: replies and commands have come apart, nobody knows where."""
         self._finish(cause, Fault.DOUBTFUL)
+
+    # What the opening does too (`opening.Host`).
+
+    def move(self, step: Step) -> None:
+        """Go to the next state; one that the table does not have is a bug of the caller."""
+        try:
+            self.state = MOVES[self.state][step]
+        except KeyError:
+            raise MisuseError(f"{step.value} is impossible in the state {self.state.value}") from None
+
+    def push(self, stage: Stage, line: str = "") -> None:
+        """Send a command of the session."""
+        self.pipeline.push(Command(stage, ((line or stage.value).encode() + b"\r\n",)))
+
+    def tell(self, event: Event) -> None:
+        """Tell the shell."""
+        self._events.append(event)
 
     # How the session moves.
 
@@ -292,56 +308,14 @@ class ClientConnection:
             self.doubt(f"the reply {reply.code} does not answer {stage.value}")
             return
         match stage:
-            case Stage.GREETING:
-                self._take_greeting(reply)
-            case Stage.EHLO:
-                self._take_ehlo(reply)
-            case Stage.HELO:
-                self._take_helo(reply)
-            case Stage.STARTTLS:
-                self._take_starttls(reply)
-            case Stage.RSET:
+            case Stage.RSET if self.state is not State.ASKING:
                 self._take_rset(reply)
             case Stage.NOOP:
                 self._events.append(Alive(reply))
-            case _:
+            case Stage.QUIT:
                 self._finish("closed after QUIT", reply=reply)
-
-    def _take_greeting(self, reply: Reply) -> None:
-        if reply.is_positive:
-            self._move(Step.GREETED)
-            self._push(Stage.EHLO, f"EHLO {self._hello}")
-        else:
-            self._refuse(Stage.GREETING, reply, "the peer refuses the session")
-
-    def _take_helo(self, reply: Reply) -> None:
-        if reply.is_positive:
-            # An extension that a HELO peer lists would be one that it does not have.
-            self.extensions = Extensions(hello=read_extensions(reply).hello)
-            self._be_ready()
-        else:
-            self._refuse(Stage.HELO, reply, "the peer refuses HELO")
-
-    def _take_ehlo(self, reply: Reply) -> None:
-        if reply.is_positive:
-            self.extensions = read_extensions(reply)
-            if self.is_encrypted or self._tls is TlsPolicy.NEVER:
-                self._be_ready()
-            elif self.extensions.starttls:
-                self._ask_for_tls()
-            elif self._tls is TlsPolicy.REQUIRE:
-                self._refuse(Stage.EHLO, None, "the peer does not offer STARTTLS", Own.TLS_REQUIRED)
-            else:
-                self._be_ready()
-        elif reply.is_transient:
-            self._refuse(Stage.EHLO, reply, "the peer refuses EHLO")
-        elif self._tls is TlsPolicy.REQUIRE and not self.is_encrypted:
-            self._refuse(Stage.EHLO, None, f"the peer refuses EHLO, so there is no STARTTLS: {reply}", Own.TLS_REQUIRED)
-        else:
-            # RFC 5321 section 4.1.4 says so of 500 and 502 alone; peers refuse it with 501, 503, 550 and 554 too, and
-            # Postfix and Exim say HELO after those as well.
-            self._move(Step.UNKNOWN)
-            self._push(Stage.HELO, f"HELO {self._hello}")
+            case _:
+                self._opening.take(stage, reply)
 
     def _take_rset(self, reply: Reply) -> None:
         if reply.is_positive:
@@ -352,52 +326,16 @@ class ClientConnection:
         if self._is_held_there:
             self.out_of_step(f"the peer refuses RSET: {reply}")
 
-    def _take_starttls(self, reply: Reply) -> None:
-        if reply.is_positive:
-            self._move(Step.TLS_GRANTED)
-            self._events.append(TlsGranted())
-        elif self._tls is TlsPolicy.REQUIRE or self._tls_is_demanded:
-            self._refuse(Stage.STARTTLS, None, f"the peer refuses STARTTLS: {reply}", Own.TLS_REQUIRED)
-        else:
-            self._move(Step.TLS_DECLINED)
-            self._announce()
-
-    def _ask_for_tls(self) -> None:
-        self._move(Step.TLS_WANTED)
-        self._push(Stage.STARTTLS)
-
-    def _be_ready(self) -> None:
-        self._move(Step.ACCEPTED)
-        self._announce()
-
-    def _announce(self) -> None:
-        self.pipeline.pipelining = self.extensions.pipelining
-        self._events.append(Ready(self.extensions))
-
-    def _refuse(self, stage: Stage, reply: Reply | None, cause: str, own: Own = Own.CONNECTION_LOST) -> None:
-        self._move(Step.REFUSED)
-        self._events.append(Refused(stage, reply, own, cause if reply is None else f"{cause}: {reply}"))
-        self._push(Stage.QUIT)
-
     def _finish(
         self, cause: str, fault: Fault = Fault.NONE, *, reply: Reply | None = None, surplus: tuple[Reply, ...] = ()
     ) -> None:
         if self._is_over:
             return
         self.ended_in = self.state
-        self._move(Step.ENDED if fault is Fault.NONE else Step.OUT_OF_STEP)
+        self.move(Step.ENDED if fault is Fault.NONE else Step.OUT_OF_STEP)
         self.pipeline.clear()
         closing = reply if reply is not None and reply.code == Code.CLOSING else None
         ending = Ending.CLOSED if closing else Ending.LOST if fault is Fault.NONE else Ending.BROKEN
         for transaction in list(self.transactions):
             transaction.end(ending, cause, closing, is_doubtful=fault is Fault.DOUBTFUL)
         self._events.append(Closed(cause, reply, fault, surplus))
-
-    def _push(self, stage: Stage, line: str = "") -> None:
-        self.pipeline.push(Command(stage, ((line or stage.value).encode() + b"\r\n",)))
-
-    def _move(self, step: Step) -> None:
-        try:
-            self.state = MOVES[self.state][step]
-        except KeyError:
-            raise MisuseError(f"{step.value} is impossible in the state {self.state.value}") from None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from onionmx.net.tls import unverified_context
 from onionmx.smtp.client import ClientConnection
-from onionmx.smtp.events import Alive, Answered, Closed, Ended, Refused
+from onionmx.smtp.events import Alive, Answered, Closed, Ended, Fault, Refused
 from onionmx.smtp.faults import StreamError
 from onionmx.smtp.outcome import Outcome
 from onionmx.smtp.pipeline import Stage
@@ -30,6 +30,7 @@ class Driver:
         core: the session without I/O.
         refused: the event that said so, if the peer refused the session.
         closed: the event that said so, once the session is over.
+        on_broken: called if the session comes out of step.
         was_accepted: whether a RCPT got 2xx, so that TLS is not demanded.
 
     Args:
@@ -45,6 +46,7 @@ class Driver:
         self.core = core
         self.refused: Refused | None = None
         self.closed: Closed | None = None
+        self.on_broken: Callable[[], None] = lambda: None
         self.was_accepted = False
         self._stream = stream
         self._timeouts = timeouts
@@ -160,6 +162,8 @@ class Driver:
 
     def _take_closed(self, event: Closed) -> None:
         self.closed = event
+        if event.fault is not Fault.NONE:
+            self.on_broken()
         self._writer.stop()
         self._stream.abort()
         for sign in self._signs_of_life:

@@ -12,6 +12,8 @@
 A fault of the peer on an open session is no exception: it ends each transaction with an outcome that says so.
 """
 
+from enum import Enum
+
 from onionmx.errors import InputError, OnionmxError, TemporaryError
 from onionmx.reply import Own, Reply
 
@@ -32,18 +34,34 @@ class StreamError(TemporaryError, ConnectionError):
     """Reading, writing or the TLS handshake failed; the stream is of no further use."""
 
 
+class Obstacle(Enum):
+    """At what a session failed that may succeed without it."""
+
+    TLS = "tls"  # STARTTLS, the handshake, or what comes right behind it
+    CHUNKS = "chunks"  # the question whether a refused BDAT is swallowed
+    OTHER = "other"
+
+
 class OpeningError(TemporaryError):
     """The peer could not be brought to the point where it takes mail.
 
     Attributes:
         reply: what the peer said instead, `None` where it said nothing usable.
         own: what onionmx says where the peer said nothing that fits a recipient.
+        obstacle: what it failed at.
     """
 
-    def __init__(self, cause: str, reply: Reply | None = None, own: Own = Own.CONNECTION_LOST) -> None:
+    def __init__(
+        self,
+        cause: str,
+        reply: Reply | None = None,
+        own: Own = Own.CONNECTION_LOST,
+        obstacle: Obstacle = Obstacle.OTHER,
+    ) -> None:
         super().__init__(cause)
         self.reply = reply
         self.own = own
+        self.obstacle = obstacle
 
     @property
     def answer(self) -> Reply:

@@ -23,6 +23,7 @@ class Stage(Enum):
     EHLO = "EHLO"
     HELO = "HELO"
     STARTTLS = "STARTTLS"
+    ASK = "BDAT outside of a transaction"
     RSET = "RSET"
     NOOP = "NOOP"
     MAIL = "MAIL"

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Self
 
@@ -13,9 +13,9 @@ from onionmx.smtp.driver import Driver
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.events import Fault
 from onionmx.smtp.extensions import Extensions
-from onionmx.smtp.faults import EnvelopeError, MisuseError, OpeningError
+from onionmx.smtp.faults import EnvelopeError, MisuseError, Obstacle, OpeningError
 from onionmx.smtp.outcome import Ending, Outcome
-from onionmx.smtp.states import State, TlsPolicy
+from onionmx.smtp.states import Chunks, State, TlsPolicy
 from onionmx.smtp.stepwise import NO_TIME, StepwiseTransaction
 from onionmx.smtp.stream import Stream
 from onionmx.smtp.timeouts import Timeouts
@@ -47,8 +47,10 @@ class SmtpSession:
         hello: str,
         tls: TlsPolicy = TlsPolicy.NEVER,
         tls_context: ssl.SSLContext | None = None,
+        chunks: Chunks = Chunks.USE,
         timeouts: Timeouts = Timeouts(),  # noqa: B008 -- frozen
         deadline: float | None = None,
+        on_broken: Callable[[], None] = lambda: None,
     ) -> Self:
         """Go through greeting, EHLO and STARTTLS where wanted.
 
@@ -57,15 +59,17 @@ class SmtpSession:
             hello: the name for EHLO.
             tls: when to start TLS.
             tls_context: what to start it with; by default certificates are not checked.
+            chunks: whether to send content with BDAT.
             timeouts: how long the peer may be silent.
             deadline: time of the event loop at which to give up, beside the timeouts.
+            on_broken: called if the session comes out of step once it is open.
 
         Raises:
             OpeningError: the peer does not take mail from us; has the reply for the MTA.
             EnvelopeError: the name cannot be said in EHLO.
         """
         try:
-            core = ClientConnection(hello, tls)
+            core = ClientConnection(hello, tls, chunks)
         except EnvelopeError:
             stream.abort()
             raise
@@ -80,12 +84,16 @@ class SmtpSession:
             session.abort()
             raise
         if session.is_usable:
+            driver.on_broken = on_broken
             return session
         await session.close()
         refused, closed = driver.refused, driver.closed
         if refused:
             raise OpeningError(refused.cause, refused.reply, refused.own)
-        raise OpeningError(closed.cause if closed else "no session", closed.reply if closed else None)
+        cause, reply = (closed.cause, closed.reply) if closed else ("no session", None)
+        is_tls = core.is_encrypted or core.ended_in in {State.STARTTLS, State.HANDSHAKE}
+        at = Obstacle.CHUNKS if core.ended_in is State.ASKING else Obstacle.TLS if is_tls else Obstacle.OTHER
+        raise OpeningError(cause, reply, obstacle=at)
 
     @property
     def extensions(self) -> Extensions:

@@ -4,6 +4,7 @@
     GREETING   greeted       EHLO
     GREETING   refused       QUITTING
     EHLO       accepted      READY
+    EHLO       asked         ASKING
     EHLO       unknown       HELO
     EHLO       tls wanted    STARTTLS
     EHLO       refused       QUITTING
@@ -11,8 +12,10 @@
     HELO       refused       QUITTING
     STARTTLS   tls granted   HANDSHAKE
     STARTTLS   tls declined  READY
+    STARTTLS   asked         ASKING
     STARTTLS   refused       QUITTING
     HANDSHAKE  tls started   EHLO
+    ASKING     accepted      READY
     READY      tls wanted    STARTTLS
     READY      quit          QUITTING
 
@@ -36,6 +39,18 @@ class TlsPolicy(Enum):
     REQUIRE = "require"
 
 
+class Chunks(Enum):
+    """Whether to send content with BDAT where the peer offers CHUNKING.
+
+    A peer has to read the octets of a BDAT that it refuses (RFC 3030 section 2). One that does not takes the lines of
+    a message for commands, so that has to be known before any content leaves together with its RCPT.
+    """
+
+    USE = "use"  # the peer was seen to do it
+    ASK = "ask"  # see first: by a BDAT outside of a transaction, with RSET behind it
+    AVOID = "avoid"
+
+
 class State(Enum):
     """Where a session stands."""
 
@@ -44,6 +59,7 @@ class State(Enum):
     HELO = "helo"
     STARTTLS = "starttls"
     HANDSHAKE = "handshake"
+    ASKING = "asking"
     READY = "ready"
     QUITTING = "quitting"
     CLOSED = "closed"
@@ -55,6 +71,7 @@ class Step(Enum):
 
     GREETED = "greeted"
     ACCEPTED = "accepted"
+    ASKED = "asked"
     UNKNOWN = "unknown"
     REFUSED = "refused"
     TLS_WANTED = "tls wanted"
@@ -72,6 +89,7 @@ MOVES: dict[State, dict[Step, State]] = {
     State.GREETING: {Step.GREETED: State.EHLO, Step.REFUSED: State.QUITTING, **_OVER},
     State.EHLO: {
         Step.ACCEPTED: State.READY,
+        Step.ASKED: State.ASKING,
         Step.UNKNOWN: State.HELO,
         Step.TLS_WANTED: State.STARTTLS,
         Step.REFUSED: State.QUITTING,
@@ -81,10 +99,12 @@ MOVES: dict[State, dict[Step, State]] = {
     State.STARTTLS: {
         Step.TLS_GRANTED: State.HANDSHAKE,
         Step.TLS_DECLINED: State.READY,
+        Step.ASKED: State.ASKING,
         Step.REFUSED: State.QUITTING,
         **_OVER,
     },
     State.HANDSHAKE: {Step.TLS_STARTED: State.EHLO, **_OVER},
+    State.ASKING: {Step.ACCEPTED: State.READY, **_OVER},
     State.READY: {Step.TLS_WANTED: State.STARTTLS, Step.QUIT: State.QUITTING, **_OVER},
     State.QUITTING: {**_OVER},
     State.CLOSED: {},

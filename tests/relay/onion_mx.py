@@ -71,6 +71,7 @@ class OnionMx:
         extensions: what EHLO offers.
         is_hasty: says 250 to content that it has not read, and reads nothing more.
         swallows: whether it reads the octets of a BDAT that it refuses (RFC 3030 section 2).
+        to_question: what it says to a BDAT without a transaction, if not what others say.
         socks: the reply of the SOCKS port to CONNECT, by onion; 0 for others.
         tls: what STARTTLS is made with; `None` breaks the connection off there.
         dialogs: all connections.
@@ -82,6 +83,7 @@ class OnionMx:
     extensions: tuple[str, ...] = EXTENSIONS
     is_hasty: bool = False
     swallows: bool = True
+    to_question: str = ""
     socks: dict[str, int] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
     dialogs: list[Dialog] = field(default_factory=list)
@@ -204,7 +206,7 @@ class OnionMx:
         dialog.content += await reader.readexactly(int(line.split(" ")[1]))
         if is_refused:
             dialog.content = b""
-            return "503 5.5.1 no recipients"
+            return self.to_question or "503 5.5.1 no recipients"
         return self._end(dialog, line) if line.endswith(" LAST") else "250 2.0.0 octets taken"
 
     def _end(self, dialog: Dialog, line: str) -> str:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 EHLO = "250-mx.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-SIZE 0\r\n250-8BITMIME\r\n250-DSN\r\n250 SMTPUTF8\r\n"
-OK = {"greeting": "220 mx.example\r\n", "EHLO": EHLO, "QUIT": "221 2.0.0 bye\r\n"}
+OK = {"greeting": "220 mx.example\r\n", "EHLO": EHLO, "DATA": "354 go\r\n", "QUIT": "221 2.0.0 bye\r\n"}
 Fault = Callable[[asyncio.StreamWriter], str | None]
 """Does something to the connection, and gives the reply to send; `None` for silence from here on."""
 
@@ -102,9 +102,10 @@ class Peer:
             await reader.read()
             return
         accepted = 0
-        while line := await reader.readuntil(b"\r\n"):
-            command = line.decode().strip()
+        is_open = False
+        while command := await self._command(reader, writer, is_open=is_open):
             verb = command.split(" ")[0].upper()
+            is_open = is_open or verb == "MAIL"
             self.commands.append(command)
             content = b""
             if verb == "BDAT":
@@ -114,11 +115,25 @@ class Peer:
             if not await self._say(verb, writer):
                 await reader.read()
                 return
+            if verb == "DATA" and verb not in self.replies:
+                self.messages.append((await reader.readuntil(b"\r\n.\r\n"))[:-3])
+                writer.write(b"250 2.0.0 ok\r\n")
             if verb == "BDAT" and command.endswith("LAST"):
                 self.messages.append(content)
                 accepted += 1
             if verb == "QUIT":
                 return
+
+    async def _command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_open: bool) -> str:
+        """The next command; the question whether a refused BDAT is swallowed, and RSET behind it, are answered here."""
+        while True:
+            command = (await reader.readuntil(b"\r\n")).decode().strip()
+            if is_open or not command.startswith("BDAT"):
+                return command
+            await reader.readexactly(int(command.split(" ")[1]))
+            writer.write(b"503 5.5.1 no transaction\r\n")
+            await reader.readuntil(b"\r\n")
+            writer.write(b"250 2.0.0 ok\r\n")
 
     async def _say(self, verb: str, writer: asyncio.StreamWriter) -> bool:
         fault = self.faults.get(verb)

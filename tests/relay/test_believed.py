@@ -1,5 +1,6 @@
 """What of a peer's replies is believed: never a success that cannot be meant."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_a_success_before_the_message_has_left(
         reply = (await site.send(*recipients, lmtp=count == 1, content=HUGE))[-1]
         assert codes([reply]) == ["451 4.4.2"]
         # A first chunk may have left when it is answered; then the peer is silent about those behind it.
-        assert ("before all of it was sent" if keep_limit > len(HUGE) else "") in reply
+        assert keep_limit < len(HUGE) or re.search("before all of it was sent|a reply to nothing", reply)
         site.mx.is_hasty = False
         assert (await site.send("user@example.org"))[-1].startswith("250")
         assert len(site.mx.dialogs) == 2, "the session that was out of step is not used again"
