@@ -142,16 +142,22 @@ class Envelope:
         return self.smtputf8 or _is_international(self.sender) or recipients
 
     def refusal(self, extensions: Extensions) -> Reply | None:
-        """What to tell the MTA if the peer lacks something that the message needs, before anything is sent."""
+        """What to tell the MTA if the peer lacks something that the message needs, before anything is sent.
+
+        Whether it needs 8BITMIME is told by its content alone, see `refusal_of`: most that are declared so are ASCII.
+        """
         if self.smtputf8 and not extensions.smtputf8:
             return Own.NO_SMTPUTF8.value
-        if self.body == "8BITMIME" and not extensions.eight_bit_mime:
-            return Own.NO_8BITMIME.value
         if self.size is not None and extensions.size and self.size > extensions.size:
             return Own.TOO_LARGE.value.because(
                 f"{Own.TOO_LARGE.value.text}: {self.size} bytes, its limit is {extensions.size}"
             )
         return None
+
+    def refusal_of(self, content: bytes, extensions: Extensions) -> Reply | None:
+        """What to tell the MTA if the peer cannot be given these bytes of the message (RFC 6152 section 3)."""
+        is_impossible = self.body == "8BITMIME" and not extensions.eight_bit_mime and not content.isascii()
+        return Own.NO_8BITMIME.value if is_impossible else None
 
     def command(self, extensions: Extensions) -> bytes:
         """The MAIL command with the parameters that the peer allows, with its CRLF."""

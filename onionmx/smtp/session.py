@@ -219,7 +219,7 @@ class SmtpSession:
             whole: its content, to leave in the same flight.
         """
         async with self._turn:
-            refusal = envelope.refusal(self.extensions)
+            refusal = envelope.refusal(self.extensions) or envelope.refusal_of(whole or b"", self.extensions)
             if refusal:
                 nobody = (None,) * len(envelope.recipients)
                 return Outcome(Ending.UNSUITABLE, recipients=nobody, cause=refusal.text, own=refusal)
@@ -235,11 +235,13 @@ class SmtpSession:
 
     async def send(self, transaction: Transaction, content: Content) -> Outcome:
         """Send the content of a transaction that was begun, and wait for the outcome."""
-        if isinstance(content, bytes):
+        if not isinstance(content, bytes):
+            refusal = await self._stream_content(transaction, content)
+        elif not (refusal := transaction.envelope.refusal_of(content, self.extensions)):
             transaction.send(content, last=True)
             self._driver.dispatch()
-        else:
-            await self._stream_content(transaction, content)
+        if refusal:
+            return replace(self.give_up(transaction, refusal.text), ending=Ending.UNSUITABLE, own=refusal)
         return await self._outcome(transaction)
 
     async def answer(self, transaction: Transaction, index: int) -> Reply | None:
@@ -329,7 +331,8 @@ class SmtpSession:
             if isinstance(started, Transaction):
                 self.forget(started)
 
-    async def _stream_content(self, transaction: Transaction, content: AsyncIterator[bytes]) -> None:
+    async def _stream_content(self, transaction: Transaction, content: AsyncIterator[bytes]) -> Reply | None:
+        """Send content as it comes; returns why the peer cannot be given it, if a piece shows that."""
         if self._core.can_start_tls and not self._driver.was_accepted:
             # A peer that demands TLS says so to the first MAIL, if not to the first RCPT. Content that was not touched
             # can be sent after that.
@@ -338,7 +341,7 @@ class SmtpSession:
                 transaction.send(b"", last=True)  # ends it: nothing is sent without a recipient
                 self._driver.dispatch()
         if not transaction.wants_content:
-            return
+            return None
         held: list[bytes] = []
         size = 0
         async for piece in content:
@@ -349,11 +352,14 @@ class SmtpSession:
                 await asyncio.sleep(0)  # content that never waits must not keep a refusal from being read
                 await self._driver.until(lambda: not transaction.wants_content or self._has_room(transaction))
             if not transaction.wants_content:
-                return
+                return None
+            if refusal := transaction.envelope.refusal_of(piece, self.extensions):
+                return refusal
             held.append(piece)
             size += len(piece)
         transaction.send(b"".join(held), last=True)
         self._driver.dispatch()
+        return None
 
     def _has_room(self, transaction: Transaction) -> bool:
         waiting = transaction.unsent + self._driver.backlog

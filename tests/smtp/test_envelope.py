@@ -175,7 +175,7 @@ def test_bad_body_and_ret() -> None:
     ("envelope", "extensions", "reply"),
     [
         (FULL, EVERYTHING, None),
-        (Envelope("", body="8BITMIME"), NOTHING, "554 5.6.3"),
+        (Envelope("", body="8BITMIME"), NOTHING, None),
         (Envelope("", smtputf8=True), NOTHING, "553 5.6.7"),
         (Envelope("ü@a.example"), NOTHING, None),
         (Envelope("", (Recipient("ü@a.example"),)), NOTHING, None),
@@ -191,3 +191,11 @@ def test_what_the_peer_lacks(envelope: Envelope, extensions: Extensions, reply: 
     assert (refusal is None) == (reply is None)
     if refusal and reply:
         assert str(refusal).startswith(reply)
+
+
+def test_eight_bit_content_needs_8bitmime() -> None:
+    declared = Envelope("", body="8BITMIME")
+    assert declared.refusal_of("ü".encode(), EVERYTHING) is None
+    assert declared.refusal_of(b"ascii", NOTHING) is None
+    assert str(declared.refusal_of("ü".encode(), NOTHING)).startswith("554 5.6.3")
+    assert Envelope("").refusal_of("ü".encode(), NOTHING) is None, "it was not declared, and is the sender's fault"

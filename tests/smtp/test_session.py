@@ -339,7 +339,7 @@ def test_what_the_peer_lacks_is_answered_before_anything_is_sent(envelope: Envel
     async def test() -> None:
         async with scripted(FLIGHT + GOODBYE) as stream:
             session = await opened(stream)
-            outcome = await session.deliver(envelope, MESSAGE)
+            outcome = await session.deliver(envelope, "ü\r\n".encode())
             assert outcome.ending is Ending.UNSUITABLE
             assert [outcome.answer(index).enhanced for index in range(2)] == [code, code]
             transaction = session.begin(envelope)
