@@ -15,7 +15,8 @@ MAX_AGE = 31557600
 WILDCARD = "*."
 
 _VERSION = "STSv1"
-_RECORD_START = b"v=STSv1;"
+# sts-version sts-field-delim of RFC 8461 section 3.1, where sts-field-delim = *WSP ";" *WSP.
+_RECORD_START = re.compile(rb"v=STSv1[ \t]*;")
 # sts-id and sts-extension of RFC 8461 section 3.1; the version came before.
 _FIELD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})=([\x21-\x3a\x3c\x3e-\x7e]+)", re.ASCII)
 _IDENTIFIER = re.compile(r"[A-Za-z0-9]{1,32}", re.ASCII)
@@ -59,7 +60,7 @@ def read_records(texts: Iterable[bytes]) -> str | None:
     Returns:
         The identifier; `None` where the records announce no policy, which several of them do not either.
     """
-    announcing = [text for text in texts if text.startswith(_RECORD_START)]
+    announcing = [text for text in texts if _RECORD_START.match(text)]
     return _identifier(announcing[0]) if len(announcing) == 1 else None
 
 

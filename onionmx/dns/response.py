@@ -130,7 +130,7 @@ def read_chain(message: dns.message.Message) -> Chain | Nothing | Alias:
         raise DnsError(f"the answer contradicts itself: {type(error).__name__}") from error
     if isinstance(chain.answer, dns.rrset.RRset):
         return Chain(chain.answer, chain.minimum_ttl)
-    _check_no_strangers(message.answer, chain.cnames)
+    _check_no_strangers(message, chain.cnames)
     return _read_negative(message, chain)
 
 
@@ -198,8 +198,15 @@ def _negative_ttl(message: dns.message.QueryMessage, chain: dns.message.Chaining
     return chain.minimum_ttl if has_soa else 0
 
 
-def _check_no_strangers(answer: Iterable[dns.rrset.RRset], aliases: Iterable[dns.rrset.RRset]) -> None:
+def _check_no_strangers(message: dns.message.QueryMessage, aliases: Iterable[dns.rrset.RRset]) -> None:
+    """Refuse an answer that has records, none of them of the type and name that were asked for."""
     known = list(aliases)
-    for rrset in answer:
-        if rrset.rdtype not in _SIGNATURES_AND_ALIASES and rrset not in known:
+    asked = message.question[0]
+    names = {asked.name, *(rrset.name for rrset in known), *(rdata.target for rrset in known for rdata in rrset)}
+    for rrset in message.answer:
+        if rrset.rdtype in _SIGNATURES_AND_ALIASES or rrset in known:
+            continue
+        if rrset.name not in names:
             raise DnsError(f"the answer is for another name, {rrset.name}")
+        kinds = f"{dns.rdatatype.to_text(rrset.rdtype)} instead of {dns.rdatatype.to_text(asked.rdtype)}"
+        raise DnsError(f"the answer has a record of another type: {kinds}")

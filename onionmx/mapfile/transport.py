@@ -15,6 +15,8 @@ from onionmx.onion import SUFFIX, Endpoint, parse_endpoint
 # transport ":" nexthop; the community's tables write the port behind the brackets or inside them.
 _RESULT = re.compile(r"(?P<transport>[A-Za-z0-9_-]*):\[?(?P<host>[^\[\]:]+)(?::(?P<inner>\d+))?\]?(?::(?P<outer>\d+))?")
 
+_IS_KEY = re.compile(r"[^\[\]:]+")  # without what only a route has
+
 
 def parse_transport(file: str, content: bytes) -> Parsed:
     """Read the lines of a transport table that lead to onions; all others are reported as ignored.
@@ -27,7 +29,11 @@ def parse_transport(file: str, content: bytes) -> Parsed:
     ignored: list[Problem] = []
     entries: dict[str, tuple[Endpoint, ...]] = {}
     first_lines = FirstLines(file, problems)
-    for line in read_lines(file, content, problems):
+    for line in read_lines(file, _logical_lines(content), problems):
+        if SUFFIX in line.words[0].lower() and not _IS_KEY.fullmatch(line.words[0]):
+            message = f"{shown(line.words[0])} is a route without a domain: a line that goes on begins with a space"
+            problems.append(Problem(file, line.number, message))
+            continue
         if not any(SUFFIX in word.lower() for word in line.words[1:]):
             ignored.append(Problem(file, line.number, f"{shown(' '.join(line.words))} does not lead to an onion"))
             continue
@@ -93,6 +99,26 @@ def _with_u_labels(domain: str) -> str:
         return idna.decode(domain)
     except idna.IDNAError:
         return domain  # an A-label that IDNA 2008 does not know has no other form
+
+
+def _logical_lines(content: bytes) -> bytes:
+    """The same with each logical line as one, in the place where it began (postmap(1), "TABLE FORMAT").
+
+    A line that starts with white space goes on with the one before. Blank lines and comments between them end nothing.
+    """
+    lines = content.split(b"\n")
+    begun: int | None = None
+    for number, line in enumerate(lines):
+        text = line.partition(b"#")[0].rstrip()
+        if not text.strip():
+            lines[number] = b""
+        elif begun is None or not text[:1].isspace():
+            begun = number
+            lines[number] = text
+        else:
+            lines[begun] += b" " + text.strip()
+            lines[number] = b""
+    return b"\n".join(lines)
 
 
 def _parse_results(line: Line) -> tuple[Endpoint, ...]:

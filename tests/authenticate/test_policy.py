@@ -29,6 +29,10 @@ ENFORCE = b"version: STSv1\nmode: enforce\nmx: mx.example.org\nmax_age: 86400\n"
         ([b"v=STSv1; id=1; later=x/y:z; "], "1"),
         ([b"v=STSv1; later=1; id=2;"], "2"),
         ([b"v=STSv1; id=first; id=second;"], "first"),
+        ([b"v=STSv1 ; id=1234;"], "1234"),
+        ([b"v=STSv1\t ;\tid=1 ;\t"], "1"),
+        ([b"v=STSv1 ;id=1;", b"v=STSv1;id=1;"], None),
+        ([b"v=STSv1 id=1;"], None),
         ([b"v=spf1 -all", b"v=STSv1; id=1;"], "1"),
         ([], None),
         ([b"v=STSv1"], None),
@@ -50,6 +54,26 @@ def test_records(records: list[bytes], identifier: str | None) -> None:
 def test_any_records(records: list[bytes]) -> None:
     identifier = read_records(records)
     assert identifier is None or (1 <= len(identifier) <= 32 and identifier.isalnum() and identifier.isascii())
+
+
+_BLANK = st.text(" \t", max_size=3)
+_DELIMITER = st.builds(lambda before, behind: f"{before};{behind}", _BLANK, _BLANK)
+_ALPHANUMERIC = string.ascii_letters + string.digits
+_ID = st.text(_ALPHANUMERIC, min_size=1, max_size=32)
+_NAME = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}", fullmatch=True, alphabet=st.characters(codec="ascii"))
+_VALUE = st.text("".join(map(chr, (*range(0x21, 0x3B), 0x3C, *range(0x3E, 0x7F)))), min_size=1, max_size=20)
+
+
+@given(identifier=_ID, others=st.lists(st.tuples(_NAME, _VALUE), max_size=3), place=st.integers(0, 3), data=st.data())
+def test_every_record_of_the_grammar(
+    identifier: str, others: list[tuple[str, str]], place: int, data: st.DataObject
+) -> None:
+    """RFC 8461 section 3.1: sts-version 1*(sts-field-delim sts-field) [sts-field-delim]."""
+    fields = [f"{name}={value}" for name, value in others if name != "id"]
+    fields.insert(min(place, len(fields)), f"id={identifier}")
+    text = "v=STSv1" + "".join(data.draw(_DELIMITER) + field for field in fields)
+    text += data.draw(st.just("") | _DELIMITER)
+    assert read_records([text.encode()]) == identifier
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])

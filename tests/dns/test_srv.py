@@ -136,6 +136,7 @@ def packet(change: bytes, at: int) -> Reaction:
         (reply(flags=0, authority=("example.org. 60 IN NS ns.example.org.",)), "lame"),
         (reply(authority=("example.org. 60 IN NS ns.example.org.",)), "lame: the server refers to others"),
         (reply(f"_onion-mx._tcp.example.net. 60 IN SRV 0 0 25 {A}."), "for another name"),
+        (reply("_onion-mx._tcp.example.org. 60 IN A 192.0.2.1"), "another type: A instead of SRV"),
         (reply(f"_onion-mx._tcp.example.net. 60 IN SRV 0 0 25 {A}.", rcode="NXDOMAIN"), "for another name"),
         (reply(f"{NAME}. 60 IN SRV 0 0 25 {A}.", rcode="NXDOMAIN"), "an answer was found"),
         (reply(f"{NAME}. 60 IN CNAME {NAME}."), "contradicts itself|CNAME chain"),

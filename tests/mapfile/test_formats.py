@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from textwrap import dedent
 
 import pytest
 from hypothesis import given
@@ -105,7 +106,7 @@ def test_transport_forms_of_the_community() -> None:
     seven.example  smtp:[mail.example.org]:25
     *              error:no
     """
-    parsed = parse_transport("transport", text.encode())
+    parsed = parse_transport("transport", dedent(text).encode())
     assert parsed.problems == ()
     assert parsed.entries == {
         "one.example": ((A, 25),),
@@ -116,6 +117,25 @@ def test_transport_forms_of_the_community() -> None:
         "six.example": ((A, 25),),
     }
     assert [problem.line for problem in parsed.ignored] == [8, 9]
+
+
+@given(content=entries, data=st.data())
+def test_transport_lines_that_go_on(content: Content, data: st.DataObject) -> None:
+    """Wherever white space stands in a line, it may go on in the next one, behind comments and blank lines too."""
+    cut = st.sampled_from([" ", "\n ", "\r\n\t", "\n# a comment\n  ", "\n\n   \n  # another one\n "])
+    lines = (
+        "".join(word if place == 0 else data.draw(cut) + word for place, word in enumerate(line.split(" ")))
+        for line in format_transport(content).splitlines()
+    )
+    parsed = parse_transport("transport", ("\n".join(lines) + "\n").encode())
+    assert parsed == Parsed(dict(content), (), ())
+
+
+@pytest.mark.parametrize("start", ["", "example.org\n", "# example.org\n"])
+def test_an_onion_without_a_domain_is_named(start: str) -> None:
+    """What looks like an onion and could not be read is a problem, never ignored."""
+    parsed = parse_transport("transport", f"{start}smtptor:[{A}]:25\n.onion smtptor:\n".encode())
+    assert [problem.line for problem in parsed.problems] == [2 if start else 1]
 
 
 @pytest.mark.parametrize(
