@@ -6,6 +6,7 @@ Its DataDirectory, user, control socket and client ports are in no torrc: `--def
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -77,9 +78,10 @@ class DebianTor:
         )
 
     def start(self) -> None:
+        (self.run / "control.authcookie").unlink(missing_ok=True)  # of the last time
         self.daemon.start()
         self.daemon.wait_until((self.run / "control.authcookie").exists, "its cookie")
-        self.daemon.wait_until((self.run / "control").is_socket, "its control socket")
+        self.daemon.wait_until(lambda: _answers(self.run / "control"), "its control socket")
 
     def create(self, *words: str) -> int:
         return main(["onion", "create", "--config", str(self.configuration), "--wait", "0", *words])
@@ -95,6 +97,11 @@ class DebianTor:
         with open_control(TorSection(control=self.control)) as controller:
             found = services(controller)
         return [(one.directory, [str(port) for port in one.ports], dict(one.options)) for one in found]
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 def _said(controller: Controller, name: str) -> str:
