@@ -36,6 +36,14 @@ class TorSection(Section, frozen=True):
             "listen while tor does not."
         ),
     ] = CONTROL
+    user: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="The user that tor runs as, by name or number: besides root and your own, the only one whose "
+            "control port on this machine is believed.",
+        ),
+    ] = "debian-tor"
     control_password_file: Annotated[
         str,
         Meta(

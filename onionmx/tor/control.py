@@ -1,5 +1,6 @@
 """Tor's control port, through stem (torspec control-spec)."""
 
+import os
 import re
 import socket
 import warnings
@@ -7,17 +8,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock, Timer
+from typing import Any
 
 import stem
 import stem.connection
 import stem.response
-from stem.connection import AuthenticationFailure
+from stem.connection import AuthenticationFailure, AuthMethod
 from stem.control import Controller
 from stem.socket import ControlSocket
 
 from onionmx.config import UNIX, TorSection, parse_socket
 from onionmx.errors import ConfigurationError, ControlError
 from onionmx.files import read_secret
+from onionmx.tor.peer import believed_users, check_file, check_tcp_listener, check_unix_peer
 
 CONNECT_TIMEOUT = 10.0
 """Seconds; the port is on this machine or near."""
@@ -31,19 +34,26 @@ _FILTERS = Lock()  # the filters for warnings belong to the process
 class _Port(ControlSocket):  # type: ignore[misc] # stem has no types
     """Connects in bounded time, and closes what did not connect, which stem leaves to the garbage collector."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, believed: frozenset[int]) -> None:
         super().__init__()
         self._address = address
+        self._believed = believed
 
     def _make_socket(self) -> socket.socket:
         try:
             if not self._address.startswith(UNIX):
-                connection = socket.create_connection(parse_socket(self._address), CONNECT_TIMEOUT)
-                connection.settimeout(None)
-                return connection
+                address = parse_socket(self._address)
+                check_tcp_listener(*address, self._believed)
+                with ExitStack() as on_error:
+                    connection = on_error.enter_context(socket.create_connection(address, CONNECT_TIMEOUT))
+                    check_tcp_listener(*address, self._believed, is_connected=True)
+                    connection.settimeout(None)
+                    on_error.pop_all()
+                    return connection
             with ExitStack() as on_error:
                 connection = on_error.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 connection.connect(self._address.removeprefix(UNIX))
+                check_unix_peer(connection, self._believed)
                 on_error.pop_all()
                 return connection
         except OSError as error:
@@ -88,15 +98,18 @@ def open_control(settings: TorSection) -> Iterator[Controller]:
     """
     password = _read_password(settings)
     where = f"tor's control port at {settings.control}"
+    believed = believed_users(settings.user)
     try:
-        controller = _connect(settings.control)
+        controller = _connect(settings.control, believed)
+    except ControlError as error:
+        raise ControlError(f"{where} is not believed: {error}") from error
     except stem.SocketError as error:
         raise ControlError(
             f"{where} does not answer ({_one_line(error)}): is tor running, and is ControlPort or ControlSocket set "
             "in torrc as tor.control says?"
         ) from error
     try:
-        _log_in(controller, password, where)
+        _log_in(controller, password, where, believed)
         yield controller
     except stem.SocketClosed as error:
         if controller.silent:
@@ -113,8 +126,8 @@ def open_control(settings: TorSection) -> Iterator[Controller]:
         controller.close()
 
 
-def _connect(address: str) -> _PatientController:
-    port = _Port(address)
+def _connect(address: str, believed: frozenset[int]) -> _PatientController:
+    port = _Port(address, believed)
     port.connect()
     with _FILTERS, warnings.catch_warnings():
         # stem still calls Thread.setDaemon(), which Python 3.10 deprecated.
@@ -122,14 +135,29 @@ def _connect(address: str) -> _PatientController:
         return _PatientController(port)
 
 
-def _log_in(controller: _PatientController, password: str | None, where: str) -> None:
+def _log_in(controller: _PatientController, password: str | None, where: str, believed: frozenset[int]) -> None:
     # stem would connect anew by itself when this is cut off, and ask a second time.
-    methods = controller.msg("PROTOCOLINFO 1")
+    methods: Any = controller.msg("PROTOCOLINFO 1")
     stem.response.convert("PROTOCOLINFO", methods)
+    # COOKIE would show the other side whatever file it names; SAFECOOKIE shows that both know it (control-spec 3.24).
+    methods.auth_methods = tuple(method for method in methods.auth_methods if method != AuthMethod.COOKIE)
+    if (
+        methods.cookie_path
+        and AuthMethod.SAFECOOKIE in methods.auth_methods
+        and os.access(methods.cookie_path, os.F_OK)
+    ):
+        _check_cookie(Path(methods.cookie_path), where, believed)
     try:
         controller.authenticate(password=password, protocolinfo_response=methods)
     except AuthenticationFailure as error:
         raise ControlError(f"{where}: {_why_no_login(error, controller)}") from error
+
+
+def _check_cookie(path: Path, where: str, believed: frozenset[int]) -> None:
+    try:
+        check_file(path, believed)
+    except ControlError as error:
+        raise ControlError(f"{where} names a cookie that is not believed: {error}") from error
 
 
 def _why_no_login(error: AuthenticationFailure, controller: _PatientController) -> str:

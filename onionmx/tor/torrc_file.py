@@ -14,6 +14,7 @@ from onionmx.config import UNIX, TorSection, parse_socket
 from onionmx.errors import ConfigurationError, ControlError, LockedError
 from onionmx.files import replacing
 from onionmx.tor.folder import tor_user
+from onionmx.tor.peer import believed_users, check_file
 from onionmx.tor.services import service_options
 from onionmx.tor.torrc import Option, setconf, split_services
 
@@ -185,14 +186,16 @@ class TorrcFile:
         finally:
             Path(name).unlink(missing_ok=True)
 
-    def _program(self) -> str:
-        """The tor that runs, so that the same version checks; else the one on PATH."""
-        try:
-            return str(Path(f"/proc/{int(self._controller.get_info('process/pid'))}/exe").readlink())
-        except (OSError, ValueError):
-            found = shutil.which("tor", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    @staticmethod
+    def _program() -> str:
+        """The tor on PATH, if nobody else can change it; never a program that the control port names."""
+        found = shutil.which("tor", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
         if found is None:
             raise ConfigurationError("the program tor is not on PATH: it has to check the new torrc first")
+        try:
+            check_file(Path(found), believed_users("root"))
+        except ControlError as error:
+            raise ConfigurationError(f"tor cannot check the new torrc: {error}") from error
         return found
 
     def _as_tor_user(self) -> dict[str, Any]:

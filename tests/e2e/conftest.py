@@ -1,5 +1,6 @@
 """The real networks that end-to-end tests share: each started once a run, on first use, and always taken down."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
@@ -20,6 +21,13 @@ def skip_without(*programs: str) -> None:
             find_program(program)
     except MissingProgramError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def tor_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have onionmx find tor where the set-up has put it: it runs no program that a control port names."""
+    skip_without("tor")
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{find_program('tor').parent}")
 
 
 @pytest.fixture(scope="session")

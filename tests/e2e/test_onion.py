@@ -22,6 +22,8 @@ from . import onion_host
 from .onion_host import FORWARD, NOBODY, Host
 from .socks import Address
 
+pytestmark = pytest.mark.usefixtures("tor_on_path")
+
 host = onion_host.host
 open_host = onion_host.open_host
 

@@ -10,6 +10,8 @@ from . import onion_host
 from .daemon import free_ports
 from .onion_host import FORWARD, Host
 
+pytestmark = pytest.mark.usefixtures("tor_on_path")
+
 host = onion_host.host
 host_with_password = onion_host.host_with_password
 

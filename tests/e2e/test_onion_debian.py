@@ -25,6 +25,8 @@ from .conftest import skip_without
 from .daemon import Daemon, free_ports
 from .programs import find_program
 
+pytestmark = pytest.mark.usefixtures("tor_on_path")
+
 USER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 FORWARD = "127.0.0.2:2525"
 OTHER = 'HiddenServiceDir {0}/lib/"other"\nHiddenServicePort 80 unix:"/run/the web"\nHiddenServiceMaxStreams 7\n'
@@ -73,7 +75,7 @@ class DebianTor:
         self.directory = self.lib / "onion-mx"
         self.configuration = folder / "onionmx.toml"
         self.configuration.write_text(
-            f'[tor]\ncontrol = "{self.control}"\ntorrc = "{self.torrc}"\n'
+            f'[tor]\ncontrol = "{self.control}"\nuser = "{USER}"\ntorrc = "{self.torrc}"\n'
             f'[onion]\ndirectory = "{self.directory}"\nforward = "{FORWARD}"\n'
         )
 
@@ -88,13 +90,13 @@ class DebianTor:
 
     def options(self) -> list[str]:
         """All that differs from tor's own defaults, without what belongs to onion services."""
-        with open_control(TorSection(control=self.control)) as controller:
+        with open_control(TorSection(control=self.control, user=USER)) as controller:
             lines = controller.get_info("config-text").splitlines()
             ports = [_said(controller, name) for name in ("SocksPort", "ControlSocket", "DataDirectory", "User")]
         return [line for line in lines if not line.startswith("HiddenService")] + ports
 
     def services(self) -> list[tuple[str | None, list[str], dict[str, str]]]:
-        with open_control(TorSection(control=self.control)) as controller:
+        with open_control(TorSection(control=self.control, user=USER)) as controller:
             found = services(controller)
         return [(one.directory, [str(port) for port in one.ports], dict(one.options)) for one in found]
 

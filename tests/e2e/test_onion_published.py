@@ -19,6 +19,8 @@ from .socks import Address, socks_connect
 from .tcp_server import tcp_server
 from .tor_network import TorNetwork
 
+pytestmark = pytest.mark.usefixtures("tor_on_path")
+
 
 class Greeter(socketserver.StreamRequestHandler):
     def handle(self) -> None:

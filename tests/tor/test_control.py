@@ -20,8 +20,8 @@ LOGGED_IN = [NO_AUTHENTICATION, OK, OK, "250 __OwningControllerProcess\r\n"]
 PASSWORD = NO_AUTHENTICATION.replace("NULL", "HASHEDPASSWORD")
 
 
-def cookie(path: Path) -> str:
-    return NO_AUTHENTICATION.replace("NULL", f'COOKIE COOKIEFILE="{path}"')
+def cookie(path: Path, methods: str = "COOKIE,SAFECOOKIE") -> str:
+    return NO_AUTHENTICATION.replace("NULL", f'{methods} COOKIEFILE="{path}"')
 
 
 @contextmanager
@@ -126,6 +126,28 @@ def test_cookie_that_is_not_there(tmp_path: Path) -> None:
     with (
         control_port([cookie(tmp_path / "none")], silent=True) as settings,
         pytest.raises(ControlError, match=r"none cannot be read: run as root"),
+        open_control(settings),
+    ):
+        pass
+
+
+def test_file_that_the_port_names_is_never_shown_to_it(tmp_path: Path) -> None:
+    """Of COOKIE, any file of 32 bytes that root may read would be sent as it is."""
+    (tmp_path / "secret").write_bytes(b"s" * 32)
+    with (
+        control_port([cookie(tmp_path / "secret", "COOKIE")], silent=True) as settings,
+        pytest.raises(ControlError, match="did not have any methods"),
+        open_control(settings),
+    ):
+        pass
+
+
+def test_cookie_that_others_can_change(tmp_path: Path) -> None:
+    (tmp_path / "cookie").write_bytes(b"s" * 32)
+    (tmp_path / "cookie").chmod(0o666)
+    with (
+        control_port([cookie(tmp_path / "cookie")], silent=True) as settings,
+        pytest.raises(ControlError, match=r"names a cookie that is not believed: .*cookie can be changed by others"),
         open_control(settings),
     ):
         pass
