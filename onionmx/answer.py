@@ -41,6 +41,13 @@ class NoRoute(Struct, frozen=True, gc=False):
     trust: Trust | None = None
 
 
+class Unroutable(NoRoute, frozen=True, gc=False):
+    """No route, and none ever, under a name that only Tor may hear: mail for it is refused for good.
+
+    Where an MTA is told "no route", it asks the open DNS; for a name under .onion it must not (RFC 7686 section 2).
+    """
+
+
 class CouldNotTell(Struct, frozen=True, gc=False):
     """It could not be found out; mail has to wait.
 

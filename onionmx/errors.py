@@ -26,6 +26,7 @@ import os
 EXIT_FOUND = os.EX_OK
 EXIT_NO_ROUTE = 1
 EXIT_USAGE = os.EX_USAGE  # 64
+EXIT_REFUSED = os.EX_NOHOST  # 68: of the helper, mail is to be refused for good
 EXIT_TEMPORARY = os.EX_TEMPFAIL  # 75: could not tell, or could not resolve
 EXIT_CONFIGURATION = os.EX_CONFIG  # 78
 

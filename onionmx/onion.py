@@ -62,6 +62,27 @@ def parse_onion(text: str) -> str:
     return name
 
 
+def is_for_tor_alone(name: str) -> bool:
+    """Whether a name stands under the top-level domain onion, valid or not: no other DNS may hear it (RFC 7686).
+
+    Args:
+        name: upper case and one trailing dot are accepted.
+    """
+    return f".{name}".lower().removesuffix(".").endswith(SUFFIX)
+
+
+def onion_of(name: str) -> str:
+    """The onion to which a name under `.onion` leads: tor looks at the last label before `.onion` and at no other.
+
+    Args:
+        name: upper case and one trailing dot are accepted.
+
+    Raises:
+        OnionError: there is no v3 onion address at its end.
+    """
+    return parse_onion(".".join(name.removesuffix(".").split(".")[-2:]))
+
+
 def is_v2_onion(text: str) -> bool:
     """Whether this is one of the version 2 names that Tor stopped serving in 2021."""
     label = text.lower().removesuffix(".").removesuffix(SUFFIX)

@@ -85,6 +85,7 @@ class Own(Enum):
     NO_ROUTE_REJECTED = Reply(550, "5.4.4", ("no route over Tor for this domain",))
     ROUTE_UNKNOWN = Reply(451, "4.4.3", ("the route could not be determined",))
     UNREACHABLE = Reply(451, "4.4.1", ("the onion MX cannot be reached",))
+    NO_SUCH_ONION = Reply(550, "5.1.2", ("no onion service can have this name",))
     BAD_ONION = Reply(550, "5.4.4", ("the address of the onion MX is not valid",))
     ONION_AUTHORIZATION = Reply(451, "4.7.0", ("the onion service asks for a client authorization",))
     CONNECTION_LOST = Reply(451, "4.4.2", ("connection lost before the final reply",))

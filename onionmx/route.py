@@ -5,7 +5,11 @@
 It looks the domain up in the map, asks Tor's DNSPort for a virtual address of each target, and prints the host list
 for Exim's `route_data`: `ip` or `ip::port`, joined by colons, in route order.
 
-Exit codes: 0 found; 1 no route for this domain; 75 could not tell or could not resolve; 64 usage.
+Exit codes: 0 found; 1 no route for this domain; 68 no onion service can have this name, which only Tor may hear; 75
+could not tell or could not resolve; 64 usage. Only 0 says all by its number: Python itself ends with 1 when it cannot
+start, so 1 and 68 hold together with the words on standard error, which begin with the domain as it was given:
+
+    onionmx-route: DOMAIN: no entry in the map
 
 It stands beside `onionmx.cli` at the top: nothing imports it, it reads no configuration file, and every module that
 it loads is counted, because Exim waits for it once for each message.
@@ -17,24 +21,30 @@ import os
 import sys
 
 from onionmx.defaults import DNSPORT, MAP_PATH
-from onionmx.domain import normalize
+from onionmx.domain import normalize, shown
 from onionmx.errors import (
     EXIT_FOUND,
     EXIT_NO_ROUTE,
+    EXIT_REFUSED,
+    EXIT_TEMPORARY,
     EXIT_USAGE,
     AutomapError,
+    DomainError,
     OnionError,
     OnionmxError,
+    TemporaryError,
     UsageError,
 )
 from onionmx.mapfile.cdb import MapReader
-from onionmx.onion import SUFFIX, Endpoint, parse_endpoint, parse_onion
+from onionmx.onion import Endpoint, is_for_tor_alone, onion_of, parse_endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, MAX_TIMEOUT, format_host, parse_address, resolve
 
 TYPE_CHECKING = False  # typing itself would cost 4 ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NO_ENTRY = "no entry in the map"
+"""What follows the domain where it has no route; exim/conf.d/router/190_onionmx waits for these words."""
 USAGE = "usage: onionmx-route [--map FILE] [--dnsport HOST:PORT] [--timeout S] DOMAIN"
 HELP = f"""{USAGE}
 
@@ -43,40 +53,67 @@ Print the virtual addresses of the onion MXes of DOMAIN, as a host list for Exim
   --map FILE           the map that onionmx sync writes (default {MAP_PATH})
   --dnsport HOST:PORT  Tor's DNSPort, with AutomapHostsOnResolve 1 (default {DNSPORT})
   --timeout S          seconds to wait for tor, at most {MAX_TIMEOUT:g} (default {DEFAULT_TIMEOUT:g})
+  --debug              show where an internal error came up; also with ONIONMX_DEBUG=1
 
-Exit codes: 0 found, 1 no route for this domain, 75 could not tell (map or tor), 64 usage."""
+Exit codes: 0 found, 1 no route for this domain ("DOMAIN: {NO_ENTRY}"), 68 no onion service can have this name,
+75 could not tell (map or tor), 64 usage."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the helper; returns its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
-    except OnionmxError as error:
-        return _fail(str(error), error.exit_code)
+        try:
+            return _run(words)
+        except OnionmxError as error:
+            return _fail(str(error), error.exit_code)
+    except BaseException as error:  # noqa: BLE001 -- whatever happens, it is no answer: the mail has to wait
+        return _crashed(error, with_traceback="--debug" in words or os.environ.get("ONIONMX_DEBUG", "0") != "0")
 
 
 def _run(arguments: Sequence[str]) -> int:
     options, operands = _parse(arguments)
     if "--help" in options:
-        sys.stdout.write(HELP + "\n")
-        return EXIT_FOUND
+        return _print(HELP)
     if "--version" in options:
         from onionmx import __version__  # noqa: PLC0415 -- asked for by people, not by Exim
 
-        sys.stdout.write(f"onionmx-route {__version__}\n")
-        return EXIT_FOUND
-    if len(operands) != 1:
-        return _fail(f"expected one domain, got {len(operands)}; {USAGE}", EXIT_USAGE)
-    domain = normalize(operands[0])
+        return _print(f"onionmx-route {__version__}")
+    if len(operands) != 1 or not operands[0] or "@" in operands[0]:
+        return _fail(f"expected one domain, got {' '.join(map(shown, operands)) or 'none'}; {USAGE}", EXIT_USAGE)
+    # Exim writes UTF-8, whatever the locale is.
+    given = os.fsencode(operands[0]).decode("utf-8", "surrogateescape")
     dnsport = parse_address(options.get("--dnsport", DNSPORT))
     timeout = _parse_timeout(options.get("--timeout"))
-    words = _words(domain, options.get("--map", MAP_PATH))
-    if words is None:
-        return _fail(f"{domain}: no entry in the map", EXIT_NO_ROUTE)
+    name = given if given.isprintable() else shown(given)
+    try:
+        domain = _domain(given)
+        words = _words(domain, options.get("--map", MAP_PATH)) if domain else None
+    except OnionError as error:
+        return _fail(f"{name}: {error}", EXIT_REFUSED)
+    if domain is None or words is None:
+        return _fail(f"{name}: {NO_ENTRY}", EXIT_NO_ROUTE)
     try:
         return _print_addresses(domain, words, dnsport, timeout)
     except AutomapError as error:
         raise AutomapError(f"{domain}: {error}") from error
+
+
+def _domain(given: str) -> str | None:
+    """The domain in normal form, or `None` for what can be no domain and so has no onion MX.
+
+    Raises:
+        OnionError: no domain either, but a name under .onion.
+        TemporaryError: it cannot be converted, which does not tell that an MTA could not deliver to it.
+    """
+    try:
+        return normalize(given)
+    except DomainError as error:
+        if is_for_tor_alone(given):
+            raise OnionError(str(error)) from error
+        if not given.isascii():
+            raise TemporaryError(str(error)) from error
+        return None
 
 
 def _parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -87,7 +124,7 @@ def _parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     for word in words:
         if word == "--":
             operands.extend(words)
-        elif word in {"--help", "--version"}:
+        elif word in {"--help", "--version", "--debug"}:
             options[word] = ""
         elif word.startswith("-"):
             name, equals, value = word.partition("=")
@@ -116,14 +153,19 @@ def _parse_timeout(text: str | None) -> float:
 
 
 def _words(domain: str, map_path: str) -> list[str] | None:
-    """The targets of a domain as the map writes them, not yet checked."""
+    """The targets of a domain as the map writes them, not yet checked; `None` where it has no route.
+
+    Raises:
+        MapError: the map cannot tell.
+        OnionError: no onion service can have this name.
+    """
     with MapReader(map_path) as reader:
         value = reader.get_value(domain)
     if value is not None:
         return value.decode("ascii", "backslashreplace").split(" ")
-    if domain.endswith(SUFFIX):
+    if is_for_tor_alone(domain):
         # The next router would ask the open DNS for a name that only Tor may hear (RFC 7686).
-        return [parse_onion(domain)]
+        return [onion_of(domain)]
     return None
 
 
@@ -145,9 +187,9 @@ def _print_addresses(domain: str, words: list[str], dnsport: tuple[str, int], ti
             hosts.append(format_host(result, port))
     if not hosts:
         raise AutomapError(f"no usable target: {'; '.join(left_out)}")
-    sys.stdout.write(":".join(hosts) + "\n")
+    _print(":".join(hosts))
     if left_out and not _stderr_is_stdout():
-        sys.stderr.write(f"onionmx-route: {domain}: left out: {'; '.join(left_out)}\n")
+        _fail(f"{domain}: left out: {'; '.join(left_out)}", EXIT_FOUND)
     return EXIT_FOUND
 
 
@@ -156,6 +198,34 @@ def _stderr_is_stdout() -> bool:
     return os.path.samestat(os.fstat(1), os.fstat(2))
 
 
+def _print(text: str) -> int:
+    """Write to standard output at once: what Python writes at its end fails with no code of ours."""
+    rest = f"{text}\n".encode()
+    while rest:
+        rest = rest[os.write(1, rest) :]
+    return EXIT_FOUND
+
+
 def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"onionmx-route: {message}\n")
+    _write_error(f"onionmx-route: {message}\n".encode("utf-8", "surrogateescape"))
     return code
+
+
+def _crashed(error: BaseException, *, with_traceback: bool) -> int:
+    try:
+        if with_traceback:
+            import traceback  # noqa: PLC0415 -- for whoever looks for a mistake
+
+            _write_error("".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
+        words = f"onionmx-route: internal error: {type(error).__name__}: {error}"
+        _write_error(f"{' '.join(words.split())}\n".encode("utf-8", "backslashreplace"))
+    except BaseException:  # noqa: BLE001 -- there may be no memory even for this
+        _write_error(b"onionmx-route: internal error\n")
+    return EXIT_TEMPORARY
+
+
+def _write_error(line: bytes) -> None:
+    try:  # noqa: SIM105 -- contextlib would cost 2 ms
+        os.write(2, line)
+    except OSError:
+        pass  # nobody listens

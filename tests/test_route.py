@@ -4,14 +4,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import PIPE, STDOUT, CompletedProcess, run
+from subprocess import DEVNULL, PIPE, STDOUT, CompletedProcess, run
 from sys import executable
 
 import pytest
 from cdblib import Writer
 
 from tests.mapfile.maps import A, B, C, make_map
-from tests.onions import V2_ONION, make_onion
+from tests.onions import IMPOSSIBLE_ONIONS, V2_ONION, make_onion
 from tests.tor.test_automap import virtual
 
 HELPER = Path(executable).with_name("onionmx-route")
@@ -77,9 +77,23 @@ def test_no_route(map_path: Path, dnsport: str) -> None:
 def test_onion_domain_leads_to_itself_and_never_to_the_next_router(map_path: Path, dnsport: str) -> None:
     result = helper("--map", map_path, "--dnsport", dnsport, A)
     assert (result.returncode, result.stdout) == (0, address(A) + "\n")
-    for name in (V2_ONION, "x.onion", f"mail.{A}", make_onion(1, spoil_checksum=True)):
-        result = helper("--map", map_path, "--dnsport", dnsport, name)
-        assert result.returncode == 64, "1 would let the next router ask the open DNS"
+    result = helper("--map", map_path, "--dnsport", dnsport, f"a.b.{A.upper()}.")
+    assert (result.returncode, result.stdout) == (0, address(A) + "\n")
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE_ONIONS.values(), ids=list(IMPOSSIBLE_ONIONS))
+def test_name_that_no_onion_service_can_have_is_refused(map_path: Path, name: str) -> None:
+    """With 1 the next router would ask the open DNS."""
+    for given in (name, f"{name.upper()}."):
+        result = helper("--map", map_path, given)
+        assert (result.returncode, result.stdout) == (68, "")
+        assert result.stderr.startswith(f"onionmx-route: {given}: ")
+
+
+def test_map_goes_before_what_a_name_under_onion_says(tmp_path: Path, dnsport: str) -> None:
+    path = make_map(tmp_path / "map.cdb", {A: ((B, 25),), "mapped.onion": ((C, 25),)})
+    assert helper("--map", path, "--dnsport", dnsport, A).stdout == address(B) + "\n"
+    assert helper("--map", path, "--dnsport", dnsport, "mapped.onion").stdout == address(C) + "\n"
 
 
 def test_invalid_target_is_dropped_and_said(tmp_path: Path, dnsport: str) -> None:
@@ -140,9 +154,6 @@ def test_map_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
         [""],
         ["a.example", "b.example"],
         ["user@example.org"],
-        ["exa mple.org"],
-        ["x" * 300],
-        ["--", "-x.example"],
         ["-x"],
         ["--map"],
         ["--map=", "example.org"],
@@ -151,7 +162,6 @@ def test_map_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> None:
         ["--timeout", "nan", "example.org"],
         ["--timeout", "61", "example.org"],
         ["--timeout", "soon", "example.org"],
-        [b"\xff.example"],
     ],
 )
 def test_usage(arguments: list[str]) -> None:
@@ -159,6 +169,66 @@ def test_usage(arguments: list[str]) -> None:
     assert (result.returncode, result.stdout) == (64, "")
     assert result.stderr.startswith("onionmx-route: ")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("domain", ["-x.example", "x-.example", "x y.example", "x" * 300, "a..b", "[192.0.2.1]", "x_y"])
+def test_what_can_be_no_domain_has_no_route(map_path: Path, domain: str) -> None:
+    result = helper("--map", map_path, "--", domain)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"onionmx-route: {domain}: no entry in the map\n"
+
+
+@pytest.mark.parametrize("domain", ["\u2603.example", b"\xff.example"])
+def test_what_cannot_be_converted_could_not_be_told(map_path: Path, domain: str) -> None:
+    result = helper("--map", map_path, "--", domain)
+    assert (result.returncode, result.stdout) == (75, "")
+    assert "is not a valid internationalized domain" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_locale_does_not_matter(map_path: Path, dnsport: str) -> None:
+    """Exim writes UTF-8; read as Latin-1, the domain would be another one, and not in the map."""
+    for locale in ("C", "C.UTF-8", "en_US.ISO-8859-1"):
+        arguments: list[str | Path] = [HELPER, "--map", map_path, "--dnsport", dnsport, "bücher.example"]
+        environment = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        result = run(arguments, capture_output=True, env=environment, check=False)
+        assert result.stdout == f"{address(C)}\n".encode()
+        result = run([*arguments[:-1], "grün.example"], capture_output=True, env=environment, check=False)
+        assert result.stderr == "onionmx-route: grün.example: no entry in the map\n".encode()
+
+
+CRASHES = {
+    "no memory": "raise MemoryError",
+    "interrupted": "raise KeyboardInterrupt",
+    "a mistake": "raise ValueError('one\\ntwo')",
+    "an early end": "raise SystemExit(1)",
+    "too deep": "exec('def f(): f()\\nf()')",
+}
+
+
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=list(CRASHES))
+def test_an_unforeseen_exception_is_no_answer(map_path: Path, crash: str) -> None:
+    program = f"import sys, onionmx.route as r\ndef crash(*_): {crash}\nr.MapReader = crash\nsys.exit(r.main())"
+    command: list[str | Path] = [executable, "-c", program, "--map", map_path, "example.net"]
+    result = run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (75, "")
+    assert result.stderr.startswith("onionmx-route: internal error: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" in run([*command, "--debug"], capture_output=True, text=True, check=False).stderr
+
+
+def test_output_that_cannot_be_written_is_no_answer(map_path: Path, dnsport: str) -> None:
+    arguments = f"{HELPER} --map {map_path} --dnsport {dnsport}"
+    for line, code in {
+        f"{arguments} example.org >/dev/full": 75,
+        f"{arguments} example.org >&-": 75,
+        f"{arguments} example.org >&- 2>&-": 75,
+        f"{arguments} example.org 2>&-": 0,
+        f"{arguments} example.net 2>/dev/full": 1,
+        f"{arguments} example.net 2>&-": 1,
+        f"{arguments} --help >/dev/full": 75,
+    }.items():
+        assert run(["sh", "-c", line], stdin=DEVNULL, capture_output=True, check=False).returncode == code, line
 
 
 def test_help_and_version() -> None:

@@ -13,7 +13,7 @@ import dns.message
 import dns.name
 import dns.resolver
 
-from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import DnsSection
 from onionmx.dns.datagram import Datagrams
 from onionmx.dns.resolver import (
@@ -29,7 +29,7 @@ from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.dns.wire import ask_for, read_plain
 from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX
 from onionmx.errors import DnsError, OnionError
-from onionmx.onion import DEFAULT_PORT, SUFFIX, parse_onion
+from onionmx.onion import DEFAULT_PORT, is_for_tor_alone, onion_of
 from onionmx.target import Route, Source, Target, Trust, order
 
 
@@ -80,7 +80,7 @@ class SrvResolver:
         """Find the onion MXes of a domain.
 
         Args:
-            domain: in normal form. One that is itself an onion leads to itself, without a question.
+            domain: in normal form. One under .onion leads to its onion, without a question.
         """
         if (answer := answer_without_question(domain)) is not None:
             return answer
@@ -148,12 +148,12 @@ def answer_without_question(domain: str) -> Answer | None:
     Args:
         domain: in normal form.
     """
+    if is_for_tor_alone(domain):
+        try:
+            target = Target(onion_of(domain), DEFAULT_PORT)
+        except OnionError as error:
+            return Unroutable(domain, str(error))
+        return Found(Route(domain, (target,), Source.ONION, Trust.PINNED))
     if len(domain) > MAX_SRV_DOMAIN_LENGTH:
         return NoRoute(domain, f"{len(domain)} characters leave no room for {SRV_PREFIX[:-1]} before it")
-    if not domain.endswith(SUFFIX):
-        return None
-    try:
-        target = Target(parse_onion(domain), DEFAULT_PORT)
-    except OnionError as error:
-        return NoRoute(domain, str(error))
-    return Found(Route(domain, (target,), Source.ONION, Trust.PINNED))
+    return None

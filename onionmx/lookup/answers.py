@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic
 
-from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.errors import AutomapError
 from onionmx.lookup.addresses import host_list
 from onionmx.lookup.keys import (
@@ -26,11 +26,13 @@ from onionmx.lookup.router import Router
 from onionmx.lookup.standing import Outlook, Standing
 from onionmx.lookup.troubles import Troubles
 from onionmx.mapfile.cdb import format_value
-from onionmx.onion import SUFFIX
+from onionmx.onion import is_for_tor_alone
 
 _INTERNAL = "internal error, which the log describes"
 _NO_DOMAIN = "not a mail domain"
 _BAD_ONION = "not an address that Tor knows"
+_NOT_CONVERTED = "not a domain that IDNA 2008 can convert"
+_NOT_LOCAL = "an own domain of onionmx that the MTA does not take for its own"
 
 _logger = logging.getLogger(__name__)
 
@@ -136,18 +138,23 @@ class Answers(ABC, Generic[Request]):
         self.tally.count(outcome)
         return self.language.failed(outcome, reason)
 
+    def _refused(self, reason: str) -> bytes:
+        self.tally.count(Outcome.PERMANENT)
+        return self.language.refused(reason)
+
     def _no_domain(self, key: bytes) -> bytes:
         if names_an_onion(key):
-            return self._failed(Outcome.PERMANENT, _BAD_ONION)
+            return self._refused(_BAD_ONION)
+        if not domain_as_written(key).isascii():
+            return self._failed(Outcome.TEMPORARY, _NOT_CONVERTED)
         self.tally.none += 1
         return self._none(_NO_DOMAIN)
 
     def _not_found(self, answer: NoRoute | CouldNotTell) -> bytes:
         if isinstance(answer, CouldNotTell):
             return self._failed(Outcome.TEMPORARY, answer.reason)
-        if answer.domain.endswith(SUFFIX):
-            # "Not found" would make the MTA ask the open DNS for a name that only Tor may hear (RFC 7686).
-            return self._failed(Outcome.PERMANENT, answer.reason)
+        if isinstance(answer, Unroutable):
+            return self._refused(answer.reason)
         self.tally.none += 1
         return self._none(answer.reason)
 
@@ -196,7 +203,7 @@ class TableAnswers(Answers[bytes]):
         if known is None:
             return None
         reply = self._reply(known.answer)
-        if len(written) <= LONGEST_REMEMBERED and not domain.endswith(SUFFIX):
+        if len(written) <= LONGEST_REMEMBERED and not isinstance(known.answer, Unroutable):
             if len(self._given) >= REMEMBERED:
                 self._given.clear()
             self._given[written] = _Given(known, self._routes.router.outlook, reply, isinstance(known.answer, Found))
@@ -282,4 +289,7 @@ class ReadsocketAnswers(Answers[Question]):
         if isinstance(answer, Found):
             self.tally.found += 1
             return self._found(format_value(answer.route.endpoints))
+        if isinstance(answer, NoRoute) and not isinstance(answer, Unroutable) and is_for_tor_alone(answer.domain):
+            # Exim asks for no domain of its own; "none" would make it ask the open DNS for this name.
+            return self._failed(Outcome.TEMPORARY, _NOT_LOCAL)
         return self._not_found(answer)

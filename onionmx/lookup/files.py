@@ -83,7 +83,7 @@ class RouteFiles:
     def get(self, domain: str) -> Answer | None:
         """The answer for a domain, or `None` where only DNS can have one.
 
-        The order: own domains, pins, addresses that are onions themselves, the map.
+        The order: own domains, pins, the map, names that lead to onions by themselves.
 
         Args:
             domain: in normal form.
@@ -136,11 +136,9 @@ class RouteFiles:
             return own_answer(domain)
         if self._pins.content and (pinned := self._pins.content.get(domain)) is not None:
             return pinned_answer(domain, pinned)
-        if (answer := answer_without_question(domain)) is not None:
-            return answer
         if self._map.content is not None and (endpoints := self._map.content.get(domain)):
             return Found(Route(domain, targets_of(endpoints), Source.MAP, None))
-        return None
+        return answer_without_question(domain)
 
 
 def _read_pins(path: Path | None, *, may_be_missing: bool) -> Mapping[str, tuple[Endpoint, ...]]:

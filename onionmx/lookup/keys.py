@@ -6,7 +6,7 @@ transport(5), address literals. What names no domain can have no onion MX.
 
 from onionmx.domain import normalize
 from onionmx.errors import DomainError
-from onionmx.onion import SUFFIX
+from onionmx.onion import is_for_tor_alone
 
 REMEMBERED = 50_000
 """Domains as written that are remembered, with what is known of them; about 250 bytes each."""
@@ -52,8 +52,11 @@ def normal_form(written: bytes) -> str | None:
 
 
 def names_an_onion(key: bytes) -> bool:
-    """Whether a key that names no domain ends in .onion even so: no name for the open DNS (RFC 7686)."""
-    return key.lower().removesuffix(b".").endswith(SUFFIX.encode())
+    """Whether a key that names no domain ends in .onion even so: no name for the open DNS (RFC 7686).
+
+    Postfix asks for `.onion`, too, which names nobody, when it has been told that there is nothing for a whole name.
+    """
+    return not key.startswith(b".") and is_for_tor_alone(domain_as_written(key).decode("utf-8", "replace"))
 
 
 def _normalized(written: bytes) -> str | None:

@@ -31,7 +31,9 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     """Could not tell within `serve.timeout`."""
     PERMANENT = "permanent"
-    """Will never be answered, and must not be taken for "no route": an impossible .onion address."""
+    """Mail is refused for good, as there is no route and nobody else may be asked: an impossible .onion address. Or the
+    request was none.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Language(Generic[Request]):
         found: writes a result.
         failed: writes that there is none, with the reason; the outcome is none of `FOUND` and `NONE`.
         none: writes "not found".
+        refused: writes that mail is to be refused for good, with the reason.
         malformed: writes that a request was none.
         sole_domain: the domain, as the client has written it, that at most `SHORT` bytes ask about which are exactly
             one request; `None` where only the parser can tell.
@@ -87,6 +90,7 @@ class Language(Generic[Request]):
     found: Callable[[bytes], bytes]
     failed: Callable[[Outcome, str], bytes]
     none: Callable[[str], bytes]
+    refused: Callable[[str], bytes]
     malformed: Callable[[str], bytes]
     sole_domain: Callable[[bytes], bytes | None]
     one_exchange: bool = False

@@ -3,22 +3,23 @@ r"""The line protocol for Exim's `${readsocket}`, without I/O.
     request = QUESTION SP KEY LF            the LF may be left out where the client half-closes instead, as Exim does
     QUESTION = "hosts" / "route"
     KEY     = a domain or an address
-    reply   = ("found" SP ANSWER / "none" SP REASON / "defer" SP REASON) LF
+    reply   = ("found" SP ANSWER / "none" SP REASON / "refuse" SP REASON / "defer" SP REASON) LF
 
 `hosts` asks what `onionmx-route` prints: virtual addresses from Tor's DNSPort, `ip` or `ip::port`, joined by colons, in
 route order; for Exim's own SOCKS transport. `route` asks only whether there is a route; ANSWER is what the map would
 hold, `onion` or `onion:port`, joined by blanks; for mail that goes to the relay. `none` is exit code 1 of
-`onionmx-route`, and `defer` all its others; but a key that names no domain is `none`. A request that is none is
-answered by `defer`.
+`onionmx-route`, `refuse` is 68 (no onion service can have the name, and no other DNS may hear it), and `defer` all its
+others; but a key that names no domain is `none`. A request that is none is answered by `defer`.
 
 The daemon closes the connection when it has answered everything that has arrived, with or without a half-close. A reply
-is whole only with its LF: a configuration must defer on everything that is neither a whole `found` nor a whole `none`.
+is whole only with its LF: a configuration must defer on everything that is no whole `found`, `none` or `refuse`.
 In Exim, whose third argument here turns the LF into a blank:
 
     ${readsocket{inet:127.0.0.1:10029}{hosts $domain\n}{40s}{ }{defer no answer}}
 
     found    \N^found ([0-9.:]+) $\N
     decline  \N^none [^\n]* $\N
+    fail     \N^refuse [^\n]* $\N
 """
 
 from dataclasses import dataclass
@@ -83,10 +84,14 @@ def _none(reason: str) -> bytes:
     return f"none {printable(reason) or 'no onion MX'}\n".encode("ascii")
 
 
+def _refused(reason: str) -> bytes:
+    return f"refuse {printable(reason)}\n".encode("ascii")
+
+
 def _malformed(reason: str) -> bytes:
     return _failed(Outcome.PERMANENT, reason)
 
 
 READSOCKET = Language(
-    "readsocket", ReadsocketParser, _found, _failed, _none, _malformed, lambda _data: None, one_exchange=True
+    "readsocket", ReadsocketParser, _found, _failed, _none, _refused, _malformed, lambda _data: None, one_exchange=True
 )

@@ -1,6 +1,15 @@
 """What Postfix is told of a domain with a route: the template of `serve.result`, filled in."""
 
+from onionmx.lookup.language import printable
+from onionmx.reply import Own
 from onionmx.target import Route
+
+_REFUSAL = f"error:{Own.NO_SUCH_ONION.value.enhanced} "
+
+
+def refusal(reason: str) -> bytes:
+    """The result by which Postfix refuses mail for good (error(8)): 550 at RCPT, or a bounce."""
+    return (_REFUSAL + printable(reason)).encode("ascii")
 
 
 class ResultTemplate:

@@ -10,6 +10,7 @@ netstring nobody knows where the next one begins: it is answered by PERM, and th
 from functools import lru_cache
 
 from onionmx.lookup.language import REMEMBERED, SHORT, Fault, Language, Outcome, Received, printable
+from onionmx.lookup.result import refusal
 
 MAX_QUERY = 10_000
 """Bytes of a request (Postfix: socketmap_max_query_size)."""
@@ -97,6 +98,10 @@ def _none(_reason: str) -> bytes:
     return b"9:NOTFOUND ,"  # the space belongs to it: Postfix tolerates no reply without
 
 
+def _refused(reason: str) -> bytes:
+    return _found(refusal(reason))
+
+
 def _malformed(reason: str) -> bytes:
     return _failed(Outcome.PERMANENT, reason)
 
@@ -107,6 +112,7 @@ SOCKETMAP = Language(
     lru_cache(256)(_found),
     _failed,
     _none,
+    _refused,
     _malformed,
     lru_cache(REMEMBERED)(_sole_domain),
 )

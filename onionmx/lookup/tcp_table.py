@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 
 from onionmx.lookup.language import REMEMBERED, Fault, Language, LineReader, Outcome, printable
+from onionmx.lookup.result import refusal
 
 MAX_LINE = 4096
 """Bytes of a line, in both directions."""
@@ -74,6 +75,10 @@ def _none(reason: str) -> bytes:
     return _line(b"500", printable(reason or _NOT_FOUND).encode("ascii"))
 
 
+def _refused(reason: str) -> bytes:
+    return _found(refusal(reason))
+
+
 def _malformed(reason: str) -> bytes:
     return _failed(Outcome.PERMANENT, reason)
 
@@ -84,6 +89,7 @@ TCP_TABLE = Language(
     lru_cache(256)(_found),
     _failed,
     lru_cache(256)(_none),
+    _refused,
     _malformed,
     lru_cache(REMEMBERED)(_sole_domain),
 )

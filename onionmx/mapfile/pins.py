@@ -9,14 +9,14 @@ example.com  none
 from collections.abc import Sequence
 from pathlib import Path
 
-from onionmx.answer import Answer, Found, NoRoute
+from onionmx.answer import Answer, Found, NoRoute, Unroutable
 from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError, OnionError
 from onionmx.files import read_configured
 from onionmx.mapfile.cdb import format_value
 from onionmx.mapfile.entries import Entries, Parsed
 from onionmx.mapfile.lines import FirstLines, Problem, described, read_lines
-from onionmx.onion import Endpoint, parse_endpoint
+from onionmx.onion import Endpoint, is_for_tor_alone, parse_endpoint
 from onionmx.target import Route, Source, Trust, targets_of
 
 NEVER = "none"
@@ -48,7 +48,7 @@ def read_pins(path: Path, *, may_be_missing: bool) -> dict[str, tuple[Endpoint, 
 def pinned_answer(domain: str, endpoints: tuple[Endpoint, ...]) -> Answer:
     """The answer that a pin gives."""
     if not endpoints:
-        return NoRoute(domain, "pinned to none")
+        return (Unroutable if is_for_tor_alone(domain) else NoRoute)(domain, "pinned to none")
     return Found(Route(domain, targets_of(endpoints), Source.PIN, Trust.PINNED))
 
 

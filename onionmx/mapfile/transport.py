@@ -12,6 +12,12 @@ from onionmx.mapfile.entries import Entries, Parsed
 from onionmx.mapfile.lines import FirstLines, Line, Problem, read_lines
 from onionmx.onion import SUFFIX, Endpoint, parse_endpoint
 
+UNDER_ONION = (".onion", "onion")
+"""Keys that keep all names under .onion from the open DNS, in the map or not (RFC 7686 section 2).
+
+Postfix looks for a parent by its name with a dot in front, or without one where transport_maps is among
+parent_domain_matches_subdomains (transport(5)).
+"""
 # transport ":" nexthop; the community's tables write the port behind the brackets or inside them.
 _RESULT = re.compile(r"(?P<transport>[A-Za-z0-9_-]*):\[?(?P<host>[^\[\]:]+)(?::(?P<inner>\d+))?\]?(?::(?P<outer>\d+))?")
 
@@ -35,7 +41,8 @@ def parse_transport(file: str, content: bytes) -> Parsed:
             problems.append(Problem(file, line.number, message))
             continue
         if not any(SUFFIX in word.lower() for word in line.words[1:]):
-            ignored.append(Problem(file, line.number, f"{shown(' '.join(line.words))} does not lead to an onion"))
+            if line.words[0].lower() not in UNDER_ONION:
+                ignored.append(Problem(file, line.number, f"{shown(' '.join(line.words))} does not lead to an onion"))
             continue
         try:
             domain = normalize(line.words[0])
@@ -54,8 +61,9 @@ def format_result(endpoints: tuple[Endpoint, ...], transport: str = TRANSPORT_NA
 
 
 def format_transport(entries: Entries, transport: str = TRANSPORT_NAME) -> str:
-    """Write a transport table as source text for postmap."""
-    return "".join(f"{domain} {format_result(endpoints, transport)}\n" for domain, endpoints in entries.items())
+    """Write a transport table as source text for postmap; other names under .onion go to the same transport."""
+    lines = [f"{domain} {format_result(endpoints, transport)}\n" for domain, endpoints in entries.items()]
+    return "".join([*lines, *(f"{key} {transport}:\n" for key in UNDER_ONION if key not in entries)])
 
 
 def transport_records(entries: Entries, transport: str, result: str) -> Iterator[tuple[bytes, bytes]]:
@@ -69,6 +77,9 @@ def transport_records(entries: Entries, transport: str, result: str) -> Iterator
         transport: name of the transport where the endpoints are the result.
         result: what to say of each domain instead of its endpoints; empty for these.
     """
+    for key in UNDER_ONION:
+        if key not in entries:
+            yield key.encode("ascii"), (result or f"{transport}:").encode()
     for domain, endpoints in entries.items():
         value = (result or format_result(endpoints, transport)).encode()
         yield domain.encode("ascii"), value

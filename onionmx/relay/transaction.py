@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from onionmx.answer import Ask, CouldNotTell, Found, NoRoute
+from onionmx.answer import Ask, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.authenticate.requirement import Demand
 from onionmx.domain import normalize
 from onionmx.errors import DomainError, TemporaryError
-from onionmx.onion import Endpoint
+from onionmx.onion import Endpoint, is_for_tor_alone
 from onionmx.relay import maillog
 from onionmx.relay.delivery import Courier, Message, fitted
 from onionmx.relay.pool import Destination
@@ -170,17 +170,26 @@ class RelayTransaction:
         return self._accepted if self._client.is_lmtp else 1
 
     async def _find_route(self, recipient: Recipient) -> tuple[Route, Demand | None] | Reply:
+        written = _domain_of(recipient)
         try:
-            domain = normalize(_domain_of(recipient))
+            domain = normalize(written)
         except DomainError as error:
-            return self._handling.no_route.because(str(error))
+            return self._no_domain(written).because(str(error))
         match await self._handling.route(domain):
             case Found(route):
                 return await self._with_demand(route)
+            case Unroutable(_, reason):
+                return Own.NO_SUCH_ONION.value.because(f"{domain}: {reason}")
             case NoRoute(_, reason):
                 return self._handling.no_route.because(f"{domain}: {reason}")
             case CouldNotTell(_, reason):
                 return Own.ROUTE_UNKNOWN.value.because(f"{domain}: {reason}")
+
+    def _no_domain(self, written: str) -> Reply:
+        """What to say of what is no domain; that a name cannot be converted does not tell that it has no route."""
+        if is_for_tor_alone(written):
+            return Own.NO_SUCH_ONION.value
+        return self._handling.no_route if written.isascii() else Own.ROUTE_UNKNOWN.value
 
     async def _with_demand(self, route: Route) -> tuple[Route, Demand | None] | Reply:
         try:

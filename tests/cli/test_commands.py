@@ -233,6 +233,7 @@ def test_second_map_for_postfix(site: Site) -> None:
     assert site.run("sync") == 0
     with MapReader(site.transport) as reader:
         assert reader.get_value("example.org") == f"smtptor:[{A}]:2525, [{B}]:25".encode()
+        assert reader.get_value(".onion") == b"smtptor:"
     before = site.transport.stat().st_ino
     assert site.run("sync") == 0
     assert site.transport.stat().st_ino == before
@@ -245,7 +246,7 @@ def test_second_map_may_lead_to_the_relay(site: Site) -> None:
     site.configuration.write_text(text)
     assert site.run("sync") == 0
     with MapReader(site.transport) as reader:
-        for domain in ("example.org", "xn--bcher-kva.example", "bücher.example"):
+        for domain in ("example.org", "xn--bcher-kva.example", "bücher.example", ".onion", "onion"):
             assert reader.get_value(domain) == b"onion:inet:127.0.0.1:10026"
 
 

@@ -13,7 +13,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import DnsSection, Resolver
 from onionmx.dns.bulk import ask_many, ports
 from onionmx.dns.srv import SrvResolver
@@ -143,7 +143,7 @@ def test_same_answers_as_the_ordinary_resolver() -> None:
 
     bulk, expected = asyncio.run(whole())
     assert sorted(bulk, key=repr) == sorted(expected, key=repr)
-    assert Counter(map(type, bulk)).keys() == {Found, NoRoute, CouldNotTell}
+    assert Counter(map(type, bulk)).keys() == {Found, NoRoute, Unroutable, CouldNotTell}
 
 
 def test_memory_is_bounded() -> None:

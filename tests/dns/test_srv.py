@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import DnsSection
 from onionmx.dns.response import read_response
 from onionmx.dns.srv import SrvResolver, chance_for
 from onionmx.errors import DnsError
 from onionmx.target import Source, Target, Trust
 from tests.dns.scripted import Query, Reaction, reply, scripted_server
-from tests.onions import V2_ONION, make_onion
+from tests.onions import IMPOSSIBLE_ONIONS, V2_ONION, make_onion
 
 A, B, C = (make_onion(seed) for seed in "abc")
 NAME = "_onion-mx._tcp.example.org"
@@ -168,16 +168,16 @@ def test_loop_of_aliases_ends() -> None:
     assert "aliases" in answer.reason
 
 
-@pytest.mark.parametrize("domain", [A, f"user.{A}", V2_ONION, "no.onion"])
+@pytest.mark.parametrize("domain", [A, f"user.{A}", "a." * 80 + A, *IMPOSSIBLE_ONIONS.values()])
 def test_onion_names_are_never_asked_in_dns(domain: str) -> None:
     answer, questions = ask_and_listen({}, domain)
     assert questions == []
-    if domain == A:
+    if domain.endswith(A):
         assert isinstance(answer, Found)
         assert answer.route.endpoints == ((A, 25),)
         assert answer.route.source is Source.ONION
     else:
-        assert isinstance(answer, NoRoute)
+        assert isinstance(answer, Unroutable)
 
 
 def test_domain_without_room_for_the_prefix() -> None:

@@ -32,6 +32,8 @@ COMMAND_TIMEOUT = 300.0
 DELIVERY_TIMEOUT = 60.0
 
 NOBODY = 65534
+NO_ROUTE = 'for domain; do :; done; echo "onionmx-route: $domain: no entry in the map" >&2; exit 1'
+"""What onionmx-route says of a domain that has no route, as a shell script."""
 COMPILED_USER = b"\0Debian-exim\0"
 
 DEBIAN_LIKE = {
@@ -133,8 +135,12 @@ class Exim:
         for name in ("spool", "log", "mailbox", "clearnet"):
             (folder / name).mkdir(parents=True)
         self._copy_program(program or find_program("exim4"))
+        helper = folder / "no-route"
+        helper.write_text(f"#!/bin/sh\n{NO_ROUTE}\n")
+        helper.chmod(0o755)
         defaults = {
             "FOLDER": str(folder),
+            "ONIONMX_HELPER": str(helper),
             "MAILBOXES": " : ".join(MAILBOXES),
             "MAIN_LOCAL_DOMAINS": f"@ : {hostname}",
             "MAIN_RELAY_TO_DOMAINS": "",

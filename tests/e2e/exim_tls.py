@@ -22,7 +22,7 @@ class EximWithTls(Exim):
     def __init__(self, folder: Path, hostname: str, domains: Iterable[str], issued: Issued, *chain: Issued) -> None:
         folder.mkdir()
         self._certificate, self._key = issued.write(folder, *chain)
-        macros = {"ONIONMX_HELPER": "/bin/false", "MAIN_LOCAL_DOMAINS": " : ".join(["@", *domains])}
+        macros = {"MAIN_LOCAL_DOMAINS": " : ".join(["@", *domains])}
         super().__init__(folder, hostname, macros)
 
     def _unprivileged(self) -> str:

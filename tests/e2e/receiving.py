@@ -88,7 +88,7 @@ percent:
 
 def exim_receiver(folder: Path, variant: str = "") -> Exim:
     """Write the configuration of an Exim with the fragments of `exim/conf.d`, and one fault or `circuits`."""
-    macros = {"ONIONMX_HELPER": "/bin/false", "ONIONMX_AUTH_HOSTS": ""}
+    macros = {"ONIONMX_AUTH_HOSTS": ""}
     if variant == "percent-hack":
         macros["CHECK_RCPT_LOCAL_LOCALPARTS"] = "^[.]"
     if variant == "circuits":

@@ -77,9 +77,7 @@ class RelaySite:
         return self
 
     def _start(self) -> None:
-        self.exim_mx = self._started.enter_context(
-            Exim(self.folder / "exim-mx", EXIM_MX, {"ONIONMX_HELPER": "/bin/false"})
-        )
+        self.exim_mx = self._started.enter_context(Exim(self.folder / "exim-mx", EXIM_MX))
         self.postfix_mx = self._started.enter_context(Postfix(self.folder / "postfix-mx", POSTFIX_MX))
         self.routes = {
             EXIM_MX: self._publish(self.exim_mx.port),

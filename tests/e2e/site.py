@@ -44,7 +44,7 @@ class Site:
         return self
 
     def _start(self) -> None:
-        macros = {"ONIONMX_HELPER": "/bin/false", "MAIN_LOCAL_DOMAINS": f"@ : {UNSIGNED}", "MAILBOXES": "user"}
+        macros = {"MAIN_LOCAL_DOMAINS": f"@ : {UNSIGNED}", "MAILBOXES": "user"}
         self.receiver = self._started.enter_context(Exim(self.folder / "receiver", DOMAIN, macros))
         self.onion = self.tor.add_onion_service({25: (ONION_CLIENTS, self.receiver.port)})
         self._started.callback(self.tor.remove_onion_service, self.onion)

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from .daemon import wait_until
-from .exim import DEBIAN_LIKE, DELIVERY_TIMEOUT, LOCAL_SENDERS, ONION_CLIENTS, Exim
+from .exim import DEBIAN_LIKE, DELIVERY_TIMEOUT, LOCAL_SENDERS, NO_ROUTE, ONION_CLIENTS, Exim
 from .tor_network import TorNetwork
 
 SENDER = "sender.example"
@@ -61,7 +61,7 @@ def test_mapped_domain_goes_to_its_addresses_in_the_order_of_the_helper(make_exi
 
 
 def test_domain_without_route_goes_on_to_the_next_router(make_exim: MakeExim) -> None:
-    exim = make_exim('echo "onionmx-route: $domain: no entry in the map" >&2; exit 1')
+    exim = make_exim(NO_ROUTE)
     assert "router = clearnet" in exim.route_test("alice@unmapped.example")
 
 
@@ -78,6 +78,16 @@ FAILURES = [
     ("printf 'Traceback:\\n  one\\n  two\\n' >&2; exit 2", r"exit code 2: Traceback: one two"),
     ("exit 75", r"exit code 75:"),
     ("kill -9 $$", r"command killed by signal 9"),
+    # Exit code 1 is also what a program ends with that could not start.
+    ("exit 1", r"exit code 1:"),
+    ("echo 'ModuleNotFoundError: no module' >&2; exit 1", r"exit code 1: ModuleNotFoundError: no module"),
+    ("echo 'onionmx-route: other.example: no entry in the map' >&2; exit 1", r"exit code 1: onionmx-route: other"),
+    ('echo "onionmx-route: $domain: no entry in the map" >&2; exit 2', r"exit code 2: onionmx-route: mapped"),
+    ('echo "onionmx-route: $domain: no entry in the map"; echo; echo x; exit 1', r"exit code 1: onionmx-route: mapped"),
+    ('echo "x onionmx-route: $domain: no entry in the map" >&2; exit 1', r"exit code 1: x onionmx-route"),
+    # So is 68 without the domain.
+    ("exit 68", r"exit code 68:"),
+    ("echo 'onionmx-route: other.example: no such onion' >&2; exit 68", r"exit code 68: onionmx-route: other"),
     # Neither names nor remarks are a host list, not even with exit code 0.
     ("echo mx.example.net", r"exit code 0: mx\.example\.net"),
     ("echo 127.200.0.1; echo a warning >&2", r"exit code 0: 127\.200\.0\.1 a warning"),
@@ -102,6 +112,13 @@ def test_helper_that_cannot_be_run_defers_and_is_named(make_exim: MakeExim, path
     assert f"cannot be resolved at this time: onionmx: {reason}" in exim.route_test("alice@mapped.example")
 
 
+def test_what_can_be_no_onion_service_is_refused_for_good(make_exim: MakeExim) -> None:
+    exim = make_exim('echo "onionmx-route: $domain: a wrong checksum" >&2; exit 68').start()
+    exim.submit("carol@sender.example", ["alice@x.onion"], MESSAGE)
+    exim.wait_for_log(r"\*\* alice@x\.onion R=onionmx_unknown: onionmx: no mail for x\.onion: a wrong checksum")
+    assert exim.sent_over_clearnet() == []
+
+
 def test_one_run_of_the_helper_serves_all_recipients_of_a_domain(make_exim: MakeExim, tmp_path: Path) -> None:
     exim = make_exim("echo 127.200.0.1", ONIONMX_SOCKS="127.0.0.1 port=1").start()
     recipients = ["a@one.example", "b@one.example", "c@two.example", "d@one.example"]
@@ -112,7 +129,7 @@ def test_one_run_of_the_helper_serves_all_recipients_of_a_domain(make_exim: Make
 
 
 def test_helper_gets_the_domain_as_one_argument_after_its_options(make_exim: MakeExim, tmp_path: Path) -> None:
-    exim = make_exim("exit 1", ONIONMX_MAP="/a/map.cdb", ONIONMX_DNSPORT="127.0.0.1:53", ONIONMX_TIMEOUT="9")
+    exim = make_exim(NO_ROUTE, ONIONMX_MAP="/a/map.cdb", ONIONMX_DNSPORT="127.0.0.1:53", ONIONMX_TIMEOUT="9")
     exim.route_test("alice@mapped.example")
     assert calls(tmp_path) == ["--map /a/map.cdb --dnsport 127.0.0.1:53 --timeout 9 -- mapped.example"]
 
@@ -146,7 +163,8 @@ def test_local_part_does_not_matter(make_exim: MakeExim, tmp_path: Path, local_p
     assert [call.partition(" -- ")[2] for call in calls(tmp_path)] == ["mapped.example"]
 
 
-BACKUP_MX = [("echo 127.200.0.1", 250), ("exit 1", 250), ("echo no answer >&2; exit 75", 451)]
+REFUSED = 'echo "onionmx-route: $domain: no such onion" >&2; exit 68'
+BACKUP_MX = [("echo 127.200.0.1", 250), (NO_ROUTE, 250), (REFUSED, 550), ("exit 1", 451), ("exit 75", 451)]
 
 
 @pytest.mark.parametrize(("script", "code"), BACKUP_MX)
@@ -160,7 +178,7 @@ def test_recipient_of_a_relay_domain_is_verified_by_route(make_exim: MakeExim, s
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exim]:
     """Run an Exim that nothing but the onion service and its own host can reach."""
-    macros = {"ONIONMX_HELPER": "/bin/false", "MAIN_LOCAL_DOMAINS": f"@ : {SECOND_DOMAIN}"}
+    macros = {"MAIN_LOCAL_DOMAINS": f"@ : {SECOND_DOMAIN}"}
     with Exim(tmp_path_factory.mktemp("receiver") / "exim", RECEIVER, macros) as exim:
         yield exim
 
@@ -196,7 +214,6 @@ def test_onion_service_is_no_open_relay(receiver: Exim, sender: str) -> None:
 def test_same_exim_still_relays_for_its_own_host(receiver: Exim) -> None:
     before = len(receiver.sent_over_clearnet())
     receiver.submit(f"alice@{RECEIVER}", ["friend@elsewhere.example"], MESSAGE)
-    # /bin/false ends with exit code 1, which says: no route over Tor.
     receiver.wait_for_log(r"=> friend <friend@elsewhere\.example> R=clearnet")
     assert len(receiver.sent_over_clearnet()) == before + 1
 

@@ -252,7 +252,7 @@ def exim_on_another_machine(folder: Path) -> Exim:
     [block] = re.findall(r"in `000_localmacros`:\n\n((?: {4}.*\n)+)", (PROJECT / "exim" / "README.md").read_text())
     macros = dict(re.findall(r"^ +(\w+) = (.*)$", block.replace("10.0.0.1", MX_MACHINE), re.MULTILINE))
     interfaces = f"{LOCAL_SENDERS}.OWN_PORT : {MX_MACHINE}.OWN_PORT"
-    own = {"ONIONMX_HELPER": "/bin/false", "MAIN_RELAY_NETS": LOCAL_SENDERS, "MAIN_LOCAL_INTERFACES": interfaces}
+    own = {"MAIN_RELAY_NETS": LOCAL_SENDERS, "MAIN_LOCAL_INTERFACES": interfaces}
     return Exim(folder, DOMAIN, own | macros)
 
 

@@ -48,8 +48,7 @@ def sink(tmp_path: Path) -> Iterator[Exim]:
     if os.geteuid():
         pytest.skip("Postfix's master runs as root only")
     skip_without("exim4", "postqueue", "postmap", "setpriv")
-    macros = {"ONIONMX_HELPER": "/bin/false"}
-    with Exim(tmp_path / "sink", DOMAIN, macros, DEBIAN_LIKE | SINK) as exim:
+    with Exim(tmp_path / "sink", DOMAIN, parts=DEBIAN_LIKE | SINK) as exim:
         yield exim
 
 

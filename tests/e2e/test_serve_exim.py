@@ -252,7 +252,7 @@ def test_delivery_over_tor_to_virtual_addresses_from_the_daemon(tor_network: Tor
     receiver_domain = "receiver.example"
     dnsport_address = "{}:{}".format(*tor_network.client.dnsport)
     with ExitStack() as running:
-        receiver = running.enter_context(Exim(tmp_path / "receiver", receiver_domain, {"ONIONMX_HELPER": "/bin/false"}))
+        receiver = running.enter_context(Exim(tmp_path / "receiver", receiver_domain))
         onion = tor_network.add_onion_service({25: (ONION_CLIENTS, receiver.port)})
         running.callback(tor_network.remove_onion_service, onion)
         serve = Serve(tmp_path / "serve", options=("[tor]", f'dnsport = "{dnsport_address}"'))

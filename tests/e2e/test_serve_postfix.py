@@ -51,7 +51,7 @@ class Site:
     def __init__(self, folder: Path, table: str, dns: NameServers) -> None:
         socks, control = free_ports(2)
         local_domains = f"@ : {MAPPED} : {LIVE} : {UNASKED}"
-        macros = {"ONIONMX_HELPER": "/bin/false", "MAIN_LOCAL_DOMAINS": local_domains}
+        macros = {"MAIN_LOCAL_DOMAINS": local_domains}
         self.onion_mx = Exim(folder / "exim", "mx.example", macros)
         arguments = [str(port) for port in (socks, control, self.onion_mx.port)]
         command = [sys.executable, "-m", "tests.bench.socks_proxy", *arguments]

@@ -27,10 +27,10 @@ class Service:
     """The service, and clients for it."""
 
     def __init__(self, folder: Path, tor: TorSection, **settings: Any) -> None:  # noqa: ANN401 -- fields of the section
-        make_map(folder / "map.cdb", {"example.org": ((A, 25), (B, 2525))})
+        make_map(folder / "map.cdb", {"example.org": ((A, 25), (B, 2525)), "mapped.onion": ((A, 25),)})
         (folder / "pins").touch()
         self.configuration = Configuration(
-            own=OwnSection(domains=("own.example",)),
+            own=OwnSection(domains=("own.example", "own.onion")),
             map=MapSection(path=str(folder / "map.cdb")),
             sync=SyncSection(pins=str(folder / "pins")),
             tor=tor,

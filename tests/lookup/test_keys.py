@@ -41,7 +41,9 @@ def test_domain_of_a_key(key: bytes, domain: str | None) -> None:
 
 def test_an_onion_that_is_none_is_still_recognized() -> None:
     assert names_an_onion(b"user@sub_domain.ONION.")
+    assert names_an_onion(b"user@onion")
     assert not names_an_onion(b"user@onion.example")
+    assert not names_an_onion(b".onion")
 
 
 @given(st.binary(max_size=300))

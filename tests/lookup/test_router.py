@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import Configuration, DnsSection, LookupSection, MapSection, OwnSection, SyncSection
 from onionmx.errors import ConfigurationError, MapError
 from onionmx.lookup.files import RouteFiles
@@ -39,11 +39,11 @@ def source(answer: Answer | None) -> tuple[Source, str]:
     return answer.route.source, answer.route.targets[0].onion
 
 
-def test_own_then_pins_then_onions_then_map(tmp_path: Path) -> None:
+def test_own_then_pins_then_map_then_onions(tmp_path: Path) -> None:
     (tmp_path / "own").write_text("listed.example\n")
     site = Site(tmp_path, OwnSection(domains=("own.example",), file=str(tmp_path / "own")))
     site.pins.write_text(f"own.example {A}\npinned.example {A}\nnever.example none\n{C} none\n")
-    names = ("own.example", "listed.example", "pinned.example", "never.example", "mapped.example")
+    names = ("own.example", "listed.example", "pinned.example", "never.example", "mapped.example", f"mapped.{A}")
     make_map(site.map, dict.fromkeys(names, ((B, 25),)))
     reason = "own domain: this host receives its mail itself"
     assert site.get("own.example") == NoRoute("own.example", reason)
@@ -51,8 +51,10 @@ def test_own_then_pins_then_onions_then_map(tmp_path: Path) -> None:
     assert source(site.get("pinned.example")) == (Source.PIN, A)
     assert site.get("never.example") == NoRoute("never.example", "pinned to none")
     assert source(site.get(B)) == (Source.ONION, B)
-    assert site.get(C) == NoRoute(C, "pinned to none")
-    assert isinstance(site.get(V2_ONION), NoRoute)
+    assert source(site.get(f"a.b.{A}")) == (Source.ONION, A)
+    assert source(site.get(f"mapped.{A}")) == (Source.MAP, B)
+    assert site.get(C) == Unroutable(C, "pinned to none")
+    assert isinstance(site.get(V2_ONION), Unroutable)
     assert source(site.get("mapped.example")) == (Source.MAP, B)
     assert site.get("other.example") is None
 

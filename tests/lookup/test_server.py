@@ -16,7 +16,7 @@ from onionmx.lookup.server import QUEUE
 from tests.lookup.scripted_dns import TARGETS, found, none, unknown
 from tests.lookup.service import RESULT, Service, netstrings, play
 from tests.mapfile.maps import A, B
-from tests.onions import V3_ONION
+from tests.onions import IMPOSSIBLE_ONIONS, V3_ONION
 
 Asking = Callable[[Service, str], Awaitable[bytes]]
 
@@ -44,8 +44,13 @@ async def readsocket(service: Service, key: str) -> bytes:
         ("", (b"9:NOTFOUND ,", b"500 ", b"none ")),
         ("user@[192.0.2.1]", (b"9:NOTFOUND ,", b"500 ", b"none ")),
         # "Not found" would make the MTA ask the open DNS.
-        (f"user@x{V3_ONION}", (b":PERM ", b"400 ", b"defer ")),
-        ("user@under_score.onion", (b":PERM ", b"400 ", b"defer ")),
+        *((name, (b":OK error:5.1.2 ", b"200 error:5.1.2%20", b"refuse ")) for name in IMPOSSIBLE_ONIONS.values()),
+        (f"user@a.b.{V3_ONION}", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {V3_ONION}".encode())),
+        ("mapped.onion", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {A}".encode())),
+        # Postfix asks for its parent next when it has heard that an own domain is not found.
+        ("own.onion", (b"9:NOTFOUND ,", b"500 ", b"defer an own domain of onionmx that the MTA")),
+        (".onion", (b"9:NOTFOUND ,", b"500 ", b"none ")),
+        ("user@\u2603.example", (b":TEMP not a domain that IDNA", b"400 not%20a%20domain", b"defer not a domain")),
         ("live.example", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {TARGETS[0].onion}".encode())),
         ("none.example", (b"9:NOTFOUND ,", b"500 ", b"none no such name in DNS")),
         ("broken.example", (b":TEMP answered SERVFAIL,", b"400 answered%20SERVFAIL", b"defer answered SERVFAIL")),
@@ -233,7 +238,7 @@ def test_bad_input_is_answered_and_counted(tmp_path: Path, protocol: Protocol, d
     play(tmp_path, test)
 
 
-@pytest.mark.parametrize("key", [b"k" * 5000, b"\xff\xfe", b"user@\0.org", b"%", b"user@" + b"a." * 2000])
+@pytest.mark.parametrize("key", [b"k" * 5000, b"\xff@", b"user@\0.org", b"%", b"user@" + b"a." * 2000])
 def test_junk_is_not_found_at_once(tmp_path: Path, key: bytes) -> None:
     async def test(service: Service) -> None:
         escaped = b"".join(b"%%%02X" % byte for byte in key[:1000])

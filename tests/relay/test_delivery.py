@@ -11,6 +11,7 @@ from onionmx.relay.server import ContentBrokenError
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope, Recipient
 from tests.mapfile.maps import A, B
+from tests.onions import IMPOSSIBLE_ONIONS
 from tests.relay.peer import Peer
 from tests.relay.relay import LMTP, MESSAGE, SMTP, Relay, codes, pieces, play
 
@@ -69,9 +70,25 @@ def test_routes(tmp_path: Path) -> None:
         assert codes(await relay.send("user@never.example")) == ["451 4.4.4"]
         assert codes(await relay.send("user@[192.0.2.1]")) == ["451 4.4.4"]
         assert codes(await relay.send("postmaster")) == ["451 4.4.4"]
+        assert codes(await relay.send("user@\u2603.example")) == ["451 4.4.3"]
         (tmp_path / "map.cdb").write_bytes(b"damaged")
         assert codes(await relay.send("user@example.org")) == ["451 4.4.3"]
         assert relay.peer.targets == []
+
+    play(tmp_path, test)
+
+
+def test_names_under_onion(tmp_path: Path) -> None:
+    (tmp_path / "pins").write_text(f"pinned.onion {B}\n")
+
+    async def test(relay: Relay) -> None:
+        for domain in (A, f"a.b.{A}", f"{A.upper()}.", "pinned.onion"):
+            assert codes(await relay.send(f"user@{domain}")) == ["250 2.1.5", "250 2.0.0"]
+        assert relay.peer.targets == [(A, 25), (B, 25)], "one session for an onion, whatever stands before its name"
+        for domain in IMPOSSIBLE_ONIONS.values():
+            (reply,) = await relay.send(f"user@{domain}")
+            assert codes([reply]) == ["550 5.1.2"]
+            assert domain.rpartition(".")[0].rpartition(".")[2] in reply.text, "it says which name is meant"
 
     play(tmp_path, test)
 

@@ -67,6 +67,8 @@ def test_both_maps_are_written_and_only_where_they_differ(tmp_path: Path) -> Non
     assert [version(name) for name in (settings.path, settings.transport_path)] == before
     new["b.example"] = format_value(((B, 25),))
     assert write(settings, new, compare(path, new))
-    for name in (settings.path, settings.transport_path):
-        with MapReader(name) as reader:
-            assert len(reader) == 2
+    with MapReader(settings.path) as reader:
+        assert len(reader) == 2
+    with MapReader(settings.transport_path) as reader:
+        keys = {key for key, _ in reader.records()}
+        assert keys == {b"a.example", b"b.example", b"onion", b".onion"}
