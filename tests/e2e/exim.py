@@ -109,13 +109,15 @@ anybody:
 class Exim:
     """One Exim: a daemon on 127.0.0.1 for its own host and on 127.0.0.2 for an onion service, on the same port."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- what differs between tests
         self,
         folder: Path,
         hostname: str,
         macros: Mapping[str, str] | None = None,
         parts: Mapping[str, str] | None = None,
         program: Path | None = None,
+        *,
+        wrap: Sequence[str] = (),
     ) -> None:
         """Write the configuration.
 
@@ -125,12 +127,14 @@ class Exim:
             macros: what an administrator defines in conf.d/main/000_localmacros, over the defaults of the tests.
             parts: files that replace those of DEBIAN_LIKE, by section and name.
             program: the exim to run, by default that of exim4-daemon-light.
+            wrap: words in front of every command that runs it.
         """
         self.folder = folder
         self.hostname = hostname
         [self.port] = free_ports(1)
         self.mainlog = folder / "log" / "mainlog"
         self._program = folder / "exim4"
+        self._wrap = wrap
         self._configuration = folder / "exim.conf"
         for name in ("spool", "log", "mailbox", "clearnet"):
             (folder / name).mkdir(parents=True)
@@ -153,7 +157,7 @@ class Exim:
         self._daemon = Daemon("exim", self._command("-bdf"), folder)
 
     def _command(self, *arguments: str) -> list[str]:
-        return [*_plain_user(), str(self._program), "-C", str(self._configuration), *arguments]
+        return [*self._wrap, *_plain_user(), str(self._program), "-C", str(self._configuration), *arguments]
 
     def _copy_program(self, original: Path) -> None:
         program = original.read_bytes()

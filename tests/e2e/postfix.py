@@ -141,8 +141,15 @@ class Waiting:
 class Postfix:
     """One Postfix: it trusts its own host on 127.0.0.1, and is an onion MX on 127.0.0.2, on the same port."""
 
-    def __init__(
-        self, folder: Path, hostname: str, main: str = "", master: str = "", receiving: str = ONION_MX
+    def __init__(  # noqa: PLR0913 -- what differs between tests
+        self,
+        folder: Path,
+        hostname: str,
+        main: str = "",
+        master: str = "",
+        receiving: str = ONION_MX,
+        *,
+        wrap: Sequence[str] = (),
     ) -> None:
         """Write the configuration.
 
@@ -153,6 +160,7 @@ class Postfix:
             master: more lines for master.cf.
             receiving: the service for clients of the onion service, in master.cf, listening on `{port}`; by default
                 that of `docs/receiving.md`.
+            wrap: words in front of the command that runs it.
         """
         if len(f"{folder}/{LONGEST_SOCKET}") > MAX_SOCKET_PATH:
             raise DaemonError(f"{folder} is too long: Postfix would stop without a word for want of {LONGEST_SOCKET}")
@@ -169,7 +177,7 @@ class Postfix:
         # -s: stay in the session that is stopped as a whole, and leave standard output to postlogd (master(8)).
         master_command: list[str | Path] = [master_program, "-c", self.configuration, "-s"]
         watched: list[str | Path] = [find_program("setpriv"), "--pdeathsig", "TERM", "--", "sh", "-c", WATCH, "sh"]
-        command = [*watched, *master_command]
+        command = [*wrap, *watched, *master_command]
         self._daemon = Daemon("postfix", command, folder, self._libraries)
 
     @property

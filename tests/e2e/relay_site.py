@@ -1,7 +1,7 @@
 """Two MTAs that send through the relay, and the same two programs as onion MXes, on one private Tor network."""
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +33,10 @@ def exim_parts() -> dict[str, str]:
 class PostfixSender(Postfix):
     """A Postfix set up as `docs/postfix.md` has it, for the relay."""
 
-    def __init__(self, folder: Path, hostname: str, relay: Relay) -> None:
-        """Write the configuration, and the table of domains from the relay's map."""
+    def __init__(  # noqa: PLR0913 -- what differs between tests
+        self, folder: Path, hostname: str, relay: Relay, *, main: str = "", master: str = "", wrap: Sequence[str] = ()
+    ) -> None:
+        """Write the configuration, with more lines behind, and the table of domains from the relay's map."""
         self._relay = relay
         host, port = relay.lmtp
         values = {
@@ -43,7 +45,8 @@ class PostfixSender(Postfix):
             "/var/lib/onionmx": str(relay.folder),
         }
         blocks = documented(DOCUMENT.read_text(), values)
-        super().__init__(folder, hostname, blocks["/etc/postfix/main.cf"], blocks["/etc/postfix/master.cf"])
+        main, master = blocks["/etc/postfix/main.cf"] + main, blocks["/etc/postfix/master.cf"] + master
+        super().__init__(folder, hostname, main, master, wrap=wrap)
         relay.configure_map(blocks["/etc/onionmx/onionmx.toml"])
         self.make_table()
 
