@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from onionmx import __version__
+from onionmx.cli.crash import flush_output, report_crash
 from onionmx.errors import EXIT_USAGE, OnionmxError
 
 COMMANDS = {
@@ -57,6 +58,9 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="onionmx", message="%(prog)s %(version)s")
+@click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show where an internal error came up; ONIONMX_DEBUG=1 too."
+)
 def command() -> None:
     """Mail between servers over Tor onion services.
 
@@ -73,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         result = command.main(args=arguments, prog_name="onionmx", standalone_mode=False)
+        flush_output()
     except click.UsageError as error:
         error.show()
         return EXIT_USAGE
@@ -85,4 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             sys.stderr.write(f"onionmx: {line}\n")
         return error.exit_code
+    except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever it is, it is no answer
+        words = sys.argv[1:] if arguments is None else arguments
+        return report_crash(error, with_traceback="--debug" in words)
     return result if isinstance(result, int) else 0

@@ -1,6 +1,6 @@
-"""All checks, in the order of the output: tor, its ports, the service, DNS, routes, daemons, mail."""
+"""All checks, in the order of the output: tor, its ports, the service, DNS, routes, daemons, Exim, mail."""
 
-from onionmx.doctor import circuits, daemons, mail, ports, record, resolver, routes, service, tor_process
+from onionmx.doctor import circuits, daemons, exim_routers, mail, ports, record, resolver, routes, service, tor_process
 from onionmx.doctor.runner import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -12,6 +12,7 @@ CHECKS: tuple[Check, ...] = (
     resolver.CHECK,
     *routes.CHECKS,
     *daemons.CHECKS,
+    exim_routers.CHECK,
     mail.CHECK,
 )
 TOPICS = tuple(topic for check in CHECKS for topic in check.topics)

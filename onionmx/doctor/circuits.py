@@ -5,16 +5,13 @@ Postfix 3.10 and newer count IPv6 clients by network, /84 unless smtpd_client_ip
 client, and one client can use up the limits of all.
 """
 
-import asyncio
-import os
 import re
-import shutil
 import socket
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from onionmx.doctor.command import find_command, output_of
 from onionmx.doctor.finding import Finding, not_checked, ok, problem
 from onionmx.doctor.machine import MAIL_PORT, Machine
 from onionmx.doctor.runner import Check, Topic
@@ -35,7 +32,6 @@ _SINCE = (3, 10)
 _INET = "inet"
 _SMTPD = "smtpd"
 _COMMAND = 7  # column of master.cf
-_PATHS = ("/usr/sbin", "/usr/local/sbin")  # cron's PATH has neither
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,36 +162,16 @@ async def ask_postfix() -> Postfix:
     Raises:
         TemporaryError: there is none, or it cannot be asked.
     """
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *_PATHS])
-    program = shutil.which("postconf", path=path)
+    program = find_command("postconf")
     if program is None:
         raise TemporaryError("no Postfix on this machine: there is no postconf; another MTA may have to be looked at")
-    postfix = Postfix(await _postconf(program, "-h", "mail_version"))
+    postfix = Postfix(await output_of(program, "-h", "mail_version"))
     if not postfix.counts_networks:
         return postfix
     services, overrides, prefix = [
-        await _postconf(program, *arguments) for arguments in (("-M",), ("-Px",), ("-hx", PREFIX))
+        await output_of(program, *arguments) for arguments in (("-M",), ("-Px",), ("-hx", PREFIX))
     ]
     return Postfix(postfix.version, read_services(services), prefix, read_overrides(overrides, PREFIX))
-
-
-async def _postconf(program: str, *arguments: str) -> str:
-    """What it prints; it warns on the standard error, and goes on, of what does not matter here."""
-    words = f"postconf {' '.join(arguments)}"
-    try:
-        process = await asyncio.create_subprocess_exec(program, *arguments, stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
-    except OSError as error:
-        raise TemporaryError(f"{words} cannot be run: {error.strerror}") from error
-    try:
-        output, errors = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        said = printable(" ".join(errors.decode("utf-8", "replace").split()))
-        raise TemporaryError(f"{words} failed: {said or f'exit code {process.returncode}'}")
-    return output.decode("utf-8", "replace").strip()
 
 
 CHECK = Check((CIRCUITS,), look_at_circuits)

@@ -137,7 +137,7 @@ def test_configuration_that_cannot_be_read(configuration: Path) -> None:
 
 def test_machine_without_postfix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("onionmx.doctor.circuits._PATHS", ())
+    monkeypatch.setattr("onionmx.doctor.command._PATHS", ())
     with pytest.raises(TemporaryError, match="no Postfix on this machine"):
         asyncio.run(ask_postfix())
     (tmp_path / "postconf").write_text("#!/no/such/interpreter\n")

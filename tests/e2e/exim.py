@@ -8,6 +8,7 @@ Exim refuses to be root in that role, so root becomes `nobody` for it. /etc/exim
 
 import os
 import re
+import shlex
 import smtplib
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -196,6 +197,11 @@ tls_advertise_hosts =
             self.folder.chmod(0o755)
             for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, _user(), _group())
+
+    def write_command(self, path: Path) -> None:
+        """Write a program that runs this Exim as the installed one is run, with no need of `-C`."""
+        path.write_text(f'#!/bin/sh\nexec {shlex.join(self._command())} "$@"\n')
+        path.chmod(0o755)
 
     def start(self) -> Self:
         """Start the daemon and wait until it listens."""

@@ -1,0 +1,51 @@
+"""What nobody has foreseen: never with an exit code that means an answer, as Python's own 1 does."""
+
+import logging
+import os
+import sys
+import traceback
+
+from onionmx.errors import EXIT_TEMPORARY, TemporaryError
+
+_PIPE_CLOSED = 1  # click ends with this when the reader of the standard output has gone
+
+
+def report_crash(error: BaseException, *, with_traceback: bool) -> int:
+    """Say in one line what came up, and where in the log of a daemon or where it is asked for; returns 75.
+
+    Args:
+        error: what came out of the command.
+        with_traceback: print where it came up; also with ONIONMX_DEBUG=1.
+    """
+    if isinstance(error, SystemExit) and error.code == _PIPE_CLOSED:
+        return _say("nobody reads the standard output any more")
+    cause = error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if logging.getLogger().handlers:
+        logging.getLogger("onionmx").error("internal error", exc_info=error)
+    elif with_traceback or os.environ.get("ONIONMX_DEBUG", "0") not in {"", "0"}:
+        traceback.print_exception(error)
+    words = f"internal error: {type(cause).__name__}: {cause}; --debug shows where"
+    return _say(" ".join(words.split()))
+
+
+def flush_output() -> None:
+    """Write what is left of the output while it can be said that this failed.
+
+    Raises:
+        TemporaryError: it cannot be written.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # Python tries again at its end, and would end with a code of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise TemporaryError(f"the standard output cannot be written: {error.strerror}") from error
+
+
+def _say(words: str) -> int:
+    if sys.stderr is not None:
+        sys.stderr.write(f"onionmx: {words}\n")
+    return EXIT_TEMPORARY
