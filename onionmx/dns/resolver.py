@@ -12,6 +12,7 @@ import dns.nameserver
 import dns.resolver
 
 from onionmx.config import DnsSection, Resolver
+from onionmx.dns.resolv_conf import system_resolvers
 from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.dns.wire import UDP_PAYLOAD
 from onionmx.errors import ConfigurationError, DnsError
@@ -34,14 +35,11 @@ def make_resolver(settings: DnsSection, connect: Connect | None = None) -> dns.a
     """
     if settings.through_tor and connect is None:
         raise ConfigurationError("dns.through_tor is set, and this command has no way to ask DNS through tor")
-    try:
-        resolver = dns.asyncresolver.Resolver(configure=not settings.nameservers)
-    except (dns.resolver.NoResolverConfiguration, OSError) as error:
-        raise ConfigurationError(
-            "no resolver: /etc/resolv.conf cannot be read, and dns.nameservers is empty"
-        ) from error
+    resolver = dns.asyncresolver.Resolver(configure=False)
     if settings.nameservers:
         resolver.nameservers = [_nameserver(each, settings, connect) for each in settings.resolvers]
+    else:
+        resolver.nameservers = system_resolvers()
     resolver.timeout = settings.timeout / _ATTEMPTS
     resolver.lifetime = settings.timeout
     # AD in a question asks for AD in the answer without the weight of the signatures (RFC 6840 section 5.7).

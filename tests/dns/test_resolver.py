@@ -1,6 +1,7 @@
 """Who is asked, how, and whose word on DNSSEC counts."""
 
-import dns.asyncresolver
+from pathlib import Path
+
 import dns.flags
 import dns.message
 import dns.resolver
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.config import Configuration, DnsSection, Resolver, parse_resolver
+from onionmx.dns.resolv_conf import system_resolvers
 from onionmx.dns.resolver import is_validated, make_resolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.errors import ConfigurationError
@@ -128,10 +130,7 @@ def test_through_tor_is_never_asked_directly() -> None:
         SrvResolver(DnsSection(nameservers=("192.0.2.1",), through_tor=True))
 
 
-def test_machine_without_a_resolver(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(**_settings: object) -> None:
-        raise dns.resolver.NoResolverConfiguration
-
-    monkeypatch.setattr(dns.asyncresolver, "Resolver", fail)
+def test_machine_without_a_resolver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmx.dns.resolver.system_resolvers", lambda: system_resolvers(tmp_path / "none"))
     with pytest.raises(ConfigurationError, match=r"dns\.nameservers"):
         make_resolver(DnsSection())
