@@ -108,3 +108,55 @@ def test_name_server_raises_only_value_error(text: str) -> None:
         parse_nameserver(text)
     except ValueError as error:
         assert "is not a name server" in str(error)
+
+
+def test_drop_ins_win_key_by_key_in_the_order_of_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "onionmx.toml"
+    file.write_text('[own]\ndomains = ["a.example"]\nfile = "/etc/own"\n[dns]\nretries = 1\n')
+    folder = tmp_path / "onionmx.toml.d"
+    folder.mkdir()
+    (folder / "50-setup.toml").write_text('[own]\ndomains = ["b.example"]\n[sync]\ntop = 5\n')
+    (folder / "60-mine.toml").write_text("[sync]\ntop = 6\n")
+    (folder / ".70-draft.toml").write_text("[sync]\ntop = 7\n")
+    (folder / "80-mine.toml.bak").write_text("[sync]\ntop = 8\n")
+    configuration = Configuration.load(file)
+    assert configuration.own.domains == ("b.example",)
+    assert configuration.own.file == "/etc/own"
+    assert configuration.dns.retries == 1
+    assert configuration.sync.top == 6
+
+
+def test_drop_ins_of_the_default_file_need_no_default_file(tmp_path: Path) -> None:
+    folder = tmp_path / "no-such.toml.d"  # the default file of the tests
+    folder.mkdir()
+    (folder / "50-setup.toml").write_text("[sync]\ntop = 5\n")
+    assert Configuration.load().sync.top == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("[dns]\ntimeouts = 3", "dns: Object contains unknown field `timeouts`"),
+        ("[dns]\ntimeout = 0", "dns.timeout: Expected `float` > 0"),
+        ("dns = 3", "dns: Expected `object`, got `int`"),
+        ("[dns", "not TOML: "),
+    ],
+)
+def test_mistakes_in_a_drop_in_are_named_with_its_file(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "onionmx.toml"
+    file.write_text("[dns]\nretries = 1\n")
+    folder = tmp_path / "onionmx.toml.d"
+    folder.mkdir()
+    (folder / "10-good.toml").write_text("[dns]\nretries = 2\n")
+    (folder / "50-bad.toml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        Configuration.load(file)
+    assert str(caught.value).startswith(f"configuration {folder}/50-bad.toml: {why}")
+
+
+def test_drop_in_may_complete_what_the_file_has_begun(tmp_path: Path) -> None:
+    file = tmp_path / "onionmx.toml"
+    file.write_text("[dns]\nthrough_tor = true\n")
+    (tmp_path / "onionmx.toml.d").mkdir()
+    (tmp_path / "onionmx.toml.d" / "50.toml").write_text('[dns]\nnameservers = ["192.0.2.1"]\n')
+    assert Configuration.load(file).dns.through_tor

@@ -13,6 +13,9 @@ def command(configuration: Configuration, *, commented: bool) -> None:
     """Print the configuration in effect, every field with its meaning.
 
     The output is a valid configuration file.
+
+    Drop-ins come over the file: FILE.d/*.toml, in the order of their names, each key there in place of that key.
+    `onionmx setup` keeps its settings in /etc/onionmx/onionmx.toml.d/50-setup.toml.
     """
     printed = Configuration().to_toml(is_commented=True) if commented else configuration.to_toml()
     click.echo(printed, nl=False)

@@ -21,7 +21,7 @@ configuration_option = click.option(
     metavar="FILE",
     type=click.Path(path_type=Path),
     callback=_load,
-    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none).",
+    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none). FILE.d/*.toml add to it.",
 )
 map_option = click.option("--map", "map_path", metavar="FILE", help="The map (default: map.path of the configuration).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")

@@ -1,7 +1,7 @@
 """The configuration: one typed schema, each field with its meaning, unit and default.
 
 Read from `/etc/onionmx/onionmx.toml`, from the file that `--config` or `ONIONMX_CONFIG` names, or, with no file at
-all, from the defaults. `onionmx config` prints it.
+all, from the defaults. Drop-ins in `FILE.d/*.toml` come over it, key by key. `onionmx config` prints it.
 """
 
 from onionmx.config.address import UNIX, Address, parse_address, parse_nameserver, parse_socket

@@ -1,14 +1,15 @@
-"""The configuration file: where it is, how it is read and printed."""
+"""The configuration file and its drop-ins: where they are, how they are read and printed."""
 
 import os
 import textwrap
-import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
 from onionmx.config.authenticate import AuthenticateSection
+from onionmx.config.drop_in import Part, merged, parse_part, read_drop_ins, read_part
 from onionmx.config.lookup import LookupSection, ServeSection
 from onionmx.config.relay import RelaySection
 from onionmx.config.routes import DnsSection, MapSection, OwnSection
@@ -41,7 +42,7 @@ class Configuration(Section, frozen=True):
 
     @classmethod
     def load(cls, file: Path | None = None) -> Self:
-        """Read the configuration.
+        """Read the configuration, with the drop-ins in `FILE.d`.
 
         Args:
             file: must exist; `None` for `ONIONMX_CONFIG`, the default file, or the defaults.
@@ -51,17 +52,10 @@ class Configuration(Section, frozen=True):
         """
         if file is None and (named := os.environ.get(ENVIRONMENT_VARIABLE)):
             file = Path(named)
-        try:
-            content = (file or DEFAULT_FILE).read_bytes()
-        except FileNotFoundError as error:
-            if file is None:
-                return cls()
-            raise ConfigurationError(f"configuration {file} does not exist") from error
-        except OSError as error:
-            raise ConfigurationError(
-                f"configuration {file or DEFAULT_FILE} cannot be read: {error.strerror}"
-            ) from error
-        return cls.parse(content, str(file or DEFAULT_FILE))
+        part = read_part(file or DEFAULT_FILE)
+        if part is None and file is not None:
+            raise ConfigurationError(f"configuration {file} does not exist")
+        return cls.from_parts([*([part] if part else []), *read_drop_ins(file or DEFAULT_FILE)])
 
     @classmethod
     def parse(cls, content: bytes, name: str) -> Self:
@@ -74,12 +68,30 @@ class Configuration(Section, frozen=True):
         Raises:
             ConfigurationError: not TOML, an unknown key, a wrong type or an impossible value.
         """
+        return cls.from_parts([(name, parse_part(content, name))])
+
+    @classmethod
+    def from_parts(cls, parts: Sequence[Part]) -> Self:
+        """Read the configuration from its file and the drop-ins.
+
+        Args:
+            parts: in their order; later ones win, key by key.
+
+        Raises:
+            ConfigurationError: an unknown key, a wrong type or an impossible value, with the file that has it.
+        """
         try:
-            return msgspec.convert(tomllib.loads(content.decode("utf-8")), cls)
-        except UnicodeDecodeError as error:
-            raise ConfigurationError(f"configuration {name}: byte {error.start} is not UTF-8 text") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigurationError(f"configuration {name}: not TOML: {error}") from error
+            return msgspec.convert(merged(parts), cls)
+        except msgspec.ValidationError:
+            # Together they are wrong: the first part that cannot be added to those before it is named.
+            for number, (name, _) in enumerate(parts, 1):
+                cls._check(merged(parts[:number]), name)
+            raise
+
+    @classmethod
+    def _check(cls, tables: dict[str, Any], name: str) -> None:
+        try:
+            msgspec.convert(tables, cls)
         except msgspec.ValidationError as error:
             what, _, where = str(error).partition(" - at `$.")
             key = f"{where.rstrip('`')}: " if where else ""
