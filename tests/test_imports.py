@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "onionmx"
 FLOORS = [
     {"__main__"},
     {"cli", "route"},  # programs: nothing imports them
+    {"setup"},  # from installed to working; runs the others as programs
     {"doctor"},  # looks at everything
     {"relay"},
     {"lookup"},

@@ -26,6 +26,7 @@ COMMANDS = {
     "publish": "Publish the onion-MX record of DOMAIN, by default of all own domains of the configuration.",
     "relay": "Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.",
     "serve": "Tell MTAs where the mail of a domain goes.",
+    "setup": "From installed to working: set up tor, Exim or Postfix, and onionmx, and prove that it works.",
     "sync": "Find out which domains have an onion MX, and write the map.",
 }
 """The subcommands and their short helps. Each is a click command called `command` in the module of its name; that is

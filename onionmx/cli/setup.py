@@ -1,0 +1,274 @@
+"""`onionmx setup`."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from onionmx.cli.options import json_option
+from onionmx.cli.setup_report import exit_code, print_plan, print_proof, print_undone, report, report_undone, undo_plan
+from onionmx.errors import EXIT_FOUND, ConfigurationError, UsageError
+from onionmx.setup.engine import Applied, Run, Say, prepare, work_of
+from onionmx.setup.manifest import FOLDER, Manifest, load
+from onionmx.setup.observe import installed_mtas, observe, read_configuration
+from onionmx.setup.plan import make_plan
+from onionmx.setup.prove import Proof, prove
+from onionmx.setup.system import System
+from onionmx.setup.undo import undo
+from onionmx.setup.wishes import Mta, Wishes, checked, missing
+
+_PATIENCE = 300.0  # seconds; a new onion service is found after one to three minutes
+_SYSTEMD = "/run/systemd/system"
+
+
+@click.command()
+@click.option("--domain", "domains", metavar="DOMAIN", multiple=True, help="A mail domain of this host; once for each.")
+@click.option("--send/--no-send", default=None, help="Send mail over Tor.")
+@click.option("--receive/--no-receive", default=None, help="Receive mail over Tor.")
+@click.option("--mta", type=click.Choice(["exim", "postfix"]), help="Which MTA, where both are here.")
+@click.option(
+    "--exim",
+    "exim_way",
+    type=click.Choice(["relay", "helper", "readsocket"]),
+    help="How Exim sends: through the relay, in one round trip (default); by itself with the helper, or with the "
+    "lookup daemon, through tor's SOCKS port.",
+)
+@click.option(
+    "--postfix",
+    "postfix_way",
+    type=click.Choice(["table", "socketmap"]),
+    help="How Postfix finds out what goes to the relay: from a table, which no daemon that is down can take away "
+    "(default), or from the lookup daemon, which also finds domains that are not in the map.",
+)
+@click.option(
+    "--lists",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help="List of domains that may have an onion MX, one a line; may be given several times.",
+)
+@click.option(
+    "--logs/--no-logs", default=None, help="Take domains from the MTA's logs (default: where there are no lists)."
+)
+@click.option("--publish-to", metavar="SERVER", help="Name server that takes the record (RFC 2136), as IP or IP:PORT.")
+@click.option(
+    "--tsig-file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True),
+    help="Key for it, readable by its owner alone.",
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", "-n", is_flag=True, help="Show the plan, change nothing.")
+@click.option("--undo", "undoing", is_flag=True, help="Take back all that setup has done.")
+@click.option("--delete-keys", is_flag=True, help="With --undo: delete the onion service's key too.")
+@click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 3600),
+    default=_PATIENCE,
+    show_default=True,
+    help="Patience until the own onion can be reached over Tor.",
+)
+@click.option("--no-wait", is_flag=True, help="Do not try to reach the own onion; the same as --wait 0.")
+@json_option
+def command(
+    domains: tuple[str, ...],
+    *,
+    send: bool | None,
+    receive: bool | None,
+    mta: Mta | None,
+    exim_way: str | None,
+    postfix_way: str | None,
+    lists: tuple[str, ...],
+    logs: bool | None,
+    publish_to: str | None,
+    tsig_file: str | None,
+    yes: bool,
+    dry_run: bool,
+    undoing: bool,
+    delete_keys: bool,
+    wait: float,
+    no_wait: bool,
+    as_json: bool,
+) -> int:
+    """From installed to working: set up tor, Exim or Postfix, and onionmx, and prove that it works.
+
+    It looks at what is here, asks what it cannot know, shows a plan (a diff of each file, each command), and carries
+    it out on yes. Files are changed in marked blocks, or are files of its own; before a program is reloaded its own
+    checker has to accept them, else all is put back. Interrupted at any point, the next run goes on. Run again with
+    the same wishes it changes nothing; wishes are remembered, and an option changes one.
+
+    --undo leaves /etc as it was, byte for byte, except what others have changed since. The onion service's key stays,
+    unless --delete-keys is given: who has it has this host's onion.
+
+    For programs: --yes with --json, where "changed" tells whether anything was changed.
+
+    Exit codes: 0 done, or nothing to do; 1 done, and a problem was found at the end; 64 usage, or --yes and something
+    is missing that setup cannot know; 75 something did not come up in time, could not be told, or is left to you for
+    want of systemd; 78 configuration: something stands in the way, or a checker refused and all was put back.
+    """
+    system = System()
+    if os.geteuid() != 0:
+        raise ConfigurationError("setup changes files in /etc: run it as root")
+    if not sys.stdin.isatty() and not (yes or dry_run):
+        raise UsageError("there is no terminal to ask on: say --yes, or --dry-run to see the plan")
+
+    def say(words: str) -> None:
+        if not as_json:
+            click.echo(words)
+
+    with _locked(system, dry_run=dry_run):
+        manifest = load(system)
+        if undoing or (manifest is not None and manifest.undoing and not dry_run):
+            code = _undo(system, manifest, say, yes=yes, dry_run=dry_run, delete_keys=delete_keys, as_json=as_json)
+            if undoing or code:
+                return code
+            manifest = None
+        given = {
+            "domains": domains or None,
+            "send": send,
+            "receive": receive,
+            "mta": mta,
+            "exim": exim_way,
+            "postfix": postfix_way,
+            "lists": lists or None,
+            "logs": logs,
+            "publish_to": publish_to,
+            "tsig_file": tsig_file,
+        }
+        wishes = _wishes(
+            system, manifest, {key: value for key, value in given.items() if value is not None}, yes=yes or dry_run
+        )
+        return _set_up(system, manifest, wishes, say, 0 if no_wait else wait, yes=yes, dry_run=dry_run, as_json=as_json)
+
+
+@contextmanager
+def _locked(system: System, *, dry_run: bool) -> Iterator[None]:
+    if dry_run:
+        yield
+        return
+    prepare(system)
+    with system.locked(f"{FOLDER}/lock"):
+        yield
+    if not system.exists(f"{FOLDER}/manifest.json"):
+        system.remove_tree(FOLDER)
+
+
+def _wishes(system: System, manifest: Manifest | None, given: dict[str, object], *, yes: bool) -> Wishes:
+    """What is wanted: said now, or remembered, or asked."""
+    remembered = manifest.wishes if manifest else Wishes()
+    if manifest and "mta" in given and remembered.mta and given["mta"] != remembered.mta:
+        raise UsageError(f"this host was set up for {remembered.mta}: onionmx setup --undo first")
+    wishes = msgspec.structs.replace(remembered, **given)
+    found = installed_mtas(system)
+    if not wishes.domains:
+        wishes = msgspec.structs.replace(wishes, domains=read_configuration(system).own.domains)
+    while (option := missing(wishes, found)) is not None:
+        if not found and wishes.mta is None:
+            raise ConfigurationError("neither Exim with Debian's configuration nor Postfix is here: install one")
+        if yes:
+            raise UsageError(f"setup cannot know: {option}")
+        wishes = _asked(wishes)
+    if wishes.mta is None:
+        wishes = msgspec.structs.replace(wishes, mta=found[0])
+    return checked(msgspec.structs.replace(wishes, send=bool(wishes.send), receive=bool(wishes.receive)))
+
+
+def _asked(wishes: Wishes) -> Wishes:
+    """Ask for the first thing that is missing."""
+    if not wishes.domains:
+        words = click.prompt("Mail domains of this host, with blanks between them")
+        return msgspec.structs.replace(wishes, domains=tuple(words.replace(",", " ").split()))
+    if wishes.send is None and wishes.receive is None:
+        way = click.prompt(
+            "Send over Tor, receive, or both", type=click.Choice(["send", "receive", "both"]), default="both"
+        )
+        return msgspec.structs.replace(wishes, send=way != "receive", receive=way != "send")
+    return msgspec.structs.replace(
+        wishes, mta=click.prompt("Exim and Postfix are here; for which one", type=click.Choice(["exim", "postfix"]))
+    )
+
+
+def _set_up(
+    system: System,
+    manifest: Manifest | None,
+    wishes: Wishes,
+    say: Say,
+    patience: float,
+    *,
+    yes: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> int:
+    observed = observe(system, wishes, _program("onionmx"), _program("onionmx-route"))
+    plan = make_plan(observed, wishes)
+    works = work_of(system, plan, manifest, observed.enabled)
+    has_work = any(works)
+    if not as_json:
+        print_plan(system, plan, works)
+    proof, applied = Proof(), Applied(changed=has_work and dry_run)
+    if not dry_run:
+        if has_work and not yes:
+            click.confirm("Apply this plan?", abort=True)
+        before = report(system, plan, works, dry_run=False)
+        applied = Run(system, plan, say, systemd=observed.systemd).apply(works)
+        if observed.systemd:
+            proof = prove(system, tuple(_program("onionmx").split()), plan, patience, say)
+    else:
+        before = report(system, plan, works, dry_run=True)
+    code = EXIT_FOUND if dry_run else exit_code(applied, proof)
+    if as_json:
+        click.echo(
+            msgspec.json.format(
+                msgspec.json.encode(
+                    before
+                    | {
+                        "changed": applied.changed,
+                        "result": proof,
+                        "warnings": applied.warnings,
+                        "to_run": applied.to_run,
+                        "exit_code": code,
+                    }
+                ),
+                indent=2,
+            ).decode()
+        )
+    elif not dry_run:
+        print_proof(plan, applied, proof)
+    return code
+
+
+def _undo(
+    system: System, manifest: Manifest | None, say: Say, *, yes: bool, dry_run: bool, delete_keys: bool, as_json: bool
+) -> int:
+    if manifest is None:
+        say("setup has done nothing here that could be taken back")
+        if as_json:
+            click.echo('{"changed": false, "exit_code": 0}')
+        return EXIT_FOUND
+    if manifest.undoing:
+        say("an interrupted --undo is finished first")
+    if not as_json:
+        undo_plan(system, manifest)
+    if dry_run:
+        return EXIT_FOUND
+    if not yes and not manifest.undoing:
+        click.confirm("Take this back?", abort=True)
+    undone = undo(system, manifest, say, systemd=system.exists(_SYSTEMD), delete_keys=delete_keys)
+    return report_undone(undone) if as_json else print_undone(undone)
+
+
+def _program(name: str) -> str:
+    """The command that runs a program of this very installation."""
+    beside = Path(sys.executable).with_name(name)
+    usual = Path("/usr/bin", name)
+    if usual.exists() and (not beside.exists() or usual.resolve() == beside.resolve()):
+        return str(usual)
+    if beside.exists():
+        return str(beside)
+    return shutil.which(name) or f"{sys.executable} -m onionmx"

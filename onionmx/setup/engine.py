@@ -1,0 +1,260 @@
+"""Carrying out a plan: the manifest first, then files, checks, commands; all put back where something fails."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from onionmx.errors import ConfigurationError, TemporaryError
+from onionmx.setup.manifest import FOLDER, Manifest, Part, load, remove, store
+from onionmx.setup.plan import Plan
+from onionmx.setup.put_back import put_back
+from onionmx.setup.steps import Change, Command, Stage, State, Wait
+from onionmx.setup.system import System
+
+Say = Callable[[str], None]
+"""Tells the administrator what is going on, a line each."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What became of a plan.
+
+    Attributes:
+        changed: whether anything was changed.
+        to_run: commands that somebody has to run, for want of systemd.
+        warnings: what went wrong and ended nothing.
+    """
+
+    changed: bool = False
+    to_run: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to do in a stage.
+
+    Attributes:
+        stage: of the plan.
+        changes: the files that are not yet as they should be, those included that are wished no more.
+        units: that are not yet on.
+        stale: units of an earlier run that are wished no more.
+        unfinished: whether an earlier run was interrupted in it.
+    """
+
+    stage: Stage
+    changes: tuple[Change, ...]
+    units: tuple[str, ...]
+    stale: tuple[str, ...]
+    unfinished: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.changes or self.units or self.stale or self.unfinished)
+
+
+def work_of(system: System, plan: Plan, manifest: Manifest | None, enabled: frozenset[str]) -> list[Work]:
+    """What there is to do, stage by stage; nothing in a stage that is done.
+
+    Args:
+        system: the machine.
+        plan: to be carried out.
+        manifest: of earlier runs.
+        enabled: units that are on.
+    """
+    manifest = manifest or Manifest()
+    return [_work(system, stage, manifest, enabled) for stage in plan.stages]
+
+
+def _work(system: System, stage: Stage, manifest: Manifest, enabled: frozenset[str]) -> Work:
+    part = next((part for part in manifest.parts if part.name == stage.name), Part(stage.name))
+    planned = {change.path for change in stage.changes}
+    changes = [change for change in stage.changes if not _is_done(system, change, manifest)]
+    changes += [
+        Change(file.path, None, file.whole)
+        for file in part.files
+        if file.path not in planned
+        and system.exists(file.path)
+        and not manifest.is_foreign(file.path, system.read(file.path))
+    ]
+    absent = any(
+        isinstance(step, Wait) and not step.seconds and not system.wait_for(step.what, 0) for step in stage.steps
+    )
+    units = tuple(unit for unit in stage.units if unit not in enabled)
+    stale = tuple(unit for unit in part.units if unit not in stage.units)
+    return Work(stage, tuple(changes), units, stale, stage.name in manifest.pending or absent)
+
+
+def _is_done(system: System, change: Change, manifest: Manifest) -> bool:
+    now = system.read(change.path)
+    if now is None:
+        return not change.content and not change.whole  # nothing to be put into a file that is not there
+    return now.content == change.content or manifest.is_foreign(change.path, now)
+
+
+class Run:
+    """One run: carries out the work, and can put all of it back.
+
+    Args:
+        system: the machine.
+        plan: to be carried out.
+        say: for each step.
+        systemd: whether it runs here.
+    """
+
+    def __init__(self, system: System, plan: Plan, say: Say, *, systemd: bool) -> None:
+        self._system = system
+        self._plan = plan
+        self._say = say
+        self._systemd = systemd
+        self._before: list[tuple[str, State | None]] = []
+        self._folders: list[str] = []
+        self._units: list[str] = []
+        self._begun: list[Stage] = []
+        self.applied = Applied()
+
+    def apply(self, works: list[Work]) -> Applied:
+        """Carry out the work.
+
+        Raises:
+            ConfigurationError: a checker refuses what the files say; all is as it was.
+            TemporaryError: something did not come up in time; all is as it was.
+        """
+        old = load(self._system)
+        manifest = load(self._system) or Manifest()
+        manifest.wishes = self._plan.wishes
+        manifest.undoing = False
+        manifest.onion_directory = self._plan.ports.directory or manifest.onion_directory
+        to_do = [work for work in works if work]
+        if not to_do:
+            if old is not None and old.wishes != self._plan.wishes:
+                store(self._system, manifest)
+            return self.applied
+        try:
+            self._write_ahead(manifest, to_do)
+            for work in to_do:
+                self._stage(work, manifest)
+        except BaseException:
+            self._put_all_back(old)
+            raise
+        return self.applied
+
+    def _write_ahead(self, manifest: Manifest, works: list[Work]) -> None:
+        for work in works:
+            part = manifest.part(work.stage)
+            manifest.set_back(work.stage, work.stage.back)
+            if work.stage.name not in manifest.pending:
+                manifest.pending.append(work.stage.name)
+            part.units += [unit for unit in work.units if unit not in part.units]
+            for change in work.changes:
+                manifest.note(work.stage, change, self._system.read(change.path))
+                self._folders += [folder for folder in self._missing(change.path) if folder not in self._folders]
+        manifest.folders += [folder for folder in self._folders if folder not in manifest.folders]
+        store(self._system, manifest)
+
+    def _missing(self, path: str) -> list[str]:
+        above = [str(folder) for folder in reversed(PurePosixPath(path).parents)]
+        return [folder for folder in above if not self._system.exists(folder)]
+
+    def _stage(self, work: Work, manifest: Manifest) -> None:
+        self._begun.append(work.stage)
+        for change in work.changes:
+            self._change(change, manifest)
+        left = False
+        for step in work.stage.steps:
+            if isinstance(step, Wait):
+                left = left or self._wait(step)
+            elif step.needs_systemd and not self._systemd:
+                self.applied.to_run.append(str(step))
+                left = True
+            else:
+                self._command(step)
+        for unit in work.stale:
+            self._unit("disable", unit)
+        for unit in work.stage.units:
+            left = self._start(unit, new=unit in work.units) or left
+        part = manifest.part(work.stage)
+        part.units = [unit for unit in part.units if unit not in work.stale]
+        part.files = [file for file in part.files if Change(file.path, None, file.whole) not in work.changes]
+        if not left:
+            manifest.pending.remove(work.stage.name)
+        store(self._system, manifest)
+
+    def _change(self, change: Change, manifest: Manifest) -> None:
+        now = self._system.read(change.path)
+        self._before.append((change.path, now))
+        self.applied.changed = True
+        self._system.clear_draft(change.path)
+        if change.content is None:
+            self._say(f"take back {change.path}")
+            file = manifest.file(change.path)
+            if file is not None:
+                put_back(self._system, file)
+            return
+        self._say(f"write {change.path}")
+        for folder in self._missing(change.path):
+            self._system.make_folder(folder)
+        self._system.write(change.path, change.content)
+
+    def _command(self, command: Command) -> None:
+        self._say(f"run {command}")
+        done = self._system.run(command.words)
+        if done.code and command.may_fail:
+            self.applied.warnings.append(f"{command} ended with {done.code}: {done.said}")
+        elif done.code and command.is_check:
+            raise ConfigurationError(f"{command} refuses: {done.said}; all was put back")
+        elif done.code:
+            raise TemporaryError(f"{command} ended with {done.code}: {done.said}; all was put back")
+
+    def _wait(self, wait: Wait) -> bool:
+        """Wait; whether it is left to somebody else."""
+        if wait.seconds and not self._systemd:
+            return True
+        if not self._system.wait_for(wait.what, wait.seconds):
+            because = "".join(f" ({warning})" for warning in self.applied.warnings)
+            raise TemporaryError(f"{wait.why}{because}; all was put back")
+        return False
+
+    def _start(self, unit: str, *, new: bool) -> bool:
+        """Have a unit run, with what its files say now; whether it is left to somebody else."""
+        words = ("enable", "--now") if new else ("restart",)
+        if not self._systemd:
+            self.applied.to_run.append(f"systemctl {' '.join(words)} {unit}")
+            return True
+        if new:
+            self._units.append(unit)
+            self.applied.changed = True
+        self._command(Command(("systemctl", *words, unit)))
+        return False
+
+    def _unit(self, word: str, unit: str) -> None:
+        if self._systemd:
+            self._command(Command(("systemctl", word, "--now", unit), may_fail=True))
+
+    def _put_all_back(self, old: Manifest | None) -> None:
+        """As it was before this run."""
+        self._say("put all back")
+        for unit in reversed(self._units):
+            self._system.run(("systemctl", "disable", "--now", unit))
+        for path, state in reversed(self._before):
+            self._system.clear_draft(path)
+            if state is None:
+                self._system.remove(path)
+            else:
+                self._system.write(path, state.content, state)
+        for folder in reversed(self._folders):
+            self._system.remove_folder(folder)
+        for stage in reversed(self._begun):
+            for command in stage.back:
+                if self._systemd or not command.needs_systemd:
+                    self._system.run(command.words)
+        if old is None:
+            remove(self._system)
+        else:
+            store(self._system, old)
+
+
+def prepare(system: System) -> None:
+    """Make the folder of the manifest."""
+    for folder, mode in ((str(PurePosixPath(FOLDER).parent), 0o755), (FOLDER, 0o700)):
+        if not system.exists(folder):
+            system.make_folder(folder, mode)

@@ -1,0 +1,204 @@
+"""What is on this machine, looked at once: all that the plan depends on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, get_args
+
+from onionmx.config import Configuration
+from onionmx.config.drop_in import Part, parse_part
+from onionmx.errors import ConfigurationError
+from onionmx.setup.programs import exim, postfix, settings, tor
+from onionmx.setup.programs.exim_template import SECTIONS
+from onionmx.setup.steps import ENCODING, State, without_ours
+from onionmx.setup.system import System
+from onionmx.setup.wishes import Mta, Wishes
+from onionmx.shipped import shipped
+
+TOR_UNITS = ("tor@default.service", "tor.service")
+"""Debian's instance, and that of others."""
+_APPARMOR = "/sys/module/apparmor/parameters/enabled"
+_SYSTEMD = "/run/systemd/system"
+_TOR_PROGRAMS = ("/usr/bin/tor", "/usr/sbin/tor", "/usr/local/bin/tor")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """The machine.
+
+    Attributes:
+        files: those that a plan may change or has to look at, by path; a file that does not exist is not there.
+        mtas: that are installed.
+        configuration: of onionmx, in effect without our drop-in.
+        shipped: files that come with onionmx: fragments by path, units by name.
+        systemd: whether it runs.
+        apparmor: whether the kernel enforces it.
+        tor: path of the program; empty where there is none.
+        tor_unit: its unit.
+        packaged_units: names of units that a package has brought.
+        enabled: names of units that are enabled or running.
+        mynetworks: of Postfix, in effect; empty where there is no Postfix.
+        map_types: of Postfix (`postconf -m`).
+        program: command that runs onionmx.
+        helper: path of `onionmx-route`.
+        problems: of the folder of the onion service, in words; empty for none.
+    """
+
+    files: Mapping[str, State]
+    mtas: tuple[Mta, ...]
+    configuration: Configuration
+    shipped: Mapping[str, bytes]
+    systemd: bool = True
+    apparmor: bool = False
+    tor: str = "/usr/bin/tor"
+    tor_unit: str = TOR_UNITS[0]
+    packaged_units: frozenset[str] = frozenset()
+    enabled: frozenset[str] = frozenset()
+    mynetworks: str = ""
+    map_types: frozenset[str] = frozenset()
+    program: str = settings.PACKAGED_PROGRAM
+    helper: str = "/usr/bin/onionmx-route"
+    problems: str = ""
+
+    def text(self, path: str) -> str:
+        """The text of a file; empty where there is none."""
+        state = self.files.get(path)
+        return state.text if state else ""
+
+
+def installed_mtas(system: System) -> tuple[Mta, ...]:
+    """The MTAs on this machine that setup knows: program and Debian's configuration."""
+    places: dict[Mta, tuple[str, str]] = {
+        "exim": (exim.PROGRAM, exim.SETTINGS),
+        "postfix": (postfix.PROGRAM, postfix.MAIN),
+    }
+    return tuple(mta for mta in get_args(Mta) if all(map(system.exists, places[mta])))
+
+
+def read_configuration(system: System) -> Configuration:
+    """The configuration in effect without our drop-in.
+
+    Raises:
+        ConfigurationError: it cannot be read or is wrong.
+    """
+    parts: list[Part] = []
+    folder = system.real(settings.FOLDER)
+    names = sorted(path.name for path in folder.glob("*.toml") if not path.name.startswith("."))
+    for path in (settings.FILE, *(f"{settings.FOLDER}/{name}" for name in names)):
+        state = system.read(path) if path != settings.DROP_IN else None
+        if state is not None:
+            parts.append((path, parse_part(state.content, path)))
+    return Configuration.from_parts(parts)
+
+
+def observe(system: System, wishes: Wishes, program: str, helper: str) -> Observed:
+    """Look at the machine.
+
+    Args:
+        system: the machine.
+        wishes: what is wanted; it tells which MTA to look at.
+        program: command that runs onionmx, for units.
+        helper: path of `onionmx-route`.
+
+    Raises:
+        ConfigurationError: a file cannot be read.
+    """
+    configuration = read_configuration(system)
+    fragments = _shipped()
+    unit_names = _units(system)
+    try:
+        files = {path: state for path in _paths(system, fragments) if (state := system.read(path)) is not None}
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}; run as root") from error
+    apparmor = system.read(_APPARMOR)
+    systemd = system.exists(_SYSTEMD)
+    more: dict[str, Any] = {}
+    if wishes.mta == "postfix":
+        more["mynetworks"] = _networks(system, files)
+        more["map_types"] = frozenset(system.run(("postconf", "-m")).output.split())
+    return Observed(
+        files=files,
+        mtas=installed_mtas(system),
+        configuration=configuration,
+        shipped=fragments,
+        systemd=systemd,
+        apparmor=apparmor is not None and apparmor.content.strip() == b"Y",
+        tor=next(filter(system.exists, _TOR_PROGRAMS), ""),
+        tor_unit=next((unit for unit in TOR_UNITS if _unit_exists(system, unit)), TOR_UNITS[-1]),
+        packaged_units=unit_names,
+        enabled=frozenset(unit for unit in settings.UNITS if systemd and _is_on(system, unit)),
+        program=program,
+        helper=helper,
+        problems=_folder_problem(system, configuration.onion.directory) if wishes.receive else "",
+        **more,
+    )
+
+
+def _networks(system: System, files: Mapping[str, State]) -> str:
+    """`mynetworks` in effect as it would be without our blocks."""
+    with system.scratch() as folder:
+        for path in (postfix.MAIN, postfix.MASTER):
+            (folder / PurePosixPath(path).name).write_bytes(without_ours(files.get(path), path).encode(ENCODING))
+        done = system.run(("postconf", "-c", str(folder), "-xh", "mynetworks"))
+    if done.code:
+        raise ConfigurationError(f"{postfix.MAIN} cannot be read by postconf: {done.said}")
+    return done.output.strip()
+
+
+def _shipped() -> dict[str, bytes]:
+    found = {}
+    for folder in exim.SHIPPED:
+        root = shipped(folder)
+        for path in sorted(root.rglob("*")):
+            if path.is_file():
+                found[f"{folder}/{path.relative_to(root)}"] = path.read_bytes()
+    for unit in settings.UNITS:
+        found[unit] = shipped(f"deploy/{unit}").read_bytes()
+    return found
+
+
+def _paths(system: System, fragments: Mapping[str, bytes]) -> list[str]:
+    paths = [tor.TORRC, tor.DEFAULTS, tor.APPARMOR_LOCAL, tor.APPARMOR_PROFILE, postfix.MAIN, postfix.MASTER]
+    paths += [exim.SETTINGS, exim.TEMPLATE, exim.LOCAL_MACROS, exim.BY_HAND, settings.DROP_IN]
+    paths += [f"{settings.OWN_UNITS}/{unit}" for unit in settings.UNITS]
+    confd = system.real(exim.CONFD)
+    for section in SECTIONS:
+        paths += [f"{exim.CONFD}/{section}/{path.name}" for path in sorted((confd / section).glob("[!.]*"))]
+    for name in (*fragments, f"exim/conf.d/{exim.MACROS}"):
+        if "/conf.d/" in name:
+            paths.append(f"{exim.CONFD}/{PurePosixPath(name.partition('/conf.d/')[2])}")
+    return list(dict.fromkeys(paths))
+
+
+def _units(system: System) -> frozenset[str]:
+    return frozenset(
+        unit for unit in settings.UNITS if any(system.exists(f"{folder}/{unit}") for folder in settings.UNIT_FOLDERS)
+    )
+
+
+def _unit_exists(system: System, unit: str) -> bool:
+    return any(system.exists(f"{folder}/{unit}") for folder in (*settings.UNIT_FOLDERS, settings.OWN_UNITS))
+
+
+def _is_on(system: System, unit: str) -> bool:
+    return not (
+        system.run(("systemctl", "is-enabled", "--quiet", unit)).code
+        and system.run(("systemctl", "is-active", "--quiet", unit)).code
+    )
+
+
+def _folder_problem(system: System, directory: str) -> str:
+    """What would end tor when it takes the service, and `tor --verify-config` passes over: a folder of another user."""
+    real = system.real(directory)
+    try:
+        above = real.parent.stat()
+        for path in (real, *(real.iterdir() if real.is_dir() else ())):
+            if path.exists() and path.stat().st_uid != above.st_uid:
+                return (
+                    f"{path} belongs to user {path.stat().st_uid}: chown -R {above.st_uid}:{above.st_gid} {directory}"
+                )
+    except FileNotFoundError:
+        return f"{real.parent} does not exist: set onion.directory to a folder in tor's DataDirectory"
+    except OSError as error:
+        return f"{directory} cannot be looked at: {error.strerror}; run as root"
+    return ""

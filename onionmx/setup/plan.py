@@ -1,0 +1,269 @@
+"""The plan: from what is there and what is wished to stages; no I/O.
+
+The order keeps the promises. Mail is handed to the relay only when tor's port, the map and the relay are there; the
+onion service comes last, when the MTA no longer trusts the address that it leads to.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onionmx.config import parse_socket
+from onionmx.errors import ConfigurationError
+from onionmx.onion import DEFAULT_PORT
+from onionmx.setup.blocks import appended, settled
+from onionmx.setup.observe import Observed
+from onionmx.setup.programs import exim, postfix, settings, tor
+from onionmx.setup.programs.exim_template import SECTIONS
+from onionmx.setup.steps import ENCODING, Change, Command, Stage, Wait, without_ours
+from onionmx.setup.wishes import Wishes
+from onionmx.tor.services import HOSTNAME
+from onionmx.tor.torrc import Forward, parse_forward
+
+_PATIENCE = 60.0
+"""Seconds for a daemon to open a port after a reload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        wishes: that it fulfils.
+        stages: in order.
+        ports: of tor.
+        publishes: whether a name server takes the record.
+        notes: what the administrator should know.
+    """
+
+    wishes: Wishes
+    stages: tuple[Stage, ...]
+    ports: tor.Ports
+    publishes: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(observed: Observed, wishes: Wishes) -> Plan:
+    """Plan what leads from the machine as it is to the machine as it is wished.
+
+    Args:
+        observed: the machine.
+        wishes: complete, see `wishes.missing`.
+
+    Raises:
+        ConfigurationError: something stands in the way; says what, and what would be right.
+    """
+    _check(observed, wishes)
+    receiving = _forward(observed) if wishes.receive else None
+    ports = tor.ports(
+        without_ours(observed.files.get(tor.TORRC), tor.TORRC),
+        observed.text(tor.DEFAULTS),
+        virtual_addresses=wishes.uses_virtual_addresses,
+        receiving=receiving,
+        directory=observed.configuration.onion.directory,
+    )
+    _check_listen(ports)
+    mta = _exim(observed, wishes, ports) if wishes.mta == "exim" else _postfix(observed, wishes, ports)
+    stages = [*_tor(observed, ports), _onionmx(observed, wishes, ports), mta]
+    if len(stages) > 3:  # noqa: PLR2004 -- tor's ports, its service, and the two others
+        stages.append(stages.pop(1))
+    publishes = bool(wishes.receive and (wishes.publish_to or observed.configuration.publish.server))
+    return Plan(wishes, tuple(stages), ports, publishes, _notes(observed, wishes, publishes=publishes))
+
+
+def _check(observed: Observed, wishes: Wishes) -> None:
+    if wishes.mta not in observed.mtas:
+        known = (
+            "Exim with Debian's configuration (/etc/exim4/update-exim4.conf.conf)"
+            if wishes.mta == "exim"
+            else "Postfix"
+        )
+        raise ConfigurationError(f"{known} is not here: install it, or name the other one with --mta")
+    if not observed.tor or tor.TORRC not in observed.files:
+        raise ConfigurationError(f"tor is not here, or has no {tor.TORRC}: apt install tor")
+    if wishes.mta == "exim" and exim.BY_HAND in observed.files:
+        raise ConfigurationError(
+            f"{exim.BY_HAND} takes the place of Debian's configuration: put the fragments in by hand, see \"Without "
+            "Debian's files\" in exim/README.md"
+        )
+    if wishes.send and wishes.mta == "postfix" and wishes.postfix == "table" and "cdb" not in observed.map_types:
+        raise ConfigurationError(
+            "Postfix cannot read CDB files: apt install postfix-cdb, or choose --postfix socketmap"
+        )
+    if observed.problems:
+        raise ConfigurationError(f"tor would end when it takes the onion service: {observed.problems}")
+
+
+def _forward(observed: Observed) -> Forward:
+    host, port = parse_socket(observed.configuration.onion.forward)
+    return Forward(DEFAULT_PORT, host, port)
+
+
+def _check_listen(ports: tor.Ports) -> None:
+    if ports.forward is not None and parse_forward(str(ports.forward)) is None:
+        raise ConfigurationError(f"{tor.TORRC}: the MTA cannot listen on {ports.forward.target}")
+
+
+def _program(observed: Observed, *words: str) -> tuple[str, ...]:
+    return (*shlex.split(observed.program), *words)
+
+
+def _systemctl(*words: str) -> Command:
+    return Command(("systemctl", *words), needs_systemd=True)
+
+
+# tor.
+
+
+def _tor(observed: Observed, ports: tor.Ports) -> list[Stage]:
+    before = without_ours(observed.files.get(tor.TORRC), tor.TORRC)
+    client, service = ports.client_lines, ports.service_lines
+    first = appended(before, client) if client else before
+    last = appended(first, service) if service else first
+    now = observed.text(tor.TORRC)
+    if settled(now, last, tor.TORRC) == now:
+        first = last = now
+    changes = [Change.of_text(tor.TORRC, first)]
+    steps: list[Command | Wait] = []
+    ours = ports.relay_socks == tor.SOCKET
+    if tor.APPARMOR_PROFILE in observed.files:
+        text = without_ours(observed.files.get(tor.APPARMOR_LOCAL), tor.APPARMOR_LOCAL)
+        wanted = tor.apparmor(text, tor.SOCKET) if ours else text
+        now = observed.text(tor.APPARMOR_LOCAL)
+        changes.insert(0, Change.of_text(tor.APPARMOR_LOCAL, settled(now, wanted, tor.APPARMOR_LOCAL)))
+        if observed.apparmor:
+            steps.append(Command(("apparmor_parser", "--replace", "--write-cache", tor.APPARMOR_PROFILE)))
+    back = (*(step for step in steps if isinstance(step, Command)), _reload_tor(observed))
+    check = _verify_tor(observed)
+    why = f"tor did not open {ports.relay_socks} after its reload: journalctl -u {observed.tor_unit} says why"
+    steps += [check, _reload_tor(observed), Wait(ports.relay_socks, _PATIENCE, why)]
+    stages = [Stage("tor", tuple(changes), tuple(steps), back=(*back[:-1], check, back[-1]))]
+    if ports.forward is not None:
+        hostname = f"{ports.directory}/{HOSTNAME}"
+        why = f"tor did not make {hostname}: journalctl -u {observed.tor_unit} says why"
+        service_steps = (check, _reload_tor(observed), Wait(hostname, _PATIENCE, why))
+        stages.append(
+            Stage(
+                "onion service", (Change.of_text(tor.TORRC, last),), service_steps, back=(check, _reload_tor(observed))
+            )
+        )
+    return stages
+
+
+def _reload_tor(observed: Observed) -> Command:
+    return _systemctl("reload-or-restart", observed.tor_unit)
+
+
+def _verify_tor(observed: Observed) -> Command:
+    defaults = ("--defaults-torrc", tor.DEFAULTS) if tor.DEFAULTS in observed.files else ()
+    return Command((observed.tor, *defaults, "-f", tor.TORRC, "--verify-config", "--hush"), is_check=True)
+
+
+# onionmx itself.
+
+
+def _onionmx(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
+    configuration = observed.configuration
+    log = f"{exim.LOG}*" if wishes.mta == "exim" else f"{postfix.LOG}*"
+    text = settings.drop_in(configuration, wishes, ports, [log])
+    changes = [Change(settings.DROP_IN, text.encode(), whole=True)]
+    units = settings.units(wishes)
+    steps: list[Command | Wait] = [Command(_program(observed, "config"), is_check=True)]
+    back: tuple[Command, ...] = ()
+    if any(unit not in observed.packaged_units for unit in units):
+        files = settings.unit_files(units, observed.shipped, observed.program)
+        changes += [Change(path, content, whole=True) for path, content in files.items()]
+        back = (_systemctl("daemon-reload"),)
+        steps += back
+    if wishes.send:
+        steps.append(Command(_program(observed, "sync"), may_fail=True))
+        steps += [
+            Wait(path, 0, f"the first sync wrote no {path}, without which mail would wait")
+            for path in _maps(observed, wishes)
+        ]
+    return Stage("onionmx", tuple(changes), tuple(steps), units, back)
+
+
+def _maps(observed: Observed, wishes: Wishes) -> list[str]:
+    table = wishes.mta == "postfix" and wishes.postfix == "table"
+    return [observed.configuration.map.path, *([settings.table_path(observed.configuration)] if table else [])]
+
+
+# The MTAs.
+
+
+def _listening(ports: tor.Ports) -> list[Wait]:
+    if ports.forward is None:
+        return []
+    return [
+        Wait(ports.forward.target, _PATIENCE, f"the MTA does not listen on {ports.forward.target} after its reload")
+    ]
+
+
+def _exim(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
+    ours = exim.fragments(observed.shipped, wishes)
+    macros = settings.mta_macros(observed.configuration, wishes, ports, observed.helper)
+    if macros:
+        ours[exim.MACROS] = macros.encode()
+    before = without_ours(observed.files.get(exim.SETTINGS), exim.SETTINGS)
+    if ports.forward is not None:
+        before = exim.with_interface(before, ports.forward.target_host, ports.forward.target_port or DEFAULT_PORT)
+    whole, conf, template = exim.files(
+        before,
+        {name: observed.text(f"{exim.CONFD}/{name}") for name in _confd(observed) if name not in ours},
+        without_ours(observed.files.get(exim.TEMPLATE), exim.TEMPLATE),
+        observed.text(exim.LOCAL_MACROS),
+        ours,
+    )
+    changes = [Change(f"{exim.CONFD}/{name}", content, whole=True) for name, content in sorted(whole.items())]
+    for path, text in ((exim.TEMPLATE, template), (exim.SETTINGS, conf)):
+        if path in observed.files:
+            changes.append(Change(path, settled(observed.text(path), text, path).encode(ENCODING)))
+    commands = (
+        Command(("update-exim4.conf",), is_check=True),
+        Command(("exim4", "-bV"), is_check=True),
+        _systemctl("restart", "exim4"),
+    )
+    return Stage("exim", tuple(changes), (*commands, *_listening(ports)), back=commands)
+
+
+def _confd(observed: Observed) -> Sequence[str]:
+    start = f"{exim.CONFD}/"
+    names = [path.removeprefix(start) for path in observed.files if path.startswith(start)]
+    return [name for name in names if name.partition("/")[0] in SECTIONS and "_onionmx" not in name]
+
+
+def _postfix(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
+    configuration = observed.configuration
+    master = without_ours(observed.files.get(postfix.MASTER), postfix.MASTER)
+    main = without_ours(observed.files.get(postfix.MAIN), postfix.MAIN)
+    if wishes.send:
+        table = f"cdb:{settings.table_path(configuration).removesuffix('.cdb')}"
+        if wishes.postfix == "socketmap":
+            address = next(iter(configuration.serve.socketmap_listen), "127.0.0.1:10027")
+            table = f"socketmap:inet:{address}:transport"
+        main = postfix.sending(
+            main,
+            domains=settings.own_domains(configuration, wishes),
+            result=settings.transport_result(configuration),
+            table=table,
+        )
+    if ports.forward is not None:
+        main = postfix.receiving(main, observed.mynetworks)
+    listen = ports.forward.target if ports.forward else ""
+    master = postfix.master(master, send=bool(wishes.send), listen=listen)
+    changes = [
+        Change.of_text(path, settled(observed.text(path), text, path))
+        for path, text in ((postfix.MASTER, master), (postfix.MAIN, main))
+    ]
+    commands = (Command(("postfix", "check"), is_check=True), _systemctl("reload-or-restart", "postfix"))
+    return Stage("postfix", tuple(changes), (*commands, *_listening(ports)), back=commands)
+
+
+def _notes(observed: Observed, wishes: Wishes, *, publishes: bool) -> tuple[str, ...]:
+    notes = []
+    if wishes.receive and not publishes:
+        notes.append("the record is printed at the end, for your zone: --publish-to SERVER sends it there")
+    if not observed.systemd:
+        notes.append("systemd does not run here: files are changed, and the commands are named for you to run")
+    return tuple(notes)

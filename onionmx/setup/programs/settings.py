@@ -1,0 +1,155 @@
+"""onionmx's own part: the drop-in of its configuration, and its units; texts only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from onionmx.config import UNIX, Configuration, parse_socket
+from onionmx.defaults import CONFIGURATION_DIRECTORY
+from onionmx.setup.programs import exim, postfix
+from onionmx.setup.programs.tor import Ports
+from onionmx.setup.wishes import Wishes
+
+FILE = f"{CONFIGURATION_DIRECTORY}/onionmx.toml"
+FOLDER = f"{FILE}.d"
+DROP_IN = f"{FOLDER}/50-setup.toml"
+RELAY, TIMER, SERVE, SERVE_SOCKET = (
+    "onionmx-relay.service",
+    "onionmx-sync.timer",
+    "onionmx-serve.service",
+    "onionmx-serve.socket",
+)
+UNITS = (RELAY, TIMER, "onionmx-sync.service", SERVE, SERVE_SOCKET)
+UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/lib/systemd/system")
+"""Where packages have their units; in these setup writes nothing."""
+OWN_UNITS = "/etc/systemd/system"
+PACKAGED_PROGRAM = "/usr/bin/onionmx"
+_DEFAULT_RELAY = "127.0.0.1:10026"
+_HEAD = """\
+# Written by onionmx setup, which writes it anew and takes it away again: put your own settings into onionmx.toml, or
+# into a file here with a later name.
+"""
+
+
+def relay_address(configuration: Configuration) -> str:
+    """Where the relay takes LMTP by TCP, as IP:PORT."""
+    return next((one for one in configuration.relay.lmtp_listen if not one.startswith(UNIX)), _DEFAULT_RELAY)
+
+
+def transport_result(configuration: Configuration) -> str:
+    """What Postfix is told of a domain with a route."""
+    return f"{postfix.TRANSPORT}:inet:{relay_address(configuration)}"
+
+
+def table_path(configuration: Configuration) -> str:
+    """The CDB for Postfix."""
+    return configuration.map.transport_path or f"{postfix.TABLE}.cdb"
+
+
+def own_domains(configuration: Configuration, wishes: Wishes) -> tuple[str, ...]:
+    """The mail domains of this host: those that are configured, and those that are wished."""
+    return tuple(dict.fromkeys((*configuration.own.domains, *wishes.domains)))
+
+
+def drop_in(configuration: Configuration, wishes: Wishes, ports: Ports, logs: Sequence[str]) -> str:
+    """The settings that differ from what is configured.
+
+    Args:
+        configuration: in effect without our drop-in.
+        wishes: what is wanted.
+        ports: of tor.
+        logs: of the MTA, as patterns; where they are to be read.
+    """
+    result = transport_result(configuration)
+    table = wishes.send and wishes.mta == "postfix" and wishes.postfix == "table"
+    socketmap = wishes.uses_serve and wishes.mta == "postfix"
+    reads_logs = wishes.logs if wishes.logs is not None else not (wishes.lists or configuration.sync.domains)
+    wanted: dict[str, dict[str, Any]] = {
+        "own": {"domains": own_domains(configuration, wishes)},
+        "map": {"transport_path": table_path(configuration), "transport_result": result} if table else {},
+        "sync": {
+            "domains": tuple(dict.fromkeys((*configuration.sync.domains, *wishes.lists))),
+            **({"logs": configuration.sync.logs or tuple(logs)} if reads_logs and wishes.send else {}),
+        },
+        "tor": {"socks": ports.relay_socks, **({"dnsport": ports.dnsport} if ports.dnsport else {})},
+        "onion": _onion(ports),
+        "publish": {"server": wishes.publish_to} if wishes.publish_to else {},
+        "serve": {"result": result} if socketmap else {},
+    }
+    if wishes.tsig_file:
+        wanted["publish"]["tsig_file"] = wishes.tsig_file
+    text = _HEAD
+    for name, keys in wanted.items():
+        section = getattr(configuration, name)
+        lines = [f"{key} = {_toml(value)}\n" for key, value in keys.items() if getattr(section, key) != value]
+        if lines:
+            text += f"\n[{name}]\n{''.join(lines)}"
+    return text
+
+
+def _onion(ports: Ports) -> dict[str, str]:
+    if ports.forward is None:
+        return {}
+    return {"directory": ports.directory, "forward": ports.forward.target}
+
+
+def _toml(value: Any) -> str:  # noqa: ANN401 -- anything that the schema has
+    return msgspec.json.encode(value).decode()  # JSON's strings, numbers and lists are TOML's too
+
+
+def units(wishes: Wishes) -> tuple[str, ...]:
+    """The units that have to run, in the order in which they are started."""
+    wanted = []
+    if wishes.uses_relay:
+        wanted.append(RELAY)
+    if wishes.uses_serve:
+        wanted += [SERVE_SOCKET, SERVE]
+    if wishes.send:
+        wanted.append(TIMER)
+    return tuple(wanted)
+
+
+def unit_files(wanted: Sequence[str], shipped: Mapping[str, bytes], program: str) -> dict[str, bytes]:
+    """The unit files for an installation that brings none, by path.
+
+    Args:
+        wanted: units of `units`.
+        shipped: unit files by name.
+        program: command that runs onionmx, in the place of `PACKAGED_PROGRAM`.
+    """
+    names = [*wanted, *(["onionmx-sync.service"] if TIMER in wanted else [])]
+    start = b"ExecStart="
+    return {
+        f"{OWN_UNITS}/{name}": shipped[name].replace(start + PACKAGED_PROGRAM.encode(), start + program.encode())
+        for name in names
+    }
+
+
+def macros(configuration: Configuration, wishes: Wishes, ports: Ports, helper: str) -> dict[str, str]:
+    """What Exim's fragments have to know of this host, by macro."""
+    values: dict[str, str] = {}
+    if wishes.receive and ports.forward is not None:
+        values["ONIONMX_LISTEN_ADDRESS"] = ports.forward.target_host
+    if not wishes.send:
+        return values
+    relay_host, relay_port = parse_socket(relay_address(configuration))
+    if wishes.exim != "readsocket":
+        values["ONIONMX_MAP"] = configuration.map.path
+    if wishes.exim == "relay":
+        return values | {"ONIONMX_RELAY_ADDRESS": relay_host, "ONIONMX_RELAY_PORT": str(relay_port)}
+    host, port = parse_socket(ports.exim_socks)
+    values["ONIONMX_SOCKS"] = f"{host} port={port}"
+    if wishes.exim == "helper":
+        values |= {"ONIONMX_HELPER": helper, "ONIONMX_DNSPORT": ports.dnsport}
+    else:
+        address = (
+            configuration.serve.readsocket_listen[0] if configuration.serve.readsocket_listen else "127.0.0.1:10029"
+        )
+        values["ONIONMX_READSOCKET"] = address.removeprefix(UNIX) if address.startswith(UNIX) else f"inet:{address}"
+    return values
+
+
+def mta_macros(configuration: Configuration, wishes: Wishes, ports: Ports, helper: str) -> str:
+    """The file of macros for Exim; empty where the fragments' own defaults fit."""
+    return exim.macros(macros(configuration, wishes, ports, helper))

@@ -1,0 +1,231 @@
+"""The machine that is set up: its files below a root folder, and its commands. All I/O of setup goes through here."""
+
+import fcntl
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from onionmx.config import UNIX, parse_socket
+from onionmx.errors import LockedError, TemporaryError
+from onionmx.setup.steps import NEW_MODE, State
+
+COMMAND_TIMEOUT = 600.0
+"""Seconds; a first sync asks for each domain of the lists, all others take moments."""
+_PERMISSIONS = 0o7777
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_DRAFT = ".{}.onionmx-setup"
+_POLL = 0.2  # seconds between two looks at what another program makes
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a command.
+
+    Attributes:
+        code: exit code; 127 where it could not be run, 124 where it took too long.
+        output: standard output.
+        errors: standard error.
+    """
+
+    code: int
+    output: str = ""
+    errors: str = ""
+
+    @property
+    def said(self) -> str:
+        """Its last words, for a message."""
+        lines = [line for line in (self.errors + "\n" + self.output).splitlines() if line.strip()]
+        return "; ".join("".join(char if char.isprintable() else "?" for char in line.strip()) for line in lines[-3:])
+
+
+class System:
+    """A machine.
+
+    Args:
+        root: its root folder; another one than / is a sandbox for tests.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+
+    def real(self, path: str) -> Path:
+        """Where a file of this machine is."""
+        return self.root / path.lstrip("/")
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file, a folder or a socket."""
+        return self.real(path).exists()
+
+    def read(self, path: str) -> State | None:
+        """A file as it is; `None` where there is none.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        real = self.real(path)
+        try:
+            with real.open("rb") as file:
+                status = os.fstat(file.fileno())
+                return State(file.read(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, content: bytes, like: State | None = None) -> None:
+        """Replace a file whole; after a crash it is the old one or the new one.
+
+        Args:
+            path: the file; a link stays a link.
+            content: of the file.
+            like: mode and owner; those of the file that is there, or 0644 and root.
+
+        Raises:
+            OSError: it cannot be written; the old one is in place.
+        """
+        real = Path(os.path.realpath(self.real(path)))
+        like = like or self.read(path)
+        # Always the same name, so that what a crash leaves is found again.
+        draft = real.with_name(_DRAFT.format(real.name))
+        with draft.open("wb") as file:
+            os.fchmod(file.fileno(), (like.mode if like else NEW_MODE) & _PERMISSIONS)
+            if like:
+                with suppress(PermissionError):  # a plain user's sandbox
+                    os.fchown(file.fileno(), like.uid, like.gid)
+                    os.fchmod(file.fileno(), like.mode & _PERMISSIONS)
+            if real.exists():
+                _copy_attributes(real, draft)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(real)
+        _sync(real.parent)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, for good; nothing happens where there is none."""
+        real = self.real(path)
+        real.unlink(missing_ok=True)
+        if real.parent.is_dir():
+            _sync(real.parent)
+
+    def rename(self, path: str, to: str) -> None:
+        """Give a file another name in its folder."""
+        self.real(path).replace(self.real(to))
+        _sync(self.real(path).parent)
+
+    def clear_draft(self, path: str) -> None:
+        """Remove what an interrupted `write` has left."""
+        real = Path(os.path.realpath(self.real(path)))
+        real.with_name(_DRAFT.format(real.name)).unlink(missing_ok=True)
+
+    def make_folder(self, path: str, mode: int = 0o755) -> None:
+        """Make a folder; the one above must exist."""
+        real = self.real(path)
+        real.mkdir(mode=mode, exist_ok=True)
+        _sync(real.parent)
+
+    def remove_folder(self, path: str) -> None:
+        """Remove a folder if it is empty."""
+        with suppress(OSError):
+            self.real(path).rmdir()
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder and all that is in it."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.real(path))
+
+    def run(self, words: Sequence[str]) -> Done:
+        """Run a command, without a shell and without standard input."""
+        environment = {**os.environ, "PATH": f"{_PATH}:{os.environ.get('PATH', '')}", "LC_ALL": "C.UTF-8"}
+        try:
+            done = subprocess.run(  # noqa: S603 -- no shell; the words are the plan's
+                list(words),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=COMMAND_TIMEOUT,
+                env=environment,
+            )
+        except subprocess.TimeoutExpired:
+            return Done(124, errors=f"took more than {COMMAND_TIMEOUT:g} s")
+        except OSError as error:
+            return Done(127, errors=f"{words[0]}: {error.strerror}")
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for drafts that a program is to look at; gone afterwards."""
+        with TemporaryDirectory(prefix="onionmx-setup-") as name:
+            yield Path(name)
+
+    def wait_for(self, what: str, seconds: float) -> bool:
+        """Wait until something is there; whether it came.
+
+        Args:
+            what: a file, a unix socket as unix:/path, or IP:PORT.
+            seconds: patience; 0 looks once.
+        """
+        end = time.monotonic() + seconds
+        while not self._is_there(what):
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    def _is_there(self, what: str) -> bool:
+        if what.startswith("/"):
+            return self.exists(what)
+        try:
+            if what.startswith(UNIX):
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                    connection.connect(str(self.real(what.removeprefix(UNIX))))
+            else:
+                socket.create_connection(parse_socket(what), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    @contextmanager
+    def locked(self, path: str) -> Iterator[None]:
+        """Be the only one who holds a file; the kernel gives it back when the process ends.
+
+        Raises:
+            LockedError: another process has it.
+            TemporaryError: it cannot be opened.
+        """
+        try:
+            descriptor = os.open(self.real(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise TemporaryError(f"{path} cannot be opened: {error.strerror}; run as root") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise LockedError("another onionmx setup is at work") from error
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def _copy_attributes(old: Path, new: Path) -> None:
+    """Keep access lists and other extended attributes."""
+    with suppress(OSError):
+        for name in os.listxattr(old):
+            with suppress(OSError):
+                os.setxattr(new, name, os.getxattr(old, name))
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,67 @@
+"""Taking all back: the files as they were, with the changes of others; the units off; the keys stay."""
+
+from dataclasses import dataclass, field
+
+from onionmx.setup.engine import Say
+from onionmx.setup.manifest import Manifest, remove, store
+from onionmx.setup.put_back import put_back
+from onionmx.setup.system import System
+
+
+@dataclass(slots=True)
+class Undone:
+    """What became of it.
+
+    Attributes:
+        problems: commands that failed.
+        notes: what the administrator should know.
+        to_run: commands that somebody has to run, for want of systemd.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    to_run: list[str] = field(default_factory=list)
+
+
+def undo(system: System, manifest: Manifest, say: Say, *, systemd: bool, delete_keys: bool) -> Undone:
+    """Take all back. Begun twice, after a crash, it goes on.
+
+    Args:
+        system: the machine.
+        manifest: of what was done.
+        say: for each step.
+        systemd: whether it runs here.
+        delete_keys: whether the onion service's keys go too.
+    """
+    result = Undone()
+    manifest.undoing = True
+    store(system, manifest)
+    for part in reversed(manifest.parts):
+        for unit in reversed(part.units):
+            _run(system, ["systemctl", "disable", "--now", unit], say, result, systemd=systemd)
+        for file in reversed(part.files):
+            say(f"take back {file.path}")
+            if note := put_back(system, file):
+                result.notes.append(note)
+        for words in part.back:
+            _run(system, words, say, result, systemd=systemd)
+    for folder in reversed(manifest.folders):
+        system.remove_folder(folder)
+    if manifest.onion_directory and system.exists(manifest.onion_directory):
+        if delete_keys:
+            say(f"delete {manifest.onion_directory}")
+            system.remove_tree(manifest.onion_directory)
+        else:
+            result.notes.append(f"the key of the onion service stays in {manifest.onion_directory}")
+    remove(system)
+    return result
+
+
+def _run(system: System, words: list[str], say: Say, result: Undone, *, systemd: bool) -> None:
+    if words[0] == "systemctl" and not systemd:
+        result.to_run.append(" ".join(words))
+        return
+    say(f"run {' '.join(words)}")
+    done = system.run(words)
+    if done.code:
+        result.problems.append(f"{' '.join(words)} ended with {done.code}: {done.said}")
