@@ -11,6 +11,7 @@ daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot 'kno
 daemons+=('valkey-server|redis-server' 'valkey-tools|redis-tools')
 # Programs and libraries of the same build as BIND, which refuses any other: the machine may have older ones.
 companions=(bind9-libs bind9-utils bind9-dnsutils)
+companions+=(exim4-config) # the files that setup changes
 unpack=("${daemons[@]}" "${companions[@]}")
 binaries=(usr/bin/tor usr/bin/tor-gencert usr/sbin/exim4 usr/sbin/knotd usr/sbin/knotc usr/sbin/unbound)
 binaries+=('usr/sbin/keymgr|usr/bin/keymgr')

@@ -9,10 +9,13 @@ from onionmx.setup.manifest import FOLDER, Manifest, Part, load, remove, store
 from onionmx.setup.plan import Plan
 from onionmx.setup.put_back import put_back
 from onionmx.setup.steps import Change, Command, Stage, State, Wait
-from onionmx.setup.system import System
+from onionmx.setup.system import Done, System
 
 Say = Callable[[str], None]
 """Tells the administrator what is going on, a line each."""
+
+
+_JOURNAL_LINES = 10
 
 
 @dataclass(slots=True)
@@ -203,7 +206,14 @@ class Run:
         elif done.code and command.is_check:
             raise ConfigurationError(f"{command} refuses: {done.said}; all was put back")
         elif done.code:
-            raise TemporaryError(f"{command} ended with {done.code}: {done.said}; all was put back")
+            raise TemporaryError(f"{command} ended with {done.code}: {self._why(command, done)}; all was put back")
+
+    def _why(self, command: Command, done: Done) -> str:
+        """What the command said, or, of a unit, what stands in its journal."""
+        if command.words[0] != "systemctl":
+            return done.said
+        words = ("journalctl", "--no-pager", "--output=cat", f"--lines={_JOURNAL_LINES}", f"--unit={command.words[-1]}")
+        return self._system.run(words).said or done.said
 
     def _wait(self, wait: Wait) -> bool:
         """Wait; whether it is left to somebody else."""

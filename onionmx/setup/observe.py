@@ -18,6 +18,7 @@ from onionmx.shipped import shipped
 TOR_UNITS = ("tor@default.service", "tor.service")
 """Debian's instance, and that of others."""
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"
+_KILL = "/bin/kill"
 _SYSTEMD = "/run/systemd/system"
 _TOR_PROGRAMS = ("/usr/bin/tor", "/usr/sbin/tor", "/usr/local/bin/tor")
 
@@ -35,6 +36,7 @@ class Observed:
         apparmor: whether the kernel enforces it.
         tor: path of the program; empty where there is none.
         tor_unit: its unit.
+        reloads: whether systemd can reload it: its unit runs /bin/kill, which the smallest systems lack.
         packaged_units: names of units that a package has brought.
         enabled: names of units that are enabled or running.
         mynetworks: of Postfix, in effect; empty where there is no Postfix.
@@ -52,6 +54,7 @@ class Observed:
     apparmor: bool = False
     tor: str = "/usr/bin/tor"
     tor_unit: str = TOR_UNITS[0]
+    reloads: bool = True
     packaged_units: frozenset[str] = frozenset()
     enabled: frozenset[str] = frozenset()
     mynetworks: str = ""
@@ -112,6 +115,7 @@ def observe(system: System, wishes: Wishes, program: str, helper: str) -> Observ
         raise ConfigurationError(f"{error.filename} cannot be read: {error.strerror}; run as root") from error
     apparmor = system.read(_APPARMOR)
     systemd = system.exists(_SYSTEMD)
+    tor_unit = next((unit for unit in TOR_UNITS if _unit_exists(system, unit)), TOR_UNITS[-1])
     more: dict[str, Any] = {}
     if wishes.mta == "postfix":
         more["mynetworks"] = _networks(system, files)
@@ -124,7 +128,8 @@ def observe(system: System, wishes: Wishes, program: str, helper: str) -> Observ
         systemd=systemd,
         apparmor=apparmor is not None and apparmor.content.strip() == b"Y",
         tor=next(filter(system.exists, _TOR_PROGRAMS), ""),
-        tor_unit=next((unit for unit in TOR_UNITS if _unit_exists(system, unit)), TOR_UNITS[-1]),
+        tor_unit=tor_unit,
+        reloads=system.exists(_KILL) or not (systemd and not system.run(("systemctl", "is-active", tor_unit)).code),
         packaged_units=unit_names,
         enabled=frozenset(unit for unit in settings.UNITS if systemd and _is_on(system, unit)),
         program=program,

@@ -151,7 +151,9 @@ def _tor(observed: Observed, ports: tor.Ports) -> list[Stage]:
 
 
 def _reload_tor(observed: Observed) -> Command:
-    return _systemctl("reload-or-restart", observed.tor_unit)
+    if observed.reloads:
+        return _systemctl("reload-or-restart", observed.tor_unit)
+    return _systemctl("kill", "--kill-whom=main", "--signal=HUP", observed.tor_unit)
 
 
 def _verify_tor(observed: Observed) -> Command:
@@ -215,7 +217,7 @@ def _exim(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
         observed.text(exim.LOCAL_MACROS),
         ours,
     )
-    changes = [Change(f"{exim.CONFD}/{name}", content, whole=True) for name, content in sorted(whole.items())]
+    changes = [Change(f"{exim.CONFD}/{name}", whole[name], whole=True) for name in exim.in_order(whole)]
     for path, text in ((exim.TEMPLATE, template), (exim.SETTINGS, conf)):
         if path in observed.files:
             changes.append(Change(path, settled(observed.text(path), text, path).encode(ENCODING)))

@@ -104,6 +104,9 @@ class System:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        self._commit(draft, real)
+
+    def _commit(self, draft: Path, real: Path) -> None:
         draft.replace(real)
         _sync(real.parent)
 

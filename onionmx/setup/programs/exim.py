@@ -5,7 +5,7 @@ as after the installation, setup turns to split, as exim/README.md does; else it
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from onionmx.errors import ConfigurationError
@@ -63,6 +63,17 @@ def fragments(shipped: Mapping[str, bytes], wishes: Wishes) -> dict[str, bytes]:
 def _below(shipped: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
     paths = ((PurePosixPath(name), content) for name, content in shipped.items())
     return {str(path.relative_to(folder)): content for path, content in paths if path.is_relative_to(folder)}
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Fragments in the order in which they are written: whenever Exim starts in between, it has what they name.
+
+    So the router comes after its transport, and what leads clients to the access list after that list.
+    """
+    last = ("router/190_onionmx", RECEIVING[0])
+    return sorted(
+        names, key=lambda name: (last.index(name) if name in last else -1, not name.startswith("main/"), name)
+    )
 
 
 def macros(values: Mapping[str, str]) -> str:
