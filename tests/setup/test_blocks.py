@@ -28,7 +28,7 @@ def _changes(text: str) -> st.SearchStrategy[list[Callable[[str], str]]]:
 
 
 @given(st.data(), TEXTS)
-@example(data=None, text="a")  # type: ignore[arg-type]
+@example(data=None, text="a")
 def test_what_was_put_in_comes_out_without_a_trace(data: st.DataObject, text: str) -> None:
     changed = text
     changes = [lambda there: appended(there, BODY)] if data is None else data.draw(_changes(text))
