@@ -84,7 +84,8 @@ class TorNetwork:
             parent: where its folder is made; by default where temporary files go.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="onionmx-tor-", dir=parent))
-        self._known_authority = ""
+        self.known_authority = ""
+        """The torrc line by which a tor finds this network; set once it is started."""
         self._nodes: list[TorNode] = []
         self._client_options = client_options
         self._socks_flags = socks_flags
@@ -121,16 +122,16 @@ class TorNetwork:
     def _start_relays(self) -> None:
         or_port, dir_port, *relay_ports = free_ports(2 + RELAYS)
         folder = self.folder / "authority"
-        self._known_authority = _make_authority(folder, or_port, dir_port)
+        self.known_authority = _make_authority(folder, or_port, dir_port)
         ports = f"ORPort {LOOPBACK}:{or_port}\nDirPort {LOOPBACK}:{dir_port}\n"
-        torrc = self._known_authority + AUTHORITY + ports
+        torrc = self.known_authority + AUTHORITY + ports
         authority = self._add(TorNode("authority", folder, torrc + _vote_at(time.time() + INTERVAL / 2, INTERVAL)))
         authority.start()
         for number, port in enumerate(relay_ports, 1):
             node = TorNode(
                 f"relay{number}",
                 self.folder / f"relay{number}",
-                f"{self._known_authority}{RELAY}ORPort {LOOPBACK}:{port}\n",
+                f"{self.known_authority}{RELAY}ORPort {LOOPBACK}:{port}\n",
             )
             self._add(node).start()
         total = len(self._nodes)
@@ -151,9 +152,9 @@ class TorNetwork:
 
     def _start_clients(self) -> None:
         options = "".join(f"{line}\n" for line in self._client_options)
-        torrc = self._known_authority + options
+        torrc = self.known_authority + options
         self.client = TorClient("client", self.folder / "client", torrc, self._socks_flags)
-        self.services = OnionServiceHost("services", self.folder / "services", self._known_authority + "SocksPort 0\n")
+        self.services = OnionServiceHost("services", self.folder / "services", self.known_authority + "SocksPort 0\n")
         self._add(self.services).start()
         self._add(self.client).start()
         self.services.wait_until_bootstrapped()

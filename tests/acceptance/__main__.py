@@ -1,0 +1,92 @@
+"""Boot Debian machines, set them up as an administrator does, and look whether mail goes over Tor and nowhere else."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from signal import SIGTERM, signal
+from time import monotonic
+
+from .mta import MTAS
+from .part import Part
+from .roots import RELEASES, cache_folder
+from .run import Run, say
+
+KINDS = ("documents", "setup", "units")
+"""The parts that run when none is named."""
+FRESH = "fresh"
+NEEDED = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container"}
+"""Programs, and the Debian packages that have them."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run what is asked for; return the exit code."""
+    asked = _arguments(words)
+    if os.geteuid():
+        say("only root may boot machines: sudo make acceptance")
+        return 1
+    _provide_programs()
+    begin = monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="onionmx-acceptance-"))
+    run = Run(folder)
+    try:
+        run.do(asked.releases, _stages(asked, folder))
+    finally:
+        if asked.keep:
+            say(f"logs: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    say(f"\n{run.table()}\n{monotonic() - begin:.0f} s in all")
+    return 0 if run.has_passed() else 1
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.acceptance", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(KINDS)} (default: these), {FRESH}")
+    parser.add_argument("--releases", default="", help=f"of {', '.join(RELEASES)}")
+    parser.add_argument("--mtas", default="", help=f"of {', '.join(MTAS)}")
+    parser.add_argument("--suite", choices=["e2e", "unit", "all"], default="", help=f"the tests that {FRESH} runs")
+    parser.add_argument("--keep", action="store_true", help="keep logs and files")
+    asked = parser.parse_args(words)
+    for name, known in (("parts", (*KINDS, FRESH)), ("releases", RELEASES), ("mtas", MTAS)):
+        value = getattr(asked, name)
+        chosen = value.replace(",", " ").split() if isinstance(value, str) else value
+        if unknown := set(chosen) - set(known):
+            parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(known)}")
+        setattr(asked, name, chosen or list(KINDS if name == "parts" else known))
+    return asked
+
+
+def _stages(asked: argparse.Namespace, folder: Path) -> list[list[Part]]:
+    """The parts; each stage needs what those before it have made."""
+
+    def parts(kind: str, mtas: Sequence[str]) -> list[Part]:
+        return [
+            Part(kind, release, mta, str(cache_folder() / release), str(folder), asked.suite if kind == FRESH else "")
+            for release in asked.releases
+            for mta in mtas
+        ]
+
+    booted = [kind for kind in asked.parts if kind != FRESH]
+    made = [*parts("package", [""]), *parts("machine", asked.mtas)] if booted else []
+    # One machine is enough for the units, which have nothing to do with the MTA.
+    done = [part for kind in booted for part in parts(kind, asked.mtas[:1] if kind == "units" else asked.mtas)]
+    return [made, [*done, *(parts(FRESH, [""]) if FRESH in asked.parts else [])]]
+
+
+def _provide_programs() -> None:
+    missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
+    if missing:
+        say(f"installing {' '.join(missing)}")
+        apt = ["apt-get", "-qq", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=120"]
+        subprocess.run([*apt, "update"], check=False)
+        subprocess.run([*apt, "install", "--yes", "--no-install-recommends", "--no-remove", *missing], check=True)
+
+
+if __name__ == "__main__":
+    signal(SIGTERM, lambda *_: sys.exit(1))
+    sys.exit(main(sys.argv[1:]))

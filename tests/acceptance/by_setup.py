@@ -1,0 +1,51 @@
+"""The set-up by `onionmx setup`, and back."""
+
+from .leaks import faults, names
+from .machine import MachineError
+from .site import Site, snapshot
+from .world import LOCAL, REMOTE
+
+_OTHERS = (
+    # The system user of the package, and the backups that useradd(8) makes of these files.
+    *(f"{name}{backup}" for name in ("passwd", "group", "shadow", "gshadow") for backup in ("", "-")),
+    *("subuid", "subgid", "subuid-", "subgid-"),
+    "ld.so.cache",  # dpkg runs ldconfig
+    "mtab",
+)
+"""Files of /etc that are made anew by other programs while a package is installed."""
+
+
+def prove(site: Site) -> None:
+    """Install, set up, try everything, restart the machine, try again, take all back."""
+    etc = site.machine.path("/etc")
+    before = snapshot(etc)
+    site.tor_is_up()
+    site.machine.run("apt-get -qy install /root/onionmx.deb")
+    installed = snapshot(etc)
+    site.machine.run(f"printf '%s\\n' {REMOTE} >/root/domains")
+    command = f"onionmx setup --yes --domain {LOCAL} --send --receive --lists /root/domains"
+    # 1 as long as the record, which the administrator publishes, is not there.
+    site.machine.run(f"{command} || test $? = 1", timeout=400)
+    once = snapshot(etc)
+    site.works()
+    site.machine.run(f"{command} || test $? = 1", timeout=400)
+    same(once, snapshot(etc), "a second set-up")
+    faults(site)
+    names(site)
+    site.machine.reboot()
+    site.works()
+    site.machine.run("onionmx setup --undo --yes")
+    same(installed, snapshot(etc), "setup --undo")
+    site.machine.run("apt-get -qy purge onionmx")
+    same(before, snapshot(etc), "purge")
+
+
+def same(before: dict[str, str], after: dict[str, str], what: str) -> None:
+    """Fail if two looks at /etc differ."""
+    changed = [
+        f"{path}: {before.get(path, 'not there')} -> {after.get(path, 'not there')}"
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path) and path not in _OTHERS
+    ]
+    if changed:
+        raise MachineError(f"{what} has changed /etc:\n" + "\n".join(changed))

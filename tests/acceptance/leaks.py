@@ -1,0 +1,100 @@
+"""Whatever fails, mail waits, arrives later, and nobody is told of an onion service by the open DNS."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from tests.e2e.daemon import wait_until
+
+from .machine import MachineError
+from .site import DELIVERY, Site
+from .world import REMOTE
+
+_MAPS = "/var/lib/onionmx"
+_RECORDS = ("MX", "A", "AAAA")
+"""What an MTA asks for when it wants to deliver over the clearnet."""
+
+
+def faults(site: Site) -> None:
+    """Break each thing that mail needs, send a message meanwhile, put it right, and wait for the message."""
+    for name, fault in _FAULTS.items():
+        print(f"--- {name}", flush=True)
+        recipient = f"{name.replace(' ', '-')}@{REMOTE}"
+        subject = site.subject(name)
+        asked = len(site.world.dns.questions())
+        with fault(site):
+            site.mta.submit(site.machine, recipient, subject)
+            _wait_for_outcome(site, recipient)
+        asked_since = site.world.dns.questions()[asked:]
+        if clear := [question for question in asked_since if question.name == REMOTE and question.kind in _RECORDS]:
+            raise MachineError(f"{name}: the way over the clearnet was looked for: {clear}")
+        site.machine.run(site.mta.flush)
+        site.arrives(subject)
+        site.no_leak()
+
+
+def names(site: Site) -> None:
+    """Send to addresses at onion names in every form."""
+    onion = site.world.onion
+    body = onion.removesuffix(".onion")
+    wrong = ("a" if body[0] != "a" else "b") + body[1:]
+    for name, domain, is_delivered in (
+        ("an onion name", onion, True),
+        ("upper case", onion.upper(), True),
+        ("a sub-label", f"x.{onion}", True),
+        ("a wrong checksum", f"{wrong}.onion", False),
+        ("a sub-label of a wrong checksum", f"x.{wrong}.onion", False),
+        ("too short", f"{body[:-1]}.onion", False),
+        ("onion alone", "onion", False),
+    ):
+        print(f"--- {name}", flush=True)
+        subject = site.subject(name)
+        site.mta.submit(site.machine, f"bob@{domain}", subject)
+        if is_delivered:
+            site.arrives(subject)
+        else:
+            outcomes = _wait_for_outcome(site, f"bob@{domain}")
+            if not {"bounced", "**"} & set(outcomes):
+                raise MachineError(f"bob@{domain} was not refused: {outcomes}")
+        site.no_leak()
+    # Refused by some, delivered by others.
+    site.mta.submit(site.machine, f"bob@{onion}.", site.subject("a trailing dot"))
+    site.no_leak()
+
+
+def _wait_for_outcome(site: Site, recipient: str) -> list[str]:
+    outcomes: list[str] = []
+
+    def known() -> bool:
+        outcomes[:] = site.mta.outcomes(site.machine, recipient)
+        return bool(outcomes)
+
+    wait_until(known, f"what became of {recipient}", DELIVERY)
+    return outcomes
+
+
+@contextmanager
+def _stopped(site: Site, unit: str) -> Iterator[None]:
+    site.machine.run(f"systemctl stop {unit}")
+    yield
+    site.machine.run(f"systemctl start {unit}")
+
+
+@contextmanager
+def _no_tor(site: Site) -> Iterator[None]:
+    with _stopped(site, "tor@default"):
+        yield
+    site.tor_is_up()
+
+
+@contextmanager
+def _no_map(site: Site) -> Iterator[None]:
+    site.machine.run(f"mkdir /root/maps && mv {_MAPS}/*.cdb /root/maps/")
+    yield
+    site.machine.run(f"mv /root/maps/*.cdb {_MAPS}/ && rmdir /root/maps")
+
+
+_FAULTS: dict[str, Callable[[Site], AbstractContextManager[None]]] = {
+    "map missing": _no_map,
+    "relay down": lambda site: _stopped(site, "onionmx-relay"),
+    "tor down": _no_tor,
+}

@@ -1,0 +1,76 @@
+"""The MTA of a machine, as its administrator uses it."""
+
+import re
+import shlex
+from dataclasses import dataclass
+
+from .machine import Machine
+from .world import LOCAL
+
+HOSTNAME = f"mail.{LOCAL}"
+USER = "alice"
+MAILBOX = f"/var/mail/{USER}"
+
+
+@dataclass(frozen=True)
+class Mta:
+    """An MTA.
+
+    Args:
+        name: as in the rest of this package.
+        answers: for debconf.
+        log: prints its log since the machine was started first.
+        outcome: a regular expression for a line of the log that says what became of a recipient, `{}`: its group is
+            `sent`, `deferred` or `bounced`, or Exim's sign for it.
+        flush: tries everything in the queue again.
+        version: prints its version.
+    """
+
+    name: str
+    answers: str
+    log: str
+    outcome: str
+    flush: str
+    queue: str
+    version: str
+
+    def submit(self, machine: Machine, recipient: str, subject: str) -> None:
+        """Hand over a message as a program on the machine does. It may be refused at once."""
+        message = shlex.quote(f"Subject: {subject}\n\nHello.\n")
+        address = shlex.quote(recipient)
+        machine.run(f"printf %s {message} | /usr/sbin/sendmail -i -f {USER}@{LOCAL} {address}", check=False)
+
+    def outcomes(self, machine: Machine, recipient: str) -> list[str]:
+        """What became of all that was sent to this recipient, tries included."""
+        text = machine.read(self.log)
+        return re.findall(self.outcome.format(re.escape(recipient)), text, re.IGNORECASE | re.MULTILINE)
+
+
+EXIM = Mta(
+    name="exim",
+    answers=f"""\
+exim4-config exim4/dc_eximconfig_configtype select internet site; mail is sent and received directly using SMTP
+exim4-config exim4/dc_other_hostnames string {LOCAL}
+exim4-config exim4/mailname string {LOCAL}
+exim4-config exim4/dc_local_interfaces string
+""",
+    log="cat /var/log/exim4/mainlog /var/log/exim4/rejectlog 2>/dev/null || :",
+    outcome=r"(=>|->|==|\*\*) <?{}\b",
+    flush="exim4 -qff",
+    queue="exim4 -bp",
+    version="exim4 -bV | sed -n 's/^Exim version \\([^ ]*\\).*/Exim \\1/p'",
+)
+POSTFIX = Mta(
+    name="postfix",
+    answers=f"""\
+postfix postfix/main_mailer_type select Internet Site
+postfix postfix/mailname string {LOCAL}
+""",
+    log="journalctl --no-pager -o cat -t postfix/qmgr -t postfix/smtp -t postfix/onion/lmtp -t postfix/error"
+    " -t postfix/local -t postfix/pickup -t postfix/trivial-rewrite -t postfix/cleanup -t postfix/bounce",
+    outcome=r"to=<{}>,.* status=(sent|deferred|bounced)",
+    flush="postqueue -f",
+    queue="postqueue -p",
+    version="postconf -h mail_version | sed 's/^/Postfix /'",
+)
+MTAS = {mta.name: mta for mta in (EXIM, POSTFIX)}

@@ -1,0 +1,73 @@
+"""One part of the acceptance, run in namespaces of its own: `python -m tests.acceptance.part JSON`."""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import by_documents, by_setup, units
+from .mta import MTAS
+from .package import build, fresh
+from .sandbox import stack
+from .site import install, site
+
+
+@dataclass(frozen=True)
+class Part:
+    """What to do, and where.
+
+    Args:
+        kind: `package`, `machine`, `documents`, `setup`, `units` or `fresh`.
+        release: code name.
+        mta: which MTA, where there is one.
+        base: the root of the release.
+        folder: where the parts of this run keep their files.
+        suite: for `fresh`.
+    """
+
+    kind: str
+    release: str
+    mta: str
+    base: str
+    folder: str
+    suite: str = ""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return " ".join(filter(None, (self.kind, self.release, self.mta)))
+
+    @property
+    def is_online(self) -> bool:
+        """Whether it may use the network of this machine."""
+        return self.kind in ("package", "fresh")
+
+    def to_json(self) -> str:
+        """For another process."""
+        return json.dumps(asdict(self))
+
+
+def run(part: Part) -> None:
+    """Do it; what fails raises an exception."""
+    base, folder = Path(part.base), Path(part.folder)
+    deb = folder / f"onionmx-{part.release}.deb"
+    layer = folder / f"{part.release}-{part.mta}"
+    own = folder / part.name.replace(" ", "-")
+    own.mkdir()
+    if part.kind == "package":
+        build(stack([base], own / "root"), deb)
+    elif part.kind == "fresh":
+        fresh(stack([base], own / "root"), part.suite)
+    elif part.kind == "machine":
+        install(stack([base], layer), MTAS[part.mta])
+    else:
+        with site([layer, base], own, MTAS[part.mta]) as running:
+            running.machine.path("/root/onionmx.deb").write_bytes(deb.read_bytes())
+            {"documents": by_documents.prove, "setup": by_setup.prove, "units": units.prove}[part.kind](running)
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    run(Part(**json.loads(sys.argv[1])))
+    print(f"done in {time.monotonic() - began:.1f} s")
