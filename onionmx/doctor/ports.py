@@ -96,8 +96,9 @@ def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, fore
         clear: the same for a destination that is no onion.
         foreign: what it is, in words, where the port is not tor's.
     """
-    group = " GroupWritable" if where.startswith(UNIX) else ""  # else only tor's own user may connect
-    line = f"torrc: SocksPort {where}{group} ExtendedErrors OnionTrafficOnly\n{RESTART}"
+    is_unix = where.startswith(UNIX)  # the + keeps the ports that are there; without the flag only tor may connect
+    words = f"+SocksPort {where} WorldWritable" if is_unix else f"SocksPort {where}"
+    line = f"torrc: {words} ExtendedErrors OnionTrafficOnly\n{RESTART}"
     if mistyped in _NOT_THERE:
         seen = f"nothing answers at {where}" if mistyped is Cause.PROXY_UNREACHABLE else f"{where} keeps silent"
         silent = problem(SOCKS.name, f"{seen}: tor does not run, or its SOCKS port is another", line)

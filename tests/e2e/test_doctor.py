@@ -96,7 +96,7 @@ def test_socks_port_that_is_a_unix_socket(site: DoctorSite) -> None:
     report = site.doctor(tor__socks=f'"unix:{site.tor.unix_socks}"')
     assert report.faults == set(), str(report)
     nowhere = site.doctor("--check", "socks", tor__socks=f'"unix:{site.tor.unix_socks}.none"')
-    assert "GroupWritable ExtendedErrors OnionTrafficOnly" in nowhere.of("socks")[0]["mend"]
+    assert "WorldWritable ExtendedErrors OnionTrafficOnly" in nowhere.of("socks")[0]["mend"]
 
 
 @pytest.mark.usefixtures("mta")
