@@ -1,14 +1,17 @@
 """dnspython's asyncio resolver, asking those whom the configuration names in the way that it says."""
 
+import copy
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dns.asyncresolver
 import dns.exception
 import dns.flags
 import dns.message
 import dns.nameserver
+import dns.rcode
 import dns.resolver
 
 from onionmx.config import DnsSection, Resolver
@@ -20,6 +23,8 @@ from onionmx.net.tls import verifying_context
 
 MAX_ALIASES = 8
 """In a row; as many as unbound and BIND follow, about. A loop is found by this too."""
+_WITHOUT_EDNS = frozenset({dns.rcode.FORMERR, dns.rcode.NOTIMP})
+"""What a resolver says to an OPT record that it does not know."""
 _ATTEMPTS = 3  # of a question at one resolver within the time for it
 
 
@@ -35,7 +40,7 @@ def make_resolver(settings: DnsSection, connect: Connect | None = None) -> dns.a
     """
     if settings.through_tor and connect is None:
         raise ConfigurationError("dns.through_tor is set, and this command has no way to ask DNS through tor")
-    resolver = dns.asyncresolver.Resolver(configure=False)
+    resolver = _Resolver(configure=False)
     if settings.nameservers:
         resolver.nameservers = [_nameserver(each, settings, connect) for each in settings.resolvers]
     else:
@@ -106,6 +111,29 @@ def translated(settings: DnsSection) -> Iterator[None]:
         raise DnsError(f"no resolver could answer{causes(error)}") from error
     except dns.exception.DNSException as error:
         raise DnsError(f"{type(error).__name__}: {error}") from error
+
+
+class _Resolver(dns.asyncresolver.Resolver):
+    """Asks once more without EDNS where no resolver knows it (RFC 6891 section 7), as glibc does.
+
+    AD can be asked for, and is told, by such a resolver too.
+    """
+
+    async def resolve(self, *arguments: Any, **options: Any) -> dns.resolver.Answer:  # noqa: ANN401 -- dnspython's
+        """Ask; see dnspython."""
+        try:
+            return await super().resolve(*arguments, **options)
+        except dns.resolver.NoNameservers as error:
+            if self.edns < 0 or not any(map(_knows_no_edns, error.kwargs.get("errors", ()))):
+                raise
+        plain = copy.copy(self)
+        plain.use_edns(False)  # noqa: FBT003 -- dnspython's
+        return await plain.resolve(*arguments, **options)
+
+
+def _knows_no_edns(failure: tuple[object, ...]) -> bool:
+    response = failure[-1]
+    return isinstance(response, dns.message.Message) and response.rcode() in _WITHOUT_EDNS
 
 
 def _nameserver(resolver: Resolver, settings: DnsSection, connect: Connect | None) -> dns.nameserver.Nameserver:
