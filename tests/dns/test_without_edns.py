@@ -57,7 +57,7 @@ def test_asked_again_without_opt(tmp_path: Path, rcode: str, command: str, *, wh
 
     said, questions = asyncio.run(run())
     if command == "lookup":
-        assert json.loads(said)["answer"] == "found", said
+        assert json.loads(said)[0]["answer"] == "found", said
         assert ONION in said
     else:
         listed = subprocess.run(

@@ -1,15 +1,21 @@
-"""Postfix's mail log: by syslog with either kind of timestamp, by journald, or by postlogd."""
+"""Postfix's mail log: by syslog in its old form or that of RFC 5424, by journald, or by postlogd."""
 
 import re
 
+from onionmx.reply import FROM_PEER
 from onionmx.sync.sources.recipient import Recipient, is_on_this_host, remote_domain
 
-_PROGRAM = re.compile(rb"(postfix[\w.-]*(?:/[\w.-]+)*)/(\w+)\[\d+\]: ")
+# The first word is syslog_name, which may be any (postconf(5)).
+_NAME = rb"([\w.-]+(?:/[\w.-]+)*)/(\w+)"
+_PROGRAM = re.compile(_NAME + rb"\[\d+\]: ")
+_RFC_5424 = re.compile(rb" " + _NAME + rb" \d+ \S+ (?:-|\[[^\]\n]*\]) (?:\xef\xbb\xbf)?")
+_FROM_ONION_MX = FROM_PEER.encode()
 _LONGEST_PREFIX = 300  # bytes: timestamp, host and name of the program
 _DELIVERY = re.compile(
     rb"\w{5,}: to=<([^\n]{0,700}?)>, (?:orig_to=<[^\n]{0,700}?>, )?relay=([^\[,\s]*)(?:\[([^\]]*)\])?"
 )
 _STATUS = re.compile(rb", status=(\w+)")
+_TO_RELAY = frozenset({b"smtp", b"lmtp"})
 _DONE = frozenset({b"sent", b"bounced", b"expired"})
 """Not `deferred`, which comes again; nor `deliverable` and `undeliverable`, answers to a question without mail."""
 
@@ -23,8 +29,13 @@ def postfix_recipient(line: bytes) -> Recipient | None:
     if b" to=<" not in line:
         return None
     program = _PROGRAM.match(line, line.rfind(b" ", 0, line.find(b"]: ", 0, _LONGEST_PREFIX)) + 1)
+    program = program or _RFC_5424.search(line, 0, _LONGEST_PREFIX)
     found = program and _DELIVERY.match(line, program.end())
-    if program is None or found is None or not _is_remote(program[1], program[2], found[2], found[3] or b""):
+    if program is None or found is None:
+        return None
+    # The relay of this host is no filter but the way out, whichever port it has: what it says is what it was told.
+    is_relayed = program[2] in _TO_RELAY and _FROM_ONION_MX in line[found.end() :]
+    if not is_relayed and not _is_remote(program[1], program[2], found[2], found[3] or b""):
         return None
     status = _STATUS.search(line, found.end())
     domain = remote_domain(found[1].rpartition(b"@")[2].lower())

@@ -28,6 +28,8 @@ def read(text: str) -> Recipient | None:
         ("postfix/relay/smtp", f"4ABCDEF123: to=<user@example.org>, {RELAY}, "),
         ("postfix/smtp", '4ABCDEF123: to=<"a b>"@example.org>, relay=mx[2001:db8::1]:25, '),
         ("postfix/onion/lmtp", "4ABCDEF123: to=<user@example.org>, relay=127.0.0.1[127.0.0.1]:10026, "),
+        ("mta-out/smtp", f"4ABCDEF123: to=<user@example.org>, {RELAY}, "),
+        ("transfer/smtp", f"4ABCDEF123: to=<user@example.org>, {RELAY}, "),
         ("postfix/smtptor/smtp", f"4ABCDEF123: to=<user@example.org>, relay={'a' * 56}.onion[127.192.0.7]:25, "),
     ],
 )
@@ -48,6 +50,28 @@ def test_a_remote_recipient(program: str, start: str) -> None:
 def test_every_timestamp(prefix: str) -> None:
     text = line("postfix/smtp", f"4ABCDEF123: to=<user@example.org>, {RELAY}, {REST}", prefix)
     assert read(text) == Recipient("example.org", is_final=True)
+
+
+@pytest.mark.parametrize("structured", ["-", '[meta sequenceId="1"]'])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_syslog_of_rfc_5424(structured: str, mark: str) -> None:
+    start = f"<22>1 2024-05-01T12:34:56.789012+02:00 mail postfix/smtp 4711 - {structured} {mark}"
+    text = f"{start}4ABCDEF123: to=<user@example.org>, {RELAY}, {REST}"
+    assert read(text) == Recipient("example.org", is_final=True)
+
+
+@pytest.mark.parametrize("program", ["postfix/smtp", "postfix/lmtp", "mta-out/smtp"])
+@pytest.mark.parametrize(
+    ("reply", "is_final"),
+    [
+        ("sent (250 2.0.0 onion-mx said: queued)", True),
+        ("bounced (host 127.0.0.1[127.0.0.1] said: 550 5.1.1 onion-mx said: no such user)", True),
+        ("deferred (host 127.0.0.1[127.0.0.1] said: 451 4.2.1 onion-mx said: later)", False),
+    ],
+)
+def test_what_went_through_the_relay_of_this_host(program: str, reply: str, *, is_final: bool) -> None:
+    rest = f"4ABCDEF123: to=<user@example.org>, relay=127.0.0.1[127.0.0.1]:10025, delay=1, dsn=2.0.0, status={reply}"
+    assert read(line(program, rest)) == Recipient("example.org", is_final=is_final)
 
 
 @pytest.mark.parametrize(
