@@ -10,8 +10,10 @@ from .machine import Machine
 
 SHARED = "/usr/share/onionmx"
 """Where the package keeps what the documents copy from."""
+_PATIENCE = 400.0  # seconds; setup waits for a new onion service
 EXPECTED_CODES: Mapping[str, str] = {
     "onionmx doctor": "0|1|75",  # run before the record is there
+    "onionmx setup": "0|1",  # the same
     "onionmx publish": "0|1",  # it prints the record, and says that the name servers do not have it
 }
 """Commands that may end with something else than 0, and the codes that are right."""
@@ -23,6 +25,7 @@ def follow(
     *headings: str,
     values: Mapping[str, str] | None = None,
     skipped: Sequence[str] = (),
+    folder: str = SHARED,
 ) -> None:
     """Do what a section of a document says, in its order.
 
@@ -32,6 +35,7 @@ def follow(
         headings: of the second level, then of the third; none for all of it.
         values: what the examples in it are here.
         skipped: steps for another case, each by a piece of its text.
+        folder: where commands are run.
     """
     print(f"--- {document}: {', '.join(headings)}", flush=True)
     text = section((PROJECT / document).read_text(), *headings)
@@ -43,7 +47,7 @@ def follow(
             before = file.read_text() if file.exists() else ""
             file.write_text(add_lines(before, step.text))
         elif step.kind is Kind.SHELL:
-            _run(machine, step.text)
+            _run(machine, folder, step.text)
         else:
             print(f"shown only: {step.text}", flush=True)
 
@@ -57,9 +61,9 @@ def add_lines(before: str, lines: str) -> str:
     return before + lines
 
 
-def _run(machine: Machine, text: str) -> None:
-    script = [f"cd {SHARED}"]
+def _run(machine: Machine, folder: str, text: str) -> None:
+    script = [f"cd {folder}"]
     for line in text.replace("\\\n", "").splitlines():
         expected = next((codes for command, codes in EXPECTED_CODES.items() if line.startswith(command)), "0")
         script.append(f"{line} || case $? in {expected}) ;; *) exit 1 ;; esac")
-    machine.run("\n".join(script))
+    machine.run("\n".join(script), timeout=_PATIENCE)

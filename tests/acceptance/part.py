@@ -1,6 +1,7 @@
 """One part of the acceptance, run in namespaces of its own: `python -m tests.acceptance.part JSON`."""
 
 import json
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from . import by_documents, by_setup, units
 from .mta import MTAS
 from .package import build, fresh
 from .sandbox import stack
-from .site import install, site
+from .site import CLONE, install, site
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,10 @@ def run(part: Part) -> None:
         install(stack([base], layer), MTAS[part.mta])
     else:
         with site([layer, base], own, MTAS[part.mta]) as running:
-            running.machine.path("/root/onionmx.deb").write_bytes(deb.read_bytes())
+            dist = running.machine.path(f"{CLONE}/dist")
+            dist.mkdir(parents=True)
+            shutil.copy(deb, dist / "onionmx_built.deb")
+            shutil.copy(Path(__file__).with_name("package_life.py"), running.machine.path(CLONE))
             {"documents": by_documents.prove, "setup": by_setup.prove, "units": units.prove}[part.kind](running)
 
 

@@ -19,6 +19,8 @@ _HOSTS = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOSTNAME} mail\n"
 _TOR_DEFAULTS = "usr/share/tor/tor-service-defaults-torrc"
 _JOURNAL = "journalctl -b --no-pager -n 100 | grep -v ' tor\\['"  # what tor writes there comes from `Tor[` as well
 _TOR_LOG = "journalctl _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID tor@default)"
+CLONE = "/root/onionmx"
+"""Where the machine's administrator has the project, and the package in its dist/."""
 DELIVERY = 120.0
 """Seconds in which a message arrives, one more try of the MTA included."""
 

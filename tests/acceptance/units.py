@@ -5,7 +5,7 @@ from functools import partial
 from tests.e2e.daemon import answers, wait_until
 
 from .machine import MachineError
-from .site import Site
+from .site import CLONE, Site
 from .world import REMOTE
 
 _PORTS = {"onionmx-relay.service": (10025, 10026), "onionmx-serve.socket": (10027, 10028, 10029, 10030)}
@@ -20,7 +20,11 @@ def prove(site: Site) -> None:
     machine = site.machine
     if "libnss" in machine.read("dpkg-query -W -f '${Status} ${Package}\\n' libnss-systemd | grep ^install"):
         raise MachineError("libnss-systemd is installed: users of DynamicUser= have names")
-    machine.run("apt-get -qy install /root/onionmx.deb")
+    # It looks at every file of the machine, so nobody else may write.
+    machine.run(f"systemctl stop tor@default {site.mta.name}*")
+    machine.run(f"python3 {CLONE}/package_life.py {CLONE}/dist/onionmx_built.deb", timeout=300)
+    machine.run("systemctl start tor@default")
+    machine.run(f"apt-get -qy install {CLONE}/dist/onionmx_built.deb")
     machine.run(f"rm -rf /etc/onionmx/* && echo {REMOTE} {site.world.onion} >/etc/onionmx/pins")
     site.tor_is_up()
     machine.run("onionmx onion create")
