@@ -128,7 +128,8 @@ def _configuration_page(date: str, defaults: Configuration) -> str:
     about = (
         f"`{DEFAULT_FILE}`, or the file that `--config` or `{ENVIRONMENT_VARIABLE}` names, is TOML. Every key has a "
         "default, which is shown here, and the file may be missing. Unknown keys, wrong types and impossible values "
-        "are refused. `onionmx config` prints the configuration in effect."
+        f"are refused. Then come the files `{DEFAULT_FILE.name}.d/*.toml` beside it, by name; each key in them "
+        "replaces the one before. `onionmx config` prints the configuration in effect."
     )
     return "".join(
         (
