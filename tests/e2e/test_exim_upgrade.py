@@ -17,8 +17,10 @@ from tests.mapfile.maps import A, make_map
 
 from .conftest import skip_without
 from .exim import Exim
+from .programs import PROJECT
 from .serve_site import dnsport
 
+PROGRAM = str(PROJECT / "programs/onionmx-route")
 MAPPED = "alice@mapped.example"
 UNMAPPED = "alice@unmapped.example"
 REPLACEMENTS = 200
@@ -28,7 +30,7 @@ TO_TOR, TO_THE_NEXT, WAITS = "transport = onionmx_smtp", "router = clearnet", "c
 
 
 class Installation:
-    """A copy of the package beside nothing but Python's own library, with the program that pip would write.
+    """A copy of the package beside nothing but Python's own library, and a program that runs ours with it.
 
     Attributes:
         library: where its modules are.
@@ -51,9 +53,7 @@ class Installation:
     def run_as(self, before: str) -> None:
         """Write the program, which a shell starts with these words in front."""
         python = sys._base_executable  # type: ignore[attr-defined]  # noqa: SLF001 -- without site-packages
-        program = (
-            f"import sys; sys.path.insert(0, {str(self.library)!r})\nfrom onionmx.route import main\nsys.exit(main())"
-        )
+        program = f"import runpy, sys; sys.path.insert(0, {str(self.library)!r}); runpy.run_path({PROGRAM!r})"
         self.helper.write_text(f'#!/bin/sh\n{before} {python} -sSBc {shlex.quote(program)} "$@"\n')
         self.helper.chmod(0o755)
 
@@ -104,6 +104,12 @@ def test_helper_that_cannot_answer_defers(
         said = exim.route_test(address)
         assert TO_THE_NEXT not in said, said
     assert WAITS in exim.route_test(UNMAPPED)
+
+
+@pytest.mark.parametrize("trouble", ["a module missing", "a module half written", "a module empty", "no package"])
+def test_package_that_is_not_whole_is_said_in_one_line(exim: Exim, installation: Installation, trouble: str) -> None:
+    TROUBLE[trouble](installation)
+    assert "exit code 75: onionmx-route: cannot run: " in exim.route_test(MAPPED)
 
 
 @pytest.mark.parametrize("limit", ["-n 4", "-n 5", *(f"-v {size}" for size in range(12_000, 28_000, 2_000))])
