@@ -31,12 +31,15 @@ def install(root: Path, mta: Mta) -> None:
     (root / "etc/hosts").write_text(_HOSTS)
     (root / "etc/hostname").write_text(f"{HOSTNAME}\n")
     (root / "root/answers").write_text(mta.answers)
+    (root / "etc/apt/apt.conf.d/99yes").write_text('APT::Get::Assume-Yes "true";\n')
     packages = " ".join((*BOOTING, *MTAS[mta.name]))
     chroot(
         root,
         "debconf-set-selections </root/answers && rm /root/answers\n"
         f"apt-get -qy --no-install-recommends install {packages}\n"
-        f"useradd --create-home {USER}\n",
+        f"useradd --create-home {USER}\n"
+        # systemctl enable makes these and disable does not take them away; most machines have them.
+        "mkdir -p /etc/systemd/system/{multi-user,sockets,timers}.target.wants\n",
     )
 
 
