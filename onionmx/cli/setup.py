@@ -14,7 +14,7 @@ from onionmx.cli.options import json_option
 from onionmx.cli.setup_report import exit_code, print_plan, print_proof, print_undone, report, report_undone, undo_plan
 from onionmx.errors import EXIT_FOUND, ConfigurationError, UsageError
 from onionmx.setup.engine import Applied, Run, Say, prepare, work_of
-from onionmx.setup.manifest import FOLDER, Manifest, load
+from onionmx.setup.manifest import FILE, FOLDER, Manifest, load
 from onionmx.setup.observe import installed_mtas, observe, read_configuration
 from onionmx.setup.plan import make_plan
 from onionmx.setup.prove import Proof, prove
@@ -154,9 +154,11 @@ def _locked(system: System, *, dry_run: bool) -> Iterator[None]:
         return
     prepare(system)
     with system.locked(f"{FOLDER}/lock"):
-        yield
-    if not system.exists(f"{FOLDER}/manifest.json"):
-        system.remove_tree(FOLDER)
+        try:
+            yield
+        finally:
+            if not system.exists(FILE):
+                system.remove_tree(FOLDER)
 
 
 def _wishes(system: System, manifest: Manifest | None, given: dict[str, object], *, yes: bool) -> Wishes:

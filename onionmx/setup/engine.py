@@ -160,6 +160,8 @@ class Run:
 
     def _stage(self, work: Work, manifest: Manifest) -> None:
         self._begun.append(work.stage)
+        for unit in work.stale:  # as long as its file is there
+            self._disable(unit)
         for change in work.changes:
             self._change(change, manifest)
         left = False
@@ -171,8 +173,6 @@ class Run:
                 left = True
             else:
                 self._command(step)
-        for unit in work.stale:
-            self._unit("disable", unit)
         for unit in work.stage.units:
             left = self._start(unit, new=unit in work.units) or left
         part = manifest.part(work.stage)
@@ -236,9 +236,11 @@ class Run:
         self._command(Command(("systemctl", *words, unit)))
         return False
 
-    def _unit(self, word: str, unit: str) -> None:
+    def _disable(self, unit: str) -> None:
         if self._systemd:
-            self._command(Command(("systemctl", word, "--now", unit), may_fail=True))
+            self._command(Command(("systemctl", "disable", "--now", unit), may_fail=True))
+        else:
+            self.applied.to_run.append(f"systemctl disable --now {unit}")
 
     def _put_all_back(self, old: Manifest | None) -> None:
         """As it was before this run."""

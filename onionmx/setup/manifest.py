@@ -132,4 +132,3 @@ def store(system: System, manifest: Manifest) -> None:
 def remove(system: System) -> None:
     """Forget everything: nothing of setup is left."""
     system.remove(FILE)
-    system.remove_tree(FOLDER)

@@ -43,6 +43,7 @@ class Observed:
         map_types: of Postfix (`postconf -m`).
         program: command that runs onionmx.
         helper: path of `onionmx-route`.
+        logs: of the MTA, as patterns that have a file.
         problems: of the folder of the onion service, in words; empty for none.
     """
 
@@ -61,6 +62,7 @@ class Observed:
     map_types: frozenset[str] = frozenset()
     program: str = settings.PACKAGED_PROGRAM
     helper: str = "/usr/bin/onionmx-route"
+    logs: tuple[str, ...] = ()
     problems: str = ""
 
     def text(self, path: str) -> str:
@@ -134,6 +136,7 @@ def observe(system: System, wishes: Wishes, program: str, helper: str) -> Observ
         enabled=frozenset(unit for unit in settings.UNITS if systemd and _is_on(system, unit)),
         program=program,
         helper=helper,
+        logs=_logs(system, wishes),
         problems=_folder_problem(system, configuration.onion.directory) if wishes.receive else "",
         **more,
     )
@@ -190,6 +193,11 @@ def _is_on(system: System, unit: str) -> bool:
         system.run(("systemctl", "is-enabled", "--quiet", unit)).code
         and system.run(("systemctl", "is-active", "--quiet", unit)).code
     )
+
+
+def _logs(system: System, wishes: Wishes) -> tuple[str, ...]:
+    log = exim.LOG if wishes.mta == "exim" else postfix.LOG
+    return (f"{log}*",) if any(system.real(log).parent.glob(f"{PurePosixPath(log).name}*")) else ()
 
 
 def _folder_problem(system: System, directory: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onionmx.config import parse_socket
-from onionmx.errors import ConfigurationError
+from onionmx.errors import ConfigurationError, UsageError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.setup.blocks import appended, settled
 from onionmx.setup.observe import Observed
@@ -86,6 +86,8 @@ def _check(observed: Observed, wishes: Wishes) -> None:
             f"{exim.BY_HAND} takes the place of Debian's configuration: put the fragments in by hand, see \"Without "
             "Debian's files\" in exim/README.md"
         )
+    if wishes.send and not (settings.domains_of_sync(observed.configuration, wishes, observed.logs)):
+        raise UsageError("there is no log of the MTA to take domains from: --lists FILE, a list of domains")
     if wishes.send and wishes.mta == "postfix" and wishes.postfix == "table" and "cdb" not in observed.map_types:
         raise ConfigurationError(
             "Postfix cannot read CDB files: apt install postfix-cdb, or choose --postfix socketmap"
@@ -166,8 +168,7 @@ def _verify_tor(observed: Observed) -> Command:
 
 def _onionmx(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
     configuration = observed.configuration
-    log = f"{exim.LOG}*" if wishes.mta == "exim" else f"{postfix.LOG}*"
-    text = settings.drop_in(configuration, wishes, ports, [log])
+    text = settings.drop_in(configuration, wishes, ports, observed.logs)
     changes = [Change(settings.DROP_IN, text.encode(), whole=True)]
     units = settings.units(wishes)
     steps: list[Command | Wait] = [Command(_program(observed, "config"), is_check=True)]

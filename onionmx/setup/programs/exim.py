@@ -28,7 +28,8 @@ _BASE, _RELAY, _READSOCKET = "exim/conf.d", "exim/relay/conf.d", "exim/readsocke
 SHIPPED = (_BASE, _RELAY, _READSOCKET)
 """Folders of fragments that come with onionmx."""
 
-_DEFAULTS = {
+_BETWEEN_COLONS = re.compile(r"(?:[^:]|::)+")
+DEFAULTS = {
     "ONIONMX_HELPER": "/usr/bin/onionmx-route",
     "ONIONMX_MAP": "/var/lib/onionmx/onionmx.cdb",
     "ONIONMX_DNSPORT": "127.0.0.1:5300",
@@ -84,7 +85,7 @@ def macros(values: Mapping[str, str]) -> str:
     """
     lines = ["# Written by onionmx setup. A macro of the same name in 000_localmacros wins.\n"]
     for name, value in values.items():
-        if value != _DEFAULTS[name]:
+        if value != DEFAULTS[name]:
             lines.append(f".ifndef {name}\n{name} = {value}\n.endif\n")
     return "".join(lines) if len(lines) > 1 else ""
 
@@ -123,20 +124,26 @@ def with_interface(settings: str, host: str, port: int) -> str:
     """The settings with an address among those that Exim listens on; none at all means every address."""
     value = _value(settings, "dc_local_interfaces")
     shown = host if port == 25 else f"{host}.{port}"  # noqa: PLR2004 -- what Exim takes where no port is written
-    items = [item.strip() for item in re.split(r";" if ";" in value else r"(?<!:):(?!:)", value.removeprefix("<;"))]
-    items = [item for item in items if item]
+    items = _items(value)
     if (not items and port == 25) or shown in items or (port == 25 and "0.0.0.0" in items):  # noqa: PLR2004, S104
         return settings
     if not items:
         raise ConfigurationError(
             f"{SETTINGS}: dc_local_interfaces is empty, and Exim does not listen on port {port}: name all addresses"
         )
-    return set_value(settings, "dc_local_interfaces", " ; ".join([*map(_single, items), shown]))
+    return set_value(settings, "dc_local_interfaces", " ; ".join([*items, shown]))
 
 
-def _single(item: str) -> str:
-    """An address as a list separated by semicolons has it: in one separated by colons those of IPv6 are doubled."""
-    return item.replace("::::", "\0").replace("::", ":").replace("\0", "::") if "::::" in item else item
+def _items(value: str) -> list[str]:
+    """The items of a list as update-exim4.conf takes it.
+
+    They are separated by semicolons, or by colons, and then a colon within an item is doubled.
+    """
+    if ";" in value:
+        items = value.removeprefix("<;").split(";")
+    else:
+        items = [item.replace("::", ":") for item in _BETWEEN_COLONS.findall(value)]
+    return [item.strip() for item in items if item.strip()]
 
 
 def set_value(settings: str, name: str, value: str) -> str:

@@ -123,9 +123,9 @@ def narrowed(networks: Iterable[str]) -> list[str] | None:
             result += [] if is_mapped else [item]
         elif network.supernet_of(_ONION_CLIENTS) and not network.subnet_of(_LOOPBACK):
             raise ConfigurationError(f"{MAIN}: mynetworks has {item}: an open relay; name your own networks there")
-        elif network.subnet_of(_LOOPBACK) and network != ip_network(_HERE):
-            changed = True
-            result += [] if _HERE in result else [_HERE]
+        elif network.subnet_of(_LOOPBACK):
+            changed = changed or network != ip_network(_HERE)
+            result.append(_HERE)
         else:
             result.append(item)
     return list(dict.fromkeys(result)) if changed else None

@@ -64,14 +64,10 @@ def drop_in(configuration: Configuration, wishes: Wishes, ports: Ports, logs: Se
     result = transport_result(configuration)
     table = wishes.send and wishes.mta == "postfix" and wishes.postfix == "table"
     socketmap = wishes.uses_serve and wishes.mta == "postfix"
-    reads_logs = wishes.logs if wishes.logs is not None else not (wishes.lists or configuration.sync.domains)
     wanted: dict[str, dict[str, Any]] = {
         "own": {"domains": own_domains(configuration, wishes)},
         "map": {"transport_path": table_path(configuration), "transport_result": result} if table else {},
-        "sync": {
-            "domains": tuple(dict.fromkeys((*configuration.sync.domains, *wishes.lists))),
-            **({"logs": configuration.sync.logs or tuple(logs)} if reads_logs and wishes.send else {}),
-        },
+        "sync": domains_of_sync(configuration, wishes, logs) if wishes.send else {},
         "tor": {"socks": ports.relay_socks, **({"dnsport": ports.dnsport} if ports.dnsport else {})},
         "onion": _onion(ports),
         "publish": {"server": wishes.publish_to} if wishes.publish_to else {},
@@ -86,6 +82,20 @@ def drop_in(configuration: Configuration, wishes: Wishes, ports: Ports, logs: Se
         if lines:
             text += f"\n[{name}]\n{''.join(lines)}"
     return text
+
+
+def domains_of_sync(configuration: Configuration, wishes: Wishes, logs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Where sync takes domains from: keys and values of its section; empty where there is nothing.
+
+    Args:
+        configuration: in effect without our drop-in.
+        wishes: what is wanted.
+        logs: of the MTA, as patterns.
+    """
+    lists = tuple(dict.fromkeys((*configuration.sync.domains, *wishes.lists)))
+    reads_logs = wishes.logs if wishes.logs is not None else not lists
+    chosen = (configuration.sync.logs or tuple(logs)) if reads_logs else ()
+    return {key: value for key, value in (("domains", lists), ("logs", chosen)) if value}
 
 
 def _onion(ports: Ports) -> dict[str, str]:

@@ -1,0 +1,253 @@
+"""The command in a sandbox: plan, apply, apply again, take back."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from onionmx.setup import manifest
+from tests.setup.conftest import WISHES, Setup
+from tests.setup.sandbox import Sandbox, snapshot
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What most tests need at once."""
+
+    tmp_path: Path
+    setup: Setup
+    lists: str
+    capsys: pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, setup: Setup, lists: str, capsys: pytest.CaptureFixture[str]) -> Machine:
+    return Machine(tmp_path, setup, lists, capsys)
+
+
+WAYS = [
+    ("postfix", "--postfix=table"),
+    ("postfix", "--postfix=socketmap"),
+    ("exim", "--exim=relay"),
+    ("exim", "--exim=helper"),
+    ("exim", "--exim=readsocket"),
+]
+
+
+@pytest.mark.parametrize(("mta", "way"), WAYS)
+@pytest.mark.parametrize("direction", ["--send", "--receive", "--send --receive"])
+def test_there_and_back(machine: Machine, mta: str, way: str, direction: str) -> None:
+    tmp_path, setup, lists, capsys = machine.tmp_path, machine.setup, machine.lists, machine.capsys
+    sandbox = Sandbox.make(tmp_path / "root", mta)
+    before = snapshot(sandbox.root)
+    words = ("--yes", way, "--domain", "example.org", *direction.split(), "--lists", lists)
+
+    assert setup(sandbox, "--dry-run", *words) == 0
+    assert snapshot(sandbox.root) == before
+    assert not sandbox.exists(manifest.FOLDER)
+
+    assert setup(sandbox, *words) == 0
+    after = snapshot(sandbox.root)
+    assert after != before
+    assert bool(sandbox.units) == ("--send" in direction)
+
+    capsys.readouterr()
+    assert setup(sandbox, "--yes") == 0
+    assert "nothing was changed" in capsys.readouterr().out
+    assert snapshot(sandbox.root) == after
+
+    assert setup(sandbox, "--undo", "--yes") == 0
+    assert snapshot(sandbox.root) == before
+    assert not sandbox.units
+    assert not sandbox.exists(manifest.FOLDER)
+    assert setup(sandbox, "--undo", "--yes") == 0
+
+
+@pytest.mark.parametrize(("mta", "way"), WAYS)
+def test_wishes_that_change_leave_nothing_of_the_old_ones(
+    tmp_path: Path, setup: Setup, lists: str, mta: str, way: str
+) -> None:
+    plain = Sandbox.make(tmp_path / "plain", mta)
+    words = ("--yes", way, "--domain", "example.org", "--receive", "--lists", lists)
+    assert setup(plain, *words) == 0
+    sandbox = Sandbox.make(tmp_path / "root", mta)
+    before = snapshot(sandbox.root)
+    assert setup(sandbox, "--send", *words) == 0
+    assert setup(sandbox, "--yes", "--no-send") == 0
+    assert snapshot(sandbox.root) == snapshot(plain.root)
+    assert not sandbox.units
+    assert setup(sandbox, "--yes", "--send", "--no-receive") == 0
+    assert setup(sandbox, "--yes", "--undo") == 0
+    assert snapshot(sandbox.root) == before
+
+
+@pytest.mark.parametrize("mta", ["postfix", "exim"])
+@pytest.mark.parametrize(
+    ("refusing", "code"),
+    [
+        ("/usr/bin/tor", 78),
+        ("postfix check", 78),
+        ("update-exim4.conf", 78),
+        ("exim4 -bV", 78),
+        ("systemctl reload-or-restart tor@default", 75),
+        ("systemctl enable --now onionmx-sync.timer", 75),
+        ("systemctl restart exim4", 75),
+        ("systemctl reload-or-restart postfix", 75),
+    ],
+)
+def test_what_is_refused_is_put_back(tmp_path: Path, setup: Setup, mta: str, refusing: str, code: int) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", mta, refusing=[refusing])
+    before = snapshot(sandbox.root)
+    if ("postfix" if mta == "exim" else "exim") in refusing:
+        code = 0  # that of the other MTA
+    assert setup(sandbox) == code
+    if code:
+        assert snapshot(sandbox.root) == before
+        assert not sandbox.units
+        assert not sandbox.exists(manifest.FOLDER)
+
+
+def test_first_sync_that_writes_no_map_ends_before_mail_waits_for_it(
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    before = snapshot(sandbox.root)
+    sandbox.failing_sync = True
+    assert setup(sandbox) == 75
+    assert "the first sync wrote no /var/lib/onionmx/onionmx.cdb" in capsys.readouterr().err
+    assert snapshot(sandbox.root) == before
+
+
+def test_changes_of_others_stay(tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "exim")
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 0
+    settings = sandbox.real("/etc/exim4/update-exim4.conf.conf")
+    settings.write_text(settings.read_text().replace("CFILEMODE='644'", "CFILEMODE='640'"))
+    router = sandbox.real("/etc/exim4/conf.d/router/190_onionmx")
+    router.write_text("# mine\n" + router.read_text())
+    capsys.readouterr()
+    assert setup(sandbox, "--yes") == 0
+    assert "nothing was changed" in capsys.readouterr().out
+
+    assert setup(sandbox, "--undo", "--yes") == 0
+    assert settings.read_text().count("CFILEMODE='640'") == 1
+    assert "onionmx" not in settings.read_text()
+    assert "kept as /etc/exim4/conf.d/router/190_onionmx.onionmx-kept" in capsys.readouterr().out
+    kept = router.with_name("190_onionmx.onionmx-kept")
+    assert kept.read_text().startswith("# mine\n")
+    kept.unlink()
+    settings.write_text(settings.read_text().replace("CFILEMODE='640'", "CFILEMODE='644'"))
+    assert snapshot(sandbox.root) == before
+
+
+def test_modes_stay(tmp_path: Path, setup: Setup) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    sandbox.real("/etc/postfix/main.cf").chmod(0o600)
+    sandbox.real("/etc/tor/torrc").chmod(0o640)
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 0
+    assert sandbox.real("/etc/postfix/main.cf").stat().st_mode & 0o777 == 0o600
+    assert sandbox.real("/etc/tor/torrc").stat().st_mode & 0o777 == 0o640
+    assert setup(sandbox, "--undo", "--yes") == 0
+    assert snapshot(sandbox.root) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--yes", "--send"), "setup cannot know: --domain"),
+        (("--yes", "--domain", "example.org"), "setup cannot know: --send, --receive or both"),
+        (("--yes", "--domain", "a b", "--send"), "--domain a b: "),
+        (("--yes", "--domain", "example.org", "--no-send", "--no-receive"), "neither sending nor receiving"),
+        (("--yes", "--domain", "example.org", "--send", "--publish-to", "here"), "--publish-to: "),
+        (("--domain", "example.org", "--send"), "there is no terminal to ask on"),
+    ],
+)
+def test_what_is_missing_is_named(
+    tmp_path: Path, setup: Setup, words: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    assert setup(sandbox, *words) == 64
+    said = capsys.readouterr().err
+    assert why in said
+    assert len(said.splitlines()) == 1
+
+
+def test_both_mtas_need_a_word(tmp_path: Path, setup: Setup, lists: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    sandbox.real("/usr/sbin/exim4").touch()
+    sandbox.real("/etc/exim4").mkdir()
+    sandbox.real("/etc/exim4/update-exim4.conf.conf").write_text("")
+    assert setup(sandbox, *WISHES, lists) == 64
+    assert "--mta exim or --mta postfix" in capsys.readouterr().err
+    assert setup(sandbox, *WISHES, lists, "--mta", "postfix") == 0
+
+
+def test_json_for_programs(tmp_path: Path, setup: Setup, lists: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    assert setup(sandbox, *WISHES, lists, "--json", "--dry-run") == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert setup(sandbox, *WISHES, lists, "--json") == 0
+    first = json.loads(capsys.readouterr().out)
+    assert setup(sandbox, *WISHES, lists, "--json") == 0
+    second = json.loads(capsys.readouterr().out)
+    assert (planned["changed"], first["changed"], second["changed"]) == (True, True, False)
+    assert planned["plan"] == first["plan"]
+    assert {file["path"] for file in first["plan"]["files"]} >= {"/etc/postfix/main.cf", "/etc/tor/torrc"}
+    assert second["plan"] == {"files": [], "commands": [], "notes": first["plan"]["notes"]}
+    assert first["result"]["records"][0].startswith("_onion-mx._tcp.example.org. 3600 IN SRV 0 5 25 ")
+    assert setup(sandbox, "--undo", "--yes", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["changed"]
+    assert setup(sandbox, "--undo", "--yes", "--json") == 0
+    assert not json.loads(capsys.readouterr().out)["changed"]
+
+
+def test_problem_at_the_end_is_told(tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    sandbox.doctor = [
+        {"check": "open-relay", "severity": "problem", "seen": "relays", "fix": "do not"},
+        {"check": "record", "severity": "problem", "seen": "no record"},
+    ]
+    assert setup(sandbox) == 1
+    said = capsys.readouterr().out
+    assert "problem: open-relay: relays (fix: do not)" in said
+    assert "no record" not in said
+
+
+def test_without_systemd_the_commands_are_named(
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    sandbox.real("/run/systemd/system").rmdir()
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 75
+    said = capsys.readouterr().out
+    assert "systemctl enable --now onionmx-relay.service" in said
+    assert not any(command.startswith("systemctl") for command in sandbox.commands)
+    sandbox.real("/run/systemd/system").mkdir()
+    assert setup(sandbox, "--yes") == 0
+    assert "onionmx-relay.service" in sandbox.units
+    assert setup(sandbox, "--undo", "--yes") == 0
+    assert snapshot(sandbox.root) == before
+
+
+def test_units_that_were_on_before_stay_on(tmp_path: Path, setup: Setup) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    (sandbox.root / "run/fake-units").write_text("onionmx-relay.service")
+    assert setup(sandbox) == 0
+    assert sandbox.units == {"onionmx-relay.service", "onionmx-sync.timer"}
+    assert setup(sandbox, "--undo", "--yes") == 0
+    assert sandbox.units == {"onionmx-relay.service"}
+
+
+def test_keys_stay_unless_they_are_to_go(tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    assert setup(sandbox) == 0
+    assert setup(sandbox, "--undo", "--yes") == 0
+    assert "the key of the onion service stays in /var/lib/tor/onion-mx" in capsys.readouterr().out
+    assert sandbox.exists("/var/lib/tor/onion-mx")
+    assert setup(sandbox) == 0
+    assert setup(sandbox, "--undo", "--yes", "--delete-keys") == 0
+    assert not sandbox.exists("/var/lib/tor/onion-mx")
