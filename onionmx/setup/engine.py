@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from onionmx.errors import ConfigurationError, TemporaryError
-from onionmx.setup.manifest import FOLDER, Manifest, Part, load, remove, store
+from onionmx.setup.manifest import FOLDER, Manifest, Part, load, store
 from onionmx.setup.plan import Plan
 from onionmx.setup.put_back import put_back
-from onionmx.setup.steps import Change, Command, Stage, State, Wait
+from onionmx.setup.steps import Change, Command, Stage, Wait
 from onionmx.setup.system import Done, System
+from onionmx.setup.way_back import WayBack
 
 Say = Callable[[str], None]
 """Tells the administrator what is going on, a line each."""
@@ -109,10 +110,7 @@ class Run:
         self._plan = plan
         self._say = say
         self._systemd = systemd
-        self._before: list[tuple[str, State | None]] = []
-        self._folders: list[str] = []
-        self._units: list[str] = []
-        self._begun: list[Stage] = []
+        self._way_back = WayBack(system, systemd=systemd)
         self.applied = Applied()
 
     def apply(self, works: list[Work]) -> Applied:
@@ -137,7 +135,8 @@ class Run:
             for work in to_do:
                 self._stage(work, manifest)
         except BaseException:
-            self._put_all_back(old)
+            self._say("put all back")
+            self._way_back.go(old)
             raise
         return self.applied
 
@@ -150,8 +149,10 @@ class Run:
             part.units += [unit for unit in work.units if unit not in part.units]
             for change in work.changes:
                 manifest.note(work.stage, change, self._system.read(change.path))
-                self._folders += [folder for folder in self._missing(change.path) if folder not in self._folders]
-        manifest.folders += [folder for folder in self._folders if folder not in manifest.folders]
+                self._way_back.folders += [
+                    folder for folder in self._missing(change.path) if folder not in self._way_back.folders
+                ]
+        manifest.folders += [folder for folder in self._way_back.folders if folder not in manifest.folders]
         store(self._system, manifest)
 
     def _missing(self, path: str) -> list[str]:
@@ -159,7 +160,7 @@ class Run:
         return [folder for folder in above if not self._system.exists(folder)]
 
     def _stage(self, work: Work, manifest: Manifest) -> None:
-        self._begun.append(work.stage)
+        self._way_back.begun.append(work.stage)
         for unit in work.stale:  # as long as its file is there
             self._disable(unit)
         for change in work.changes:
@@ -184,7 +185,7 @@ class Run:
 
     def _change(self, change: Change, manifest: Manifest) -> None:
         now = self._system.read(change.path)
-        self._before.append((change.path, now))
+        self._way_back.before.append((change.path, now))
         self.applied.changed = True
         self._system.clear_draft(change.path)
         if change.content is None:
@@ -231,38 +232,17 @@ class Run:
             self.applied.to_run.append(f"systemctl {' '.join(words)} {unit}")
             return True
         if new:
-            self._units.append(unit)
+            self._way_back.enabled.append(unit)
             self.applied.changed = True
         self._command(Command(("systemctl", *words, unit)))
         return False
 
     def _disable(self, unit: str) -> None:
         if self._systemd:
+            self._way_back.disabled.append(unit)
             self._command(Command(("systemctl", "disable", "--now", unit), may_fail=True))
         else:
             self.applied.to_run.append(f"systemctl disable --now {unit}")
-
-    def _put_all_back(self, old: Manifest | None) -> None:
-        """As it was before this run."""
-        self._say("put all back")
-        for unit in reversed(self._units):
-            self._system.run(("systemctl", "disable", "--now", unit))
-        for path, state in reversed(self._before):
-            self._system.clear_draft(path)
-            if state is None:
-                self._system.remove(path)
-            else:
-                self._system.write(path, state.content, state)
-        for folder in reversed(self._folders):
-            self._system.remove_folder(folder)
-        for stage in reversed(self._begun):
-            for command in stage.back:
-                if self._systemd or not command.needs_systemd:
-                    self._system.run(command.words)
-        if old is None:
-            remove(self._system)
-        else:
-            store(self._system, old)
 
 
 def prepare(system: System) -> None:

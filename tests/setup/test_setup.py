@@ -1,12 +1,18 @@
 """The command in a sandbox: plan, apply, apply again, take back."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from onionmx.setup import manifest
+from tests.e2e.programs import PROJECT
 from tests.setup.conftest import WISHES, Setup
 from tests.setup.sandbox import Sandbox, snapshot
 
@@ -251,3 +257,56 @@ def test_keys_stay_unless_they_are_to_go(tmp_path: Path, setup: Setup, capsys: p
     assert setup(sandbox) == 0
     assert setup(sandbox, "--undo", "--yes", "--delete-keys") == 0
     assert not sandbox.exists("/var/lib/tor/onion-mx")
+
+
+def test_later_run_that_is_refused_leaves_the_earlier_one_in_force(machine: Machine) -> None:
+    sandbox = Sandbox.make(machine.tmp_path / "root", "exim")
+    words = ("--yes", "--domain", "example.org", "--send", "--lists", machine.lists)
+    assert machine.setup(sandbox, *words, "--exim=readsocket") == 0
+    before, units = snapshot(sandbox.root), sandbox.units
+    sandbox.refusing = ["exim4 -bV"]
+    assert machine.setup(sandbox, "--yes", "--exim=relay") == 78
+    assert (snapshot(sandbox.root), sandbox.units) == (before, units)
+    sandbox.refusing = []
+    machine.capsys.readouterr()
+    assert machine.setup(sandbox, "--yes") == 0
+    assert "nothing was changed" in machine.capsys.readouterr().out
+
+
+_ON_A_TERMINAL = """
+import sys
+from pathlib import Path
+from onionmx.cli import main, setup
+from tests.setup.sandbox import Sandbox
+setup.System = lambda: Sandbox(Path(sys.argv[1]), real_tools=False)
+setup.os.geteuid = lambda: 0
+sys.exit(main(["setup", *sys.argv[2:]]))
+"""
+
+
+def test_on_a_terminal_it_asks_what_it_cannot_know(machine: Machine) -> None:
+    sandbox = Sandbox.make(machine.tmp_path / "root", "postfix")
+    sandbox.real("/usr/sbin/exim4").touch()
+    sandbox.real("/etc/exim4").mkdir()
+    sandbox.real("/etc/exim4/update-exim4.conf.conf").write_text("")
+    terminal, other = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ON_A_TERMINAL, str(sandbox.root), "--lists", machine.lists],
+        stdin=other,
+        stdout=other,
+        stderr=other,
+        cwd=PROJECT,
+    )
+    os.close(other)
+    answers = {b"Mail domains": b"example.org\n", b"both": b"\n", b"which one": b"postfix\n", b"Apply": b"y\n"}
+    said = b""
+    with suppress(OSError):  # the end of a terminal
+        while piece := os.read(terminal, 4096):
+            said += piece
+            for question in [question for question in answers if question in said and said.rstrip().endswith(b":")]:
+                os.write(terminal, answers.pop(question))
+    assert process.wait() == 0, said.decode()
+    os.close(terminal)
+    assert not answers
+    assert sandbox.units == {"onionmx-relay.service", "onionmx-sync.timer"}
+    assert sandbox.exists("/var/lib/tor/onion-mx")

@@ -1,0 +1,67 @@
+"""What one run has done, to put all of it back when something fails: the machine is then as it was before the run."""
+
+from dataclasses import dataclass, field
+
+from onionmx.setup.manifest import Manifest, remove, store
+from onionmx.setup.steps import Stage, State
+from onionmx.setup.system import System
+
+
+@dataclass(slots=True)
+class WayBack:
+    """What there is to put back.
+
+    Attributes:
+        system: the machine.
+        systemd: whether it runs here.
+        before: files as they were, in the order in which they were changed.
+        folders: that did not exist.
+        enabled: units that were off.
+        disabled: units that were on.
+        begun: stages.
+    """
+
+    system: System
+    systemd: bool = field(kw_only=True)
+    before: list[tuple[str, State | None]] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    enabled: list[str] = field(default_factory=list)
+    disabled: list[str] = field(default_factory=list)
+    begun: list[Stage] = field(default_factory=list)
+
+    def go(self, old: Manifest | None) -> None:
+        """Put all back.
+
+        Args:
+            old: the manifest of before the run; `None` if there was none.
+        """
+        for unit in reversed(self.enabled):
+            self.system.run(("systemctl", "disable", "--now", unit))
+        self._files()
+        for stage in reversed(self.begun):
+            for command in stage.back:
+                if self.systemd or not command.needs_systemd:
+                    self.system.run(command.words)
+        self._units()
+        if old is None:
+            remove(self.system)
+        else:
+            store(self.system, old)
+
+    def _files(self) -> None:
+        for path, state in reversed(self.before):
+            self.system.clear_draft(path)
+            if state is None:
+                self.system.remove(path)
+            else:
+                self.system.write(path, state.content, state)
+        for folder in reversed(self.folders):
+            self.system.remove_folder(folder)
+
+    def _units(self) -> None:
+        """Units that were on run again, with what their files say now."""
+        for unit in self.disabled:
+            self.system.run(("systemctl", "enable", "--now", unit))
+        stay = [unit for stage in self.begun for unit in stage.units if unit not in self.enabled]
+        for unit in stay if self.systemd else ():
+            self.system.run(("systemctl", "try-restart", unit))
