@@ -1,6 +1,7 @@
 """`onionmx setup`."""
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,14 +11,14 @@ from pathlib import Path
 import click
 import msgspec
 
-from onionmx.cli.options import json_option
+from onionmx.cli.options import json_option, write_json
 from onionmx.cli.setup_report import exit_code, print_plan, print_proof, print_undone, report, report_undone, undo_plan
 from onionmx.errors import EXIT_FOUND, ConfigurationError, UsageError
-from onionmx.setup.engine import Applied, Run, Say, prepare, work_of
+from onionmx.setup.engine import Run, Say, prepare, work_of
 from onionmx.setup.manifest import FILE, FOLDER, Manifest, load
 from onionmx.setup.observe import installed_mtas, observe, read_configuration
 from onionmx.setup.plan import make_plan
-from onionmx.setup.prove import Proof, prove
+from onionmx.setup.prove import Proof, Prover
 from onionmx.setup.system import System
 from onionmx.setup.undo import undo
 from onionmx.setup.wishes import Mta, Wishes, checked, missing
@@ -213,34 +214,20 @@ def _set_up(
     has_work = any(works)
     if not as_json:
         print_plan(system, plan, works)
-    proof, applied = Proof(), Applied(changed=has_work and dry_run)
-    if not dry_run:
-        if has_work and not yes:
-            click.confirm("Apply this plan?", abort=True)
-        before = report(system, plan, works, dry_run=False)
-        applied = Run(system, plan, say, systemd=observed.systemd).apply(works)
-        if observed.systemd:
-            proof = prove(system, tuple(_program("onionmx").split()), plan, patience, say)
-    else:
-        before = report(system, plan, works, dry_run=True)
-    code = EXIT_FOUND if dry_run else exit_code(applied, proof)
+    planned = report(system, plan, works, dry_run=dry_run)
+    if has_work and not (yes or dry_run):
+        click.confirm("Apply this plan?", abort=True)
+    if dry_run:
+        if as_json:
+            write_json(planned | {"changed": has_work, "exit_code": EXIT_FOUND})
+        return EXIT_FOUND
+    applied = Run(system, plan, say, systemd=observed.systemd).apply(works)
+    prover = Prover(system, tuple(shlex.split(observed.program)), plan, say)
+    proof = prover.prove(patience) if observed.systemd else Proof()
+    code = exit_code(applied, proof)
     if as_json:
-        click.echo(
-            msgspec.json.format(
-                msgspec.json.encode(
-                    before
-                    | {
-                        "changed": applied.changed,
-                        "result": proof,
-                        "warnings": applied.warnings,
-                        "to_run": applied.to_run,
-                        "exit_code": code,
-                    }
-                ),
-                indent=2,
-            ).decode()
-        )
-    elif not dry_run:
+        write_json(planned | msgspec.to_builtins(applied) | {"result": proof, "exit_code": code})
+    else:
         print_proof(plan, applied, proof)
     return code
 
@@ -251,7 +238,7 @@ def _undo(
     if manifest is None:
         say("setup has done nothing here that could be taken back")
         if as_json:
-            click.echo('{"changed": false, "exit_code": 0}')
+            write_json({"changed": False, "exit_code": EXIT_FOUND})
         return EXIT_FOUND
     if manifest.undoing:
         say("an interrupted --undo is finished first")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
 
+from onionmx.cli.options import write_json
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
 from onionmx.setup.engine import Applied, Work
 from onionmx.setup.manifest import Manifest
@@ -134,7 +134,7 @@ def report_undone(undone: Undone) -> int:
     """What came of it, for programs; gives the exit code."""
     code = _undone_code(undone)
     result = {"changed": True, "result": undone, "exit_code": code}
-    click.echo(msgspec.json.format(msgspec.json.encode(result), indent=2).decode())
+    write_json(result)
     return code
 
 
