@@ -51,4 +51,6 @@ def target_failed(identifier: str, domain: str, endpoint: Endpoint, why: str, *,
 
 def addresses(identifier: str, sender: str, recipients: Iterable[str]) -> None:
     """Who writes to whom, only where the operator asks for it."""
-    _logger.info("%s: from=<%s> to=<%s>", identifier, sender, ">,<".join(recipients))
+    line = f"{identifier}: from=<{sender}> to=<{'>,<'.join(recipients)}>"
+    # Bytes that are no UTF-8 come as lone surrogates, which no log can hold.
+    _logger.info("%s", line.encode("utf-8", "backslashreplace").decode("utf-8"))
