@@ -52,7 +52,9 @@ class Questions:
     @property
     def envelope(self) -> Envelope:
         """The addresses as they are put on the wire."""
-        return Envelope(self.sender, (Recipient(self.recipient),) if self.recipient else ())
+        is_international = not (self.sender + self.recipient).isascii()
+        recipients = (Recipient(self.recipient),) if self.recipient else ()
+        return Envelope(self.sender, recipients, smtputf8=is_international)
 
     @property
     def steps(self) -> tuple[str, ...]:

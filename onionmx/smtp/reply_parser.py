@@ -27,6 +27,7 @@ MAX_REPLY_LENGTH = 32768
 MAX_SHOWN = 200
 """Bytes of what is no reply that stand in the words about it: mostly a page of some other service."""
 
+_BEGUN_LINE = re.compile(rb"[2-5][0-9]{0,2}$|[2-5][0-9]{2}[ \r-]")
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _CONTROL = re.compile(r"[^\t\x20-\x7e\x80-\U0010ffff]|[\x80-\x9f]")
 
@@ -74,8 +75,8 @@ class ReplyParser:
                 self._code, self._lines, self._length = b"", [], 0
                 return reply
         unfinished = self._head + self._buffer[self._start :]
-        if unfinished and not unfinished[:3].isdigit():
-            # Whoever sends something else than SMTP need not be waited for until it ends its line.
+        if unfinished and not _BEGUN_LINE.match(unfinished):
+            # A peer that sends something else than SMTP need not be waited for until it ends its line.
             raise _not_a_reply(unfinished)
         if len(unfinished) > MAX_LINE_LENGTH:
             self._head = unfinished[:MAX_LINE_LENGTH]
