@@ -13,7 +13,7 @@ import msgspec
 
 from onionmx.cli.options import json_option, write_json
 from onionmx.cli.setup_report import exit_code, print_plan, print_proof, print_undone, report, report_undone, undo_plan
-from onionmx.errors import EXIT_FOUND, ConfigurationError, UsageError
+from onionmx.errors import EXIT_FOUND, ConfigurationError, TemporaryError, UsageError
 from onionmx.setup.engine import Run, Say, prepare, work_of
 from onionmx.setup.manifest import FILE, FOLDER, Manifest, load
 from onionmx.setup.observe import installed_mtas, observe, read_configuration
@@ -123,12 +123,12 @@ def command(
         if not as_json:
             click.echo(words)
 
-    with _locked(system, dry_run=dry_run):
+    with _locked(system, dry_run=dry_run), _told():
         manifest = load(system)
-        if undoing or (manifest is not None and manifest.undoing and not dry_run):
-            code = _undo(system, manifest, say, yes=yes, dry_run=dry_run, delete_keys=delete_keys, as_json=as_json)
-            if undoing or code:
-                return code
+        if undoing:
+            return _undo(system, manifest, say, yes=yes, dry_run=dry_run, delete_keys=delete_keys, as_json=as_json)
+        if manifest is not None and manifest.undoing and not dry_run:
+            _finish_undo(system, manifest, say)
             manifest = None
         given = {
             "domains": domains or None,
@@ -160,6 +160,17 @@ def _locked(system: System, *, dry_run: bool) -> Iterator[None]:
         finally:
             if not system.exists(FILE):
                 system.remove_tree(FOLDER)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A file that cannot be read or written is a matter for the operator, not for a traceback."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigurationError(
+            f"{error.filename}: {error.strerror}; onionmx setup goes on from here, --undo takes back"
+        ) from error
 
 
 def _wishes(system: System, manifest: Manifest | None, given: dict[str, object], *, yes: bool) -> Wishes:
@@ -240,16 +251,24 @@ def _undo(
         if as_json:
             write_json({"changed": False, "exit_code": EXIT_FOUND})
         return EXIT_FOUND
-    if manifest.undoing:
-        say("an interrupted --undo is finished first")
     if not as_json:
         undo_plan(system, manifest)
     if dry_run:
+        if as_json:
+            write_json({"dry_run": True, "changed": True, "exit_code": EXIT_FOUND})
         return EXIT_FOUND
     if not yes and not manifest.undoing:
         click.confirm("Take this back?", abort=True)
     undone = undo(system, manifest, say, systemd=system.exists(_SYSTEMD), delete_keys=delete_keys)
     return report_undone(undone) if as_json else print_undone(undone)
+
+
+def _finish_undo(system: System, manifest: Manifest, say: Say) -> None:
+    """Finish what an interrupted --undo has begun; the machine is then as if there had been no setup."""
+    say("an interrupted --undo is finished first")
+    undone = undo(system, manifest, say, systemd=system.exists(_SYSTEMD), delete_keys=False)
+    if undone.problems:
+        raise TemporaryError("; ".join(undone.problems))
 
 
 def _program(name: str) -> str:

@@ -134,11 +134,17 @@ class Run:
             self._write_ahead(manifest, to_do)
             for work in to_do:
                 self._stage(work, manifest)
+        except OSError as error:
+            self._put_all_back(old)
+            raise TemporaryError(f"{error.filename}: {error.strerror}; all was put back") from error
         except BaseException:
-            self._say("put all back")
-            self._way_back.go(old)
+            self._put_all_back(old)
             raise
         return self.applied
+
+    def _put_all_back(self, old: Manifest | None) -> None:
+        self._say("put all back")
+        self._way_back.go(old)
 
     def _write_ahead(self, manifest: Manifest, works: list[Work]) -> None:
         for work in works:

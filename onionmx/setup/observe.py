@@ -18,6 +18,7 @@ from onionmx.shipped import shipped
 TOR_UNITS = ("tor@default.service", "tor.service")
 """Debian's instance, and that of others."""
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"
+_PARSERS = ("/usr/sbin/apparmor_parser", "/sbin/apparmor_parser")
 _KILL = "/bin/kill"
 _SYSTEMD = "/run/systemd/system"
 _TOR_PROGRAMS = ("/usr/bin/tor", "/usr/sbin/tor", "/usr/local/bin/tor")
@@ -33,7 +34,7 @@ class Observed:
         configuration: of onionmx, in effect without our drop-in.
         shipped: files that come with onionmx: fragments by path, units by name.
         systemd: whether it runs.
-        apparmor: whether the kernel enforces it.
+        apparmor: whether the kernel enforces it, and its profiles can be loaded here.
         tor: path of the program; empty where there is none.
         tor_unit: its unit.
         reloads: whether systemd can reload it: its unit runs /bin/kill, which the smallest systems lack.
@@ -128,7 +129,7 @@ def observe(system: System, wishes: Wishes, program: str, helper: str) -> Observ
         configuration=configuration,
         shipped=fragments,
         systemd=systemd,
-        apparmor=apparmor is not None and apparmor.content.strip() == b"Y",
+        apparmor=apparmor is not None and apparmor.content.strip() == b"Y" and any(map(system.exists, _PARSERS)),
         tor=next(filter(system.exists, _TOR_PROGRAMS), ""),
         tor_unit=tor_unit,
         reloads=system.exists(_KILL) or not (systemd and not system.run(("systemctl", "is-active", tor_unit)).code),

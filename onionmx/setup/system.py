@@ -130,7 +130,8 @@ class System:
     def make_folder(self, path: str, mode: int = 0o755) -> None:
         """Make a folder; the one above must exist."""
         real = self.real(path)
-        real.mkdir(mode=mode, exist_ok=True)
+        real.mkdir(exist_ok=True)
+        real.chmod(mode)  # whatever the umask: services without root read what is in it
         _sync(real.parent)
 
     def remove_folder(self, path: str) -> None:

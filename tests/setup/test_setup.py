@@ -1,5 +1,6 @@
 """The command in a sandbox: plan, apply, apply again, take back."""
 
+import errno
 import json
 import os
 import pty
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.setup import manifest
+from onionmx.setup.steps import State
 from tests.e2e.programs import PROJECT
 from tests.setup.conftest import WISHES, Setup
 from tests.setup.sandbox import Sandbox, snapshot
@@ -310,3 +312,37 @@ def test_on_a_terminal_it_asks_what_it_cannot_know(machine: Machine) -> None:
     assert not answers
     assert sandbox.units == {"onionmx-relay.service", "onionmx-sync.timer"}
     assert sandbox.exists("/var/lib/tor/onion-mx")
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/tor/torrc", "/etc/postfix/main.cf", "/etc/onionmx/onionmx.toml.d/50-setup.toml"]
+)
+def test_full_disk_is_told_and_all_put_back(machine: Machine, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox = Sandbox.make(machine.tmp_path / "root", "postfix")
+    before = snapshot(sandbox.root)
+    write = sandbox.write
+    left = [1]
+
+    def full(name: str, content: bytes, like: State | None = None) -> None:
+        if name == path and left and left.pop():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        write(name, content, like)
+
+    monkeypatch.setattr(sandbox, "write", full)
+    assert machine.setup(sandbox) == 75
+    assert f"onionmx: {path}: No space left on device; all was put back\n" == machine.capsys.readouterr().err
+    assert snapshot(sandbox.root) == before
+    assert not sandbox.units
+
+
+def test_profile_is_loaded_where_the_kernel_confines_tor(machine: Machine) -> None:
+    sandbox = Sandbox.make(machine.tmp_path / "root", "postfix")
+    for name, content in (("sys/module/apparmor/parameters/enabled", "Y\n"), ("usr/sbin/apparmor_parser", "")):
+        (sandbox.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (sandbox.root / name).write_text(content)
+    parser = "apparmor_parser --replace --write-cache /etc/apparmor.d/system_tor"
+    assert machine.setup(sandbox) == 0
+    assert sandbox.commands.index(parser) < sandbox.commands.index("systemctl reload-or-restart tor@default.service")
+    sandbox.commands.clear()
+    assert machine.setup(sandbox, "--undo", "--yes") == 0
+    assert parser in sandbox.commands
