@@ -140,6 +140,8 @@ class Run:
         except BaseException:
             self._put_all_back(old)
             raise
+        # tor's files are complete by now: its reload, which opens the onion service, belongs behind the MTA's.
+        self.applied.to_run = list(dict.fromkeys(reversed(self.applied.to_run)))[::-1]
         return self.applied
 
     def _put_all_back(self, old: Manifest | None) -> None:

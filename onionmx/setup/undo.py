@@ -54,6 +54,7 @@ def undo(system: System, manifest: Manifest, say: Say, *, systemd: bool, delete_
         else:
             result.notes.append(f"the key of the onion service stays in {manifest.onion_directory}")
     remove(system)
+    result.to_run = list(dict.fromkeys(result.to_run))  # tor, whose service goes, before the MTA, which trusts again
     return result
 
 

@@ -232,7 +232,12 @@ def test_without_systemd_the_commands_are_named(
     before = snapshot(sandbox.root)
     assert setup(sandbox) == 75
     said = capsys.readouterr().out
-    assert "systemctl enable --now onionmx-relay.service" in said
+    commands = [line.strip() for line in said.splitlines() if line.startswith("  systemctl ")]
+    assert commands.index("systemctl enable --now onionmx-relay.service") < commands.index(
+        "systemctl reload-or-restart postfix"
+    )
+    assert commands[-1] == "systemctl reload-or-restart tor@default.service"
+    assert len(commands) == len(set(commands))
     assert not any(command.startswith("systemctl") for command in sandbox.commands)
     sandbox.real("/run/systemd/system").mkdir()
     assert setup(sandbox, "--yes") == 0
