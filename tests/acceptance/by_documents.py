@@ -1,7 +1,7 @@
 """The set-ups of the documents, word by word, with Exim and with Postfix."""
 
 from .administrator import follow
-from .leaks import faults, names
+from .leaks import faults, names, others
 from .site import CLONE, Site
 from .world import LOCAL, REMOTE
 
@@ -23,31 +23,38 @@ def prove(site: Site) -> None:
 
 
 def _postfix(site: Site) -> None:
-    follow(
-        site.machine,
-        "docs/postfix.md",
-        "Send",
-        values=_EXAMPLES | {"`onionmx sync` with your lists": f"`onionmx sync {_LIST}`"},
-    )
+    lists = {"`onionmx sync` with your lists": f"`onionmx sync {_LIST}`"}
+    follow(site.machine, "docs/postfix.md", "Send", values=_EXAMPLES | lists)
     site.tor_is_up()
     site.sends()
     follow(site.machine, "docs/receiving.md", "Postfix")
     _service(site)
     site.works()
-    faults(site)
+    others(site)
+    faults(site, "map missing", "relay down", "tor down")
     names(site)
 
 
 def _exim(site: Site) -> None:
+    """One way to send after the other, on the same machine."""
     site.machine.run(f"onionmx sync {_LIST}")
     follow(site.machine, "exim/README.md", "Sending")
     site.tor_is_up()
     site.sends()
     _service(site)
     site.works()
+    others(site)
+    faults(site, "map missing", "tor down")
+    names(site)
     follow(site.machine, "exim/README.md", "Through the relay")
     site.works()
-    faults(site)
+    faults(site, "map missing", "relay down", "tor down")
+    names(site)
+    without_relay = "exim/conf.d/. exim/readsocket/conf.d/. "
+    follow(site.machine, "exim/README.md", "Through the daemon", skipped=[without_relay])
+    site.works()
+    others(site)
+    faults(site, "daemon down")
     names(site)
 
 

@@ -3,7 +3,7 @@
 from functools import partial
 
 from .administrator import follow
-from .leaks import faults, names
+from .leaks import faults, names, others
 from .machine import MachineError
 from .site import CLONE, Site, snapshot
 from .world import LOCAL, REMOTE
@@ -33,7 +33,8 @@ def prove(site: Site) -> None:
     site.works()
     set_up(values={"    onionmx setup\n": f"    onionmx setup {answers}\n"})
     same(once, snapshot(etc), "a second set-up")
-    faults(site)
+    others(site)
+    faults(site, "map missing", "relay down", "tor down")
     names(site)
     site.machine.reboot()
     site.works()

@@ -47,6 +47,11 @@ class OpenDns:
         with self._lock:
             return list(self._questions)
 
+    def forget(self) -> None:
+        """Forget all questions so far."""
+        with self._lock:
+            self._questions.clear()
+
     def leaks(self) -> list[Question]:
         """The questions that tell somebody about an onion service."""
         return [question for question in self.questions() if question.name.split(".")[-1] == "onion"]

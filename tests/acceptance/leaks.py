@@ -7,21 +7,23 @@ from tests.e2e.daemon import wait_until
 
 from .machine import MachineError
 from .site import DELIVERY, Site
-from .world import REMOTE
+from .world import PLAIN, REMOTE
 
 _MAPS = "/var/lib/onionmx"
+BOUNCED = {"bounced", "**"}
+"""How Postfix and Exim log that a message is given up."""
 _RECORDS = ("MX", "A", "AAAA")
 """What an MTA asks for when it wants to deliver over the clearnet."""
 
 
-def faults(site: Site) -> None:
-    """Break each thing that mail needs, send a message meanwhile, put it right, and wait for the message."""
-    for name, fault in _FAULTS.items():
+def faults(site: Site, *names: str) -> None:
+    """Break each of these, send a message meanwhile, put it right, and wait for the message."""
+    for name in names:
         print(f"--- {name}", flush=True)
-        recipient = f"{name.replace(' ', '-')}@{REMOTE}"
         subject = site.subject(name)
+        recipient = f"{subject.replace(' ', '-')}@{REMOTE}"
         asked = len(site.world.dns.questions())
-        with fault(site):
+        with _FAULTS[name](site):
             site.mta.submit(site.machine, recipient, subject)
             _wait_for_outcome(site, recipient)
         asked_since = site.world.dns.questions()[asked:]
@@ -48,17 +50,26 @@ def names(site: Site) -> None:
     ):
         print(f"--- {name}", flush=True)
         subject = site.subject(name)
-        site.mta.submit(site.machine, f"bob@{domain}", subject)
+        recipient = f"{subject.replace(' ', '-')}@{domain}"
+        site.mta.submit(site.machine, recipient, subject)
         if is_delivered:
             site.arrives(subject)
-        else:
-            outcomes = _wait_for_outcome(site, f"bob@{domain}")
-            if not {"bounced", "**"} & set(outcomes):
-                raise MachineError(f"bob@{domain} was not refused: {outcomes}")
+        elif not BOUNCED & set(outcomes := _wait_for_outcome(site, recipient)):
+            raise MachineError(f"{recipient} was not refused: {outcomes}")
         site.no_leak()
     # Refused by some, delivered by others.
     site.mta.submit(site.machine, f"bob@{onion}.", site.subject("a trailing dot"))
     site.no_leak()
+
+
+def others(site: Site) -> None:
+    """Mail for a domain without onion MX goes as it ever did: the open DNS is asked for its MX."""
+    recipient = f"{site.subject('plain').replace(' ', '-')}@{PLAIN}"
+    site.mta.submit(site.machine, recipient, "plain")
+    if not BOUNCED & set(outcomes := _wait_for_outcome(site, recipient)):
+        raise MachineError(f"{recipient} is in a domain that does not exist: {outcomes}")
+    if not any(question.name == PLAIN and question.kind == "MX" for question in site.world.dns.questions()):
+        raise MachineError(f"the MX of {PLAIN} was not asked for")
 
 
 def _wait_for_outcome(site: Site, recipient: str) -> list[str]:
@@ -96,5 +107,6 @@ def _no_map(site: Site) -> Iterator[None]:
 _FAULTS: dict[str, Callable[[Site], AbstractContextManager[None]]] = {
     "map missing": _no_map,
     "relay down": lambda site: _stopped(site, "onionmx-relay"),
+    "daemon down": lambda site: _stopped(site, "onionmx-serve.socket onionmx-serve.service"),
     "tor down": _no_tor,
 }

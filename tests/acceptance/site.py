@@ -95,6 +95,13 @@ class Site:
         """Wait until the machine's tor has joined the private network."""
         wait_until(lambda: "Bootstrapped 100%" in self.machine.read(_TOR_LOG), "the machine's tor to be ready")
 
+    def leaks_are_seen(self) -> None:
+        """Fail if the open DNS would not notice a question that the machine asks."""
+        self.machine.run("getent ahosts leak.onion", check=False)
+        if not self.world.dns.leaks():
+            raise MachineError("a question of the machine was not seen")
+        self.world.dns.forget()
+
     def no_leak(self) -> None:
         """Fail if the open DNS was asked about an onion service."""
         if leaks := self.world.dns.leaks():
@@ -117,6 +124,7 @@ def site(layers: Sequence[Path], folder: Path, mta: Mta) -> Iterator[Site]:
             site = Site(machine, world, mta)
             print_versions(site)
             try:
+                site.leaks_are_seen()
                 yield site
                 site.no_leak()
             except Exception:

@@ -22,6 +22,8 @@ from .dns import OpenDns
 
 REMOTE = "remote.example"
 """A domain with an onion MX."""
+PLAIN = "plain.example"
+"""A domain that does not exist, and so has no onion MX."""
 LOCAL = "local.example"
 """The domain of every machine."""
 _REMOTE_ADDRESS = "127.0.0.9"
