@@ -65,7 +65,7 @@ def fresh(root: Path, suite: str) -> None:
     env = online(root)
     export(root / _SOURCE)
     tests = {"e2e": "tests/e2e", "unit": "--ignore=tests/e2e", "all": "tests"}
-    script = f"cd /{_SOURCE} && time make setup && time make demo"
+    script = f"cd /{_SOURCE} && echo version: $(python3 --version) && time make setup && time make demo"
     if suite:
         script += f" && time .venv/bin/python -m pytest -n 2 {tests[suite]}"
     chroot(root, script, env)
