@@ -49,6 +49,7 @@ class Run:
         self.folder = folder
         self.results: list[Result] = []
         self._roots: dict[str, Root] = {}
+        self._is_over = False
 
     def do(self, releases: Sequence[str], stages: Sequence[Sequence[Part]]) -> None:
         """Obtain the roots, then do the parts, stage after stage; a part is left out when what it needs has failed."""
@@ -59,6 +60,7 @@ class Run:
                 blocked = self._failed_releases()
                 list(pool.map(self._do_part, [part for part in stage if part.release not in blocked]))
         finally:
+            self._is_over = True
             kill_all()
             pool.shutdown(cancel_futures=True)
 
@@ -110,7 +112,7 @@ class Run:
         finally:
             result.seconds = time.monotonic() - begin
             self.results.append(result)
-            if result.outcome == FAILED and log.exists():
+            if result.outcome == FAILED and not self._is_over and log.exists():
                 say(f"===== {name}: all its output\n{log.read_text(errors='replace')}=====")
             say(f"{name}: {result.outcome}, {result.seconds:.0f} s")
 
