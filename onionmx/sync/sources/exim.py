@@ -2,6 +2,7 @@
 
 import re
 
+from onionmx.reply import FROM_PEER
 from onionmx.sync.sources.recipient import Recipient, is_on_this_host, remote_domain
 
 # 1s2Abc-0001Xy-2z, and since 4.97 1s2Abc-00000001XyZ-2zAb
@@ -15,6 +16,7 @@ _HOST = re.compile(rb" H=(\S+)(?: \(\S*\))? \[([0-9A-Fa-f.:]+)\]")
 _LOCAL = re.compile(rb"(?i)local|spool|maildir|mbox|mailbox|pipe|file|reply|procmail|dovecot|cyrus|mailman|vacation")
 _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
 _OWN_TRANSPORT = b"onion"
+_FROM_ONION_MX = FROM_PEER.encode()
 _DELIVERED = frozenset({b"=>", b"->", b">>"})
 _DEFERRED = b"=="
 
@@ -39,8 +41,8 @@ def _is_remote(arrow: bytes, line: bytes, start: int) -> bool:
     transport = _TRANSPORT.search(line, start)
     if transport is None:
         return False
-    if transport[1].startswith(_OWN_TRANSPORT):
-        return True
+    if transport[1].startswith(_OWN_TRANSPORT) or _FROM_ONION_MX in line[transport.end() :]:
+        return True  # by onion service, or through the relay of this host, which is no filter
     if b"lmtp" in transport[1].lower():
         return False
     if host := _HOST.search(line, transport.end()):

@@ -30,6 +30,7 @@ def read(line: str) -> Recipient | None:
         f"** user@example.org {REMOTE} {HOST}: SMTP error from remote mail server after RCPT TO: 550 no",
         f"** user@example.org {REMOTE}: retry timeout exceeded",
         "=> user@example.org R=onionmx T=onionmx_relay H=127.0.0.1 [127.0.0.1]:10026",
+        '=> user@example.org R=out T=to_relay H=127.0.0.1 [127.0.0.1]:10025 C="250 2.0.0 onion-mx said: queued"',
         "=> user@example.org R=onionmx T=onionmx_smtp H=10.192.0.7 [10.192.0.7]",
         f"=> user@example.org R=manual T=smtptor H={'a' * 56}.onion [127.192.0.7]",
     ],
