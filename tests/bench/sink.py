@@ -111,6 +111,7 @@ class Session(asyncio.Protocol):
         self._last = False
         self._at_start = False
         self._client = ""
+        self._is_open = False  # a recipient was named
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
@@ -155,6 +156,8 @@ class Session(asyncio.Protocol):
             self._last = words[-1].upper() == b"LAST"
             self._read = self._bdat
             return b""
+        if verb in {b"RCPT", b"RSET"}:
+            self._is_open = verb == b"RCPT"
         if verb in GREETINGS and not self._client:
             self._client = line[4:].strip().decode()
             self._tally.opened(self._client)
@@ -184,6 +187,10 @@ class Session(asyncio.Protocol):
         self._chunk -= taken
         if self._chunk:
             return None
+        if not self._is_open:  # refused, and its octets are read all the same (RFC 3030 section 2)
+            self._content = None
+            self._read = self._command
+            return b"503 5.5.1 Error: need RCPT command\r\n"
         if self._last:
             return self._finish()
         self._read = self._command
@@ -192,6 +199,7 @@ class Session(asyncio.Protocol):
     def _finish(self) -> bytes:
         self._tally.message(equal=self._content.equal() if self._content else None)
         self._content = None
+        self._is_open = False
         self._read = self._command
         return ACCEPTED
 
