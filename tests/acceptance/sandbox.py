@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from tests.e2e.daemon import wait_until
 from tests.e2e.programs import PROJECT
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -61,19 +62,25 @@ def _cgroup() -> Iterator[Path]:
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
     mounted = next(Path(fields[1]) for fields in mounts if fields[2] == "cgroup2")
     own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-    path = mounted / own.lstrip("/") / f"onionmx-acceptance-{os.getpid()}-{os.urandom(4).hex()}"
+    parent = mounted / own.lstrip("/")
+    for left in parent.glob("onionmx-acceptance-*"):  # by a run that was killed
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            _remove(left)
+    path = parent / f"onionmx-acceptance-{os.getpid()}-{os.urandom(4).hex()}"
     path.mkdir()
     try:
         yield path
     finally:
-        _remove(path)
+        # What was killed takes a moment to be gone.
+        wait_until(lambda: _remove(path), f"the end of {path}")
 
 
-def _remove(cgroup: Path) -> None:
-    """Remove a cgroup and those below it, which systemd in the machine has made."""
+def _remove(cgroup: Path) -> bool:
+    """Remove a cgroup and those below it, which systemd in the machine has made; tell whether it is gone."""
     for folder, _, _ in os.walk(cgroup, topdown=False):
         with suppress(OSError):
             Path(folder).rmdir()
+    return not cgroup.exists()
 
 
 def mount(*arguments: str | Path) -> None:
