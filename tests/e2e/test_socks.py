@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+import socks
 import uvloop
 
 from onionmx.config import parse_address
@@ -46,16 +47,16 @@ def onion(tor_network: TorNetwork) -> Iterator[str]:
         tor_network.remove_onion_service(onion)
 
 
-@pytest.fixture(params=["tcp", "unix"])
-def socks(tor_network: TorNetwork, request: pytest.FixtureRequest) -> str:
+@pytest.fixture(name="port", params=["tcp", "unix"])
+def socks_port(tor_network: TorNetwork, request: pytest.FixtureRequest) -> str:
     client = tor_network.client
     return f"unix:{client.unix_socks}" if request.param == "unix" else "{}:{}".format(*client.socks)
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
-def test_connection(onion: str, socks: str, run: Run) -> None:
+def test_connection(onion: str, port: str, run: Run) -> None:
     async def test() -> None:
-        stream = await SocketStream.from_socket(await SocksConnector(socks, PATIENCE).connect((onion, 25)))
+        stream = await SocketStream.from_socket(await SocksConnector(port, PATIENCE).connect((onion, 25)))
         got = await stream.read()
         stream.write(b"ehlo\r\n")
         while data := await stream.read():
@@ -75,21 +76,33 @@ def test_connection(onion: str, socks: str, run: Run) -> None:
         ("mx.example", Cause.NOT_ALLOWED),
     ],
 )
-def test_what_tor_says(socks: str, host: str, cause: Cause) -> None:
+def test_what_tor_says(port: str, host: str, cause: Cause) -> None:
     with pytest.raises(SocksError) as caught:
-        asyncio.run(_connect(socks, host))
+        asyncio.run(_connect(port, host))
     assert caught.value.cause is cause
 
 
+@pytest.mark.parametrize(
+    ("host", "code"), [(V3_ONION, "0xf0"), (make_onion("a", spoil_checksum=True), "0xf6"), ("mx.example", "0x02")]
+)
+def test_another_client_hears_the_same(tor_network: TorNetwork, onion: str, host: str, code: str) -> None:
+    """What our own handshake makes of tor's answers is what PySocks reads from the wire."""
+    with socks.socksocket() as connection:
+        connection.settimeout(PATIENCE)
+        connection.set_proxy(socks.SOCKS5, *tor_network.client.socks, rdns=True, username=onion, password=onion)
+        with pytest.raises(socks.ProxyError, match=code):
+            connection.connect((host, 25))
+
+
 @pytest.mark.parametrize("early", [False, True])
-def test_handshake_in_steps_and_in_a_single_write(onion: str, socks: str, early: bool) -> None:  # noqa: FBT001
+def test_handshake_in_steps_and_in_a_single_write(onion: str, port: str, early: bool) -> None:  # noqa: FBT001
     """In a single write tor leaves out its first answer."""
 
     async def test() -> None:
         loop = asyncio.get_running_loop()
         handshake = Handshake(onion, 25, onion, "password", early=early)
         answers = b""
-        with await reach(parse_address(socks)) as connection:
+        with await reach(parse_address(port)) as connection:
             while handshake.result is None:
                 await loop.sock_sendall(connection, handshake.data_to_send())
                 data = await loop.sock_recv(connection, handshake.wanted)
@@ -103,5 +116,5 @@ def test_handshake_in_steps_and_in_a_single_write(onion: str, socks: str, early:
     asyncio.run(test())
 
 
-async def _connect(socks: str, host: str) -> None:
-    (await SocksConnector(socks, PATIENCE).connect((host, 25))).close()
+async def _connect(port: str, host: str) -> None:
+    (await SocksConnector(port, PATIENCE).connect((host, 25))).close()
