@@ -183,7 +183,12 @@ class Postfix:
     @property
     def environment(self) -> Mapping[str, str]:
         """In which a program that looks for the machine's Postfix finds this one."""
-        path = os.pathsep.join([str(UNPACKED / "usr/sbin"), os.environ.get("PATH", os.defpath)])
+        # Not the folder of all unpacked programs: a machine has one MTA, and Exim is in it too.
+        programs = self.folder / "programs"
+        if not programs.exists():
+            programs.mkdir()
+            (programs / "postconf").symlink_to(find_program("postconf"))
+        path = os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)])
         return self._libraries | {"PATH": path, "MAIL_CONFIG": str(self.configuration)}
 
     def _make_queue(self) -> None:

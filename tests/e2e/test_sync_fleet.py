@@ -75,6 +75,7 @@ def hosts(server: ValkeyServer, dns: NameServers, tmp_path: Path) -> tuple[SyncH
     """Two hosts, of which the first has asked, and the second has its map from the store."""
     first, second = (SyncHost(tmp_path / name, dns.resolver, server.setting) for name in ("first", "second"))
     for host in (first, second):
+        host.pins.unlink()  # a host without the file takes the pins of the others
         host.name_domains(SIGNED, CHANGING, WITHOUT)
     assert first.told("sync")["asked"] == 3
     assert second.told("sync")["asked"] == 0
