@@ -146,3 +146,26 @@ def test_a_failure_stands_in_the_metrics(site: Site, capsys: pytest.CaptureFixtu
     assert site.run("sync") == 78
     assert "no file is seen at" in capsys.readouterr().err
     assert "onionmx_sync_exit_code 78.0" in site.metrics.read_text()
+
+
+UNKNOWN = exim("c.example").replace(" 1s2Abc-000000-2z ", " ") + postfix("d.example").replace("postfix/smtp[1]", "mail")
+
+
+def test_lines_that_could_not_be_read_are_told_once(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.pins.write_text(f"a.example {A}\nb.example none\n")
+    with site.log.open("a") as log:
+        log.write(UNKNOWN)
+    told = f"onionmx: log {site.log}: lines that look like deliveries and could not be read: "
+    assert site.run("domains") == 0
+    assert f"{told}2; expected" in capsys.readouterr().err
+    for count in (2, 1):
+        assert site.run("sync", "--quiet") == 0
+        output = capsys.readouterr()
+        assert output.err.startswith(f"{told}{count}; expected")
+        assert output.err.count("\n") == 1
+        with site.log.open("a") as log:
+            log.write(exim("a.example", 1) + UNKNOWN.splitlines()[0] + "\n")
+    assert site.run("sync", "--quiet") == 0
+    capsys.readouterr()
+    assert site.run("sync", "--quiet") == 0
+    assert not capsys.readouterr().err

@@ -11,6 +11,7 @@ _USUAL_PREFIX = len("2024-05-01 12:34:56 ")
 _LONGEST_PREFIX = 300  # bytes before the id: syslog's, and the timestamp
 # A local delivery has a bare local part, a path or a pipe in this place.
 _RECIPIENT = re.compile(rb'(=>|->|>>|==|\*\*) (?:"(?:[^"\\]|\\.)*"|[^\s"<>@|/][^\s"<>@]*)@([^\s<>@,:;"]+)')
+_SIGN = re.compile(rb" (?:=>|->) ")
 _TRANSPORT = re.compile(rb" T=([^\s:]+)")
 _HOST = re.compile(rb" H=(\S+)(?: \(\S*\))? \[([0-9A-Fa-f.:]+)\]")
 _LOCAL = re.compile(rb"(?i)local|spool|maildir|mbox|mailbox|pipe|file|reply|procmail|dovecot|cyrus|mailman|vacation")
@@ -29,12 +30,30 @@ def exim_recipient(line: bytes) -> Recipient | None:
     """
     if b" T=" not in line:
         return None
-    message_id = _MESSAGE_ID.match(line, _USUAL_PREFIX) or _MESSAGE_ID.search(line, 0, _LONGEST_PREFIX)
+    message_id = _id_of(line)
     found = message_id and _RECIPIENT.match(line, message_id.end())
     if found is None or not _is_remote(found[1], line, found.end()):
         return None
     domain = remote_domain(_ESCAPE.sub(_unescaped, found[2]).lower())
     return Recipient(domain, found[1] != _DEFERRED) if domain else None
+
+
+def is_unread_by_exim(line: bytes) -> bool:
+    """Whether a line looks like a delivery by Exim, in a form that cannot be read: no message id, or no address."""
+    sign = _SIGN.search(line)
+    if sign is None or b" T=" not in line[sign.end() :]:
+        return False
+    message_id = _id_of(line)
+    if message_id is None:
+        return True
+    sign = _SIGN.match(line, message_id.end() - 1)  # else it tells of something else, and quotes a delivery
+    if sign is None or _RECIPIENT.match(line, message_id.end()):
+        return False
+    return any(not is_on_this_host(host[1], host[2]) for host in _HOST.finditer(line, sign.end()))
+
+
+def _id_of(line: bytes) -> re.Match[bytes] | None:
+    return _MESSAGE_ID.match(line, _USUAL_PREFIX) or _MESSAGE_ID.search(line, 0, _LONGEST_PREFIX)
 
 
 def _is_remote(arrow: bytes, line: bytes, start: int) -> bool:

@@ -24,7 +24,7 @@ def read_logs(
     Args:
         configuration: which they are, and the map, beside which the counts are kept.
         now: seconds since 1970.
-        warn: called with what is wrong with a log of which only a part could be read.
+        warn: called with what could not be read of a log, once for each.
         to_write: else nothing is remembered.
 
     Raises:

@@ -28,9 +28,7 @@ def postfix_recipient(line: bytes) -> Recipient | None:
     """
     if b" to=<" not in line:
         return None
-    program = _PROGRAM.match(line, line.rfind(b" ", 0, line.find(b"]: ", 0, _LONGEST_PREFIX)) + 1)
-    program = program or _RFC_5424.search(line, 0, _LONGEST_PREFIX)
-    found = program and _DELIVERY.match(line, program.end())
+    program, found = _read(line)
     if program is None or found is None:
         return None
     # The relay of this host is no filter but the way out, whichever port it has: what it says is what it was told.
@@ -40,6 +38,18 @@ def postfix_recipient(line: bytes) -> Recipient | None:
     status = _STATUS.search(line, found.end())
     domain = remote_domain(found[1].rpartition(b"@")[2].lower())
     return Recipient(domain, status[1] in _DONE) if status and domain else None
+
+
+def is_unread_by_postfix(line: bytes) -> bool:
+    """Whether a line looks like a delivery by Postfix, in a form that cannot be read."""
+    return b"to=<" in line and b"status=sent" in line and None in _read(line)
+
+
+def _read(line: bytes) -> tuple[re.Match[bytes] | None, re.Match[bytes] | None]:
+    """Who wrote it, and what it says of a recipient."""
+    program = _PROGRAM.match(line, line.rfind(b" ", 0, line.find(b"]: ", 0, _LONGEST_PREFIX)) + 1)
+    program = program or _RFC_5424.search(line, 0, _LONGEST_PREFIX)
+    return program, program and _DELIVERY.match(line, program.end())
 
 
 def _is_remote(name: bytes, agent: bytes, relay: bytes, address: bytes) -> bool:

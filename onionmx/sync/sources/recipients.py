@@ -17,10 +17,10 @@ from onionmx.errors import ConfigurationError, MissingMapError
 from onionmx.files import is_missing
 from onionmx.mapfile.cdb import MapReader
 from onionmx.sync.rules import DAY
-from onionmx.sync.sources.exim import exim_recipient
+from onionmx.sync.sources.exim import exim_recipient, is_unread_by_exim
 from onionmx.sync.sources.log_file import READ_ERRORS, head_of, identity_of, opened_log, read_from, whole_lines
 from onionmx.sync.sources.outgoing import Outgoing
-from onionmx.sync.sources.postfix import postfix_recipient
+from onionmx.sync.sources.postfix import is_unread_by_postfix, postfix_recipient
 from onionmx.sync.sources.recipient import Recipient
 from onionmx.sync.state.schema import prepare
 from onionmx.sync.state.sqlite import make_file, translated
@@ -41,8 +41,30 @@ _STEPS = (
         last REAL NOT NULL) WITHOUT ROWID""",
     ),
 )
+_FORMS = "expected those of Exim or Postfix, by themselves or through syslog"
 _ADD = """INSERT INTO recipient VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET
 count = count + excluded.count, last = max(last, excluded.last)"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What came of reading a log.
+
+    Attributes:
+        position: where the next run goes on.
+        damage: why it could not be read to its end; empty where it could.
+        unread: lines that look like deliveries and are in a form that is not known.
+    """
+
+    position: int
+    damage: str = ""
+    unread: int = 0
+
+    def problems(self, name: str) -> str:
+        """In words; empty for none."""
+        unread = f"{name}: lines that look like deliveries and could not be read: {self.unread}; {_FORMS}"
+        damage = f"{name} cannot be read to its end: {self.damage}"
+        return "; ".join([*([unread] if self.unread else []), *([damage] if self.damage else [])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +100,8 @@ class Recipients:
         """Count what is new in a log.
 
         Returns:
-            Why a part of it could not be read, such as damage in a compressed one; said once, until the file changes.
-            Empty where all is well.
+            What could not be read: lines that look like deliveries, the rest of one that is damaged. Said once, until
+            the file changes; empty where all is well.
 
         Raises:
             ConfigurationError: it cannot be opened; what was counted before stays.
@@ -98,8 +120,7 @@ class Recipients:
 
     def read_stream(self, log: BufferedIOBase, name: str) -> str:
         """Count a log that is not to be remembered, such as standard input; the same as `read_log` otherwise."""
-        _, damage = self._count(whole_lines(log), 0)
-        return damage and f"{name} cannot be read to its end: {damage}"
+        return self._count(whole_lines(log), 0).problems(name)
 
     def add(self, domains: Iterable[str]) -> None:
         """Add domains of other sources, to which no mail was seen."""
@@ -166,16 +187,17 @@ class Recipients:
         with translated(self._path):
             row = self._connection.execute("SELECT position FROM log WHERE head = ?", (head,)).fetchone()
         start = row[0] if row else 0
-        position, damage = self._count(read_from(log, start), start)
+        done = self._count(read_from(log, start), start)
         with translated(self._path):
             self._connection.execute(
-                "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", (head, position, identity, self._now)
+                "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", (head, done.position, identity, self._now)
             )
-        return damage and f"log {path} cannot be read to its end: {damage}"
+        return done.problems(f"log {path}")
 
-    def _count(self, lines: Iterator[tuple[bytes, int]], position: int) -> tuple[int, str]:
+    def _count(self, lines: Iterator[tuple[bytes, int]], position: int) -> _Pass:
         counted: Counter[str] = Counter()
         damage = ""
+        unread = 0
         try:
             for line, end in lines:
                 position = end
@@ -183,10 +205,12 @@ class Recipients:
                     counted[recipient.domain] += recipient.is_final
                     if len(counted) >= _MOST_COUNTED:
                         self._add(counted)
+                elif is_unread(line):
+                    unread += 1
         except READ_ERRORS as error:
             damage = str(error)
         self._add(counted)
-        return position, damage
+        return _Pass(position, damage, unread)
 
     def _add(self, counted: Counter[str]) -> None:
         rows = ((domain, number, self._now) for domain, number in counted.items() if domain not in self._own)
@@ -198,6 +222,11 @@ class Recipients:
 def recipient_of(line: bytes) -> Recipient | None:
     """The remote recipient that a line of either MTA's log is about."""
     return exim_recipient(line) or postfix_recipient(line)
+
+
+def is_unread(line: bytes) -> bool:
+    """Whether a line looks like a delivery of either MTA, in a form that cannot be read."""
+    return is_unread_by_exim(line) or is_unread_by_postfix(line)
 
 
 @contextmanager

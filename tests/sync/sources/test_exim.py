@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.sync.sources.exim import exim_recipient
+from onionmx.sync.sources.exim import exim_recipient, is_unread_by_exim
 from onionmx.sync.sources.recipient import Recipient
 from tests.mapfile.maps import domains
 
@@ -92,6 +92,27 @@ def test_a_domain_beyond_ascii(name: str) -> None:
 )
 def test_everything_else(rest: str) -> None:
     assert read(f"{STAMP} {ID} {rest}") is None
+    assert not is_unread_by_exim(f"{STAMP} {ID} {rest}".encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{STAMP} => user@example.org {REMOTE} {HOST}",
+        f"{STAMP} 1s2Abc-0001Xy-2zzzz => user@example.org {REMOTE} {HOST}",
+        f"{STAMP} msg=1s2Abc.0001 -> user@example.org {REMOTE} {HOST}",
+        f"{STAMP} {ID} => <user@example.org> {REMOTE} {HOST}",
+        f"{STAMP} {ID} => user {REMOTE} {HOST}",
+    ],
+)
+def test_delivery_in_a_form_that_is_not_known(line: str) -> None:
+    assert read(line) is None
+    assert is_unread_by_exim(line.encode())
+
+
+@pytest.mark.parametrize("line", ["", "a => b", f"{ID} => ", "amavis: <a@b.example> -> <c@d.example>"])
+def test_what_does_not_look_like_a_delivery(line: str) -> None:
+    assert not is_unread_by_exim(f"{STAMP} {line}".encode())
 
 
 def test_broken_bytes() -> None:
@@ -111,8 +132,10 @@ def test_any_line(tail: bytes) -> None:
     for start in (b"", f"{STAMP} {ID} => ".encode(), f"{STAMP} {ID} => u@example.org T=x H=".encode()):
         found = exim_recipient(start + tail)
         assert found is None or b"@" in start + tail
+        assert not (found and is_unread_by_exim(start + tail))
 
 
 def test_a_long_line_costs_little() -> None:
     for junk in ('"\\' * 8000, "a@" * 8000, f" T=x {HOST}" * 400, f"{ID} " * 900):
         assert read(f"{STAMP} {ID} => {junk}") is None or junk
+        assert not is_unread_by_exim(f"{STAMP} => {junk}".encode()) or " T=" in junk

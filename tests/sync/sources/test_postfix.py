@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.sync.sources.postfix import postfix_recipient
+from onionmx.sync.sources.postfix import is_unread_by_postfix, postfix_recipient
 from onionmx.sync.sources.recipient import Recipient
 from tests.mapfile.maps import domains
 
@@ -105,11 +105,35 @@ def test_what_is_the_end(status: str, *, is_final: bool) -> None:
         ("postfix/smtp", f"4ABCDEF123: to=<user>, {RELAY}, "),
         ("postfix/smtp", f"4ABCDEF123: to=<user@[192.0.2.1]>, {RELAY}, "),
         ("postfix/smtp", f"4ABCDEF123: to=<user@ex ample.org>, {RELAY}, "),
-        ("dovecot", f"4ABCDEF123: to=<user@example.org>, {RELAY}, "),
     ],
 )
 def test_everything_else(program: str, start: str) -> None:
     assert read(line(program, start + REST)) is None
+    assert is_unread_by_postfix(line(program, start + REST).encode()) is ("NOQUEUE" in start)
+
+
+DELIVERY = f"4ABCDEF123: to=<user@example.org>, {RELAY}, {REST}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        line("dovecot", DELIVERY),
+        line("mail", DELIVERY),
+        DELIVERY,
+        f'{{"SYSLOG_IDENTIFIER":"postfix/smtp","MESSAGE":"{DELIVERY}"}}',
+        line("postfix/smtp", DELIVERY.replace("4ABCDEF123", "id")),
+        line("postfix/smtp", DELIVERY.replace(" relay=", " via=")),
+    ],
+)
+def test_delivery_in_a_form_that_is_not_known(text: str) -> None:
+    assert read(text) is None
+    assert is_unread_by_postfix(text.encode())
+
+
+@pytest.mark.parametrize("words", ["status=sent", "to=<user@example.org>", "status=deferred (to=<a@example.org>)"])
+def test_what_does_not_look_like_a_delivery(words: str) -> None:
+    assert not is_unread_by_postfix(line("mail", words).encode())
 
 
 def test_bytes_beyond_ascii() -> None:
@@ -136,6 +160,7 @@ def test_any_line(tail: bytes) -> None:
     for text in (tail, start + tail, start + b"4ABCDEF123: to=<" + tail):
         found = postfix_recipient(text)
         assert found is None or found.domain
+        assert not (found and is_unread_by_postfix(text))
 
 
 def test_a_long_line_costs_little() -> None:
