@@ -46,7 +46,7 @@ class Router:
     @property
     def believes_a_code(self) -> bool:
         """Whether it looks for exit code 1 of the helper and for nothing else."""
-        return any(_CODE_ALONE in value and "$address_data" in value for value in self.options.values())
+        return any(map(believes_a_code, self.options.values()))
 
     @property
     def looks_into_the_map(self) -> bool:
@@ -59,6 +59,11 @@ class Router:
         return any(
             _CATCHES_ONION.search(self.options.get(name, "")) for name in ("domains", "condition", "address_data")
         )
+
+
+def believes_a_code(text: str) -> bool:
+    """Whether an option, or a file of routers, looks for exit code 1 of the helper and for nothing else."""
+    return _CODE_ALONE in text and "$address_data" in text
 
 
 def read_routers(text: str) -> Iterator[Router]:

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from onionmx.errors import ConfigurationError, TemporaryError
 from onionmx.setup.manifest import FOLDER, Manifest, Part, load, store
+from onionmx.setup.old_routers import refuse_old
 from onionmx.setup.plan import Plan
 from onionmx.setup.put_back import put_back
 from onionmx.setup.steps import Change, Command, Stage, Wait
@@ -64,6 +65,9 @@ def work_of(system: System, plan: Plan, manifest: Manifest | None, enabled: froz
         plan: to be carried out.
         manifest: of earlier runs.
         enabled: units that are on.
+
+    Raises:
+        ConfigurationError: a file of ours that somebody has changed is to be left as it is, and is a leak.
     """
     manifest = manifest or Manifest()
     return [_work(system, stage, manifest, enabled) for stage in plan.stages]
@@ -92,7 +96,12 @@ def _is_done(system: System, change: Change, manifest: Manifest) -> bool:
     now = system.read(change.path)
     if now is None:
         return not change.content and not change.whole  # nothing to be put into a file that is not there
-    return now.content == change.content or manifest.is_foreign(change.path, now)
+    if now.content == change.content:
+        return True
+    is_foreign = manifest.is_foreign(change.path, now)
+    if is_foreign:
+        refuse_old(change.path, now)
+    return is_foreign
 
 
 class Run:
