@@ -71,6 +71,10 @@ class Stepwise:
         try:
             async with asyncio.timeout(self._deadline):
                 outcome = await self._transaction.send(content)
+                if has_ended(outcome, self._lease):
+                    self._lease.retire()
+                    if isinstance(content, bytes):
+                        outcome = await self._send_again(content) or outcome
         except TimeoutError:
             cause = f"no final reply within {self._deadline:g} s"
             self._lease.session.abort(cause)  # a peer as slow as that must not get the next message too
@@ -85,6 +89,29 @@ class Stepwise:
             await self._transaction.abandon()
         finally:
             await self._held.aclose()
+
+    async def _send_again(self, content: bytes) -> Outcome | None:
+        """Send on a new session what the peer did not take for the sake of the session.
+
+        Returns:
+            What came of it; `None` where the peer does not accept there all that it has accepted before. The MTA was
+            told so already, and there is one reply for all: it has to come again.
+        """
+        replies = self._transaction.outcome.recipients if self._transaction.outcome else ()
+        accepted = [
+            recipient for recipient, reply in zip(self._named, replies, strict=False) if reply and reply.is_positive
+        ]
+        try:
+            await self._renew()
+        except (TemporaryError, TimeoutError):
+            return None
+        if len(portions(accepted, self._lease.session.extensions)) > 1:
+            return None
+        for recipient in accepted:
+            if not (await self._transaction.add_recipient(recipient)).is_positive:
+                await self._transaction.abandon()
+                return None
+        return await self._transaction.send(content)
 
     @property
     def _session_has_ended(self) -> bool:

@@ -30,8 +30,7 @@ def after(messages: int, verb: str, reply: str) -> Answer:
     ("verb", "reply", "way"),
     [
         *itertools.product(["MAIL"], ["421 4.3.2 closing", CLOSE, TOO_MANY], WAYS),
-        # With two recipients by SMTP the onion MX has answered for them by then, and the MTA hears it.
-        *itertools.product(["END"], [TOO_MANY], ["LMTP", "SMTP"]),
+        *itertools.product(["END"], [TOO_MANY], WAYS),
     ],
 )
 def test_next_message_goes_on_a_new_session(tmp_path: Path, verb: str, reply: str, way: str) -> None:
@@ -62,6 +61,54 @@ def test_a_new_session_has_the_last_word(tmp_path: Path, reply: str, way: str) -
         assert len(site.mx.taken) == 1
 
     play(tmp_path, test)
+
+
+@pytest.mark.parametrize("reply", ["450 4.2.1 greylisted", "550 5.1.1 no such user", CLOSE])
+def test_other_answer_to_a_recipient_on_the_new_session_is_not_given_for_all(tmp_path: Path, reply: str) -> None:
+    """By SMTP both were told 250, and there is one reply: the message comes again whole, and nobody has it twice."""
+
+    def answer(dialog: Dialog, verb: str, line: str) -> str | None:
+        if dialog.number == 1:
+            return after(1, "END", TOO_MANY)(dialog, verb, line)
+        return reply if dialog.number == 2 and verb == "RCPT" and "b@" in line else None
+
+    async def test(site: Site) -> None:
+        for _ in range(2):
+            replies = await site.send(*BOTH, lmtp=False)
+        assert codes(replies) == ["250 2.1.5", "250 2.1.5", "452 4.4.5"]
+        assert len(site.mx.taken) == 1
+        assert codes(await site.send("a@example.org", lmtp=False)) == ["250 2.1.5", "250 2.0.0"]
+
+    play(tmp_path, test, OnionMx(answer))
+
+
+def test_refused_recipient_is_not_asked_again(tmp_path: Path) -> None:
+    def answer(dialog: Dialog, verb: str, line: str) -> str | None:
+        if verb == "RCPT" and "nobody" in line:
+            return "550 5.1.1 no such user"
+        return after(1, "END", TOO_MANY)(dialog, verb, line)
+
+    async def test(site: Site) -> None:
+        for _ in range(3):
+            replies = await site.send("a@example.org", "nobody@example.org", "b@example.org", lmtp=False)
+            assert codes(replies) == ["250 2.1.5", "550 5.1.1", "250 2.1.5", "250 2.0.0"]
+        assert [taken.recipients for taken in site.mx.taken] == [tuple(BOTH)] * 3
+        assert [sum("nobody" in line for line in dialog.commands) for dialog in site.mx.dialogs] == [2, 1, 0]
+
+    play(tmp_path, test, OnionMx(answer))
+
+
+def test_message_that_streams_comes_again(tmp_path: Path) -> None:
+    """It cannot be sent twice; the session that had its fill is not used for the next one."""
+
+    async def test(site: Site) -> None:
+        large = b"Subject: x\r\n\r\n" + b"hello\r\n" * 1000
+        sent = [codes(await site.send(*BOTH, lmtp=False, content=large))[-1] for _ in range(4)]
+        assert sent == ["250 2.0.0", "452 4.4.5", "250 2.0.0", "452 4.4.5"]
+        assert len(site.mx.taken) == 2
+        assert len(site.mx.dialogs) == 2
+
+    play(tmp_path, test, OnionMx(after(1, "END", TOO_MANY)), keep_limit=1000)
 
 
 def test_421_after_the_recipients_is_the_answer(tmp_path: Path) -> None:
