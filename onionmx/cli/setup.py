@@ -185,7 +185,10 @@ def _wishes(system: System, manifest: Manifest | None, given: dict[str, object],
         wishes = msgspec.structs.replace(wishes, domains=read_configuration(system).own.domains)
     while (option := missing(wishes, found)) is not None:
         if not found and wishes.mta is None:
-            raise ConfigurationError("neither Exim with Debian's configuration nor Postfix is here: install one")
+            raise ConfigurationError(
+                "neither Exim with Debian's configuration nor Postfix is here: install one; another MTA hands mail to "
+                "onionmx relay by SMTP, 127.0.0.1:10025 (onionmx files docs/other-mtas.md)"
+            )
         if yes:
             raise UsageError(f"setup cannot know: {option}")
         wishes = _asked(wishes)

@@ -19,10 +19,18 @@ class RelaySection(Section, frozen=True):
     """The relay for MTAs that cannot speak to Tor."""
 
     smtp_listen: Annotated[
-        tuple[str, ...], Meta(description="Where SMTP is spoken: IP:PORT, or unix:/path; only loopback unless asked.")
+        tuple[str, ...],
+        Meta(
+            description="Where SMTP is spoken: IP:PORT, or unix:/path; only loopback unless asked. For every MTA but "
+            "Postfix, Exim and Sendmail."
+        ),
     ] = ("127.0.0.1:10025",)
     lmtp_listen: Annotated[
-        tuple[str, ...], Meta(description="Where LMTP is spoken, which tells the MTA the result for each recipient.")
+        tuple[str, ...],
+        Meta(
+            description="Where LMTP is spoken, which tells the MTA the result for each recipient. For Postfix, Exim "
+            "and Sendmail; others misread it."
+        ),
     ] = ("127.0.0.1:10026",)
     unix_mode: Annotated[
         str, Meta(pattern="^0?[0-7]{3}$", description="Mode of unix sockets, in octal; who may connect may send.")

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from onionmx.setup import manifest
+from onionmx.setup.programs import postfix
 from onionmx.setup.steps import State
+from onionmx.shipped import shipped
 from tests.e2e.programs import PROJECT
 from tests.setup.conftest import WISHES, Setup
 from tests.setup.sandbox import Sandbox, snapshot
@@ -191,6 +193,15 @@ def test_both_mtas_need_a_word(tmp_path: Path, setup: Setup, lists: str, capsys:
     assert setup(sandbox, *WISHES, lists) == 64
     assert "--mta exim or --mta postfix" in capsys.readouterr().err
     assert setup(sandbox, *WISHES, lists, "--mta", "postfix") == 0
+
+
+def test_other_mta_is_told_where_the_relay_is(tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    sandbox.real(postfix.PROGRAM).unlink()
+    assert setup(sandbox, "--yes", "--domain", "example.org", "--send") == 78
+    said = capsys.readouterr().err
+    assert "by SMTP, 127.0.0.1:10025" in said
+    assert shipped(said.rpartition("onionmx files ")[2].rstrip(")\n")).is_file()
 
 
 def test_json_for_programs(tmp_path: Path, setup: Setup, lists: str, capsys: pytest.CaptureFixture[str]) -> None:
