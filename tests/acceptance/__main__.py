@@ -11,7 +11,7 @@ from pathlib import Path
 from signal import SIGTERM, signal
 from time import monotonic
 
-from .mta import MTAS
+from .mta import EXIM, MTAS
 from .part import Part
 from .roots import RELEASES, cache_folder
 from .run import Run, say
@@ -19,6 +19,7 @@ from .run import Run, say
 KINDS = ("documents", "setup", "units")
 """The parts that run when none is named."""
 FRESH = "fresh"
+UPGRADE = "upgrade"
 NEEDED = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container"}
 """Programs, and the Debian packages that have them."""
 
@@ -46,13 +47,15 @@ def main(words: Sequence[str]) -> int:
 
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.acceptance", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(KINDS)} (default: these), {FRESH}")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(KINDS)} (default: these), {UPGRADE}, {FRESH}"
+    )
     parser.add_argument("--releases", default="", help=f"of {', '.join(RELEASES)}")
     parser.add_argument("--mtas", default="", help=f"of {', '.join(MTAS)}")
     parser.add_argument("--suite", choices=["e2e", "unit", "all"], default="", help=f"the tests that {FRESH} runs")
     parser.add_argument("--keep", action="store_true", help="keep logs and files")
     asked = parser.parse_args(words)
-    for name, known in (("parts", (*KINDS, FRESH)), ("releases", RELEASES), ("mtas", MTAS)):
+    for name, known in (("parts", (*KINDS, UPGRADE, FRESH)), ("releases", RELEASES), ("mtas", MTAS)):
         value = getattr(asked, name)
         chosen = value.replace(",", " ").split() if isinstance(value, str) else value
         if unknown := set(chosen) - set(known):
@@ -71,11 +74,14 @@ def _stages(asked: argparse.Namespace, folder: Path) -> list[list[Part]]:
             for mta in mtas
         ]
 
-    booted = [kind for kind in asked.parts if kind != FRESH]
-    made = [*parts("package", [""]), *parts("machine", asked.mtas)] if booted else []
+    booted = [kind for kind in asked.parts if kind in KINDS]
+    # Exim alone asks a program of the package for each message.
+    upgrade = parts(UPGRADE, [EXIM.name]) if UPGRADE in asked.parts else []
+    machines = dict.fromkeys([*(asked.mtas if booted else []), *(part.mta for part in upgrade)])
+    made = [*parts("package", [""]), *parts("machine", list(machines))] if machines else []
     # One machine is enough for the units, which have nothing to do with the MTA.
     done = [part for kind in booted for part in parts(kind, asked.mtas[:1] if kind == "units" else asked.mtas)]
-    return [made, [*done, *(parts(FRESH, [""]) if FRESH in asked.parts else [])]]
+    return [made, [*done, *upgrade, *(parts(FRESH, [""]) if FRESH in asked.parts else [])]]
 
 
 def _provide_programs() -> None:

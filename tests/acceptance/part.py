@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import by_documents, by_setup, units
+from . import by_documents, by_setup, units, upgrade
 from .mta import MTAS
 from .package import build, fresh
 from .sandbox import stack
@@ -19,7 +19,7 @@ class Part:
     """What to do, and where.
 
     Args:
-        kind: `package`, `machine`, `documents`, `setup`, `units` or `fresh`.
+        kind: `package`, `machine`, `documents`, `setup`, `units`, `upgrade` or `fresh`.
         release: code name.
         mta: which MTA, where there is one.
         base: the root of the release.
@@ -42,7 +42,7 @@ class Part:
     @property
     def is_online(self) -> bool:
         """Whether it may use the network of this machine."""
-        return self.kind in ("package", "fresh")
+        return self.kind in ("package", "upgrade", "fresh")
 
     def to_json(self) -> str:
         """For another process."""
@@ -62,6 +62,8 @@ def run(part: Part) -> None:
         fresh(stack([base], own / "root"), part.suite)
     elif part.kind == "machine":
         install(stack([base], layer), MTAS[part.mta])
+    elif part.kind == "upgrade":
+        upgrade.prove(stack([layer, base], own / "root"), deb)
     else:
         with site([layer, base], own, MTAS[part.mta]) as running:
             dist = running.machine.path(f"{CLONE}/dist")

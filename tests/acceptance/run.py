@@ -14,7 +14,15 @@ from .roots import RELEASES, Root, RootError
 from .sandbox import kill_all, run_module
 
 SIDE_BY_SIDE = 2
-LIMITS = {"package": 900.0, "machine": 300.0, "documents": 900.0, "setup": 900.0, "units": 300.0, "fresh": 5400.0}
+LIMITS = {
+    "package": 900.0,
+    "machine": 300.0,
+    "documents": 900.0,
+    "setup": 900.0,
+    "units": 300.0,
+    "upgrade": 900.0,
+    "fresh": 5400.0,
+}
 """Seconds that a part may take."""
 
 PASSED = "passed"
