@@ -19,6 +19,10 @@ def report_crash(error: BaseException, *, with_traceback: bool) -> int:
     """
     if isinstance(error, SystemExit) and error.code == _PIPE_CLOSED:
         return _say("nobody reads the standard output any more")
+    try:
+        flush_output()
+    except TemporaryError as unwritten:
+        return _say(str(unwritten))
     cause = error
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from onionmx.dns.resolv_conf import MOST, read_resolv_conf, system_resolvers
 from onionmx.errors import ConfigurationError
+from tests.small_disk import with_own_mounts
 
 # The beginning of struct __res_state (resolv.h): two int, one long, the number, and sockaddr_in of each.
 GLIBC = """
@@ -23,7 +24,13 @@ for number in range(count):
     family, _, address = struct.unpack_from("=HH4s", state, 20 + 16 * number)
     print(socket.inet_ntoa(address) if family == socket.AF_INET else "IPv6")
 """
-IN_ITS_PLACE = ("unshare", "-rm", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"')
+IN_ITS_PLACE = """
+mount --bind "$0" /etc/resolv.conf || exit
+"$@"
+code=$?
+umount /etc/resolv.conf
+exit $code
+"""
 CASES = {
     "plain": (b"nameserver 127.0.0.1\nnameserver 192.0.2.1\n", ["127.0.0.1", "192.0.2.1"]),
     "port": (b"nameserver 127.0.0.3#53\nnameserver 127.0.0.2\n", ["127.0.0.2"]),
@@ -47,7 +54,7 @@ def test_what_glibc_reads(tmp_path: Path, content: bytes, addresses: list[str]) 
     path = tmp_path / "resolv.conf"
     path.write_bytes(content)
     assert system_resolvers(path) == addresses
-    command: list[str | Path] = [*IN_ITS_PLACE, path, sys.executable, "-c", GLIBC]
+    command: list[str | Path] = [*with_own_mounts(), "sh", "-c", IN_ITS_PLACE, path, sys.executable, "-c", GLIBC]
     assert subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split() == addresses
 
 

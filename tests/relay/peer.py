@@ -127,7 +127,8 @@ class Peer:
     async def _command(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_open: bool) -> str:
         """The next command; the question whether a refused BDAT is swallowed, and RSET behind it, are answered here."""
         while True:
-            command = (await reader.readuntil(b"\r\n")).decode().strip()
+            # What the client takes for the beginning of TLS may hold a line end too.
+            command = (await reader.readuntil(b"\r\n")).decode("utf-8", "replace").strip()
             if is_open or not command.startswith("BDAT"):
                 return command
             await reader.readexactly(int(command.split(" ")[1]))
