@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from onionmx.cli import main
 from onionmx.config import Configuration, DnsSection, MapSection, RelaySection, SyncSection, parse_nameserver
 from onionmx.errors import ConfigurationError
+from onionmx.shipped import shipped
+from tests.acceptance import documents
 from tests.onions import make_onion
 
 
@@ -28,6 +30,20 @@ def test_printed_configuration_is_read_back_as_it_was() -> None:
         relay=RelaySection(messages_per_session_of={make_onion("a"): 100, make_onion("b"): 1}),
     )
     assert Configuration.parse(configuration.to_toml().encode(), "printed") == configuration
+
+
+def test_other_mtas_are_told_what_is_there() -> None:
+    """The settings, units and ports of docs/other-mtas.md."""
+    text = shipped("docs/other-mtas.md").read_text()
+    settings, units = documents.steps(documents.section(text, "Send"))
+    configuration = Configuration.parse(settings.text.encode(), settings.file)
+    assert configuration.own.domains == ("example.org",)
+    assert configuration.sync.domains == ("/etc/onionmx/domains",)
+    for unit in units.text.split("--now ")[1].split():
+        assert shipped(f"deploy/{unit}").is_file()
+    assert configuration.relay.smtp_listen[0] in text
+    assert f"({configuration.relay.lmtp_listen[0].rpartition(':')[2]})" in text
+    assert f"inet:{configuration.serve.socketmap_listen[0].rpartition(':')[2]}@127.0.0.1" in text
 
 
 def test_every_field_is_described() -> None:
