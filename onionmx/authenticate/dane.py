@@ -13,6 +13,7 @@ from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirem
 from onionmx.authenticate.tlsa import Tlsa
 from onionmx.domain import MAX_DOMAIN_LENGTH
 from onionmx.errors import DnsError
+from onionmx.onion import is_for_tor_alone
 
 PREFIX = "_25._tcp."
 """Where the TLSA records of an MX stand: onion MXes show the certificate of the same server."""
@@ -75,9 +76,9 @@ def mx_hosts(domain: str, answer: Answered) -> list[str]:
         found.append((record.preference, record.exchange))
     if not found:
         return [domain]
-    # A host of "." says that the domain takes no mail (RFC 7505).
+    # A host of "." says that the domain takes no mail (RFC 7505); one under .onion has no records outside of Tor.
     names = [host.to_text(omit_final_dot=True).lower() for _, host in sorted(found) if host != dns.name.root]
-    return list(dict.fromkeys(names))
+    return [name for name in dict.fromkeys(names) if not is_for_tor_alone(name)]
 
 
 async def _look_at_host(name: str, questions: Questions, now: float) -> _Host:

@@ -20,6 +20,7 @@ from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.dns.wire import UDP_PAYLOAD
 from onionmx.errors import ConfigurationError, DnsError
 from onionmx.net.tls import verifying_context
+from onionmx.onion import is_for_tor_alone
 
 MAX_ALIASES = 8
 """In a row; as many as unbound and BIND follow, about. A loop is found by this too."""
@@ -114,13 +115,20 @@ def translated(settings: DnsSection) -> Iterator[None]:
 
 
 class _Resolver(dns.asyncresolver.Resolver):
-    """Asks once more without EDNS where no resolver knows it (RFC 6891 section 7), as glibc does.
+    """Asks for no name under .onion, and once more without EDNS where no resolver knows it (RFC 6891 section 7).
 
     AD can be asked for, and is told, by such a resolver too.
     """
 
     async def resolve(self, *arguments: Any, **options: Any) -> dns.resolver.Answer:  # noqa: ANN401 -- dnspython's
-        """Ask; see dnspython."""
+        """Ask; see dnspython.
+
+        Raises:
+            DnsError: the name, which may come from an answer, is for Tor alone (RFC 7686 section 2).
+        """
+        name = str(arguments[0])
+        if is_for_tor_alone(name):
+            raise DnsError(f"{name} is a name for Tor, and is asked nowhere else")
         try:
             return await super().resolve(*arguments, **options)
         except dns.resolver.NoNameservers as error:

@@ -83,19 +83,37 @@ class Courier:
             metrics.deliveries.labels(f"{reply.code // 100}xx").inc()
         return replies
 
-    async def _deliver(self, message: Message, targets: Sequence[Endpoint], deadline: float) -> list[Reply]:
-        attempt = _Attempt(message, deadline)
+    async def _deliver(
+        self, message: Message, targets: Sequence[Endpoint], deadline: float, *, has_failed: bool = False
+    ) -> list[Reply]:
+        attempt = _Attempt(message, deadline, has_failed=has_failed)
+        portioned = None
         try:
             async with asyncio.timeout_at(deadline):
-                for number, target in enumerate(targets):
-                    settled = await self._try_target(attempt, target)
-                    if isinstance(settled, list):
-                        return await self._deliver_portions(attempt, settled, targets[number:])
-                    if settled:
-                        break
+                portioned = await self._try_targets(attempt, targets)
         except TimeoutError:
             attempt.keep(Own.UNREACHABLE.value.because(f"no result within {self._deadline:g} s; {attempt.last}"))
-        return attempt.replies
+        if portioned is None:
+            return attempt.replies
+        # Outside of the time limit: each portion has its own, and one that is over takes no reply from the others.
+        return await self._deliver_portions(attempt, *portioned)
+
+    async def _try_targets(
+        self, attempt: "_Attempt", targets: Sequence[Endpoint]
+    ) -> tuple[list[list[int]], Sequence[Endpoint]] | None:
+        """Give the message to one target after another until the matter is settled.
+
+        Returns:
+            `None` where it is, or no target is left; else places of recipients that may share a transaction, nothing
+            sent, and the targets to send them to.
+        """
+        for number, target in enumerate(targets):
+            settled = await self._try_target(attempt, target)
+            if isinstance(settled, list):
+                return settled, targets[number:]
+            if settled:
+                break
+        return None
 
     async def _deliver_portions(
         self, attempt: "_Attempt", places: list[list[int]], targets: Sequence[Endpoint]
@@ -107,7 +125,8 @@ class Courier:
             recipients = tuple(message.envelope.recipients[place] for place in portion)
             envelope = replace(message.envelope, recipients=recipients)
             part = replace(message, envelope=envelope, content=attempt.content)
-            for place, reply in zip(portion, await self._deliver(part, targets, attempt.deadline), strict=True):
+            found = await self._deliver(part, targets, attempt.deadline, has_failed=attempt.has_failed)
+            for place, reply in zip(portion, found, strict=True):
                 replies[place] = reply
         return replies
 
@@ -184,17 +203,21 @@ class Courier:
 
 
 class _Attempt:
-    """What is known so far about the delivery of a message."""
+    """What is known so far about the delivery of a message.
 
-    def __init__(self, message: Message, deadline: float) -> None:
+    Attributes:
+        has_failed: whether a target has, for the moment.
+    """
+
+    def __init__(self, message: Message, deadline: float, *, has_failed: bool) -> None:
         self.message = message
         self.content = message.content if isinstance(message.content, bytes) else _Pieces(message.content)
         self.deadline = deadline
         self.was_stale = False
         self._replies: list[Reply] = []
-        self._has_failed = False  # a target has, for the moment
+        self.has_failed = False
         self.keep(Own.UNREACHABLE.value)
-        self._has_failed = False
+        self.has_failed = has_failed
 
     @property
     def is_streaming(self) -> bool:
@@ -229,9 +252,9 @@ class _Attempt:
             of_message: the peer has judged sender, recipients or content. Another failure that is permanent for its
                 target leaves a message temporary for which another target failed only for the moment.
         """
-        if not of_message and self._has_failed and replies[0].is_permanent:
+        if not of_message and self.has_failed and replies[0].is_permanent:
             return
-        self._has_failed = self._has_failed or any(reply.is_transient for reply in replies)
+        self.has_failed = self.has_failed or any(reply.is_transient for reply in replies)
         count = len(self.message.envelope.recipients)
         self._replies = list(replies) if len(replies) == count else [replies[0]] * count
 

@@ -6,6 +6,7 @@ was asked there, all that follow are.
 """
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -28,6 +29,7 @@ from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.target import Route
 
+_logger = logging.getLogger(__name__)
 _HEADER_SEARCHED = 65536  # bytes of a message that is too large to be kept; each server adds its Received on top
 
 
@@ -229,8 +231,18 @@ class RelayTransaction:
 
     async def _deliver_to_all(self, content: bytes) -> list[Reply]:
         """One delivery for each route, all at the same time."""
-        results = await asyncio.gather(*(self._deliver(group, content) for group in self._groups if group.recipients))
-        by_place = {place: reply for replies in results for place, reply in replies}
+        groups = [group for group in self._groups if group.recipients]
+        results = await asyncio.gather(*(self._deliver(group, content) for group in groups), return_exceptions=True)
+        by_place: dict[int, Reply] = {}
+        for group, result in zip(groups, results, strict=True):
+            if isinstance(result, Exception):
+                # A fault of ours on one route takes away no reply that another route has got.
+                _logger.error("%s: delivery for %s failed", self._identifier, group.domain, exc_info=result)
+                by_place |= dict.fromkeys((place for place, _ in group.recipients), Own.INTERNAL.value)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                by_place |= dict(result)
         return [by_place[place] for place in range(self._accepted)]
 
     async def _deliver_to_first(self, pieces: AsyncIterator[bytes], header_size: int) -> list[Reply]:
