@@ -7,7 +7,17 @@ from onionmx.smtp.faults import OpeningError
 from onionmx.tor.socks import Cause, SocksError
 
 _CLOSING = 421
-_NOT_TOLD = {Cause.PROXY_UNREACHABLE, Cause.PROXY_SILENT, Cause.WRONG_SERVICE, Cause.CLOSED}
+_NOT_TOLD = {
+    Cause.PROXY_UNREACHABLE,
+    Cause.PROXY_SILENT,
+    Cause.WRONG_SERVICE,
+    Cause.CLOSED,
+    Cause.NOT_ALLOWED,
+    Cause.NETWORK_UNREACHABLE,
+    Cause.NOT_SUPPORTED,
+    Cause.ADDRESS_TYPE,
+}
+"""Faults of this host or its tor, by which nothing is known of the onion MX."""
 _PERMANENT = {Cause.BAD_ADDRESS}
 _AUTHORIZATION = {Cause.AUTHORIZATION_MISSING, Cause.AUTHORIZATION_WRONG}
 

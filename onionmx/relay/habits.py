@@ -7,7 +7,7 @@ from onionmx.onion import Endpoint
 from onionmx.smtp.faults import Obstacle, OpeningError
 from onionmx.smtp.states import Chunks, TlsPolicy
 
-LASTING = 3600.0  # seconds after which an onion MX that could not do something is asked again: its software changes
+LASTING = 3600.0  # seconds after which an onion MX is asked again what it can do: its software changes
 
 
 class Habits:
@@ -21,14 +21,14 @@ class Habits:
     def __init__(self, tls: TlsPolicy, now: Callable[[], float] = time.monotonic) -> None:
         self._tls = tls
         self._now = now
-        self._swallows: set[Endpoint] = set()
+        self._swallows: dict[Endpoint, float] = {}
         self._unable: dict[tuple[Endpoint, Obstacle], float] = {}
 
     def chunks(self, endpoint: Endpoint) -> Chunks:
         """Whether to use BDAT there."""
         if self._is_unable(endpoint, Obstacle.CHUNKS):
             return Chunks.AVOID
-        return Chunks.USE if endpoint in self._swallows else Chunks.ASK
+        return Chunks.USE if self._does_swallow(endpoint) else Chunks.ASK
 
     def tls(self, endpoint: Endpoint) -> TlsPolicy:
         """When to start TLS there, where no certificate is demanded."""
@@ -37,9 +37,9 @@ class Habits:
         return self._tls
 
     def opened(self, endpoint: Endpoint, *, chunking: bool) -> None:
-        """A session has come about; with `chunking` its peer was seen to swallow a refused BDAT."""
-        if chunking:
-            self._swallows.add(endpoint)
+        """A session has come about; with `chunking` its peer was seen to swallow a refused BDAT, now or lately."""
+        if chunking and not self._does_swallow(endpoint):
+            self._swallows[endpoint] = self._now() + LASTING
 
     def failed(self, endpoint: Endpoint, error: OpeningError, *, tls: TlsPolicy) -> bool:
         """No session came about.
@@ -61,8 +61,12 @@ class Habits:
 
     def broken(self, endpoint: Endpoint) -> None:
         """A session came out of step: nothing of a message may follow commands there before they are answered."""
-        self._swallows.discard(endpoint)
+        self._swallows.pop(endpoint, None)
         self._unable[endpoint, Obstacle.CHUNKS] = self._now() + LASTING
+
+    def _does_swallow(self, endpoint: Endpoint) -> bool:
+        until = self._swallows.get(endpoint)
+        return until is not None and self._now() < until
 
     def _is_unable(self, endpoint: Endpoint, obstacle: Obstacle) -> bool:
         until = self._unable.get((endpoint, obstacle))

@@ -4,6 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from onionmx.relay.failures import is_of_target
+from onionmx.relay.habits import LASTING, Habits
+from onionmx.smtp.states import Chunks, TlsPolicy
+from onionmx.tor.socks import Cause, SocksError
+from tests.mapfile.maps import A
 from tests.relay.onion_mx import CLOSE, EXTENSIONS, SILENCE, Dialog, OnionMx
 from tests.relay.served import Site, codes, play
 
@@ -155,3 +160,22 @@ def test_required_tls_that_fails(tmp_path: Path) -> None:
         assert "MAIL" not in site.mx.verbs
 
     play(tmp_path, test, OnionMx(extensions=OFFERED), tls="require")
+
+
+def test_what_a_peer_can_do_is_asked_again_after_a_time() -> None:
+    """Another program may answer there by then, or another host of the same onion."""
+    clock = [0.0]
+    habits = Habits(TlsPolicy.NEVER, lambda: clock[0])
+    onion_mx = (A, 25)
+    assert habits.chunks(onion_mx) is Chunks.ASK
+    for clock[0] in (0.0, LASTING / 2):
+        habits.opened(onion_mx, chunking=True)
+        assert habits.chunks(onion_mx) is Chunks.USE
+    clock[0] = LASTING
+    assert habits.chunks(onion_mx) is Chunks.ASK
+
+
+@pytest.mark.parametrize("cause", [Cause.NOT_ALLOWED, Cause.NETWORK_UNREACHABLE, Cause.WRONG_SERVICE])
+def test_a_fault_of_this_hosts_tor_says_nothing_of_the_onion_mx(cause: Cause) -> None:
+    assert not is_of_target(SocksError((A, 25), cause))
+    assert is_of_target(SocksError((A, 25), Cause.DESCRIPTOR_NOT_FOUND))
