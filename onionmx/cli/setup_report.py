@@ -126,7 +126,7 @@ def print_undone(undone: Undone) -> int:
         click.echo("systemd does not run here: start these yourself")
         for line in undone.to_run:
             click.echo(f"  {line}")
-    click.echo("taken back")
+    click.echo("not all was taken back" if undone.is_unfinished else "taken back")
     return _undone_code(undone)
 
 

@@ -133,7 +133,8 @@ class Run:
         manifest = load(self._system) or Manifest()
         manifest.wishes = self._plan.wishes
         manifest.undoing = False
-        manifest.onion_directory = self._plan.ports.directory or manifest.onion_directory
+        if self._plan.ports.service:  # a service that somebody else has made is not ours to delete
+            manifest.onion_directory = self._plan.ports.directory
         to_do = [work for work in works if work]
         if not to_do:
             if old is not None and old.wishes != self._plan.wishes:

@@ -16,11 +16,13 @@ class Undone:
         problems: commands that failed.
         notes: what the administrator should know.
         to_run: commands that somebody has to run, for want of systemd.
+        is_unfinished: a program did not take its old files, and what it uses was left.
     """
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     to_run: list[str] = field(default_factory=list)
+    is_unfinished: bool = False
 
 
 def undo(system: System, manifest: Manifest, say: Say, *, systemd: bool, delete_keys: bool) -> Undone:
@@ -43,8 +45,14 @@ def undo(system: System, manifest: Manifest, say: Say, *, systemd: bool, delete_
             say(f"take back {file.path}")
             if note := put_back(system, file):
                 result.notes.append(note)
+        known = len(result.problems)
         for words in part.back:
             _run(system, words, say, result, systemd=systemd)
+        result.is_unfinished = len(result.problems) > known
+        if result.is_unfinished:
+            # What a program uses that did not take its old files stays: the relay, and tor's ports.
+            result.notes.append("the rest was left as it is: fix this, and run `onionmx setup --undo` again")
+            return result
     for folder in reversed(manifest.folders):
         system.remove_folder(folder)
     if manifest.onion_directory and system.exists(manifest.onion_directory):

@@ -51,6 +51,10 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.send) and self.mta == "exim" and self.exim != "relay"
 
 
+_PRIVATE = ("/root/", "/home/", "/run/user/")
+"""What `ProtectHome=` hides from the unit of sync (systemd.exec(5))."""
+
+
 def checked(wishes: Wishes) -> Wishes:
     """The wishes with domains in normal form.
 
@@ -66,6 +70,12 @@ def checked(wishes: Wishes) -> Wishes:
     for path in (*wishes.lists, *([wishes.tsig_file] if wishes.tsig_file else [])):
         if not path.startswith("/") or not path.isprintable():
             raise UsageError(f"{path!r}: expected an absolute path")
+    for path in wishes.lists:
+        if path.startswith(_PRIVATE):
+            raise UsageError(
+                f"--lists {path}: the timer's sync may not read what is below {', '.join(_PRIVATE)}: put it into "
+                "/etc/onionmx, readable for all"
+            )
     if wishes.publish_to:
         try:
             parse_nameserver(wishes.publish_to)

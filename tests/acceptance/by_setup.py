@@ -25,8 +25,8 @@ def prove(site: Site) -> None:
     site.tor_is_up()
     follow(site.machine, "README.md", "Install", values={"    make deb\n": ""}, folder=CLONE)
     installed = snapshot(etc)
-    site.machine.run(f"printf '%s\\n' {REMOTE} >/root/domains")
-    answers = f"--yes --domain {LOCAL} --send --receive --lists /root/domains"
+    site.machine.run(f"printf '%s\\n' {REMOTE} >/srv/domains")
+    answers = f"--yes --domain {LOCAL} --send --receive --lists /srv/domains"
     set_up = partial(follow, site.machine, "README.md", "Set up")
     set_up(values={"    onionmx setup\n": f"    onionmx setup {answers}\n"})
     once = snapshot(etc)

@@ -92,10 +92,11 @@ def sending(text: str, *, domains: Sequence[str], result: str, table: str) -> st
     limits = {name: number for name, number in _LIMITS.items() if parameter(text, name) is None}
     there = parameter(text, "transport_maps")
     if there is None or table not in there[1].replace(",", " ").split():
-        lines = [f"    {{ {domain} = : }}\n" for domain in domains]
+        old = there[1].strip() if there else ""
+        # Where there are lookups already, one of them may lead a local domain to another host, and must be asked.
+        lines = [] if old else [f"    {{ {domain} = : }}\n" for domain in domains]
         lines.append(f"    {{ .onion = {result} }}\n")
         value = f"\n  inline:{{\n{''.join(lines)}  }}\n  {table}"
-        old = there[1].strip() if there else ""
         text = with_parameter(text, "transport_maps", f"{value}\n  {old}" if old else value)
     return with_new_parameters(text, limits)
 

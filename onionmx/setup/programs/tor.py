@@ -75,6 +75,11 @@ def ports(torrc: str, defaults: str, *, virtual_addresses: bool, receiving: Forw
         ConfigurationError: there is a service for mail that makes the MTA an open relay, or that cannot be used.
     """
     options = _in_effect(parse_torrc(defaults), parse_torrc(torrc))
+    if included := [option.value for option in options if option.keyword.lower() == "%include"]:
+        raise ConfigurationError(
+            f"torrc has %include {included[0]}: setup does not know what is there, and a port given twice ends tor; "
+            "move those lines into torrc, or set tor up by hand (docs/postfix.md, exim/README.md)"
+        )
     socks = [option.value for option in options if _keyword(option) == _SOCKS]
     lines: list[Option] = []
     relay_socks = next((address for value in socks if (address := _fitting(value, relay=True))), "")

@@ -1,0 +1,63 @@
+"""What belongs to the administrator stays, and what setup cannot know it does not touch."""
+
+from pathlib import Path
+
+import pytest
+
+from onionmx.errors import UsageError
+from onionmx.setup.wishes import Wishes, checked
+from tests.onions import V3_ONION
+from tests.setup.conftest import Setup
+from tests.setup.sandbox import Sandbox, snapshot
+
+SHOP = "HiddenServiceDir /var/lib/tor/shop\nHiddenServicePort 80 127.0.0.1:80\nHiddenServicePort 25 127.0.0.2:25\n"
+
+
+def test_key_of_a_service_that_was_there_is_never_deleted(tmp_path: Path, setup: Setup) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    key = sandbox.root / "var/lib/tor/shop/hs_ed25519_secret_key"
+    key.parent.mkdir()
+    key.write_bytes(b"the only one")
+    (key.parent / "hostname").write_text(f"{V3_ONION}\n")
+    with (sandbox.root / "etc/tor/torrc").open("a") as torrc:
+        torrc.write(SHOP)
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 0
+    assert setup(sandbox, "--undo", "--yes", "--delete-keys") == 0
+    assert key.read_bytes() == b"the only one"
+    assert snapshot(sandbox.root) == before
+
+
+def test_files_that_torrc_includes_are_not_guessed(
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    with (sandbox.root / "etc/tor/torrc").open("a") as torrc:
+        torrc.write("%include /etc/torrc.d/*.conf\n")
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 78
+    assert "%include /etc/torrc.d/*.conf" in capsys.readouterr().err
+    assert snapshot(sandbox.root) == before
+
+
+@pytest.mark.parametrize("path", ["/root/domains", "/home/joe/domains"])
+def test_list_that_the_timer_cannot_read(path: str) -> None:
+    with pytest.raises(UsageError, match="the timer's sync may not read"):
+        checked(Wishes(domains=("example.org",), send=True, lists=(path,)))
+
+
+def test_undo_stops_where_the_mta_keeps_its_files(
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "exim")
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 0
+    sandbox.refusing = ["update-exim4.conf"]
+    capsys.readouterr()
+    assert setup(sandbox, "--undo", "--yes") == 1
+    assert "not all was taken back" in capsys.readouterr().out
+    assert "onionmx-relay.service" in sandbox.units, "what Exim still uses"
+    sandbox.refusing = []
+    assert setup(sandbox, "--undo", "--yes") == 0
+    assert snapshot(sandbox.root) == before
+    assert not sandbox.units
