@@ -166,7 +166,9 @@ class Courier:
         outcome = await lease.session.deliver(message.envelope, attempt.content, deadline=attempt.deadline - _MARGIN)
         seconds = time.monotonic() - start
         metrics.stage_seconds.labels("transaction").observe(seconds)
-        replies = [for_mta(outcome.answer(index)) for index in range(len(message.envelope.recipients))]
+        may_start_tls = lease.session.can_start_tls
+        count = len(message.envelope.recipients)
+        replies = [for_mta(outcome.answer(index), may_start_tls=may_start_tls) for index in range(count)]
         attempt.keep(*replies, of_message=outcome.ending is not Ending.UNSUITABLE)
         if not attempt.is_spent and has_ended(outcome, lease):
             lease.retire()

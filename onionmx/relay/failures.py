@@ -3,6 +3,7 @@
 from onionmx.authenticate.stream import NotProvenError
 from onionmx.errors import OnionmxError
 from onionmx.reply import FROM_PEER, Own, Reply
+from onionmx.smtp.codes import Code
 from onionmx.smtp.faults import OpeningError
 from onionmx.tor.socks import Cause, SocksError
 
@@ -37,16 +38,22 @@ def reply_to(error: OnionmxError) -> Reply:
     return Own.CONNECTION_LOST.value.because(str(error))
 
 
-def for_mta(reply: Reply) -> Reply:
+def for_mta(reply: Reply, *, may_start_tls: bool = False) -> Reply:
     """The reply of an onion MX as the MTA may hear it.
 
     A 421 says that the speaker closes the connection (RFC 5321 section 3.8), which the relay does not: it becomes
-    the 451 of a lost connection.
+    the 451 of a lost connection. A 530 for one of several recipients becomes one that asks for TLS.
+
+    Args:
+        reply: what it said.
+        may_start_tls: it offers a TLS that was not started, so that the same recipient alone would be delivered.
     """
-    if reply.code != _CLOSING:
-        return reply
-    text = reply.text.removeprefix(FROM_PEER)
-    return Own.CONNECTION_LOST.value.because(f"{FROM_PEER}{reply.code} {reply.enhanced} {text}")
+    text = f"{FROM_PEER}{reply.code} {reply.enhanced} {reply.text.removeprefix(FROM_PEER)}"
+    if reply.code == _CLOSING:
+        return Own.CONNECTION_LOST.value.because(text)
+    if reply.code == Code.TLS_DEMANDED and may_start_tls:
+        return Own.TLS_REQUIRED.value.because(text)
+    return reply
 
 
 def is_of_target(error: OnionmxError) -> bool:

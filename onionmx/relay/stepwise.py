@@ -64,7 +64,7 @@ class Stepwise:
                 break
             reply = await self._transaction.add_recipient(recipient)
         self._named = named
-        return for_mta(reply)
+        return for_mta(reply, may_start_tls=self._lease.session.can_start_tls)
 
     async def send(self, content: bytes | AsyncIterator[bytes]) -> Reply:
         """Send the message; the one reply for all accepted recipients."""

@@ -78,3 +78,20 @@ def test_530_under_tls_or_without_starttls_is_the_peers_own_refusal(tmp_path: Pa
         return "530 5.7.0 Authentication required" if verb == "MAIL" else None
 
     play(tmp_path, test, OnionMx(always, OFFERED, tls=context))
+
+
+@pytest.mark.parametrize("lmtp", [True, False])
+def test_530_to_one_of_several_is_temporary_while_tls_can_be_started(tmp_path: Path, *, lmtp: bool) -> None:
+    """Alone, that recipient is delivered: the session is then encrypted."""
+    context = issue("mx.example").context(tmp_path)
+
+    def answer(dialog: Dialog, verb: str, line: str) -> str | None:
+        refused = verb == "RCPT" and "<b@" in line and "STARTTLS" not in dialog.commands
+        return "530 5.7.0 Must issue a STARTTLS command first" if refused else None
+
+    async def test(site: Site) -> None:
+        replies = await site.send("a@example.org", "b@example.org", lmtp=lmtp)
+        assert sorted(reply[:9] for reply in replies if not reply.startswith("250 2.1.5")) == ["250 2.0.0", "451 4.7.5"]
+        assert "530 5.7.0" in next(reply for reply in replies if reply.startswith("451"))
+
+    play(tmp_path, test, OnionMx(answer, OFFERED, tls=context))
