@@ -7,8 +7,8 @@ from importlib import import_module
 import click
 
 from onionmx import __version__
-from onionmx.cli.crash import flush_output, report_crash
-from onionmx.errors import EXIT_USAGE, OnionmxError
+from onionmx.cli.crash import drop_output, flush_output, report_crash
+from onionmx.errors import EXIT_TEMPORARY, EXIT_USAGE, OnionmxError
 
 COMMANDS = {
     "cache": "Look into the cache of the running daemon, and make it forget domains.",
@@ -77,6 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the name of the program; those of the process by default.
     """
     try:
+        return _run(arguments)
+    except OSError:  # of the standard error: nobody can be told why
+        return EXIT_TEMPORARY
+    finally:
+        drop_output()
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
         result = command.main(args=arguments, prog_name="onionmx", standalone_mode=False)
         flush_output()
     except click.UsageError as error:
@@ -89,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except OnionmxError as error:
         for line in str(error).splitlines():
-            sys.stderr.write(f"onionmx: {line}\n")
+            click.echo(f"onionmx: {line}", err=True)
         return error.exit_code
     except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever it is, it is no answer
         words = sys.argv[1:] if arguments is None else arguments

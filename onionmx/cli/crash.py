@@ -44,9 +44,17 @@ def flush_output() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        # Python tries again at its end, and would end with a code of its own.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise TemporaryError(f"the standard output cannot be written: {error.strerror}") from error
+
+
+def drop_output() -> None:
+    """Give up what cannot be written: Python tries again at its end, and would end with a code of its own, 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _say(words: str) -> int:

@@ -84,6 +84,13 @@ def test_output_that_cannot_be_written(tmp_path: Path, output: str) -> None:
         assert "Exception ignored" not in result.stderr
 
 
+@pytest.mark.parametrize("output", [">/dev/full 2>/dev/full", "2>/dev/full", ">/dev/full 2>&-"])
+@pytest.mark.parametrize("words", ["map get --map /none example.org", "map export --map /none", "nonsense", "map get"])
+def test_fault_that_cannot_be_told(words: str, output: str) -> None:
+    """1 would be an answer, and is what Python makes of it."""
+    assert subprocess.run(["sh", "-c", f"{ONIONMX} {words} {output}"], check=False).returncode in {64, 75}
+
+
 @pytest.mark.parametrize("arguments", [["map", "export"], ["map", "get", "example.org"]])
 def test_reader_that_has_gone(tmp_path: Path, arguments: list[str]) -> None:
     path = make_map(tmp_path / "map.cdb")
