@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from os.path import ismount
 from pathlib import Path
 from subprocess import run
+from tempfile import TemporaryDirectory
 
 
 @cache
@@ -14,8 +16,13 @@ def with_own_mounts() -> list[str]:
     root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     words = ["unshare", *root, "--mount"]
     if run([*words, "--", "true"], capture_output=True, check=False).returncode:
-        # The root of a chroot need not be a mount point, and cannot be cut off then; `small_disk` takes its mount away.
+        # The root of a chroot need not be a mount point; then it cannot be made private, and should be already.
         words += ["--propagation", "unchanged"]
+        with TemporaryDirectory() as folder:
+            run([*words, "--", "mount", "-t", "tmpfs", "tmpfs", folder], check=True)
+            if ismount(folder):
+                run(["umount", folder], check=True)
+                raise RuntimeError("mounts of this chroot show outside: enter it by `unshare --mount chroot ROOT`")
     return [*words, "--"]
 
 

@@ -13,6 +13,8 @@ import dns.flags
 import dns.message
 import dns.rcode
 
+from tests.small_disk import with_own_mounts
+
 _PORT = 53  # glibc asks no other
 _STOP = b"stop"
 
@@ -34,7 +36,7 @@ class DnsLogger:
         file = folder / "resolv.conf"
         file.write_text(f"nameserver {self.host}\noptions timeout:1 attempts:1\n")
         file.chmod(0o644)
-        self.wrap = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(file)]
+        self.wrap = [*with_own_mounts(), "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(file)]
         self._threads = [threading.Thread(target=serve) for serve in (self._serve_udp, self._serve_tcp)]
 
     @property
