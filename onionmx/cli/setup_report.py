@@ -90,7 +90,7 @@ def print_proof(plan: Plan, applied: Applied, proof: Proof) -> None:
             click.echo(f"  {line}")
     if proof.onion:
         click.echo(f"onion: {proof.onion}")
-        click.echo(f"its key is in {plan.ports.directory}: keep a copy, whoever has it is this onion")
+        click.echo(f"its key is in {plan.ports.directory}: keep a copy; it is all that makes a host this onion")
     if proof.records:
         click.echo("published:" if proof.published else "the record to publish:")
         for line in proof.records:
