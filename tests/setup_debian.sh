@@ -20,7 +20,8 @@ binaries+=(heavy/usr/sbin/exim4)
 binaries+=('usr/bin/valkey-server|usr/bin/redis-server')
 binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate)
 # procps: the units reload by /bin/kill, which systemd-analyze looks for.
-tools=(tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd procps groff-base)
+# netbase: Exim and Postfix look smtp up in /etc/services, which a minimal Debian 12 does not have.
+tools=(netbase tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd procps groff-base)
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 unpacked=$project/.debian
