@@ -18,7 +18,7 @@ from onionmx.config.sync import SyncSection
 from onionmx.dns.srv import answer_without_question
 from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
 from onionmx.lookup.standing import Outlook
-from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
 from onionmx.mapfile.domains import own_answer, read_own_domains
 from onionmx.mapfile.pins import pinned_answer, read_pins
 from onionmx.onion import Endpoint
@@ -137,6 +137,8 @@ class RouteFiles:
         if self._pins.content and (pinned := self._pins.content.get(domain)) is not None:
             return pinned_answer(domain, pinned)
         if self._map.content is not None and (endpoints := self._map.content.get(domain)):
+            if endpoints == DEFERS:
+                return CouldNotTell(domain, DEFERS_WHY)
             return Found(Route(domain, targets_of(endpoints), Source.MAP, None))
         return answer_without_question(domain)
 

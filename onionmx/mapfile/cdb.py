@@ -1,7 +1,8 @@
 """Reading the map: a CDB (https://cr.yp.to/cdb/cdb.txt) from domains to endpoints.
 
 Key: the domain in normal form. Value: endpoints in route order, joined by one space, the port left out where it
-is 25. Neither has a terminator. Behind it stand checksums (`checksum.py`), which other writers leave out.
+is 25; or `could-not-tell.onion` alone, whose domain has to wait. Neither has a terminator. Behind it stand checksums
+(`checksum.py`), which other writers leave out.
 
 The route helper loads this module for each message: it imports next to nothing, and a lookup touches a few pages.
 """
@@ -17,7 +18,7 @@ from cdblib import Reader
 
 from onionmx.errors import MapError, MissingMapError, OnionError
 from onionmx.mapfile.checksum import CHUNK, SIZE, TABLES, crc_of, decode
-from onionmx.onion import Endpoint, format_endpoint, parse_endpoint
+from onionmx.onion import DEFAULT_PORT, Endpoint, format_endpoint, parse_endpoint
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
 if TYPE_CHECKING:
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
     from onionmx.mapfile.checksum import Checksums
 
+COULD_NOT_TELL = "could-not-tell.onion"
+"""The value of a domain of which it is not known whether its mail goes to the onion that its record names.
+
+It is no valid onion: a program that does not know it hands it to tor, which fails, and never to another DNS.
+"""
+DEFERS: tuple[Endpoint, ...] = ((COULD_NOT_TELL, DEFAULT_PORT),)
+"""How `parse_value` and `format_value` say so; no pin, list or record can have this endpoint."""
+DEFERS_WHY = "it has an onion MX, but what it demands of that could not be found out, so its mail has to wait"
+"""In words, after the domain."""
+
 _HEADER = Struct("<512I")  # 256 hash tables: position in bytes, length in slots
 _PAIR = Struct("<II")  # of a slot: hash and position of the record; of a record: lengths of key and value
 _OUTSIDE = "a hash table points outside the file"
@@ -35,7 +46,7 @@ _DAMAGED = "it is damaged or not a CDB; move it away and run `onionmx sync`"
 
 
 def parse_value(value: bytes) -> tuple[Endpoint, ...]:
-    """Read the value of a map entry.
+    """Read the value of a map entry; `DEFERS` where the domain has to wait.
 
     Raises:
         OnionError: empty, or one of its endpoints cannot be used.
@@ -44,6 +55,8 @@ def parse_value(value: bytes) -> tuple[Endpoint, ...]:
         text = value.decode("ascii")
     except UnicodeDecodeError as error:
         raise OnionError(f"value {value[:80]!r} is not ASCII") from error
+    if text == COULD_NOT_TELL:
+        return DEFERS
     if not text:
         raise OnionError("the value is empty: expected at least one onion")
     return tuple(parse_endpoint(word) for word in text.split(" "))
@@ -128,7 +141,7 @@ class MapReader:
             raise self._damaged(_WRONG_SUM)
 
     def get(self, domain: str) -> tuple[Endpoint, ...] | None:
-        """Endpoints of a domain in route order, or `None` where the map has no entry for it.
+        """Endpoints of a domain in route order, `DEFERS`, or `None` where the map has no entry for it.
 
         Args:
             domain: in normal form.
@@ -187,7 +200,7 @@ class MapReader:
         return found
 
     def entries(self) -> Iterator[tuple[str, tuple[Endpoint, ...]]]:
-        """All domains with their endpoints, in the order in which they were written.
+        """All domains with their endpoints or `DEFERS`, in the order in which they were written.
 
         Raises:
             MapError: the map is damaged.

@@ -13,6 +13,7 @@ from onionmx.errors import ConfigurationError, MapError
 from onionmx.lookup.files import RouteFiles
 from onionmx.lookup.live import LiveRoutes
 from onionmx.lookup.router import Router
+from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
 from onionmx.target import Source
 from tests.dns.scripted import reply, scripted_server
 from tests.lookup.scripted_dns import ScriptedDns
@@ -57,6 +58,14 @@ def test_own_then_pins_then_map_then_onions(tmp_path: Path) -> None:
     assert isinstance(site.get(V2_ONION), Unroutable)
     assert source(site.get("mapped.example")) == (Source.MAP, B)
     assert site.get("other.example") is None
+
+
+def test_value_that_defers_is_could_not_tell(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    make_map(site.map, dict.fromkeys(("example.org", "pinned.example"), DEFERS))
+    site.pins.write_text(f"pinned.example {A}\n")
+    assert site.get("example.org") == CouldNotTell("example.org", DEFERS_WHY)
+    assert source(site.get("pinned.example")) == (Source.PIN, A)
 
 
 def test_changed_files_are_read_again(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from cdblib import Writer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.errors import MapError
-from onionmx.mapfile.cdb import MapReader
+from onionmx.errors import MapError, OnionError
+from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS, MapReader, format_value, parse_value
 from onionmx.mapfile.checksum import SIZE
 from onionmx.mapfile.pins import format_seed
 from onionmx.mapfile.publish import publish
-from onionmx.onion import Endpoint
+from onionmx.onion import Endpoint, parse_endpoint
 from tests.mapfile.maps import A, B, entries, make_map
 
 
@@ -43,6 +43,26 @@ def test_tinycdb_reads_the_value(tmp_path: Path) -> None:
     path = make_map(tmp_path / "map.cdb")
     result = run(["cdb", "-q", "-m", path, "example.org"], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == f"{A} {B}:2525"
+
+
+def test_value_that_defers(tmp_path: Path) -> None:
+    path = make_map(tmp_path / "map.cdb", {"example.org": DEFERS})
+    result = run(["cdb", "-q", "-m", path, "example.org"], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "could-not-tell.onion"
+    with MapReader(path) as reader:
+        assert reader.get("example.org") == DEFERS
+        assert list(reader.entries()) == [("example.org", DEFERS)]
+    assert format_value(parse_value(COULD_NOT_TELL.encode())) == COULD_NOT_TELL.encode()
+    with pytest.raises(OnionError):
+        parse_endpoint(COULD_NOT_TELL)
+
+
+@pytest.mark.parametrize(
+    "value", [f"{COULD_NOT_TELL} {A}", f"{A} {COULD_NOT_TELL}", f"{COULD_NOT_TELL}:25", COULD_NOT_TELL.upper()]
+)
+def test_value_that_defers_stands_alone(value: str) -> None:
+    with pytest.raises(OnionError):
+        parse_value(value.encode())
 
 
 @pytest.mark.parametrize("size", [0, 1, 2047, 2048, 2100, -1])
