@@ -35,7 +35,7 @@ from onionmx.errors import (
     TemporaryError,
     UsageError,
 )
-from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS_WHY, MapReader
 from onionmx.onion import Endpoint, is_for_tor_alone, onion_of, parse_endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, MAX_TIMEOUT, format_host, parse_address, resolve
 
@@ -156,13 +156,17 @@ def _words(domain: str, map_path: str) -> list[str] | None:
     """The targets of a domain as the map writes them, not yet checked; `None` where it has no route.
 
     Raises:
-        MapError: the map cannot tell.
+        MapError: the map cannot be read.
+        TemporaryError: it says that this could not be told.
         OnionError: no onion service can have this name.
     """
     with MapReader(map_path) as reader:
         value = reader.get_value(domain)
     if value is not None:
-        return value.decode("ascii", "backslashreplace").split(" ")
+        words = value.decode("ascii", "backslashreplace").split(" ")
+        if words == [COULD_NOT_TELL]:
+            raise TemporaryError(f"{domain}: {DEFERS_WHY}")
+        return words
     if is_for_tor_alone(domain):
         # The next router would ask the open DNS for a name that only Tor may hear (RFC 7686).
         return [onion_of(domain)]

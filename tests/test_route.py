@@ -10,6 +10,7 @@ from sys import executable
 import pytest
 from cdblib import Writer
 
+from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
 from tests.mapfile.maps import A, B, C, make_map
 from tests.onions import IMPOSSIBLE_ONIONS, V2_ONION, make_onion
 from tests.tor.test_automap import virtual
@@ -94,6 +95,14 @@ def test_map_goes_before_what_a_name_under_onion_says(tmp_path: Path, dnsport: s
     path = make_map(tmp_path / "map.cdb", {A: ((B, 25),), "mapped.onion": ((C, 25),)})
     assert helper("--map", path, "--dnsport", dnsport, A).stdout == address(B) + "\n"
     assert helper("--map", path, "--dnsport", dnsport, "mapped.onion").stdout == address(C) + "\n"
+
+
+def test_value_that_defers_is_temporary_and_says_why(tmp_path: Path, dnsport: str) -> None:
+    path = make_map(tmp_path / "map.cdb", {"example.org": DEFERS, A: DEFERS})
+    for domain in ("example.org", A):
+        result = helper("--map", path, "--dnsport", dnsport, domain)
+        assert (result.returncode, result.stdout) == (75, "")
+        assert result.stderr == f"onionmx-route: {domain}: {DEFERS_WHY}\n"
 
 
 def test_invalid_target_is_dropped_and_said(tmp_path: Path, dnsport: str) -> None:

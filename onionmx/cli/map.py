@@ -9,9 +9,9 @@ from onionmx.authenticate.published import keeping_demands
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, write_json
 from onionmx.config import Configuration
 from onionmx.domain import normalize
-from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, InputError
-from onionmx.mapfile.cdb import MapReader, format_value
-from onionmx.mapfile.check import check
+from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, InputError, TemporaryError
+from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader, format_value
+from onionmx.mapfile.check import check, count_deferring
 from onionmx.mapfile.entries import Difference, Entries, Parsed, differences
 from onionmx.mapfile.lines import described
 from onionmx.mapfile.map_yml import format_map_yml, parse_map_yml
@@ -55,10 +55,13 @@ def command() -> None:
 def get(domain: str, configuration: Configuration, map_path: str | None) -> int:
     """Print the onions of DOMAIN, in the order in which they are tried.
 
-    Exit codes: 0 found; 1 no entry; 75 the map is missing, unreadable or damaged.
+    Exit codes: 0 found; 1 no entry; 75 its entry is could-not-tell.onion, or the map is missing, unreadable or damaged.
     """
+    name = normalize(domain)
     with _open(configuration, map_path) as reader:
-        endpoints = reader.get(normalize(domain))
+        endpoints = reader.get(name)
+    if endpoints == DEFERS:
+        raise TemporaryError(f"{name}: {DEFERS_WHY}")
     if endpoints is None:
         return EXIT_NO_ROUTE
     click.echo(format_value(endpoints))
@@ -97,7 +100,9 @@ def check_map(configuration: Configuration, map_path: str | None) -> int:
         for mistake in check(reader):
             mistakes += 1
             click.echo(mistake)
-        click.echo(f"{reader.path}: {len(reader)} entries, {mistakes} mistakes")
+        deferring = count_deferring(reader)
+        waiting = f", {deferring} of them could-not-tell.onion" if deferring else ""
+        click.echo(f"{reader.path}: {len(reader)} entries{waiting}, {mistakes} mistakes")
     return EXIT_DIFFERENT if mistakes else EXIT_FOUND
 
 

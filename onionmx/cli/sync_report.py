@@ -8,7 +8,7 @@ import click
 
 from onionmx.cli.options import write_json
 from onionmx.errors import MissingMapError
-from onionmx.mapfile.cdb import MapReader, format_value
+from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS, MapReader, format_value
 from onionmx.onion import Endpoint
 from onionmx.sync import notes
 from onionmx.sync.report import Decision, Outcome, Summary
@@ -26,7 +26,9 @@ def shown_time(seconds: float) -> str:
 
 
 def shown_endpoints(endpoints: tuple[Endpoint, ...]) -> str:
-    """Onions in a line."""
+    """Onions in a line, or that the map defers."""
+    if endpoints == DEFERS:
+        return f"mail waits ({COULD_NOT_TELL})"
     return format_value(endpoints).decode()
 
 

@@ -12,7 +12,7 @@ from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ConfigurationError, MapError, MissingMapError
 from onionmx.files import is_missing
 from onionmx.mapfile.cdb import MapReader
-from onionmx.mapfile.check import check
+from onionmx.mapfile.check import check, count_deferring
 from onionmx.mapfile.pins import read_pins
 from onionmx.mapfile.publish import last_checked
 
@@ -91,7 +91,9 @@ def _judge_content(reader: MapReader) -> Finding:
     mistakes = check(reader)
     first = list(islice(mistakes, _SHOWN))
     if not first:
-        return ok(MAP.name, f"{reader.path}: {len(reader)} entries")
+        deferring = count_deferring(reader)
+        waiting = f", {deferring} of them make mail wait: `onionmx explain DOMAIN` tells why" if deferring else ""
+        return ok(MAP.name, f"{reader.path}: {len(reader)} entries{waiting}")
     count = len(first) + sum(1 for _ in mistakes)
     more = f" (and {count - len(first)} more)" if count > len(first) else ""
     mend = f"mv {reader.path} {reader.path}.damaged\nonionmx sync"

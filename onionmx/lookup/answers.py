@@ -25,7 +25,7 @@ from onionmx.lookup.result import ResultTemplate
 from onionmx.lookup.router import Router
 from onionmx.lookup.standing import Outlook, Standing
 from onionmx.lookup.troubles import Troubles
-from onionmx.mapfile.cdb import format_value
+from onionmx.mapfile.cdb import DEFERS_WHY, format_value
 from onionmx.onion import is_for_tor_alone
 
 _INTERNAL = "internal error, which the log describes"
@@ -152,6 +152,8 @@ class Answers(ABC, Generic[Request]):
 
     def _not_found(self, answer: NoRoute | CouldNotTell) -> bytes:
         if isinstance(answer, CouldNotTell):
+            if answer.reason == DEFERS_WHY:  # of this domain alone; what else fails has been logged where it did
+                self._troubles.report(answer.domain, DEFERS_WHY)
             return self._failed(Outcome.TEMPORARY, answer.reason)
         if isinstance(answer, Unroutable):
             return self._refused(answer.reason)

@@ -35,8 +35,8 @@ It is no valid onion: a program that does not know it hands it to tor, which fai
 """
 DEFERS: tuple[Endpoint, ...] = ((COULD_NOT_TELL, DEFAULT_PORT),)
 """How `parse_value` and `format_value` say so; no pin, list or record can have this endpoint."""
-DEFERS_WHY = "it has an onion MX, but what it demands of that could not be found out, so its mail has to wait"
-"""In words, after the domain."""
+DEFERS_WHY = "its record names an onion MX, and what the domain demands of it could not be found out yet: mail waits"
+"""Why, in words that follow the domain."""
 
 _HEADER = Struct("<512I")  # 256 hash tables: position in bytes, length in slots
 _PAIR = Struct("<II")  # of a slot: hash and position of the record; of a record: lengths of key and value

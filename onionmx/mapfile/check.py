@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from onionmx.domain import normalize, shown
 from onionmx.errors import DomainError, OnionError
-from onionmx.mapfile.cdb import MapReader, format_value, parse_value
+from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader, format_value, parse_value
 
 
 def check(reader: MapReader) -> Iterator[str]:
@@ -26,6 +26,16 @@ def check(reader: MapReader) -> Iterator[str]:
             yield f"{shown(_text(key))}: the hash tables do not lead to this entry"
     if count != len(reader):
         yield f"the hash tables hold {len(reader)} entries, the file has {count}"
+
+
+def count_deferring(reader: MapReader) -> int:
+    """How many domains have to wait, because it could not be told whether their mail goes to their onion.
+
+    Raises:
+        MapError: as `check`.
+    """
+    deferring = COULD_NOT_TELL.encode()
+    return sum(value == deferring for _, value in reader.records())
 
 
 def _check_record(key: str, value: bytes) -> Iterator[str]:

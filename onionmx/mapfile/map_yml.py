@@ -6,6 +6,7 @@ import yaml
 
 from onionmx.domain import normalize, shown
 from onionmx.errors import DomainError, OnionError
+from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS
 from onionmx.mapfile.entries import Entries, Parsed
 from onionmx.mapfile.lines import Problem
 from onionmx.onion import Endpoint, format_endpoint, is_v2_onion, parse_endpoint
@@ -33,7 +34,7 @@ def parse_map_yml(file: str, content: bytes) -> Parsed:
             ignored.append(_problem(file, onion_node, f"{onion_node.value} is a dead version 2 onion"))
             continue
         try:
-            endpoint = parse_endpoint(onion_node.value)
+            endpoint = _endpoint(onion_node.value)
         except OnionError as error:
             problems.append(_problem(file, onion_node, str(error)))
             continue
@@ -43,10 +44,13 @@ def parse_map_yml(file: str, content: bytes) -> Parsed:
             except DomainError as error:
                 problems.append(_problem(file, node, str(error)))
                 continue
-            if endpoint in entries.get(domain, ()):
+            others = entries.get(domain, ())
+            if endpoint in others:
                 problems.append(_problem(file, node, f"{domain} stands twice under {onion_node.value}"))
+            elif others == DEFERS or (others and endpoint in DEFERS):
+                problems.append(_problem(file, node, f"{domain} stands under {COULD_NOT_TELL} and under an onion"))
             else:
-                entries[domain] = (*entries.get(domain, ()), endpoint)
+                entries[domain] = (*others, endpoint)
     return Parsed(entries, tuple(problems), tuple(ignored))
 
 
@@ -57,6 +61,10 @@ def format_map_yml(entries: Entries) -> str:
         for endpoint in endpoints:
             domains.setdefault(format_endpoint(endpoint), []).append(domain)
     return yaml.safe_dump(domains, explicit_start=True, sort_keys=False) if domains else "--- {}\n"
+
+
+def _endpoint(text: str) -> Endpoint:
+    return DEFERS[0] if text == COULD_NOT_TELL else parse_endpoint(text)
 
 
 def _pairs(

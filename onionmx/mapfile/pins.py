@@ -1,4 +1,4 @@
-"""Pins, and the seed format that is the same without `none`.
+"""Pins, and the seed format, which has `could-not-tell.onion` where pins may have `none`.
 
 # comment
 example.org  <56 characters>.onion
@@ -6,14 +6,14 @@ example.net  <56 characters>.onion:2525 <56 characters>.onion
 example.com  none
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from onionmx.answer import Answer, Found, NoRoute, Unroutable
 from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError, OnionError
 from onionmx.files import read_configured
-from onionmx.mapfile.cdb import format_value
+from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS, format_value
 from onionmx.mapfile.entries import Entries, Parsed
 from onionmx.mapfile.lines import FirstLines, Problem, described, read_lines
 from onionmx.onion import Endpoint, is_for_tor_alone, parse_endpoint
@@ -30,7 +30,7 @@ def parse_pins(file: str, content: bytes) -> Parsed:
         file: name of the file, for the problems.
         content: UTF-8 text.
     """
-    return _parse(file, content, never_allowed=True)
+    return _parse(file, content, {NEVER: ()})
 
 
 def read_pins(path: Path, *, may_be_missing: bool) -> dict[str, tuple[Endpoint, ...]]:
@@ -53,13 +53,13 @@ def pinned_answer(domain: str, endpoints: tuple[Endpoint, ...]) -> Answer:
 
 
 def parse_seed(file: str, content: bytes) -> Parsed:
-    """Read `domain onion` lines, the input of `cdb -c -m` in the community's recipes.
+    """Read `domain onion` lines, the input of `cdb -c -m` in the community's recipes; some have `DEFERS`.
 
     Args:
         file: name of the file, for the problems.
         content: UTF-8 text.
     """
-    return _parse(file, content, never_allowed=False)
+    return _parse(file, content, {COULD_NOT_TELL: DEFERS})
 
 
 def format_seed(entries: Entries) -> str:
@@ -67,15 +67,16 @@ def format_seed(entries: Entries) -> str:
     return "".join(f"{domain} {format_value(endpoints).decode()}\n" for domain, endpoints in entries.items())
 
 
-def _parse(file: str, content: bytes, *, never_allowed: bool) -> Parsed:
+def _parse(file: str, content: bytes, special: Mapping[str, tuple[Endpoint, ...]]) -> Parsed:
     problems: list[Problem] = []
     entries: dict[str, tuple[Endpoint, ...]] = {}
     first_lines = FirstLines(file, problems)
     for line in read_lines(file, content, problems):
         try:
             domain = normalize(line.words[0])
-            is_never = never_allowed and [word.lower() for word in line.words[1:]] == [NEVER]
-            endpoints = () if is_never else _parse_endpoints(domain, line.words[1:])
+            words = line.words[1:]
+            known = special.get(words[0].lower()) if len(words) == 1 else None
+            endpoints = _parse_endpoints(domain, words) if known is None else known
         except (DomainError, OnionError) as error:
             problems.append(Problem(file, line.number, str(error)))
             continue

@@ -1,4 +1,4 @@
-"""Postfix transport tables: `domain smtptor:[onion]:port` (transport(5))."""
+"""Postfix transport tables: `domain smtptor:[onion]:port`, `domain retry:4.4.3 reason` (transport(5), error(8))."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import idna
 from onionmx.defaults import TRANSPORT_NAME
 from onionmx.domain import normalize, shown
 from onionmx.errors import DomainError, OnionError
+from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
 from onionmx.mapfile.entries import Entries, Parsed
 from onionmx.mapfile.lines import FirstLines, Line, Problem, read_lines
 from onionmx.onion import SUFFIX, Endpoint, parse_endpoint
@@ -18,6 +19,8 @@ UNDER_ONION = (".onion", "onion")
 Postfix looks for a parent by its name with a dot in front, or without one where transport_maps is among
 parent_domain_matches_subdomains (transport(5)).
 """
+RETRY = "retry:4.4.3"
+"""The right-hand side for `DEFERS`, before the reason: Postfix keeps the mail. Every master.cf has the service."""
 # transport ":" nexthop; the community's tables write the port behind the brackets or inside them.
 _RESULT = re.compile(r"(?P<transport>[A-Za-z0-9_-]*):\[?(?P<host>[^\[\]:]+)(?::(?P<inner>\d+))?\]?(?::(?P<outer>\d+))?")
 
@@ -40,13 +43,14 @@ def parse_transport(file: str, content: bytes) -> Parsed:
             message = f"{shown(line.words[0])} is a route without a domain: a line that goes on begins with a space"
             problems.append(Problem(file, line.number, message))
             continue
-        if not any(SUFFIX in word.lower() for word in line.words[1:]):
+        is_deferring = line.words[1:2] == (RETRY,)
+        if not is_deferring and not any(SUFFIX in word.lower() for word in line.words[1:]):
             if line.words[0].lower() not in UNDER_ONION:
                 ignored.append(Problem(file, line.number, f"{shown(' '.join(line.words))} does not lead to an onion"))
             continue
         try:
             domain = normalize(line.words[0])
-            endpoints = _parse_results(line)
+            endpoints = DEFERS if is_deferring else _parse_results(line)
         except (DomainError, OnionError) as error:
             problems.append(Problem(file, line.number, str(error)))
             continue
@@ -57,6 +61,8 @@ def parse_transport(file: str, content: bytes) -> Parsed:
 
 def format_result(endpoints: tuple[Endpoint, ...], transport: str = TRANSPORT_NAME) -> str:
     """Write the right-hand side of a transport table; several targets need Postfix 3.5 (transport(5), "nexthop")."""
+    if endpoints == DEFERS:
+        return f"{RETRY} {DEFERS_WHY}"
     return f"{transport}:" + ", ".join(f"[{onion}]:{port}" for onion, port in endpoints)
 
 
@@ -75,13 +81,14 @@ def transport_records(entries: Entries, transport: str, result: str) -> Iterator
     Args:
         entries: domains and their endpoints.
         transport: name of the transport where the endpoints are the result.
-        result: what to say of each domain instead of its endpoints; empty for these.
+        result: what to say of each domain that has some instead of its endpoints; empty for these.
     """
     for key in UNDER_ONION:
         if key not in entries:
             yield key.encode("ascii"), (result or f"{transport}:").encode()
     for domain, endpoints in entries.items():
-        value = (result or format_result(endpoints, transport)).encode()
+        is_given = bool(result) and endpoints != DEFERS
+        value = (result if is_given else format_result(endpoints, transport)).encode()
         yield domain.encode("ascii"), value
         with_u_labels = _with_u_labels(domain)
         if with_u_labels != domain and not folded_to(domain):

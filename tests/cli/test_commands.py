@@ -15,7 +15,7 @@ import pytest
 
 from onionmx.cli import COMMANDS, command, main
 from onionmx.domain import normalize
-from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
 from onionmx.mapfile.publish import last_checked, writer_lock
 from onionmx.onion import Endpoint
 from tests.dns.scripted import Reaction, reply, scripted_server
@@ -297,6 +297,11 @@ def test_lookup_table_and_exit_codes(site: Site, capsys: pytest.CaptureFixture[s
     assert "none: no such name in DNS" in capsys.readouterr().out
     assert site.run("lookup", "example.org", "failing.example", "example.com") == 75
     assert "could not tell: _onion-mx._tcp.failing.example" in capsys.readouterr().out
+    make_map(site.map, {"example.org": DEFERS})
+    assert site.run("lookup", "example.org") == 75
+    assert "could not tell: its record names an onion MX" in capsys.readouterr().out
+    assert site.run("lookup", "--json", "example.org") == 75
+    assert json.loads(capsys.readouterr().out)[0]["reason"] == DEFERS_WHY
     site.map.write_bytes(b"x")
     assert site.run("lookup", "example.org") == 75
     assert site.run("lookup", "user@example.org") == 64
@@ -331,6 +336,29 @@ def test_map_commands(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[
     ]
     assert main(["map", "diff", "--json", str(site.map), str(other)]) == 1
     assert main(["map", "diff", str(site.map), str(tmp_path / "none")]) == 75
+
+
+def test_map_commands_with_a_domain_that_defers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = make_map(tmp_path / "old.cdb", {"example.org": ((A, 25),)})
+    new = make_map(tmp_path / "new.cdb", {"example.org": DEFERS})
+    assert main(["map", "get", "example.org", "--map", str(new)]) == 75
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"onionmx: example.org: {DEFERS_WHY}\n")
+    assert main(["map", "list", "--map", str(new)]) == 0
+    assert main(["map", "diff", str(old), str(new)]) == 1
+    assert main(["map", "check", "--map", str(new)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "example.org could-not-tell.onion",
+        f"~ example.org {A} -> could-not-tell.onion",
+        f"{new}: 1 entries, 1 of them could-not-tell.onion, 0 mistakes",
+    ]
+    for name in ("seed", "map.yml", "transport"):
+        assert main(["map", "export", "--format", name, "--map", str(new)]) == 0
+        copy = tmp_path / name
+        copy.write_text(capsys.readouterr().out)
+        assert main(["map", "import", "--format", name, str(copy), "--map", f"{copy}.cdb"]) == 0
+        assert main(["map", "diff", str(new), f"{copy}.cdb"]) == 0
+        capsys.readouterr()
 
 
 def test_map_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

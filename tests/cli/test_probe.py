@@ -16,9 +16,10 @@ import dns.flags
 import pytest
 
 from onionmx.cli import main
+from onionmx.mapfile.cdb import DEFERS
 from onionmx.tor.socks import Cause
 from tests.dns.scripted import Reaction, reply, scripted_server
-from tests.mapfile.maps import A, B
+from tests.mapfile.maps import A, B, make_map
 from tests.onions import V2_ONION
 from tests.probe.certificates import issue
 from tests.probe.mx import OFFERING_TLS, Mx
@@ -102,6 +103,16 @@ def test_domain_with_two_targets(site: Site, capsys: pytest.CaptureFixture[str])
     assert rows.count("RCPT|250 2.0.0 ok") == 2
     assert rows.count("QUIT|221 2.0.0 bye") == 2
     assert site.questions == [(f"{SRV}example.org", "SRV")]
+
+
+def test_domain_that_defers_is_not_asked_for_in_dns(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.publish("example.org", A)
+    path = make_map(tmp_path / "waits.cdb", {"example.org": DEFERS})
+    assert site.run("example.org", "--map", str(path)) == 75
+    assert "could not tell: its record names an onion MX" in capsys.readouterr().out
+    assert site.questions == []
 
 
 def test_pins_come_before_dns_unless_told_otherwise(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.routes import CHECKS
 from onionmx.doctor.runner import run_checks
+from onionmx.mapfile.cdb import DEFERS
 from tests.mapfile.maps import A, B, make_map
 from tests.onions import V2_ONION, make_onion
 
@@ -55,6 +56,13 @@ def test_sound(sound: Path) -> None:
     found = look(sound)
     assert not faults(found)
     assert list(found) == ["map", "map-age", "own-domains", "pins"]
+
+
+def test_domains_that_defer_are_counted(sound: Path) -> None:
+    make_map(sound / "map.cdb", {"example.org": DEFERS, "example.net": ((B, 25),)})
+    found = look(sound)
+    assert not faults(found)
+    assert "2 entries, 1 of them make mail wait: `onionmx explain DOMAIN` tells why" in found["map"].seen
 
 
 def test_missing_map(sound: Path) -> None:

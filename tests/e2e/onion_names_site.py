@@ -8,6 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from onionmx.config import Configuration
+from onionmx.mapfile.cdb import COULD_NOT_TELL
+from onionmx.sync.build import Changes, write
 from tests.mapfile.maps import A
 
 from . import relay_site
@@ -21,6 +24,8 @@ from .serve_site import Serve, dnsport, fragments
 
 SENDER = "sender.example"
 MAPPED_ONION = "mapped.onion"
+WAITING = "waiting.example"
+"""The map has a value for it that defers."""
 MESSAGE = b"From: <carol@sender.example>\r\nSubject: a test\r\n\r\nHello\r\n"
 CLEARNET = "router/200_primary"
 DNSLOOKUP = {
@@ -92,6 +97,11 @@ class OnionNamesSite:
             "ONIONMX_RELAY_PORT": str(self.relay.lmtp[1]),
         }
         self.mta = self._make_mta(macros)
+        for maps in (self.relay, self.serve):
+            maps.publish({MAPPED_ONION: A, WAITING: COULD_NOT_TELL})
+        if self._setup == TABLE:
+            values = {MAPPED_ONION: A.encode(), WAITING: COULD_NOT_TELL.encode()}
+            write(Configuration.load(self.relay.configuration).map, values, Changes())
         for server in (self.onion_mx, self.relay, self.serve, self.mta):
             self._started.enter_context(server)
 

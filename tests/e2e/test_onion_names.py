@@ -10,7 +10,7 @@ from tests.onions import IMPOSSIBLE_ONIONS
 
 from .conftest import skip_without
 from .dns_logger import DnsLogger
-from .onion_names_site import FAULTS, MAPPED_ONION, SETUPS, TABLE, OnionNamesSite
+from .onion_names_site import FAULTS, MAPPED_ONION, SETUPS, TABLE, WAITING, OnionNamesSite
 
 GOOD = {
     "itself": A,
@@ -59,3 +59,20 @@ def test_no_name_under_onion_is_asked_in_the_open_dns(tmp_path: Path, setup: str
             assert "sent" not in {outcomes[each] for each in bad.values()}, fault
         assert logger.questions_under("onion") == []
         assert len(site.onion_mx.delivered()) >= len(GOOD)
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_domain_that_defers_waits_and_the_log_says_why(tmp_path: Path, setup: str) -> None:
+    if os.geteuid():
+        pytest.skip("port 53 and Postfix's master are for root only")
+    skip_without("exim4", "postqueue", "tor", "unshare")
+    with DnsLogger(tmp_path) as logger, OnionNamesSite(tmp_path, logger, setup) as site:
+        recipient, other = f"waiting@{WAITING}", f"other@{OTHER}"
+        assert site.send([recipient]) == {recipient: "deferred"}
+        # Of a tcp_table's words Postfix says nothing; the daemon does.
+        says_why = site.serve.daemon if "tcp_table" in setup else site.mta
+        says_why.wait_for_log("its record names an onion MX, and what the domain demands of it")
+        assert site.send([other]) == {other: "refused"}
+        assert logger.questions_under(OTHER), "the logger hears nothing"
+        assert logger.questions_under("onion") + logger.questions_under(WAITING) == []
+        assert site.onion_mx.delivered() == []

@@ -15,6 +15,7 @@ from onionmx.lookup.listeners import Protocol
 from onionmx.lookup.live import LiveRoutes
 from onionmx.lookup.router import Router
 from onionmx.lookup.service import LookupService
+from onionmx.mapfile.cdb import DEFERS
 from tests.lookup.scripted_dns import ScriptedDns
 from tests.mapfile.maps import A, B, make_map
 
@@ -27,7 +28,10 @@ class Service:
     """The service, and clients for it."""
 
     def __init__(self, folder: Path, tor: TorSection, **settings: Any) -> None:  # noqa: ANN401 -- fields of the section
-        make_map(folder / "map.cdb", {"example.org": ((A, 25), (B, 2525)), "mapped.onion": ((A, 25),)})
+        make_map(
+            folder / "map.cdb",
+            {"example.org": ((A, 25), (B, 2525)), "mapped.onion": ((A, 25),), "waits.example": DEFERS},
+        )
         (folder / "pins").touch()
         self.configuration = Configuration(
             own=OwnSection(domains=("own.example", "own.onion")),

@@ -51,6 +51,7 @@ async def readsocket(service: Service, key: str) -> bytes:
         ("own.onion", (b"9:NOTFOUND ,", b"500 ", b"defer an own domain of onionmx that the MTA")),
         (".onion", (b"9:NOTFOUND ,", b"500 ", b"none ")),
         ("user@\u2603.example", (b":TEMP not a domain that IDNA", b"400 not%20a%20domain", b"defer not a domain")),
+        ("user@waits.example", (b":TEMP its record names", b"400 its%20record", b"defer its record names an onion MX")),
         ("live.example", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {TARGETS[0].onion}".encode())),
         ("none.example", (b"9:NOTFOUND ,", b"500 ", b"none no such name in DNS")),
         ("broken.example", (b":TEMP answered SERVFAIL,", b"400 answered%20SERVFAIL", b"defer answered SERVFAIL")),

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS, DEFERS_WHY
 from onionmx.mapfile.entries import Difference, Parsed, differences
 from onionmx.mapfile.map_yml import format_map_yml, parse_map_yml
 from onionmx.mapfile.pins import format_seed, parse_pins, parse_seed
-from onionmx.mapfile.transport import format_transport, parse_transport
+from onionmx.mapfile.transport import format_transport, parse_transport, transport_records
 from onionmx.onion import Endpoint
 from tests.mapfile.maps import A, B, C, entries
 from tests.onions import V2_ONION, make_onion
@@ -93,6 +94,26 @@ def test_line_that_is_not_text_is_named() -> None:
 
 def test_seed_has_no_none() -> None:
     assert "not an onion address" in str(parse_seed("seed", b"example.org none\n").problems[0])
+
+
+def test_pins_and_transport_lines_do_not_defer_by_that_name() -> None:
+    assert "could-not-tell.onion" in str(parse_pins("pins", f"example.org {COULD_NOT_TELL}\n".encode()).problems[0])
+    line = f"example.org smtptor:[{COULD_NOT_TELL}]\n"
+    assert "could-not-tell.onion" in str(parse_transport("transport", line.encode()).problems[0])
+
+
+@pytest.mark.parametrize("result", ["", "onion:inet:127.0.0.1:10026"])
+def test_domain_that_defers_has_another_result_in_the_table(result: str) -> None:
+    records = dict(transport_records({"example.org": DEFERS, "xn--bcher-kva.example": DEFERS}, "smtptor", result))
+    for key in ("example.org", "xn--bcher-kva.example", "bücher.example"):
+        assert records[key.encode()].decode() == f"retry:4.4.3 {DEFERS_WHY}"
+
+
+@pytest.mark.parametrize("first", ["onion", "defers"])
+def test_map_yml_has_no_domain_that_defers_and_does_not(first: str) -> None:
+    keys = [A, COULD_NOT_TELL] if first == "onion" else [COULD_NOT_TELL, A]
+    parsed = parse_map_yml("map.yml", "".join(f"{key}:\n- example.org\n" for key in keys).encode())
+    assert str(parsed.problems[0]) == f"map.yml:4: example.org stands under {COULD_NOT_TELL} and under an onion"
 
 
 def test_transport_forms_of_the_community() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from onionmx.errors import ConfigurationError, MissingMapError
 from onionmx.files import is_missing
-from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader
 from onionmx.sync.rules import DAY
 from onionmx.sync.sources.exim import exim_recipient, is_unread_by_exim
 from onionmx.sync.sources.log_file import READ_ERRORS, head_of, identity_of, opened_log, read_from, whole_lines
@@ -162,7 +162,8 @@ class Recipients:
             (total,) = self._connection.execute("SELECT coalesce(sum(count), 0) FROM recipient").fetchone()
             try:
                 with MapReader(map_path) as reader:
-                    keys = (key.decode("ascii", "replace") for key, _ in reader.records())
+                    deferring = COULD_NOT_TELL.encode()
+                    keys = (key.decode("ascii", "replace") for key, to in reader.records() if to != deferring)
                     return Outgoing(total, sum(map(self._sum, iter(lambda: list(islice(keys, _PARAMETERS)), []))))
             except MissingMapError:
                 return Outgoing(total, 0)

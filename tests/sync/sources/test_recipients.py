@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.errors import ConfigurationError, StateError
+from onionmx.mapfile.cdb import DEFERS
 from onionmx.sync.rules import DAY
 from onionmx.sync.sources.log_file import MAX_LINE, find_logs
 from onionmx.sync.sources.outgoing import Outgoing
@@ -160,7 +161,10 @@ def test_how_much_could_go_over_onion(tmp_path: Path) -> None:
     with opened_recipients(None, (), NOW) as recipients:
         recipients.read_log(log)
         assert recipients.outgoing(tmp_path / "none.cdb") == Outgoing(8, 0)
-        entries = {f"x{number}.example": ((A, 25),) for number in range(1200)} | {"d1.example": ((A, 25),)}
+        entries = {f"x{number}.example": ((A, 25),) for number in range(1200)} | {
+            "d1.example": ((A, 25),),
+            "d2.example": DEFERS,
+        }
         found = recipients.outgoing(make_map(tmp_path / "map.cdb", entries))
     assert found == Outgoing(8, 2)
     assert str(found) == "25.0 % of your outgoing mail could go over onion services (2 of 8 recipients)"
