@@ -55,6 +55,8 @@ class Requirement:
         look_at: when to ask the domain again.
         expires: until when this holds although the domain cannot be asked.
         identifier: of the MTA-STS policy, as its TXT record had it.
+        fetched: when the MTA-STS policy was fetched.
+        trouble: why it could not be fetched again since then, in one line; empty where it could.
     """
 
     domain: str
@@ -62,6 +64,8 @@ class Requirement:
     look_at: float
     expires: float
     identifier: str = ""
+    fetched: float = 0.0
+    trouble: str = ""
 
     def to_text(self) -> str:
         """One line of text, for a record in a store."""

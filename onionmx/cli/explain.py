@@ -105,6 +105,8 @@ def _line_of_proof(record: DomainRecord) -> None:
         what = "no certificate of its MX"
         if requirement:
             what = f"{requirement.demand.kind}: {', '.join(requirement.demand.names)}"
+            if requirement.trouble:
+                what += f" (until {shown_time(requirement.expires)}; not fetched again: {requirement.trouble})"
         _line("demands", f"{what}; looked at again at {shown_time(record.requirement_expires)}")
     if record.proof:
         proof = record.proof

@@ -15,7 +15,7 @@ from onionmx.authenticate.inquiry import Inquiry, Said
 from onionmx.authenticate.policy import Mode, Policy, PolicyError
 from onionmx.authenticate.questions import Questions
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
-from onionmx.authenticate.sts import sts_requirement
+from onionmx.authenticate.sts import GRACE, RETRY, sts_requirement
 from onionmx.authenticate.tlsa import Tlsa
 from onionmx.config import AuthenticateSection, DnsSection
 from onionmx.onion import Endpoint
@@ -31,7 +31,7 @@ TXT = reply('_mta-sts.example.org. 600 IN TXT "v=STSv1; id=1;"')
 NO_TXT = reply(authority=(SOA,))
 ENFORCE = Policy(Mode.ENFORCE, ("mx.example.org", "*.example.net"), 10 * int(DAY))
 STS = Demand(Kind.MTA_STS, ENFORCE.patterns, server_name="mx.example.org")
-KNOWN = Requirement(DOMAIN, STS, NOW - DAY, NOW + 5 * DAY, "1")
+KNOWN = Requirement(DOMAIN, STS, NOW - 600, NOW + 5 * DAY, "1", fetched=NOW - DAY / 2)
 
 DIGEST = "aa" * 32
 MX = reply("example.org. 3600 IN MX 10 mx.example.org.", flags=SIGNED)
@@ -87,7 +87,7 @@ def dane(changes: dict[str, Reaction], trusted: tuple[str, ...] = ("loopback",))
 class TestMtaSts:
     def test_enforce(self) -> None:
         said = sts(TXT, Policies(ENFORCE))
-        assert said == Requirement(DOMAIN, STS, NOW + 600, NOW + 10 * DAY, "1")
+        assert said == Requirement(DOMAIN, STS, NOW + 600, NOW + 10 * DAY, "1", NOW)
 
     def test_only_wildcards_ask_for_no_name(self) -> None:
         said = sts(TXT, Policies(replace(ENFORCE, patterns=("*.example.net",))))
@@ -146,12 +146,60 @@ class TestMtaSts:
     def test_until_its_time_is_over(self, known: Requirement) -> None:
         assert isinstance(sts(NO_TXT, Policies(), known), NotRequired)
 
+    @pytest.mark.parametrize("txt", [NO_TXT, reply(rcode="SERVFAIL")])
+    def test_after_its_time_its_host_still_has_the_word(self, txt: Reaction) -> None:
+        ended = replace(KNOWN, expires=NOW - DAY)
+        said = sts(txt, Policies(ENFORCE), ended)
+        assert isinstance(said, Requirement)
+        assert (said.expires, said.identifier) == (NOW + 10 * DAY, "1")
+        said = sts(txt, Policies(FetchError("blocked")), ended)
+        assert isinstance(said, CouldNotTell)
+        assert "has ended, and cannot be fetched again: blocked" in said.reason
+
+    def test_long_after_its_time_nothing_is_fetched(self) -> None:
+        policies = Policies(FetchError("gone"))
+        assert isinstance(sts(NO_TXT, policies, replace(KNOWN, expires=NOW - GRACE)), NotRequired)
+        assert policies.fetched == []
+
+    @pytest.mark.parametrize("txt", [TXT, NO_TXT, reply(rcode="SERVFAIL")])
+    def test_fetched_every_day_announced_or_not(self, txt: Reaction) -> None:
+        policies = Policies(ENFORCE)
+        said = sts(txt, policies, replace(KNOWN, fetched=NOW - DAY))
+        assert isinstance(said, Requirement)
+        assert (said.expires, said.fetched, said.identifier) == (NOW + 10 * DAY, NOW, "1")
+        assert policies.fetched == [DOMAIN]
+
+    def test_host_alone_takes_a_policy_back(self) -> None:
+        known = replace(KNOWN, fetched=NOW - DAY)
+        assert isinstance(sts(NO_TXT, Policies(replace(ENFORCE, mode=Mode.NONE)), known), NotRequired)
+
+    @pytest.mark.parametrize("answer", [FetchError("blocked"), PolicyError("nonsense"), None])
+    def test_policy_that_cannot_be_fetched_again_stands_and_that_is_told(self, answer: Exception | None) -> None:
+        for txt in (TXT, NO_TXT):
+            said = sts(txt, Policies(answer), replace(KNOWN, fetched=NOW - DAY))
+            assert isinstance(said, Requirement)
+            assert (said.demand, said.expires) == (STS, KNOWN.expires)
+            assert said.look_at <= NOW + RETRY
+            assert said.trouble == (str(answer) if answer else "its host says that it has none")
+
+    def test_trouble_is_over_with_the_next_policy(self) -> None:
+        said = sts(TXT, Policies(ENFORCE), replace(KNOWN, fetched=NOW - DAY, trouble="blocked"))
+        assert isinstance(said, Requirement)
+        assert not said.trouble
+
+    def test_clock_that_was_set_back(self) -> None:
+        policies = Policies(ENFORCE)
+        sts(TXT, policies, replace(KNOWN, fetched=NOW + 300 * DAY, expires=NOW + 600 * DAY))
+        assert policies.fetched == [DOMAIN]
+
     @pytest.mark.parametrize(
         ("known", "is_fetched"),
         [
             (KNOWN, False),
             (replace(KNOWN, identifier="0"), True),
-            (replace(KNOWN, expires=NOW + DAY / 2), True),
+            (replace(KNOWN, fetched=NOW - DAY), True),
+            (replace(KNOWN, fetched=0.0), True),
+            (replace(KNOWN, expires=NOW + DAY / 5), True),
         ],
     )
     def test_fetched_only_when_due(self, known: Requirement, is_fetched: bool) -> None:  # noqa: FBT001
@@ -231,7 +279,7 @@ class TestDane:
         assert "no resolver is believed" in said.reason
 
 
-def inquire(reactions: dict[str, Reaction], mode: str = "when-required") -> Said:
+def inquire(reactions: dict[str, Reaction], mode: str = "when-required", known: Requirement | None = None) -> Said:
     """Ask for everything; no policy host can be reached."""
 
     async def unreachable(_endpoint: Endpoint) -> socket.socket:
@@ -239,7 +287,7 @@ def inquire(reactions: dict[str, Reaction], mode: str = "when-required") -> Said
 
     async def question(questions: Questions) -> Said:
         settings = AuthenticateSection(mode=mode)  # type: ignore[arg-type]
-        return await Inquiry(settings, questions, unreachable, lambda: NOW).requirement_of(DOMAIN)
+        return await Inquiry(settings, questions, unreachable, lambda: NOW).requirement_of(DOMAIN, known)
 
     return ask(reactions, question)
 
@@ -259,6 +307,14 @@ class TestInquiry:
         said = inquire({"_mta-sts.example.org": TXT})
         assert isinstance(said, CouldNotTell)
         assert "nobody is there" in said.reason
+
+    def test_policy_that_cannot_be_fetched_again_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        said: Said = replace(KNOWN, fetched=NOW - DAY)
+        for _ in range(3):
+            assert isinstance(said, Requirement)
+            said = inquire({"example.org": reply("example.org. 60 IN MX 1 mx.example.org.")}, known=said)
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "example.org: its MTA-STS policy stands, and could not be fetched again: https://mta-sts." in caplog.text
 
     def test_neither(self) -> None:
         said = inquire({"example.org": MX, "_mta-sts.example.org": NO_TXT})

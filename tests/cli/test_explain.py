@@ -141,11 +141,18 @@ def test_demand_and_proof(site: Site, capsys: pytest.CaptureFixture[str]) -> Non
     record = known(site, "example.org")
     now = record.asked_at or 0.0
     assert "demands     no certificate of its MX" in told(site, capsys, "example.org")
-    requirement = Requirement("example.org", Demand(Kind.MTA_STS, ("mx.example.org",)), now + 9e4, now + 9e6)
+    requirement = Requirement(
+        "example.org", Demand(Kind.MTA_STS, ("mx.example.org",)), now + 9e4, now + 9e6, trouble="blocked"
+    )
     record = replace(record, requirement=requirement.to_text(), requirement_expires=now + 9e4)
     save(site, record)
     output = told(site, capsys, "example.org")
-    for words in (f"map         {A}", "no entry after the next `onionmx sync`", "demands     mta-sts: mx.example.org"):
+    for words in (
+        f"map         {A}",
+        "no entry after the next `onionmx sync`",
+        "demands     mta-sts: mx.example.org",
+        "; not fetched again: blocked)",
+    ):
         assert words in output, words
     save(site, replace(record, proof=Proof(((A, 25),), "mta-sts", ("mx.example.org",), now, now + 9e5)))
     output = told(site, capsys, "example.org")
