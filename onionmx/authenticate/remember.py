@@ -1,20 +1,29 @@
 """What domains demand, asked once and remembered for as long as they say; for lookups and for the relay."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.inquiry import Said
+from onionmx.authenticate.policy_file import MOST, PolicyFileError, is_kept, read_policies, write_policies
 from onionmx.authenticate.requirement import NotRequired, Requirement
 
 _T = TypeVar("_T")
 
-REMEMBERED = 10_000
+REMEMBERED = MOST
 """Domains; those asked longest ago are forgotten above it."""
 RETRY = 60.0
 """Seconds after which a domain that could not be asked is asked again."""
+SAVE_AFTER = 10.0
+"""Seconds for which a new policy waits for others before it is written to the file."""
+
+_logger = logging.getLogger(__name__)
 
 
 class Asks(Protocol):
@@ -41,6 +50,22 @@ class RememberedInquiry:
         self._said: dict[str, tuple[Said, float]] = {}
         self._known: dict[str, Requirement] = {}
         self._asking: dict[str, asyncio.Task[Said]] = {}
+        self._file: Path | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self._is_changed = False
+        self._is_closing = asyncio.Event()
+
+    def keep_in(self, file: Path) -> None:
+        """Take over the policies in a file, and keep there what is found out from now on.
+
+        A file that cannot be read or written is a warning in the log, and no more.
+        """
+        self._file = file
+        try:
+            for domain, policy in read_policies(file, self._clock()).items():
+                self._known.setdefault(domain, policy)
+        except PolicyFileError as error:
+            _logger.warning("%s; the policies that were known are fetched anew", error)
 
     async def requirement_of(self, domain: str) -> Said:
         """What a domain demands: as it said last, or asked for now. A question that is under way is joined.
@@ -65,11 +90,14 @@ class RememberedInquiry:
         self._known = dict(former._known)  # noqa: SLF001
 
     async def close(self) -> None:
-        """End all questions."""
+        """End all questions, and write what is to be kept."""
         for task in self._asking.values():
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
         self._inquiry.close()
+        self._is_closing.set()
+        if self._saving is not None:
+            await self._saving
 
     def _told(self, domain: str, task: asyncio.Task[Said]) -> None:
         del self._asking[domain]
@@ -78,10 +106,34 @@ class RememberedInquiry:
         said = task.result()
         until = self._clock() + RETRY if isinstance(said, CouldNotTell) else said.look_at
         _put(self._said, domain, (said, until))
+        before = _policy(self._known.get(domain))
         if isinstance(said, Requirement):
             _put(self._known, domain, said)
         elif isinstance(said, NotRequired):
             self._known.pop(domain, None)
+        if self._file is not None and _policy(self._known.get(domain)) != before:
+            self._is_changed = True
+            if self._saving is None:
+                self._saving = asyncio.create_task(self._save(self._file))
+
+    async def _save(self, file: Path) -> None:
+        """Write what has changed, and what changes meanwhile."""
+        while self._is_changed:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._is_closing.wait(), SAVE_AFTER)
+            self._is_changed = False
+            without = {domain for domain, (said, _) in self._said.items() if isinstance(said, NotRequired)}
+            known = dict(self._known)
+            try:
+                await asyncio.to_thread(write_policies, file, known, without, self._clock())
+            except PolicyFileError as error:
+                _logger.warning("%s", error)
+        self._saving = None
+
+
+def _policy(requirement: Requirement | None) -> Requirement | None:
+    """What of a requirement is worth writing: not that it was looked at again."""
+    return replace(requirement, look_at=0.0, trouble="") if requirement and is_kept(requirement) else None
 
 
 def _put(remembered: dict[str, _T], domain: str, what: _T) -> None:

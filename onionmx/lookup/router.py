@@ -159,6 +159,11 @@ class Router:
             self._live.restore(entries)
         return len(entries)
 
+    def keep_policies(self, path: Path) -> None:
+        """Take over the MTA-STS policies that an earlier run knew, and keep those of this one; for daemons."""
+        if self.inquiry:
+            self.inquiry.keep_in(path)
+
     def retract(self) -> None:
         """Let no answer stand that was given so far, as another router answers from now on."""
         self._files.retract()

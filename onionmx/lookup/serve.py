@@ -12,6 +12,7 @@ from pathlib import Path
 
 import uvloop
 
+from onionmx.authenticate.policy_file import policy_file
 from onionmx.config import Configuration
 from onionmx.errors import MapError, OnionmxError
 from onionmx.lookup.cache import CacheEntry
@@ -108,6 +109,7 @@ class _Daemon:
         if configuration.serve.cache_path:
             number = router.load(Path(configuration.serve.cache_path))
             _logger.info("%d answers of an earlier run are in the cache", number)
+        router.keep_policies(policy_file(configuration))
         self.service = LookupService(configuration, router)
 
     def reload(self) -> None:
@@ -128,6 +130,7 @@ class _Daemon:
         router = Router.from_configuration(configuration)
         router.check()
         former = self.service.routes.router
+        router.keep_policies(policy_file(configuration))
         router.inherit(former)
         self.service.use(configuration, router)
         # Whoever asked the former one gets its answer, at the latest when the time for it is over.

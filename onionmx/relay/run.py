@@ -11,6 +11,7 @@ from pathlib import Path
 
 import uvloop
 
+from onionmx.authenticate.policy_file import policy_file
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.relay.metrics_server import bind_metrics, remove_metrics, serve_metrics
@@ -120,6 +121,7 @@ class _Relay:
         self._load = load
         self._configuration = configuration
         self._delivering = Delivering(configuration)
+        self._delivering.router.keep_policies(policy_file(configuration))
         self._former: dict[asyncio.Task[None], Delivering] = {}
 
     async def begin(self, envelope: Envelope, client: Client) -> Transaction | Reply:
@@ -133,6 +135,7 @@ class _Relay:
         except OnionmxError as error:
             _logger.error("the new configuration cannot be used, the old one stays: %s", error)  # noqa: TRY400
             return
+        delivering.router.keep_policies(policy_file(configuration))
         delivering.inherit(self._delivering)
         former = asyncio.get_running_loop().create_task(self._delivering.finish())
         self._former[former] = self._delivering
