@@ -144,6 +144,9 @@ class Delivering:
         except OpeningError as error:
             if stream.refusal:
                 raise NotProvenError(stream.refusal) from error
+            if stream.accepted is None and error.answer.is_permanent:
+                # Only who has proven itself decides about mail for good.
+                raise NotProvenError(f"it refuses mail before it has shown a certificate: {error}") from error
             raise
 
     async def _open(self, stream: SocketStream, endpoint: Endpoint, tls: TlsPolicy) -> SmtpSession:

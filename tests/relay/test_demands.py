@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,22 @@ from tests.relay.relay import LMTP, SMTP, Relay, codes, play
 MX = "mx.example.org"
 CA = issue(is_ca=True, common_name="Root")
 RIGHT = issue(MX, ca=CA)
+YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 DEMAND = Demand(Kind.MTA_STS, (MX,), server_name=MX)
 ENTRIES = {"example.org": ((A, 25),), "plain.example": ((A, 25),), "two.example": ((B, 25), (A, 25))}
 DEMANDING = {"example.org": DEMAND, "two.example": DEMAND}
 
 
 def relayed(
-    tmp_path: Path, shown: dict[str, Issued], test: Callable[[Relay], Awaitable[Any]], mode: str = "when-required"
+    tmp_path: Path,
+    shown: dict[str, Issued],
+    test: Callable[[Relay], Awaitable[Any]],
+    mode: str = "when-required",
+    replies: dict[str, str] | None = None,
 ) -> OnionMxes:
     """Relay to onion MXes that show these certificates."""
-    peer = OnionMxes(contexts={onion: issued.context(tmp_path) for onion, issued in shown.items()})
+    contexts = {onion: issued.context(tmp_path) for onion, issued in shown.items()}
+    peer = OnionMxes(contexts=contexts, replies=replies or {})
     (tmp_path / "ca.pem").write_bytes(CA.pem)
     with publishing_demands(tmp_path / "map.cdb", DEMANDING):
         pass
@@ -61,6 +68,7 @@ def test_right_certificate(tmp_path: Path, client: Any) -> None:  # noqa: ANN401
     [
         (issue(MX), "no authority vouches for the certificate"),
         (issue("mx.evil.example", ca=CA), "the certificate is for mx.evil.example"),
+        (issue(MX, ca=CA, end=YESTERDAY), "certificate has expired"),
     ],
 )
 def test_other_certificate(tmp_path: Path, issued: Issued, words: str) -> None:
@@ -83,6 +91,16 @@ def test_without_starttls(tmp_path: Path) -> None:
         assert "does not offer STARTTLS" in reply.text
 
     assert "MAIL" not in verbs(relayed(tmp_path, {}, test))
+
+
+@pytest.mark.parametrize("stage", ["greeting", "EHLO", "STARTTLS"])
+def test_who_has_not_proven_itself_refuses_nothing_for_good(tmp_path: Path, stage: str) -> None:
+    async def test(relay: Relay) -> None:
+        *_, reply = await relay.send("user@example.org")
+        assert codes([reply]) == ["451 4.7.5"]
+        assert "554 5.7.1 not here" in reply.text
+
+    assert "MAIL" not in verbs(relayed(tmp_path, {A: RIGHT}, test, replies={stage: "554 5.7.1 not here\r\n"}))
 
 
 def test_several_recipients_answered_one_by_one(tmp_path: Path) -> None:
