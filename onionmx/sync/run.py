@@ -18,7 +18,7 @@ from onionmx.authenticate.published import demands_path, publishing_demands
 from onionmx.config import Configuration
 from onionmx.errors import LockedError, MissingMapError, RemovalError
 from onionmx.files import is_missing
-from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.cdb import DEFERS, MapReader
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.publish import mark_checked, writer_lock
 from onionmx.sync import notes
@@ -194,7 +194,7 @@ class Run:
 
     def _entries(self) -> Iterator[dict[str, tuple[tuple[str, int], ...]]]:
         with suppress(MissingMapError), MapReader(self._path) as reader:
-            entries = reader.entries()
+            entries = (entry for entry in reader.entries() if entry[1] != DEFERS)  # of the others nothing is known
             while batch := dict(islice(entries, _BATCH)):
                 yield batch
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import dns.rdata
@@ -14,6 +15,7 @@ from onionmx.authenticate.fetch import FetchError
 from onionmx.authenticate.inquiry import Said
 from onionmx.authenticate.policy import Mode, Policy
 from onionmx.authenticate.questions import Answered, Questions
+from onionmx.authenticate.remember import RememberedInquiry
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
 from onionmx.authenticate.sts import refresh_at, sts_requirement
 from onionmx.errors import DnsError
@@ -91,6 +93,37 @@ def test_hiding_the_record_for_26_hours_at_the_end_frees_nobody(days: int, denie
     assert all(isinstance(said, Requirement) for said in world.live(YEAR + 3 * DAY))
     least = (YEAR + 3 * DAY) / (DAY + 2 * HOUR)
     assert least <= len(world.fetched) <= 3 * least, "about once a day, and twice for one that holds only a day"
+
+
+class Asking:
+    """The domain as live lookups ask it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+        return await sts_requirement(domain, cast("Questions", self._world), self._world.fetch, known, self._world.now)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("days", [2, 365])
+def test_nor_in_live_lookups_of_daemons_that_are_restarted_every_week(tmp_path: Path, days: int) -> None:
+    world = World(days * DAY, (days * DAY - 26 * HOUR, days * DAY))
+
+    async def week() -> None:
+        inquiry = RememberedInquiry(Asking(world), lambda: world.now)
+        inquiry.keep_in(tmp_path / "policies")
+        end = world.now + 7 * DAY
+        while world.now < end:
+            assert isinstance(await inquiry.requirement_of(DOMAIN), Requirement), (world.now - START) / DAY
+            world.now += HOUR
+        await inquiry.close()
+
+    while world.now < START + YEAR + 3 * DAY:
+        asyncio.run(week())
+    assert len(world.fetched) > 300
 
 
 @given(st.floats(0, 40), st.sampled_from([3, 7, 31, 365]), st.integers(0, 20))

@@ -8,11 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from onionmx.authenticate.requirement import Demand, Kind, Requirement
+from onionmx.mapfile.cdb import DEFERS
 from onionmx.sync.state.record import DomainRecord, Proof
 from onionmx.sync.state.sqlite import SqliteStore
 from tests.cli import test_commands
 from tests.cli.test_commands import FAILING, SRV, Site, srv
-from tests.mapfile.maps import A, B, C
+from tests.mapfile.maps import A, B, C, make_map
 
 site = test_commands.site
 
@@ -109,6 +110,12 @@ def test_no_route(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     for words in ("map         no entry", "because     no such name in DNS", "an SRV record that leads to an onion"):
         assert words in output, words
     assert "source" not in output
+
+
+def test_value_that_defers(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    make_map(site.map, {"example.org": DEFERS})
+    assert "  map         mail waits (could-not-tell.onion)\n" in told(site, capsys, "example.org")
+    assert told_in_json(site, capsys, "example.org")["published"] == [["could-not-tell.onion", 25]]
 
 
 def test_pins_own_domains_and_strangers(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,10 +69,12 @@ def test_routes(tmp_path: Path) -> None:
             "answer": "could not tell",
             "reason": "answered SERVFAIL",
         }
+        status, body = await get(service, "/routes/waits.example")
+        assert (status, json.loads(body)["answer"]) == (503, "could not tell")
         for junk in ("%2A", "a@b", "%ff", "-x-", "a/b", "a%00"):
             assert (await get(service, f"/routes/{junk}"))[0] == 400
         assert service.count("http", "found") == 1
-        assert service.count("http", "temporary") == 1
+        assert service.count("http", "temporary") == 2
 
     play(tmp_path, test)
 

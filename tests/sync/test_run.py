@@ -11,6 +11,7 @@ from onionmx.authenticate.published import PublishedDemands, demands_path
 from onionmx.authenticate.requirement import Demand, Kind, Requirement
 from onionmx.config import SyncSection
 from onionmx.errors import ConfigurationError, DnsError, LockedError, MapError, RemovalError
+from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.publish import last_checked, writer_lock
 from onionmx.sync.notes import open_routes
 from onionmx.sync.overlay import Overlay
@@ -114,6 +115,14 @@ def test_a_lost_state_loses_no_trust(world: World) -> None:
     world.answers["a.example"] = found("a.example", B)
     world.run()
     assert world.entries == {"a.example": ((A, 25),)}
+
+
+def test_a_value_that_defers_is_no_route_that_was_lost(world: World) -> None:
+    make_map(world.map, {"a.example": DEFERS, "b.example": ((A, 25),)})
+    world.lists = ["a.example", "b.example", "c.example"]
+    world.answers = {name: found(name, B) for name in world.lists}
+    world.run()
+    assert world.entries == {"a.example": ((B, 25),), "b.example": ((A, 25),), "c.example": ((B, 25),)}
 
 
 def test_pins_and_own_domains_are_not_asked(world: World) -> None:
