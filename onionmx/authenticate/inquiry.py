@@ -1,7 +1,6 @@
 """What a domain demands of its MX: DANE first, then MTA-STS (RFC 8461 section 2), then what the operator wants."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 
@@ -18,8 +17,6 @@ from onionmx.config.authenticate import AuthenticateSection
 from onionmx.errors import DnsError
 from onionmx.tor.resolver import resolver_connect
 from onionmx.tor.socks import SocksConnector
-
-_logger = logging.getLogger(__name__)
 
 Said = Requirement | NotRequired | CouldNotTell
 """The three answers to "does this domain demand that its MX proves itself?"."""
@@ -82,8 +79,6 @@ class Inquiry:
             # A DANE record that cannot be read is not made good by MTA-STS (RFC 8461 section 2).
             return dane
         sts = await sts_requirement(domain, self._questions, self._fetch, known, now)
-        if isinstance(sts, Requirement) and sts.trouble and not (known and known.trouble):
-            _logger.warning("%s: its MTA-STS policy stands, and could not be fetched again: %s", domain, sts.trouble)
         if not isinstance(sts, NotRequired):
             return sts
         look_at = min(dane.look_at, sts.look_at)

@@ -86,7 +86,7 @@ def parse_policies(content: bytes, now: float) -> dict[str, Requirement]:
         if normalize(each.domain) != each.domain:
             raise InputError(f"it is damaged: {shown(each.domain)} is not in normal form")
     # A clock that was wrong makes no policy that never ends.
-    return {each.domain: each for each in found if is_kept(each) and now - GRACE < each.expires <= now + MAX_AGE}
+    return {each.domain: each for each in found if is_kept(each) and now - GRACE < each.expires <= now + 2 * MAX_AGE}
 
 
 def write_policies(path: Path, known: Mapping[str, Requirement], without: Container[str], now: float) -> None:

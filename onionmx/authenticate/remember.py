@@ -106,8 +106,11 @@ class RememberedInquiry:
         said = task.result()
         until = self._clock() + RETRY if isinstance(said, CouldNotTell) else said.look_at
         _put(self._said, domain, (said, until))
-        before = _policy(self._known.get(domain))
+        known = self._known.get(domain)
+        before = _policy(known)
         if isinstance(said, Requirement):
+            if said.trouble and not (known and known.trouble):
+                _logger.warning("%s: its MTA-STS policy stands, and was not fetched again: %s", domain, said.trouble)
             _put(self._known, domain, said)
         elif isinstance(said, NotRequired):
             self._known.pop(domain, None)
@@ -123,11 +126,12 @@ class RememberedInquiry:
                 await asyncio.wait_for(self._is_closing.wait(), SAVE_AFTER)
             self._is_changed = False
             without = {domain for domain, (said, _) in self._said.items() if isinstance(said, NotRequired)}
-            known = dict(self._known)
             try:
-                await asyncio.to_thread(write_policies, file, known, without, self._clock())
+                await asyncio.to_thread(write_policies, file, dict(self._known), without, self._clock())
             except PolicyFileError as error:
                 _logger.warning("%s", error)
+            except Exception:
+                _logger.exception("internal error")
         self._saving = None
 
 

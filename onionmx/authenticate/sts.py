@@ -45,19 +45,18 @@ async def sts_requirement(
     """
     if known is not None and (known.demand.kind is not Kind.MTA_STS or known.expires + GRACE <= now):
         known = None
-    identifier, reason, look_at = None, "", now + RETRY
+    identifier, look_at = None, now + RETRY
     try:
         answer = await questions.ask(RECORD + domain, "TXT")
     except DnsError as error:
         if known is None:
             return CouldNotTell(domain, f"MTA-STS: {error}")
-        reason = str(error)
     else:
         look_at = answer.look_at(now)
         identifier = read_records(map(_text, answer.records))
-        reason = "its TXT record announces no MTA-STS policy" if answer.records else "no MTA-STS policy in DNS"
-    if known is None and identifier is None:
-        return NotRequired(domain, reason, look_at)
+        if known is None and identifier is None:
+            reason = "its TXT record announces no MTA-STS policy" if answer.records else "no MTA-STS policy in DNS"
+            return NotRequired(domain, reason, look_at)
     if known is not None and identifier in {None, known.identifier} and known.fetched <= now < refresh_at(known):
         return _until(known, min(look_at, refresh_at(known)))
     try:

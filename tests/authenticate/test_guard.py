@@ -1,6 +1,7 @@
 """Live routes: what domains demand is remembered, and unsigned routes pass only as far as they are proven."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,12 @@ class TestMemory:
         domains, results = self.asked(REQUIREMENT, UNKNOWN, NOTHING, REQUIREMENT, at=(0.0, 100.0, 160.0, 161.0))
         assert results == [REQUIREMENT, UNKNOWN, NOTHING, REQUIREMENT]
         assert domains.known == [None, REQUIREMENT, REQUIREMENT, None]
+
+    def test_policy_that_was_not_fetched_again_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        troubled = replace(REQUIREMENT, trouble="blocked")
+        self.asked(REQUIREMENT, troubled, troubled, at=(0.0, 100.0, 200.0))
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "example.org: its MTA-STS policy stands, and was not fetched again: blocked" in caplog.text
 
     def test_who_could_not_be_asked_is_left_alone_for_a_while(self) -> None:
         domains, results = self.asked(UNKNOWN, REQUIREMENT, at=(0.0, 59.0, 61.0))

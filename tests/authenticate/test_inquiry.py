@@ -279,7 +279,7 @@ class TestDane:
         assert "no resolver is believed" in said.reason
 
 
-def inquire(reactions: dict[str, Reaction], mode: str = "when-required", known: Requirement | None = None) -> Said:
+def inquire(reactions: dict[str, Reaction], mode: str = "when-required") -> Said:
     """Ask for everything; no policy host can be reached."""
 
     async def unreachable(_endpoint: Endpoint) -> socket.socket:
@@ -287,7 +287,7 @@ def inquire(reactions: dict[str, Reaction], mode: str = "when-required", known: 
 
     async def question(questions: Questions) -> Said:
         settings = AuthenticateSection(mode=mode)  # type: ignore[arg-type]
-        return await Inquiry(settings, questions, unreachable, lambda: NOW).requirement_of(DOMAIN, known)
+        return await Inquiry(settings, questions, unreachable, lambda: NOW).requirement_of(DOMAIN)
 
     return ask(reactions, question)
 
@@ -307,14 +307,6 @@ class TestInquiry:
         said = inquire({"_mta-sts.example.org": TXT})
         assert isinstance(said, CouldNotTell)
         assert "nobody is there" in said.reason
-
-    def test_policy_that_cannot_be_fetched_again_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
-        said: Said = replace(KNOWN, fetched=NOW - DAY)
-        for _ in range(3):
-            assert isinstance(said, Requirement)
-            said = inquire({"example.org": reply("example.org. 60 IN MX 1 mx.example.org.")}, known=said)
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "example.org: its MTA-STS policy stands, and could not be fetched again: https://mta-sts." in caplog.text
 
     def test_neither(self) -> None:
         said = inquire({"example.org": MX, "_mta-sts.example.org": NO_TXT})
