@@ -15,6 +15,7 @@
         ├── RemovalError              the next map would lose too much at once
         ├── DnsError                  DNS gave no answer that can be trusted
         ├── UpdateError               the primary name server could not be asked, or did not say what it did
+        ├── OwnerError                a port is not, or not surely, that of whom it should be
         ├── ControlError              Tor's control port cannot be asked, or tor refused
         └── AutomapError              Tor's DNSPort gave no usable address
 
@@ -97,6 +98,10 @@ class DnsError(TemporaryError):
 
 class UpdateError(TemporaryError):
     """The primary name server could not be asked, or it is not known what it did."""
+
+
+class OwnerError(TemporaryError):
+    """Somebody else listens at a port of this machine, or it cannot be told who does; nothing was said there."""
 
 
 class ControlError(TemporaryError):
