@@ -9,6 +9,8 @@ DNSPORT = "127.0.0.1:5300"
 CONTROL = "unix:/run/tor/control"
 """The ControlSocket of Debian's tor, in a folder where nobody but root and tor may write. No TCP port is asked unless
 the configuration names it: while tor does not listen there, any local user may."""
+TOR_USER = "debian-tor"
+"""The user that Debian's tor runs as."""
 TRANSPORT_NAME = "smtptor"
 """The name that the community's recipes give to Postfix's transport through Tor."""
 AUTO = "auto"

@@ -1,6 +1,6 @@
 """`onionmx-route`: the helper that Exim runs for each message.
 
-    onionmx-route [--map FILE] [--dnsport HOST:PORT] [--timeout S] DOMAIN
+    onionmx-route [--map FILE] [--dnsport HOST:PORT] [--timeout S] [--tor-user USER] DOMAIN
 
 It looks the domain up in the map, asks Tor's DNSPort for a virtual address of each target, and prints the host list
 for Exim's `route_data`: `ip` or `ip::port`, joined by colons, in route order.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import sys
 
-from onionmx.defaults import DNSPORT, MAP_PATH
+from onionmx.defaults import DNSPORT, MAP_PATH, TOR_USER
 from onionmx.domain import normalize, shown
 from onionmx.errors import (
     EXIT_FOUND,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 NO_ENTRY = "no entry in the map"
 """What follows the domain where it has no route; exim/conf.d/router/190_onionmx waits for these words."""
-USAGE = "usage: onionmx-route [--map FILE] [--dnsport HOST:PORT] [--timeout S] DOMAIN"
+USAGE = "usage: onionmx-route [--map FILE] [--dnsport HOST:PORT] [--timeout S] [--tor-user USER] DOMAIN"
 HELP = f"""{USAGE}
 
 Print the virtual addresses of the onion MXes of DOMAIN, as a host list for Exim's route_data.
@@ -53,6 +53,7 @@ Print the virtual addresses of the onion MXes of DOMAIN, as a host list for Exim
   --map FILE           the map that onionmx sync writes (default {MAP_PATH})
   --dnsport HOST:PORT  Tor's DNSPort, with AutomapHostsOnResolve 1 (default {DNSPORT})
   --timeout S          seconds to wait for tor, at most {MAX_TIMEOUT:g} (default {DEFAULT_TIMEOUT:g})
+  --tor-user USER      who may listen there besides root, by name or number (default {TOR_USER})
   --debug              show where an internal error came up; also with ONIONMX_DEBUG=1
 
 Exit codes: 0 found, 1 no route for this domain ("DOMAIN: {NO_ENTRY}"), 68 no onion service can have this name,
@@ -85,6 +86,7 @@ def _run(arguments: Sequence[str]) -> int:
     given = os.fsencode(operands[0]).decode("utf-8", "surrogateescape")
     dnsport = parse_address(options.get("--dnsport", DNSPORT))
     timeout = _parse_timeout(options.get("--timeout"))
+    user = options.get("--tor-user", TOR_USER)
     name = given if given.isprintable() else shown(given)
     try:
         domain = _domain(given)
@@ -94,7 +96,7 @@ def _run(arguments: Sequence[str]) -> int:
     if domain is None or words is None:
         return _fail(f"{name}: {NO_ENTRY}", EXIT_NO_ROUTE)
     try:
-        return _print_addresses(domain, words, dnsport, timeout)
+        return _print_addresses(domain, words, dnsport, timeout, user)
     except AutomapError as error:
         raise AutomapError(f"{domain}: {error}") from error
 
@@ -128,7 +130,7 @@ def _parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             options[word] = ""
         elif word.startswith("-"):
             name, equals, value = word.partition("=")
-            if name not in {"--map", "--dnsport", "--timeout"}:
+            if name not in {"--map", "--dnsport", "--timeout", "--tor-user"}:
                 raise UsageError(f"unknown option {name!r}; {USAGE}")
             if not equals:
                 value = next(words, "")
@@ -173,7 +175,7 @@ def _words(domain: str, map_path: str) -> list[str] | None:
     return None
 
 
-def _print_addresses(domain: str, words: list[str], dnsport: tuple[str, int], timeout: float) -> int:
+def _print_addresses(domain: str, words: list[str], dnsport: tuple[str, int], timeout: float, user: str) -> int:
     endpoints: list[Endpoint] = []
     left_out: list[str] = []
     for word in words:
@@ -182,7 +184,7 @@ def _print_addresses(domain: str, words: list[str], dnsport: tuple[str, int], ti
         except OnionError as error:
             left_out.append(str(error))
     hosts: list[str] = []
-    results = resolve((onion for onion, _ in endpoints), dnsport, timeout) if endpoints else {}
+    results = resolve((onion for onion, _ in endpoints), dnsport, timeout, user) if endpoints else {}
     for onion, port in endpoints:
         result = results[onion]
         if isinstance(result, AutomapError):

@@ -24,6 +24,8 @@ LOADED_BY_HELPER = (
     "onion.py",
     "mapfile/__init__.py",
     "mapfile/cdb.py",
+    "net/__init__.py",
+    "net/owner.py",
     "tor/__init__.py",
     "tor/automap.py",
 )

@@ -54,7 +54,7 @@ class Guard:
             return None
         authorities = Authorities(settings.ca_file)
         inquiry = RememberedInquiry(Inquiry.from_configuration(configuration))
-        connector = SocksConnector(tor.socks, tor.connect_timeout)
+        connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
         guard = cls(inquiry, connector.connect, authorities, configuration.relay.ehlo_name, settings.timeout)
         guard._connectors.append(connector)
         return guard

@@ -61,7 +61,7 @@ class Inquiry:
         questions = Questions(configuration.dns, resolver_connect(configuration.dns, configuration.tor))
         if settings.fetch == "direct":
             return cls(settings, questions, directly(questions))
-        connector = SocksConnector(settings.socks or configuration.tor.socks, settings.timeout)
+        connector = SocksConnector(settings.socks or configuration.tor.socks, settings.timeout, configuration.tor.user)
         inquiry = cls(settings, questions, through_tor(connector))
         inquiry._connectors.append(connector)
         return inquiry

@@ -112,7 +112,7 @@ def command(
     questions = Questions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
     ask = _ask(configuration, map_path, live=live)
     tor = configuration.tor
-    connector = SocksConnector(tor.socks, tor.connect_timeout)
+    connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
 
     async def once() -> Report:
         return await probe(what, questions, ask, over_tor(connector))

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from onionmx.config.address import check_listen, parse_address, parse_nameserver, parse_socket
 from onionmx.config.section import Section
-from onionmx.defaults import AUTO, CONTROL, DNSPORT
+from onionmx.defaults import AUTO, CONTROL, DNSPORT, TOR_USER
 from onionmx.domain import normalize
 
 
@@ -41,9 +41,9 @@ class TorSection(Section, frozen=True):
         Meta(
             min_length=1,
             description="The user that tor runs as, by name or number: besides root and your own, the only one whose "
-            "control port on this machine is believed.",
+            "SOCKS, DNS and control ports on this machine are believed.",
         ),
-    ] = "debian-tor"
+    ] = TOR_USER
     control_password_file: Annotated[
         str,
         Meta(

@@ -38,7 +38,7 @@ class Machine:
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
         settings = configuration.tor
-        self.connector = SocksConnector(settings.socks, settings.connect_timeout)
+        self.connector = SocksConnector(settings.socks, settings.connect_timeout, settings.user)
         self._services: asyncio.Task[list[OnionService]] | None = None
 
     def own_domains(self) -> list[str]:

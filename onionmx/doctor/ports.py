@@ -15,7 +15,7 @@ from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, 
 from onionmx.doctor.machine import RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.doctor.tor_process import CONTROL, TOR
-from onionmx.errors import AutomapError, ControlError
+from onionmx.errors import AutomapError, ControlError, OwnerError
 from onionmx.onion import Endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, resolve
 from onionmx.tor.nobody import MISTYPED, NOBODY
@@ -81,8 +81,8 @@ async def look_at_socks(machine: Machine) -> Sequence[Finding]:
     where = socks_in_use(machine.configuration.tor.socks)
     mistyped, clear = await asyncio.gather(_failure(machine, (MISTYPED, 25)), _failure(machine, _NO_EXIT))
     cause = mistyped.cause if mistyped else None
-    foreign = mistyped.words if mistyped and cause is Cause.WRONG_SERVICE else ""
-    if not foreign and cause is not Cause.BAD_ADDRESS and not await _is_tor(where):
+    foreign = mistyped.words if mistyped and cause in {Cause.WRONG_SERVICE, Cause.FOREIGN} else ""
+    if not foreign and cause is not Cause.BAD_ADDRESS and not await _is_tor(where, machine.configuration.tor.user):
         foreign = f"what answers at {where} is not tor"
     return judge_socks(where, cause, clear.cause if clear else None, foreign=foreign)
 
@@ -128,7 +128,8 @@ async def look_at_dnsport(machine: Machine) -> Sequence[Finding]:
     blame = warning if machine.configuration.map.transport_path else problem
     lines = f"torrc: DNSPort {settings.dnsport}\ntorrc: AutomapHostsOnResolve 1\nsystemctl reload tor@default"
     try:
-        answers = await in_thread(lambda: resolve([NOBODY], parse_socket(settings.dnsport), DEFAULT_TIMEOUT))
+        where = parse_socket(settings.dnsport)
+        answers = await in_thread(lambda: resolve([NOBODY], where, DEFAULT_TIMEOUT, settings.user))
     except AutomapError as error:
         silent = blocking(blame(DNSPORT.name, str(error), lines), TOR.name)
         return [silent, not_checked(AUTOMAP.name, str(error), cause=DNSPORT.name)]
@@ -188,17 +189,17 @@ async def _failure(machine: Machine, destination: Endpoint) -> SocksError | None
     return None
 
 
-async def _is_tor(where: str) -> bool:
+async def _is_tor(where: str, user: str) -> bool:
     """Whether it answers a question in HTTP as only tor does."""
     try:
         async with asyncio.timeout(_QUICK):
-            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where)))
+            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where), user))
             try:
                 writer.write(b"GET / HTTP/1.0\r\n\r\n")
                 return _HTTP_TO_TOR in await reader.read(1024)
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
+    except (OSError, OwnerError):
         return False
 
 

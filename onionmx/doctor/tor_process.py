@@ -13,8 +13,9 @@ from onionmx.defaults import CONTROL as CONTROL_SOCKET
 from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import MAIL_PORT, RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
-from onionmx.errors import ControlError, OnionmxError
+from onionmx.errors import ControlError, OnionmxError, OwnerError
 from onionmx.tor.reach import reach, socks_in_use
+from onionmx.tor.socks import Cause
 
 if TYPE_CHECKING:
     from stem.control import Controller
@@ -193,7 +194,13 @@ async def _without_control(machine: Machine, error: OnionmxError) -> Sequence[Fi
         not_checked(topic.name, f"tor cannot be asked: {error}", cause=CONTROL.name) for topic in (CLOCK, LONG_LIVED)
     ]
     try:
-        (await reach(parse_address(socks))).close()
+        (await reach(parse_address(socks), settings.user)).close()
+    except OwnerError as foreign:
+        return [
+            blocking(problem(TOR.name, f"tor's SOCKS port {socks} is not believed: {foreign}", Cause.FOREIGN.advice)),
+            not_checked(CONTROL.name, str(error), lines, TOR.name),
+            *unknown,
+        ]
     except OSError:
         seen = f"neither tor's control port {settings.control} nor its SOCKS port {socks} answers"
         return [

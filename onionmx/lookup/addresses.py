@@ -6,29 +6,32 @@ from collections.abc import Iterable
 
 from onionmx.errors import AutomapError
 from onionmx.onion import Endpoint
-from onionmx.tor.automap import DEFAULT_TIMEOUT, decode_answer, encode_question, format_host
+from onionmx.tor.automap import DEFAULT_TIMEOUT, confirm, decode_answer, encode_question, format_host, port_of_tor
 
 _ATTEMPTS = 3  # UDP on loopback loses a packet only when a buffer overflows
 
 
 async def host_list(
-    endpoints: Iterable[Endpoint], dnsport: tuple[str, int], within: float = DEFAULT_TIMEOUT
+    endpoints: Iterable[Endpoint], dnsport: tuple[str, int], user: str, within: float = DEFAULT_TIMEOUT
 ) -> tuple[str, tuple[str, ...]]:
     """The host list for Exim's `route_data`, as `onionmx-route` prints it.
 
     Args:
         endpoints: in route order.
         dnsport: IP address and port of Tor's DNSPort.
+        user: `tor.user`, the only one besides root and ourselves who may listen there.
         within: seconds for all of them together.
 
     Returns:
         `ip` or `ip::port`, joined by colons; and what was left out, with reasons.
 
     Raises:
-        AutomapError: there is no address for any of them.
+        AutomapError: there is no address for any of them, or the port is not tor's.
     """
     endpoints = tuple(endpoints)
+    listener = port_of_tor(dnsport, user)
     results = await _resolve(dict.fromkeys(onion for onion, _ in endpoints), dnsport, within)
+    confirm(listener)
     hosts: list[str] = []
     left_out: list[str] = []
     for onion, port in endpoints:

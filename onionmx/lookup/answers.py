@@ -8,6 +8,7 @@ from functools import partial
 from typing import Generic
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
+from onionmx.defaults import TOR_USER
 from onionmx.errors import AutomapError
 from onionmx.lookup.addresses import host_list
 from onionmx.lookup.keys import (
@@ -46,12 +47,14 @@ class Routes:
         result: what Postfix is told of them.
         timeout: seconds for one answer.
         dnsport: Tor's DNSPort, IP address and port.
+        tor_user: the user that tor runs as.
     """
 
     router: Router
     result: ResultTemplate
     timeout: float
     dnsport: tuple[str, int]
+    tor_user: str = TOR_USER
 
 
 class Answers(ABC, Generic[Request]):
@@ -276,7 +279,7 @@ class ReadsocketAnswers(Answers[Question]):
             return self._targets(answer)
         self.has_asked_dnsport = True
         try:
-            hosts, left_out = await host_list(answer.route.endpoints, self._routes.dnsport)
+            hosts, left_out = await host_list(answer.route.endpoints, self._routes.dnsport, self._routes.tor_user)
         except AutomapError as error:
             return self.failed(request, Outcome.TEMPORARY, str(error))
         if left_out:

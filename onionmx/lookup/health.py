@@ -95,9 +95,10 @@ class Health:
         return Part(ok=True, seen="answers")
 
     async def _tor(self) -> Part:
-        where = socks_in_use(self._configuration.tor.socks)
+        tor = self._configuration.tor
+        where = socks_in_use(tor.socks)
         try:
-            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where)))
+            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where), tor.user))
         except OSError as error:
             return Part(ok=False, seen=f"{where}: {error.strerror or error}: is tor running?")
         try:
@@ -114,7 +115,8 @@ class Health:
     async def _dnsport(self) -> Part:
         if not self._needs_dnsport():
             return Part(ok=True, seen="not asked: no client has asked for the addresses of onions")
-        hosts, _ = await host_list([(NOBODY, DEFAULT_PORT)], parse_socket(self._configuration.tor.dnsport), DEADLINE)
+        tor = self._configuration.tor
+        hosts, _ = await host_list([(NOBODY, DEFAULT_PORT)], parse_socket(tor.dnsport), tor.user, DEADLINE)
         return Part(ok=True, seen=f"gives onions addresses such as {hosts}")
 
 

@@ -1,6 +1,7 @@
 """Everything behind the daemon's sockets, wired: protocol -> connection -> answers -> router."""
 
 import asyncio
+from dataclasses import fields
 from pathlib import Path
 
 from onionmx.config import Configuration, parse_socket
@@ -57,8 +58,8 @@ class LookupService:
         """Answer from another configuration from now on; connections stay."""
         new = _routes(configuration, router)
         self.routes.router.retract()
-        for field in ("router", "result", "timeout", "dnsport"):
-            setattr(self.routes, field, getattr(new, field))
+        for field in fields(new):
+            setattr(self.routes, field.name, getattr(new, field.name))
         self.metrics.follow(router, Path(configuration.map.path))
         self._connections.limit = configuration.serve.max_connections
         self._health.use(configuration, router)
@@ -72,4 +73,5 @@ class LookupService:
 
 def _routes(configuration: Configuration, router: Router) -> Routes:
     serve = configuration.serve
-    return Routes(router, ResultTemplate(serve.result), serve.timeout, parse_socket(configuration.tor.dnsport))
+    tor = configuration.tor
+    return Routes(router, ResultTemplate(serve.result), serve.timeout, parse_socket(tor.dnsport), tor.user)

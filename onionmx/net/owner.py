@@ -8,8 +8,7 @@ secrets and answer what he likes. tor's DNSPort, which sets SO_REUSEADDR, he can
     listener.confirm()  # refuses what became somebody else's in between
 
 A port below `net.ipv4.ip_unprivileged_port_start` (ip(7); 1024) is root's to give, and a port of another machine is
-believed by its address. Inside a user namespace (user_namespaces(7); PrivateUsers= of systemd) the kernel shows all
-users of the outside but a few as one and the same: whose such a port is cannot be told, unless `users` has that number.
+believed by its address.
 
 The route helper loads this, so it imports next to nothing.
 """
@@ -25,7 +24,7 @@ from onionmx.errors import OwnerError
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _TABLES = "/proc/self/net/"
 """Which is there with ProcSubset=pid too (systemd.exec(5)), where /proc/net is not."""
@@ -34,9 +33,6 @@ _AT_ONCE = 65536  # bytes
 _LISTEN = b"0A"  # include/net/tcp_states.h
 _LOCAL, _STATE, _UID, _INODE = 1, 3, 7, 9  # columns (proc(5))
 _FIRST_UNPRIVILEGED = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-_OVERFLOW = "/proc/sys/kernel/overflowuid"
-_UID_MAP = "/proc/self/uid_map"
-_ALL_USERS = 0xFFFFFFFF  # how many the first namespace has
 _MAPPED = bytes(10) + b"\xff\xff"  # in front of an IPv4 address as an IPv6 one (RFC 4291 section 2.5.5.2)
 _LOOPBACK_4 = 127  # the first byte of all (RFC 1122 section 3.2.1.3)
 _LOOPBACK_6 = bytes(15) + b"\1"
@@ -61,12 +57,8 @@ class Listener:
         self._is_udp = is_udp
         self._where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._places = _places(host, port) if port >= _first_unprivileged_port() else {}
-        self._sockets = self._look() if self._places else ()
-
-    @property
-    def owners(self) -> tuple[int, ...]:
-        """Users whose sockets were there, each a believed one; none where nobody listens or no look is needed."""
-        return tuple(uid for uid, _ in self._sockets)
+        self._sockets = self._look()
+        self._check(self._sockets)
 
     def confirm(self) -> None:
         """Look again, when there is a connection or an answer.
@@ -74,100 +66,54 @@ class Listener:
         Raises:
             OwnerError: somebody else listens there, it cannot be told who, or others than before.
         """
-        if not self._places:
-            return
         now = self._look()
+        if not self._places or (now and now == self._sockets):
+            return
+        self._check(now)
         if not now:
             raise OwnerError(f"it cannot be told who listens at {self._where}: {_TABLES} shows nobody there")
-        if now != self._sockets:
-            raise OwnerError(f"who listens at {self._where} changed just then")
+        raise OwnerError(f"who listens at {self._where} changed just then")
 
-    def _look(self) -> tuple[tuple[int, bytes], ...]:
-        found: list[tuple[int, bytes]] = []
-        for version, places in self._places.items():
-            table = f"{_TABLES}{'udp' if self._is_udp else 'tcp'}{version}"
-            try:
-                for each in sockets(_rows(table, _AT_ONCE if self._is_udp else _ROW), places, is_udp=self._is_udp):
-                    found.append(each)
-                    if not self._is_udp:
-                        break  # nobody else can listen there besides (socket(7), SO_REUSEADDR)
-            except FileNotFoundError:
-                continue  # a kernel without IPv6
-            except (OSError, ValueError) as error:
-                raise OwnerError(f"it cannot be told who listens at {self._where}: {table}: {error}") from error
-            if found and not self._is_udp:
-                break
+    def _look(self) -> list[tuple[int, bytes]]:
+        return _found(self._where, self._places, is_udp=self._is_udp)
+
+    def _check(self, found: Iterable[tuple[int, bytes]]) -> None:
         for uid, _ in found:
-            check_user(uid, self._users, f"listens at {self._where}")
-        return tuple(found)
+            if uid != 0:
+                from onionmx.net.users import check_user  # noqa: PLC0415 -- tor opens its ports as root, mostly
+
+                check_user(uid, self._users, f"listens at {self._where}")
 
 
-def check_unix_peer(connection: _socket.socket, path: str, users: Sequence[str]) -> None:
-    """Refuse a connection to a unix socket that somebody else listens on.
-
-    Inside a user namespace the folder decides: one that only its owner may write, in folders of root alone, is his to
-    whom root gave it.
-
-    Args:
-        connection: to the socket.
-        path: of the socket.
-        users: as for `Listener`.
-
-    Raises:
-        OwnerError: it is nobody's who is believed.
-    """
-    raw = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-    uid = int.from_bytes(raw[4:8], sys.byteorder)  # pid, uid, gid (unix(7))
-    try:
-        check_user(uid, users, f"listens at {path}")
-    except OwnerError:
-        if uid != hidden_user() or not _is_given_by_root(os.path.dirname(os.path.realpath(path))):  # noqa: PTH120
-            raise
-
-
-def check_user(uid: int, users: Sequence[str], does: str) -> None:
-    """Refuse a user who is neither root, nor of this process, nor among the named.
+def owners(host: str, port: int, *, is_udp: bool = False) -> tuple[int, ...] | None:
+    """The users whose sockets can be reached at a port; `None` for one that root gave, or of another machine.
 
     Args:
-        uid: his number.
-        users: as for `Listener`.
-        does: what he does, for the message.
+        host: an IP address.
+        port: of it.
+        is_udp: the port is one of UDP.
 
     Raises:
-        OwnerError: another, or one who cannot be told from others.
+        OwnerError: it cannot be told.
     """
-    if uid in {0, os.geteuid()} or uid in numbers(users):
-        return
-    believed = " or ".join(("root", *users))
-    if uid == hidden_user():
-        raise OwnerError(
-            f"it cannot be told whether {believed} or another user {does}: in the user namespace of this process all "
-            f"of them are number {uid}; use a unix socket or a port below 1024, restart the service if it runs as "
-            "root at first, or switch PrivateUsers off in the unit"
-        )
-    raise OwnerError(f"user {uid} {does}, not {believed}: nothing was said to it")
+    places = _places(host, port) if port >= _first_unprivileged_port() else {}
+    return tuple(uid for uid, _ in _found(f"port {port}", places, is_udp=is_udp)) if places else None
 
 
-def numbers(users: Iterable[str]) -> Iterator[int]:
-    """The numbers of users named by name or number; one that this machine does not know has none."""
-    import pwd  # noqa: PLC0415 -- only where it is not root who listens
-
-    for user in users:
-        if user.isascii() and user.isdecimal():
-            yield int(user)
-            continue
+def _found(where: str, places: Mapping[str, Sequence[bytes]], *, is_udp: bool) -> list[tuple[int, bytes]]:
+    found: list[tuple[int, bytes]] = []
+    for version, written in places.items():
+        table = f"{_TABLES}{'udp' if is_udp else 'tcp'}{version}"
         try:
-            yield pwd.getpwnam(user).pw_uid
-        except KeyError:
-            continue
-
-
-def hidden_user() -> int | None:
-    """The number that users have whom this process's user namespace does not know; `None` where it knows all."""
-    rows = [row.split() for row in _read(_UID_MAP).splitlines()]
-    if not rows or any(int(row[2]) == _ALL_USERS for row in rows):
-        return None
-    return int(_read(_OVERFLOW) or 65534)
+            for each in sockets(_rows(table, _AT_ONCE if is_udp else _ROW), written, is_udp=is_udp):
+                found.append(each)
+                if not is_udp:
+                    return found  # nobody else can listen there besides (socket(7), SO_REUSEADDR)
+        except FileNotFoundError:
+            continue  # a kernel without IPv6
+        except (OSError, ValueError) as error:
+            raise OwnerError(f"it cannot be told who listens at {where}: {table}: {error}") from error
+    return found
 
 
 def sockets(rows: Iterable[bytes], places: Sequence[bytes], *, is_udp: bool) -> Iterator[tuple[int, bytes]]:
@@ -238,20 +184,6 @@ def _written(address: bytes) -> bytes:
 def _first_unprivileged_port() -> int:
     """Where it cannot be read, as with ProcSubset=pid, it counts as the kernel's default."""
     return int(_read(_FIRST_UNPRIVILEGED) or 1024)
-
-
-def _is_given_by_root(folder: str) -> bool:
-    try:
-        if os.stat(folder).st_mode & 0o022:  # noqa: PTH116
-            return False
-        while folder != "/":
-            folder = os.path.dirname(folder)  # noqa: PTH120
-            status = os.stat(folder)  # noqa: PTH116
-            if status.st_uid != 0 or status.st_mode & 0o022:
-                return False
-    except OSError:
-        return False
-    return True
 
 
 def _read(path: str) -> bytes:

@@ -10,6 +10,7 @@ from onionmx.tor.socks import Cause, SocksError
 _CLOSING = 421
 _NOT_TOLD = {
     Cause.PROXY_UNREACHABLE,
+    Cause.FOREIGN,
     Cause.PROXY_SILENT,
     Cause.WRONG_SERVICE,
     Cause.CLOSED,

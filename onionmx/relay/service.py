@@ -51,7 +51,8 @@ class Delivering:
         self._settings = settings
         self._hostname = settings.ehlo_name
         self._authorities = Authorities(configuration.authenticate.ca_file)
-        self._connector = SocksConnector(configuration.tor.socks, configuration.tor.connect_timeout)
+        tor = configuration.tor
+        self._connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
         silence = min(_PEER_TIMEOUT, settings.deadline / 2)
         self._timeouts = Timeouts(greeting=silence, command=silence)
         self._pool = SessionPool(settings, self._open_session)

@@ -129,7 +129,7 @@ class ConfiguredProofs:
         settings = self._configuration.authenticate
         tor = self._configuration.tor
         self._inquiry = Inquiry.from_configuration(self._configuration)
-        self._connector = connector = SocksConnector(tor.socks, tor.connect_timeout)
+        self._connector = connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
         authorities = Authorities(settings.ca_file)
         hello = self._configuration.relay.hostname or getfqdn()
 

@@ -16,8 +16,9 @@ import time
 from struct import Struct
 from struct import error as struct_error
 
-from onionmx.defaults import DNSPORT
-from onionmx.errors import AutomapError, OnionError, UsageError
+from onionmx.defaults import DNSPORT, TOR_USER
+from onionmx.errors import AutomapError, OnionError, OwnerError, UsageError
+from onionmx.net.owner import Listener
 from onionmx.onion import DEFAULT_PORT, parse_port
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
@@ -143,21 +144,49 @@ def format_host(address: str, port: int) -> str:
     return address if port == DEFAULT_PORT else f"{address}::{port}"
 
 
-def resolve(names: Iterable[str], dnsport: tuple[str, int], timeout: float) -> dict[str, str | AutomapError]:
+def port_of_tor(dnsport: tuple[str, int], user: str) -> Listener:
+    """Look whose the port is, before it is asked.
+
+    Raises:
+        AutomapError: somebody else's, or it cannot be told whose.
+    """
+    try:
+        return Listener(*dnsport, (user,), is_udp=True)
+    except OwnerError as error:
+        raise AutomapError(f"tor's DNSPort is not believed: {error}") from error
+
+
+def confirm(listener: Listener) -> None:
+    """Look again, before an answer is used.
+
+    Raises:
+        AutomapError: it came, or may have come, from somebody else.
+    """
+    try:
+        listener.confirm()
+    except OwnerError as error:
+        raise AutomapError(f"what tor's DNSPort answered is not believed: {error}") from error
+
+
+def resolve(
+    names: Iterable[str], dnsport: tuple[str, int], timeout: float, user: str = TOR_USER
+) -> dict[str, str | AutomapError]:
     """Ask Tor's DNSPort for the virtual addresses of onions, all at once.
 
     Args:
         names: onion host names; each is asked once.
         dnsport: IP address and port.
         timeout: seconds for all of them together.
+        user: `tor.user`, the only one besides root and ourselves who may listen there.
 
     Returns:
         For each name its address, or the reason why there is none.
 
     Raises:
-        AutomapError: the DNSPort cannot be asked, or did not answer a single question in time.
+        AutomapError: the DNSPort cannot be asked, is not tor's, or did not answer a single question in time.
     """
     where = _shown(dnsport)
+    listener = port_of_tor(dnsport, user)
     questions = {name: encode_question(name, int.from_bytes(os.urandom(2), "big")) for name in dict.fromkeys(names)}
     results: dict[str, str | AutomapError] = {}
     family = _socket.AF_INET6 if ":" in dnsport[0] else _socket.AF_INET
@@ -173,6 +202,7 @@ def resolve(names: Iterable[str], dnsport: tuple[str, int], timeout: float) -> d
         raise AutomapError(f"tor's DNSPort at {where} cannot be asked: {error.strerror}; is tor running?") from error
     if not results:
         raise AutomapError(f"tor's DNSPort at {where} did not answer within {timeout:g} s")
+    confirm(listener)
     for name in questions.keys() - results.keys():
         results[name] = AutomapError(f"the DNSPort did not answer within {timeout:g} s")
     return results

@@ -18,9 +18,11 @@ from stem.control import Controller
 from stem.socket import ControlSocket
 
 from onionmx.config import UNIX, TorSection, parse_socket
-from onionmx.errors import ConfigurationError, ControlError
+from onionmx.errors import ConfigurationError, ControlError, OwnerError
 from onionmx.files import read_secret
-from onionmx.tor.peer import believed_users, check_file, check_tcp_listener, check_unix_peer
+from onionmx.net.owned_path import check_path
+from onionmx.net.owner import Listener
+from onionmx.net.users import check_unix_peer
 
 CONNECT_TIMEOUT = 10.0
 """Seconds; the port is on this machine or near."""
@@ -34,26 +36,27 @@ _FILTERS = Lock()  # the filters for warnings belong to the process
 class _Port(ControlSocket):  # type: ignore[misc] # stem has no types
     """Connects in bounded time, and closes what did not connect, which stem leaves to the garbage collector."""
 
-    def __init__(self, address: str, believed: frozenset[int]) -> None:
+    def __init__(self, address: str, user: str) -> None:
         super().__init__()
         self._address = address
-        self._believed = believed
+        self._user = user
 
     def _make_socket(self) -> socket.socket:
         try:
             if not self._address.startswith(UNIX):
                 address = parse_socket(self._address)
-                check_tcp_listener(*address, self._believed)
+                listener = Listener(*address, (self._user,))
                 with ExitStack() as on_error:
                     connection = on_error.enter_context(socket.create_connection(address, CONNECT_TIMEOUT))
-                    check_tcp_listener(*address, self._believed, is_connected=True)
+                    listener.confirm()
                     connection.settimeout(None)
                     on_error.pop_all()
                     return connection
             with ExitStack() as on_error:
                 connection = on_error.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-                connection.connect(self._address.removeprefix(UNIX))
-                check_unix_peer(connection, self._believed)
+                path = self._address.removeprefix(UNIX)
+                connection.connect(path)
+                check_unix_peer(connection, path, (self._user,))
                 on_error.pop_all()
                 return connection
         except OSError as error:
@@ -98,18 +101,19 @@ def open_control(settings: TorSection) -> Iterator[Controller]:
     """
     password = _read_password(settings)
     where = f"tor's control port at {settings.control}"
-    believed = believed_users(settings.user)
     try:
-        controller = _connect(settings.control, believed)
-    except ControlError as error:
-        raise ControlError(f"{where} is not believed: {error}") from error
+        controller = _connect(settings)
+    except OwnerError as error:
+        raise ControlError(
+            f"{where} is not believed: {error}; nothing was said to it; if that is tor, set tor.user"
+        ) from error
     except stem.SocketError as error:
         raise ControlError(
             f"{where} does not answer ({_one_line(error)}): is tor running, and is ControlPort or ControlSocket set "
             "in torrc as tor.control says?"
         ) from error
     try:
-        _log_in(controller, password, where, believed)
+        _log_in(controller, password, where, settings.user)
         yield controller
     except stem.SocketClosed as error:
         if controller.silent:
@@ -126,8 +130,8 @@ def open_control(settings: TorSection) -> Iterator[Controller]:
         controller.close()
 
 
-def _connect(address: str, believed: frozenset[int]) -> _PatientController:
-    port = _Port(address, believed)
+def _connect(settings: TorSection) -> _PatientController:
+    port = _Port(settings.control, settings.user)
     port.connect()
     with _FILTERS, warnings.catch_warnings():
         # stem still calls Thread.setDaemon(), which Python 3.10 deprecated.
@@ -135,7 +139,7 @@ def _connect(address: str, believed: frozenset[int]) -> _PatientController:
         return _PatientController(port)
 
 
-def _log_in(controller: _PatientController, password: str | None, where: str, believed: frozenset[int]) -> None:
+def _log_in(controller: _PatientController, password: str | None, where: str, user: str) -> None:
     # stem would connect anew by itself when this is cut off, and ask a second time.
     methods: Any = controller.msg("PROTOCOLINFO 1")
     stem.response.convert("PROTOCOLINFO", methods)
@@ -146,17 +150,17 @@ def _log_in(controller: _PatientController, password: str | None, where: str, be
         and AuthMethod.SAFECOOKIE in methods.auth_methods
         and os.access(methods.cookie_path, os.F_OK)
     ):
-        _check_cookie(Path(methods.cookie_path), where, believed)
+        _check_cookie(Path(methods.cookie_path), where, user)
     try:
         controller.authenticate(password=password, protocolinfo_response=methods)
     except AuthenticationFailure as error:
         raise ControlError(f"{where}: {_why_no_login(error, controller)}") from error
 
 
-def _check_cookie(path: Path, where: str, believed: frozenset[int]) -> None:
+def _check_cookie(path: Path, where: str, user: str) -> None:
     try:
-        check_file(path, believed)
-    except ControlError as error:
+        check_path(path, (user,))
+    except OwnerError as error:
         raise ControlError(f"{where} names a cookie that is not believed: {error}") from error
 
 

@@ -13,7 +13,7 @@ from onionmx.errors import ConfigurationError, ControlError, UsageError
 from onionmx.files import read_secret, replacing
 from onionmx.onion import SUFFIX
 from onionmx.tor.descriptor import DescriptorEvents, Published
-from onionmx.tor.folder import check_place, prepared, tor_user
+from onionmx.tor.folder import check_place, prepared
 from onionmx.tor.services import HOSTNAME, RECORD, OnionService, read_hostname, read_record, services
 from onionmx.tor.torrc import (
     DIRECTORY,
@@ -160,7 +160,7 @@ def _create_in_torrc(
         return Created(changed=True, onion=there.onion if there else None, lines=lines)
     with DescriptorEvents(controller) as events:
         with (
-            prepared(wanted.directory, tor_user(controller)),
+            prepared(wanted.directory, torrc.user()),
             torrc.replaced(text, new, [*more, *block_options(block)]),
         ):
             after = services(controller)

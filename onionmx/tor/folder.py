@@ -20,15 +20,32 @@ if TYPE_CHECKING:
 _MODE = 0o700  # tor takes no other
 
 
-def tor_user(controller: "Controller") -> pwd.struct_passwd | None:
+def tor_user(controller: "Controller", configured: str) -> pwd.struct_passwd | None:
     """The user that tor runs as; `None` where this machine does not know it.
 
+    What root does for tor's user it does for the one of the configuration, whoever a control port names.
+
+    Args:
+        controller: of `open_control`.
+        configured: `tor.user`.
+
     Raises:
+        ConfigurationError: this process is root's, and tor runs as another user than is configured.
         stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
     """
+    named = controller.get_conf("User", None) or controller.get_info("process/user")
+    if os.geteuid() != 0:
+        return _user(named)
+    known = _user(configured)
+    if known is None or known != (_user(named) or known):
+        raise ConfigurationError(f"tor runs as {named!r}, and tor.user is {configured!r}: set tor.user to tor's user")
+    return known
+
+
+def _user(name: str) -> pwd.struct_passwd | None:
     try:
-        return pwd.getpwnam(controller.get_conf("User", None) or controller.get_info("process/user"))
-    except KeyError:
+        return pwd.getpwuid(int(name)) if name.isascii() and name.isdecimal() else pwd.getpwnam(name)
+    except (KeyError, OverflowError):
         return None
 
 

@@ -4,8 +4,10 @@ import asyncio
 import socket
 from pathlib import Path
 
-from onionmx.config import UNIX, Address, parse_address
+from onionmx.config import UNIX, Address
 from onionmx.defaults import AUTO, SOCKS_ADDRESS, SOCKS_SOCKET
+from onionmx.net.owner import Listener
+from onionmx.net.users import check_unix_peer
 
 _FULL = 0.05  # seconds until a unix socket whose queue is full is tried again; the kernel tells nobody when it has room
 
@@ -21,32 +23,36 @@ def socks_in_use(socks: str) -> str:
     return f"{UNIX}{SOCKS_SOCKET}" if Path(SOCKS_SOCKET).is_socket() else SOCKS_ADDRESS
 
 
-async def reach(address: Address) -> socket.socket:
-    """Connect to a port of this machine or of another.
+async def reach(address: Address, user: str) -> socket.socket:
+    """Connect to a port of tor's, on this machine or on another.
+
+    Args:
+        address: of the port.
+        user: `tor.user`, the only one besides root and ourselves who may listen there.
 
     Returns:
         A connected socket in non-blocking mode, which belongs to the caller.
 
     Raises:
         OSError: there is no connection.
+        OwnerError: somebody else listens there, or it cannot be told who; nothing was sent.
     """
+    listener = None if isinstance(address, Path) else Listener(*address, (user,))
     connection = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
         connection.settimeout(0)
         if isinstance(address, Path):
             await _connect_unix(connection, address)
+            check_unix_peer(connection, str(address), (user,))
         else:
             await asyncio.get_running_loop().sock_connect(connection, address)
+            if listener:
+                listener.confirm()
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-async def reach_socks(socks: str) -> socket.socket:
-    """Connect to the SOCKS port that `tor.socks` means; see `reach`."""
-    return await reach(parse_address(socks_in_use(socks)))
 
 
 def _family(address: Address) -> socket.AddressFamily:

@@ -40,7 +40,7 @@ def resolver_connect(settings: DnsSection, tor: TorSection) -> Connect | None:
     if not settings.through_tor:
         return None
     # Not tor.connect_timeout: nobody waits longer for an answer.
-    connector = SocksConnector(tor.socks, settings.timeout)
+    connector = SocksConnector(tor.socks, settings.timeout, tor.user)
 
     async def connect(endpoint: Endpoint) -> socket.socket:
         try:

@@ -11,8 +11,8 @@ from contextlib import suppress
 from enum import Enum
 
 from onionmx.config import UNIX, parse_address
-from onionmx.defaults import AUTO
-from onionmx.errors import TemporaryError
+from onionmx.defaults import AUTO, TOR_USER
+from onionmx.errors import OwnerError, TemporaryError
 from onionmx.onion import Endpoint, format_endpoint
 from onionmx.tor.handshake import Closed, Connected, Handshake, Refused, WrongService
 from onionmx.tor.reach import reach, socks_in_use
@@ -33,6 +33,14 @@ class Cause(Enum):
         "wrong service",
         "what answers is not tor's SOCKS port",
         "set tor.socks to the SocksPort of tor",
+    )
+    FOREIGN = (
+        "foreign",
+        "somebody else than tor listens at its SOCKS port",
+        (
+            "start tor and stop what listens in its place, or set tor.user if that is tor; a unix socket, or a port "
+            "below 1024, is nobody else's to take"
+        ),
     )
     PROXY_SILENT = (
         "silent",
@@ -178,11 +186,13 @@ class SocksConnector:
     Args:
         socks: tor's SOCKS port, as `tor.socks` has it.
         timeout: seconds for one connection; above tor's SocksTimeout of 120, so that tor says why it failed.
+        user: `tor.user`: no port of anybody else on this machine is spoken to, but of root and ourselves.
     """
 
-    def __init__(self, socks: str, timeout: float) -> None:
+    def __init__(self, socks: str, timeout: float, user: str = TOR_USER) -> None:
         self._socks = socks
         self._timeout = timeout
+        self._user = user
         self._opening: set[socket.socket] = set()
         self._isolation: dict[str, str] = {}
 
@@ -246,9 +256,12 @@ class SocksConnector:
     async def _reach(self, endpoint: Endpoint, where: str) -> socket.socket:
         try:
             async with asyncio.timeout(self._timeout):
-                return await reach(parse_address(where))
+                return await reach(parse_address(where), self._user)
         except TimeoutError as error:
             raise SocksError(endpoint, Cause.PROXY_UNREACHABLE, f"{Cause.PROXY_UNREACHABLE.words} ({where})") from error
+        except OwnerError as error:
+            words = f"tor's SOCKS port at {where} is not believed: {error}; nothing was said to it"
+            raise SocksError(endpoint, Cause.FOREIGN, words) from error
         except OSError as error:
             words = f"{Cause.PROXY_UNREACHABLE.words} ({where}: {error.strerror or error})"
             if isinstance(error, PermissionError):

@@ -2,19 +2,19 @@
 
 import fcntl
 import os
-import shutil
+import pwd
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from errno import EACCES
 from pathlib import Path
-from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
 from onionmx.config import UNIX, TorSection, parse_socket
-from onionmx.errors import ConfigurationError, ControlError, LockedError
+from onionmx.errors import ConfigurationError, ControlError, LockedError, OwnerError
 from onionmx.files import replacing
+from onionmx.net.owned_path import check_path
 from onionmx.tor.folder import tor_user
-from onionmx.tor.peer import believed_users, check_file
 from onionmx.tor.services import service_options
 from onionmx.tor.torrc import Option, setconf, split_services
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from stem.control import Controller
 
 BACKUP_SUFFIX = ".before-onionmx"
+PROGRAM = "/usr/bin/tor"
+"""Where Debian's package has it."""
 VERIFY_TIMEOUT = 60.0
 """Seconds; tor checks a torrc in less than one."""
 # stem writes this encoding to the control port, so that the bytes of the file arrive as they are.
@@ -43,6 +45,7 @@ class TorrcFile:
     def __init__(self, settings: TorSection, controller: "Controller") -> None:
         self.path = Path(settings.torrc).resolve()  # the file, not a link to it, is replaced
         self._controller = controller
+        self._user = settings.user
         if not _is_this_machine(settings.control):
             raise ConfigurationError(
                 f"tor.control {settings.control} is on another machine, its torrc is not here: use --over-control, or "
@@ -65,31 +68,42 @@ class TorrcFile:
         except OSError as error:
             raise ConfigurationError(f"{self.path} cannot be read: {error.strerror}") from error
 
+    def user(self) -> pwd.struct_passwd | None:
+        """The user of tor; see `tor_user`.
+
+        Raises:
+            ConfigurationError: it is not the configured one.
+        """
+        return tor_user(self._controller, self._user)
+
     def verify(self, text: str) -> None:
         """Have tor check another text, without changing anything.
 
         Raises:
-            ConfigurationError: tor would not accept it, or it cannot be written beside the torrc.
+            ConfigurationError: tor would not accept it or cannot be asked, or torrc cannot be replaced.
         """
-        with self._writing(), self._draft(text) as draft:
-            command = [
-                *(self._program(), "--verify-config", "--hush", "-f", str(draft)),
-                *("--defaults-torrc", self._controller.get_info("config-defaults-file")),
-            ]
-            try:
-                done = subprocess.run(  # noqa: S603 -- no shell; the program is the one that runs
-                    command,
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    check=False,
-                    timeout=VERIFY_TIMEOUT,
-                    **self._as_tor_user(),
-                )
-            except (OSError, subprocess.SubprocessError) as error:
-                raise ConfigurationError(f"{command[0]} --verify-config did not run: {error}") from error
+        with self._writing():
+            if not os.access(self.path.parent, os.W_OK | os.X_OK, effective_ids=True):
+                raise PermissionError(EACCES, os.strerror(EACCES), str(self.path.parent))
+        command = [
+            *(_program(), "--verify-config", "--hush", "-f", "-"),
+            *("--defaults-torrc", self._controller.get_info("config-defaults-file")),
+            "/User",  # without the option: only root can change users
+        ]
+        try:
+            done = subprocess.run(  # noqa: S603 -- no shell; the program is root's
+                command,
+                input=text.encode(_ENCODING),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+                timeout=VERIFY_TIMEOUT,
+                **_rights(self.user()),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ConfigurationError(f"{command[0]} --verify-config did not run: {error}") from error
         if done.returncode:
-            why = _why_refused(done.stdout + done.stderr)
+            why = _why_refused(done.stdout.decode("utf-8", "replace"))
             raise ConfigurationError(
                 f"tor would not accept {self.path} with the new service: {why}; nothing was changed"
             )
@@ -172,41 +186,22 @@ class TorrcFile:
                 f"{self.path} cannot be changed: {what}: {error.strerror}; run as root or as its owner"
             ) from error
 
-    @contextmanager
-    def _draft(self, text: str) -> Iterator[Path]:
-        """A copy that tor's user may read as it may read the torrc. %include passes over names with a dot in front."""
-        status = self.path.stat()
-        descriptor, name = mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(descriptor, status.st_mode & _PERMISSIONS)
-                os.fchown(descriptor, status.st_uid, status.st_gid)
-                file.write(text.encode(_ENCODING))
-            yield Path(name)
-        finally:
-            Path(name).unlink(missing_ok=True)
 
-    @staticmethod
-    def _program() -> str:
-        """The tor on PATH, if nobody else can change it; never a program that the control port names."""
-        found = shutil.which("tor", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
-        if found is None:
-            raise ConfigurationError("the program tor is not on PATH: it has to check the new torrc first")
-        try:
-            check_file(Path(found), believed_users("root"))
-        except ControlError as error:
-            raise ConfigurationError(f"tor cannot check the new torrc: {error}") from error
-        return found
+def _program() -> str:
+    """The tor that root has installed, if nobody else can change it; none of PATH, and none that tor itself names."""
+    try:
+        check_path(Path(PROGRAM), ())
+    except OwnerError as error:
+        raise ConfigurationError(f"the program tor cannot check the new torrc: {error}") from error
+    return PROGRAM
 
-    def _as_tor_user(self) -> dict[str, Any]:
-        """Have the check run as tor runs: it refuses folders of others, and changes to a User of torrc by itself."""
-        if os.geteuid() != 0 or self._controller.get_conf("User", None):
-            return {}
-        user = tor_user(self._controller)
-        if user is None or user.pw_uid == 0:
-            return {}
-        groups = os.getgrouplist(user.pw_name, user.pw_gid)
-        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": groups}
+
+def _rights(user: pwd.struct_passwd | None) -> dict[str, Any]:
+    """Have the check run as tor runs: it refuses folders of others, and reads what a torrc includes."""
+    if os.geteuid() != 0 or user is None:
+        return {}
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": groups}
 
 
 def _is_this_machine(control: str) -> bool:

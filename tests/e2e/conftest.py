@@ -1,6 +1,5 @@
 """The real networks that end-to-end tests share: each started once a run, on first use, and always taken down."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
@@ -24,10 +23,10 @@ def skip_without(*programs: str) -> None:
 
 
 @pytest.fixture
-def tor_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have onionmx find tor where the set-up has put it: it runs no program that a control port names."""
+def tor_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have onionmx run the tor that the set-up has unpacked, which is not where Debian's package has it."""
     skip_without("tor")
-    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{find_program('tor').parent}")
+    monkeypatch.setattr("onionmx.tor.torrc_file.PROGRAM", str(find_program("tor")))
 
 
 @pytest.fixture(scope="session")

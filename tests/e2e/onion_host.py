@@ -1,5 +1,6 @@
 """A tor without a network, and a host with `onionmx onion` that has it."""
 
+import getpass
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from .lone_tor import LoneTor
 from .programs import find_program
 
 NOBODY = 65534
+USER = getpass.getuser()
+"""LoneTor runs as the user of the tests."""
 FORWARD = "127.0.0.2:2525"
 OTHER = "HiddenServiceDir {0}/other\nHiddenServicePort 80 127.0.0.1:8080\nHiddenServiceMaxStreams 7\n"
 
@@ -33,7 +36,7 @@ class Host:
         self.configure(control=tor.control_address)
 
     def configure(self, **settings: str) -> None:
-        lines = [f'{key} = "{value}"' for key, value in {"torrc": str(self.torrc), **settings}.items()]
+        lines = [f'{key} = "{value}"' for key, value in {"torrc": str(self.torrc), "user": USER, **settings}.items()]
         onion = f'[onion]\ndirectory = "{self.directory}"\nforward = "{FORWARD}"\n'
         self.configuration.write_text("[tor]\n" + "\n".join(lines) + "\n" + onion)
 

@@ -22,7 +22,7 @@ from . import onion_host
 from .onion_host import FORWARD, NOBODY, Host
 from .socks import Address
 
-pytestmark = pytest.mark.usefixtures("tor_on_path")
+pytestmark = pytest.mark.usefixtures("tor_program")
 
 host = onion_host.host
 open_host = onion_host.open_host

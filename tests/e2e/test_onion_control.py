@@ -10,7 +10,7 @@ from . import onion_host
 from .daemon import free_ports
 from .onion_host import FORWARD, Host
 
-pytestmark = pytest.mark.usefixtures("tor_on_path")
+pytestmark = pytest.mark.usefixtures("tor_program")
 
 host = onion_host.host
 host_with_password = onion_host.host_with_password

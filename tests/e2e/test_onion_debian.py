@@ -25,7 +25,7 @@ from .conftest import skip_without
 from .daemon import Daemon, free_ports
 from .programs import find_program
 
-pytestmark = pytest.mark.usefixtures("tor_on_path")
+pytestmark = pytest.mark.usefixtures("tor_program")
 
 USER = "nobody" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 FORWARD = "127.0.0.2:2525"
@@ -162,3 +162,23 @@ def test_tor_that_checks_torrc_runs_with_the_defaults_of_the_distribution(tor: D
     assert tor.create() == 0
     command = [*tor.daemon.command, "--verify-config"]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_torrc_is_checked_with_the_rights_of_tor(
+    tor: DebianTor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever tor says of itself, and by no program that others can change or that is first on PATH."""
+    tor.torrc.chmod(0o600)  # tor read it as root
+    assert tor.create("--dry-run") == 0
+    program = tor.etc / "tor"
+    program.write_text('#!/bin/sh\necho "x [warn] I am $(id -u) in $(id -G)"\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tor.etc), prepend=os.pathsep)
+    assert tor.create("--dry-run") == 0
+    monkeypatch.setattr("onionmx.tor.torrc_file.PROGRAM", str(program))
+    assert tor.create("--dry-run") == 78
+    user = pwd.getpwnam(USER)
+    assert f"I am {user.pw_uid} in {user.pw_gid}" in capsys.readouterr().err
+    program.chmod(0o777)
+    assert tor.create("--dry-run") == 78
+    assert f"{program} can be changed by others than root" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import json
 import re
 import socketserver
 from collections.abc import Iterator
+from getpass import getuser
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from .socks import Address, socks_connect
 from .tcp_server import tcp_server
 from .tor_network import TorNetwork
 
-pytestmark = pytest.mark.usefixtures("tor_on_path")
+pytestmark = pytest.mark.usefixtures("tor_program")
 
 
 class Greeter(socketserver.StreamRequestHandler):
@@ -44,7 +45,7 @@ def test_published_and_reachable(
     directory = tor.folder / "onion-mx"
     configuration = tmp_path / "onionmx.toml"
     configuration.write_text(
-        f'[tor]\ncontrol = "{tor.control[0]}:{tor.control[1]}"\ntorrc = "{torrc}"\n'
+        f'[tor]\ncontrol = "{tor.control[0]}:{tor.control[1]}"\nuser = "{getuser()}"\ntorrc = "{torrc}"\n'
         f'[onion]\ndirectory = "{directory}"\nforward = "{greeter[0]}:{greeter[1]}"\n'
     )
     words = ["--config", str(configuration), "--json"]

@@ -14,6 +14,7 @@ import socks
 import uvloop
 
 from onionmx.config import parse_address
+from onionmx.defaults import TOR_USER
 from onionmx.smtp.stream import SocketStream
 from onionmx.tor.handshake import Connected, Handshake
 from onionmx.tor.reach import reach
@@ -102,7 +103,7 @@ def test_handshake_in_steps_and_in_a_single_write(onion: str, port: str, early: 
         loop = asyncio.get_running_loop()
         handshake = Handshake(onion, 25, onion, "password", early=early)
         answers = b""
-        with await reach(parse_address(port)) as connection:
+        with await reach(parse_address(port), TOR_USER) as connection:
             while handshake.result is None:
                 await loop.sock_sendall(connection, handshake.data_to_send())
                 data = await loop.sock_recv(connection, handshake.wanted)

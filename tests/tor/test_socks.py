@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.config import TorSection
+from onionmx.defaults import TOR_USER
 from onionmx.tor import reach
 from onionmx.tor.socks import Cause, SocksConnector, SocksError
 from tests.mapfile.maps import A, B
@@ -194,7 +195,7 @@ def test_full_queue_of_a_unix_socket_is_waited_for(tmp_path: Path) -> None:
             listener.settimeout(PATIENCE)
             filling = socket.socket(socket.AF_UNIX)
             filling.connect(str(path))
-            waiting = asyncio.create_task(reach.reach(path))
+            waiting = asyncio.create_task(reach.reach(path, TOR_USER))
             await asyncio.sleep(0)
             assert not waiting.done()
             accepted = [(await asyncio.to_thread(listener.accept))[0] for _ in range(2)]
