@@ -1,11 +1,24 @@
 """All checks, in the order of the output: tor, its ports, the service, DNS, routes, daemons, Exim, mail."""
 
-from onionmx.doctor import circuits, daemons, exim_routers, mail, ports, record, resolver, routes, service, tor_process
+from onionmx.doctor import (
+    circuits,
+    daemons,
+    exim_routers,
+    mail,
+    owners,
+    ports,
+    record,
+    resolver,
+    routes,
+    service,
+    tor_process,
+)
 from onionmx.doctor.runner import Check
 
 CHECKS: tuple[Check, ...] = (
     tor_process.CHECK,
     *ports.CHECKS,
+    owners.CHECK,
     service.CHECK,
     circuits.CHECK,
     record.CHECK,
