@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from itertools import islice
 
 import dns.name
 import dns.rdtypes.ANY.MX
@@ -18,7 +19,11 @@ from onionmx.onion import is_for_tor_alone
 PREFIX = "_25._tcp."
 """Where the TLSA records of an MX stand: onion MXes show the certificate of the same server."""
 
+MOST_RECORDS = 32
+"""TLSA records that are looked at, of all MX hosts together. A host needs two to four, also at a change of its key."""
+
 _NEXT_DAY = 86400.0  # seconds
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _MOST_HOSTS = 32  # bounds the questions that one domain can cause
 
 
@@ -56,7 +61,10 @@ async def dane_requirement(domain: str, questions: Questions, now: float) -> Req
     protected = [host for host in hosts if host.records]
     if not protected:
         return NotRequired(domain, "no DANE: its MX have no usable TLSA records", look_at)
-    records = tuple(sorted({record for host in protected for record in host.records}))
+    # Those of the preferred MX first; and in the same order each time, whatever the order in DNS.
+    first = islice(dict.fromkeys(record for host in protected for record in sorted(host.records)), MOST_RECORDS)
+    records = tuple(sorted(first))
+    protected = [host for host in protected if not set(records).isdisjoint(host.records)]
     # The name of the domain itself counts too, where an authority is named (RFC 7672 section 3.2.2).
     wanted = tuple(dict.fromkeys([*(host.name for host in protected), domain]))
     demand = Demand(Kind.DANE, wanted, records, protected[0].name)
@@ -78,7 +86,12 @@ def mx_hosts(domain: str, answer: Answered) -> list[str]:
         return [domain]
     # A host of "." says that the domain takes no mail (RFC 7505); one under .onion has no records outside of Tor.
     names = [host.to_text(omit_final_dot=True).lower() for _, host in sorted(found) if host != dns.name.root]
-    return [name for name in dict.fromkeys(names) if not is_for_tor_alone(name)]
+    return [name for name in dict.fromkeys(names) if _is_host_name(name) and not is_for_tor_alone(name)]
+
+
+def _is_host_name(name: str) -> bool:
+    """Whether a name can stand in a certificate: letters, digits and hyphens; many hosts have an underscore too."""
+    return _HOST_CHARACTERS.issuperset(name)
 
 
 async def _look_at_host(name: str, questions: Questions, now: float) -> _Host:
@@ -88,7 +101,7 @@ async def _look_at_host(name: str, questions: Questions, now: float) -> _Host:
     if not address.is_secure:
         return _Host(name, (), address.look_at(now))
     for base in dict.fromkeys([address.name, name]):
-        if len(PREFIX + base) > MAX_DOMAIN_LENGTH:
+        if len(PREFIX + base) > MAX_DOMAIN_LENGTH or not _is_host_name(base):
             continue
         answer = await questions.ask_validating(PREFIX + base, "TLSA")
         if answer.is_secure and answer.records:

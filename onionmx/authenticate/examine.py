@@ -4,22 +4,26 @@ With MTA-STS, OpenSSL follows the chain to the authorities of this system during
 compared. With DANE the handshake checks nothing, and everything is decided here.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from onionmx.authenticate.policy import agree
 from onionmx.authenticate.requirement import Demand, Kind
-from onionmx.authenticate.tlsa import DANE_EE, DANE_TA, Tlsa
-from onionmx.probe.certificate import CertificateError, read_certificate
+from onionmx.authenticate.tlsa import DANE_EE, DANE_TA, Shown, Tlsa
+from onionmx.probe.certificate import UNREADABLE, CertificateError, read_certificate, reading
 from onionmx.probe.printable import printable
+
+MOST_CERTIFICATES = 10
+"""Of what a peer sends, the first are looked at: its own, and the chain to its authority, which has four at most."""
+MOST_PATHS = 64
+"""Pairs of an authority and a name for which a chain is looked for."""
+_MOST_NAMED = 8  # TLSA records in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +63,10 @@ def examine(demand: Demand, chain: Sequence[bytes], now: datetime) -> Accepted |
         return Refused("the peer shows no certificate")
     if demand.kind is not Kind.DANE:
         return _compare_names(demand, chain[0])
-    if matching := _end_entity(demand, chain[0]):
+    shown = [Shown(der) for der in chain[:MOST_CERTIFICATES]]
+    if matching := _end_entity(demand, shown[0]):
         return Accepted((f"TLSA {matching}",), None)
-    return _follow_to_anchor(demand, chain, now)
+    return _follow_to_anchor(demand, shown, now)
 
 
 def _compare_names(demand: Demand, der: bytes) -> Accepted | Refused:
@@ -76,8 +81,8 @@ def _compare_names(demand: Demand, der: bytes) -> Accepted | Refused:
     return Accepted(names, certificate.not_after.timestamp())
 
 
-def _end_entity(demand: Demand, der: bytes) -> Tlsa | None:
-    return next((record for record in demand.tlsa if record.usage == DANE_EE and record.matches(der)), None)
+def _end_entity(demand: Demand, shown: Shown) -> Tlsa | None:
+    return next((record for record in demand.tlsa if record.usage == DANE_EE and record.matches(shown)), None)
 
 
 # An authority that a domain runs for itself need not follow the rules of those in browsers, so only what the safety
@@ -113,40 +118,54 @@ _SERVER = (
 )
 
 
-def _follow_to_anchor(demand: Demand, chain: Sequence[bytes], now: datetime) -> Accepted | Refused:
+def _follow_to_anchor(demand: Demand, shown: Sequence[Shown], now: datetime) -> Accepted | Refused:
     """Follow the chain to an authority that a TLSA record names (RFC 7672 section 3.1.2)."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            own, *others = map(x509.load_der_x509_certificate, chain)
-            anchors = list(_anchors(demand, chain))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        return Refused(printable(f"the certificate cannot be read: {error}"))
+        with reading():
+            own, *others = (x509.load_der_x509_certificate(each.der) for each in shown)
+            anchors = _anchors(demand, shown)
+    except CertificateError as error:
+        return Refused(str(error))
     if not anchors:
-        return Refused(f"no TLSA record matches; expected one of {'; '.join(map(str, demand.tlsa))}")
+        return Refused(f"no TLSA record matches; expected one of {'; '.join(map(str, demand.tlsa[:_MOST_NAMED]))}")
     reasons = []
-    for anchor, record in anchors:
-        store = verification.Store([anchor])
-        policy = verification.PolicyBuilder().store(store).time(now)
-        policy = policy.extension_policies(ca_policy=_AUTHORITY, ee_policy=_SERVER)
-        for name in demand.names:
-            try:
-                verified = policy.build_server_verifier(x509.DNSName(name)).verify(own, others)
-            except (verification.VerificationError, ValueError) as error:
-                reasons.append(f"{name}: {error}")
-                continue
-            end = min(each.not_valid_after_utc for each in verified)
-            return Accepted((name, f"TLSA {record}"), end.timestamp())
+    for anchor, record, name in islice(_paths(anchors, demand.names), MOST_PATHS):
+        try:
+            verified = _verified(anchor, name, own, others, now)
+        except (verification.VerificationError, *UNREADABLE) as error:
+            reasons.append(f"{name}: {error}")
+            continue
+        end = min(each.not_valid_after_utc for each in verified)
+        return Accepted((name, f"TLSA {record}"), end.timestamp())
     return Refused(printable(f"no chain to the authority of the TLSA record: {'; '.join(reasons)}"))
 
 
-def _anchors(demand: Demand, chain: Sequence[bytes]) -> Iterator[tuple[x509.Certificate, Tlsa]]:
+def _paths(
+    anchors: Mapping[bytes, tuple[x509.Certificate, Tlsa]], names: Sequence[str]
+) -> Iterator[tuple[x509.Certificate, Tlsa, str]]:
+    for name in names:
+        for anchor, record in anchors.values():
+            yield anchor, record, name
+
+
+def _verified(
+    anchor: x509.Certificate, name: str, own: x509.Certificate, others: list[x509.Certificate], now: datetime
+) -> list[x509.Certificate]:
+    policy = verification.PolicyBuilder().store(verification.Store([anchor])).time(now)
+    policy = policy.extension_policies(ca_policy=_AUTHORITY, ee_policy=_SERVER)
+    return policy.build_server_verifier(x509.DNSName(name)).verify(own, others)
+
+
+def _anchors(demand: Demand, shown: Sequence[Shown]) -> dict[bytes, tuple[x509.Certificate, Tlsa]]:
+    """The authorities that TLSA records name, each once."""
+    found: dict[bytes, Tlsa] = {}
     for record in demand.tlsa:
         if record.usage != DANE_TA:
             continue
-        for der in chain[1:]:
-            if record.matches(der):
-                yield x509.load_der_x509_certificate(der), record
+        for each in shown[1:]:
+            if record.matches(each):
+                found.setdefault(each.der, record)
         if record.matching == 0 and record.selector == 0:
             # The whole certificate stands in DNS, and the server need not send it.
-            yield x509.load_der_x509_certificate(record.data), record
+            found.setdefault(record.data, record)
+    return {der: (x509.load_der_x509_certificate(der), record) for der, record in found.items()}

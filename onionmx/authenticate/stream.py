@@ -1,12 +1,13 @@
 """A stream to an onion MX that must prove itself: after the handshake, before anything else is said to it."""
 
+import asyncio
 import socket
 import ssl
 from datetime import UTC, datetime
 from functools import partial
 from typing import Self
 
-from onionmx.authenticate.examine import Accepted, Refused, examine
+from onionmx.authenticate.examine import MOST_CERTIFICATES, Accepted, Refused, examine
 from onionmx.authenticate.requirement import Demand, Kind
 from onionmx.errors import TemporaryError
 from onionmx.net.tls import peer_chain, unverified_context, verifying_context
@@ -97,7 +98,9 @@ class ProvingStream(SocketStream):
             if isinstance(error.__cause__, ssl.SSLCertVerificationError):
                 self.refusal = printable(f"no authority vouches for the certificate: {error.__cause__.verify_message}")
             raise
-        verdict = examine(self._demand, peer_chain(self.tls), datetime.now(UTC))
+        chain = peer_chain(self.tls, MOST_CERTIFICATES)
+        # What a stranger has made takes as long as it likes: up to a second, in which nobody else is to wait.
+        verdict = await asyncio.to_thread(examine, self._demand, chain, datetime.now(UTC))
         if isinstance(verdict, Refused):
             self.refusal = verdict.reason
             self.abort()

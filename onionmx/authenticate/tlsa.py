@@ -4,8 +4,9 @@ import hashlib
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from onionmx.probe.certificate import CertificateError, reading
 
 DANE_TA = 2
 """The record is about an authority in the chain."""
@@ -41,19 +42,49 @@ class Tlsa:
             return len(self.data) == _DIGESTS[self.matching]().digest_size
         return self.matching == 0 and bool(self.data)
 
-    def matches(self, der: bytes) -> bool:
-        """Whether a certificate, in DER, is the one that the record means."""
-        try:
-            selected = der if self.selector == _WHOLE else _public_key(der)
-        except (ValueError, UnsupportedAlgorithm):
-            return False
-        digest = _DIGESTS.get(self.matching)
-        return self.data == (digest(selected).digest() if digest else selected)
+    def matches(self, shown: "Shown") -> bool:
+        """Whether this certificate is the one that the record means."""
+        return self.data == shown.association(self.selector, self.matching)
 
     def __str__(self) -> str:
         return f"{self.usage} {self.selector} {self.matching} {self.data.hex()}"
 
 
-def _public_key(der: bytes) -> bytes:
-    key = x509.load_der_x509_certificate(der).public_key()
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+class Shown:
+    """A certificate that a peer shows. Each of the six things that records can be compared with is worked out once.
+
+    Args:
+        der: as TLS carries it.
+
+    Attributes:
+        der: the same.
+    """
+
+    def __init__(self, der: bytes) -> None:
+        self.der = der
+        self._associations: dict[tuple[int, int], bytes | None] = {}
+
+    def association(self, selector: int, matching: int) -> bytes | None:
+        """What a record of this kind has to contain; `None` where the certificate cannot be read.
+
+        Args:
+            selector: of a usable record.
+            matching: the same.
+        """
+        kind = selector, matching
+        if kind not in self._associations:
+            self._associations[kind] = self._associate(*kind)
+        return self._associations[kind]
+
+    def _associate(self, selector: int, matching: int) -> bytes | None:
+        if matching in _DIGESTS:
+            selected = self.association(selector, 0)
+            return None if selected is None else _DIGESTS[matching](selected).digest()
+        if selector == _WHOLE:
+            return self.der
+        try:
+            with reading():
+                key = x509.load_der_x509_certificate(self.der).public_key()
+                return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except CertificateError:
+            return None

@@ -11,6 +11,7 @@ VERIFY_X509_STRICT and VERIFY_X509_PARTIAL_CHAIN. Both are cleared here, because
 
 import ssl
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -50,14 +51,20 @@ class _Certificate(Protocol):
     def public_bytes(self) -> str: ...
 
 
-def peer_chain(tls: ssl.SSLObject | None) -> list[bytes]:
-    """The certificates that the peer has sent, in DER, its own first; none of them verified."""
+def peer_chain(tls: ssl.SSLObject | None, most: int) -> list[bytes]:
+    """The certificates that the peer has sent, in DER, its own first; none of them verified.
+
+    Args:
+        tls: after the handshake.
+        most: so many of them, for a peer can send hundreds.
+    """
     if tls is None:
         return []
     if public := getattr(tls, "get_unverified_chain", None):  # from Python 3.13 on
-        return [bytes(der) for der in public()]
+        return [bytes(der) for der in public()[:most]]
     # The same function, before it got its public name.
-    return _to_der(tls._sslobj.get_unverified_chain() or ())  # type: ignore[attr-defined]  # noqa: SLF001
+    chain = tls._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]  # noqa: SLF001
+    return _to_der(islice(chain, most))
 
 
 def _to_der(chain: Iterable[_Certificate]) -> list[bytes]:

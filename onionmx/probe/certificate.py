@@ -1,9 +1,11 @@
 """What a certificate says, whether somebody vouches for it or not (RFC 5280, RFC 6125); no I/O."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from threading import RLock
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -11,6 +13,18 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from onionmx.errors import TemporaryError
 from onionmx.probe.printable import printable
+
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for what is no certificate, or one of a kind that it does not know."""
+
+
+_warnings = RLock()  # Python's filters belong to all threads
 
 
 class CertificateError(TemporaryError):
@@ -50,6 +64,22 @@ class Certificate:
         return tuple(name for name in dict.fromkeys(wanted) if any(_matches(own, name) for own in self.names))
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """Read what a peer calls a certificate; `cryptography` reads most parts only when they are asked for.
+
+    Raises:
+        CertificateError: it cannot be read.
+    """
+    try:
+        with _warnings, warnings.catch_warnings():
+            # About serial numbers and encodings that only the issuer could fix.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            yield
+    except UNREADABLE as error:
+        raise CertificateError(f"the certificate cannot be read: {printable(str(error))}") from error
+
+
 def read_certificate(der: bytes) -> Certificate:
     """Read a certificate.
 
@@ -59,13 +89,8 @@ def read_certificate(der: bytes) -> Certificate:
     Raises:
         CertificateError: it cannot be read.
     """
-    try:
-        with warnings.catch_warnings():
-            # About serial numbers and encodings that only the issuer could mend.
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            return _read(x509.load_der_x509_certificate(der))
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise CertificateError(f"the certificate cannot be read: {printable(str(error))}") from error
+    with reading():
+        return _read(x509.load_der_x509_certificate(der))
 
 
 def _read(certificate: x509.Certificate) -> Certificate:

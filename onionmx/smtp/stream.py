@@ -160,6 +160,8 @@ class SocketStream(asyncio.Protocol):
             )
         except (OSError, ssl.SSLError) as error:
             raise StreamError(f"the TLS handshake failed: {_describe(error)}") from error
+        except ValueError as error:  # UnicodeError is one
+            raise StreamError(f"TLS cannot ask for {server_name!r}: {error}") from error
         finally:
             if transport is None:
                 # During the handshake asyncio tells nobody but the handshake that the connection is gone.

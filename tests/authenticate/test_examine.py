@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.authenticate.examine import Accepted, Refused, examine
+from onionmx.authenticate.examine import MOST_CERTIFICATES, MOST_PATHS, Accepted, Refused, examine
 from onionmx.authenticate.requirement import (
     Demand,
     Kind,
@@ -171,3 +171,48 @@ def test_a_stored_requirement_comes_back(requirement: Requirement) -> None:
 def test_any_stored_text(text: str) -> None:
     with pytest.raises(RequirementError, match="a stored requirement cannot be read"):
         parse_requirement(text)
+
+
+def with_version(issued: Issued, version: int) -> bytes:
+    """The certificate, saying that it has this version; X.509 knows 0 to 2."""
+    der = bytearray(issued.der)
+    der[der.index(b"\xa0\x03\x02\x01\x02") + 4] = version
+    return bytes(der)
+
+
+@pytest.mark.parametrize("version", [3, 10, 127])
+def test_impossible_version(version: int) -> None:
+    """`cryptography` has an exception of its own for it, which is no ValueError."""
+    for peer in ([with_version(LEAF, version), BETWEEN.der], [LEAF.der, with_version(BETWEEN, version)]):
+        for demand in (dane(tlsa(2, 1, 1, BETWEEN)), dane(tlsa(3, 1, 1, STRANGER)), Demand(Kind.MTA_STS, ("x.org",))):
+            assert isinstance(examine(demand, peer, NOW), Refused)
+
+
+def test_thousands_of_records_and_hundreds_of_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first certificates are looked at, and each is digested once, whatever the number of records."""
+    digested: list[bytes] = []
+
+    def sha512(data: bytes) -> object:
+        digested.append(data)
+        return hashlib.sha512(data)
+
+    monkeypatch.setattr("onionmx.authenticate.tlsa._DIGESTS", {2: sha512})
+    records = [
+        Tlsa(usage, 1, 2, bytes([usage]) + bytes(61) + number.to_bytes(2)) for number in range(1000) for usage in (2, 3)
+    ]
+    assert isinstance(examine(dane(*records), chain(LEAF, *[BETWEEN] * 500), NOW), Refused)
+    assert len(digested) == MOST_CERTIFICATES
+
+
+def test_many_authorities_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def verified(_anchor: object, name: str, *_rest: object) -> None:
+        tried.append(name)
+        raise ValueError("no chain")
+
+    monkeypatch.setattr("onionmx.authenticate.examine._verified", verified)
+    records = [tlsa(2, 0, 0, issue(is_ca=True)) for _ in range(9)]
+    names = tuple(f"mx{number}.example.org" for number in range(32))
+    assert isinstance(examine(dane(*records, names=names), chain(LEAF, BETWEEN), NOW), Refused)
+    assert len(tried) == MOST_PATHS

@@ -95,8 +95,10 @@ def test_flags() -> None:
 
 
 def test_the_chain_that_the_peer_sent(tmp_path: Path) -> None:
-    assert peer_chain(None) == []
-    assert peer_chain(shake_hands(tmp_path, unverified_context(), BELOW, BETWEEN)) == [BELOW.der, BETWEEN.der]
+    assert peer_chain(None, 10) == []
+    tls = shake_hands(tmp_path, unverified_context(), BELOW, BETWEEN)
+    assert peer_chain(tls, 10) == [BELOW.der, BETWEEN.der]
+    assert peer_chain(tls, 1) == [BELOW.der]
 
 
 @pytest.mark.parametrize(("content", "why"), [(None, "No such file"), ("no PEM", "no certificates in PEM")])
