@@ -7,6 +7,9 @@ from random import Random
 
 from onionmx.onion import DEFAULT_PORT, Endpoint
 
+MOST_TARGETS = 10
+"""Onion MXes of one domain: each takes connections, circuits and time, and DNS could name 800."""
+
 
 class Source(StrEnum):
     """Where a route comes from."""
@@ -83,6 +86,18 @@ class Route:
 def targets_of(endpoints: Iterable[Endpoint]) -> tuple[Target, ...]:
     """Targets for endpoints whose order is already decided: priorities count up from 0."""
     return tuple(Target(onion, port, priority) for priority, (onion, port) in enumerate(endpoints))
+
+
+def preferred(targets: Iterable[Target]) -> tuple[list[Target], list[Target]]:
+    """The targets that a domain may have, and those beyond `MOST_TARGETS`, which take no part.
+
+    The best priorities stay, within one of them the greatest weights: the same ones each time.
+
+    Args:
+        targets: in any order; equal ones are kept once.
+    """
+    best = sorted(set(targets), key=lambda target: (target.priority, -target.weight, target.onion, target.port))
+    return best[:MOST_TARGETS], best[MOST_TARGETS:]
 
 
 def order(targets: Iterable[Target], random: Random) -> tuple[Target, ...]:

@@ -29,7 +29,7 @@ FLOORS = [
     {"answer"},
     {"target"},
     {"onion", "domain", "reply"},
-    {"files", "shipped", "sockets", "systemd"},
+    {"files", "isolation", "shipped", "sockets", "systemd"},
     {"errors", "defaults"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))

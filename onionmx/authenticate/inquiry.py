@@ -15,6 +15,7 @@ from onionmx.authenticate.sts import sts_requirement
 from onionmx.config import Configuration
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.errors import DnsError
+from onionmx.isolation import UnforeseenError, isolated
 from onionmx.tor.resolver import resolver_connect
 from onionmx.tor.socks import SocksConnector
 
@@ -73,6 +74,19 @@ class Inquiry:
             domain: in normal form.
             known: what was found before, whenever that was; a policy is kept for as long as it says.
         """
+        try:
+            with isolated(domain):
+                return await self._ask(domain, known)
+        except UnforeseenError as error:
+            return CouldNotTell(domain, str(error))
+
+    def close(self) -> None:
+        """End all attempts, and the connections to resolvers."""
+        for connector in self._connectors:
+            connector.close()
+        self._questions.close()
+
+    async def _ask(self, domain: str, known: Requirement | None) -> Said:
         now = self._clock()
         dane = await dane_requirement(domain, self._questions, now)
         if not isinstance(dane, NotRequired):
@@ -85,12 +99,6 @@ class Inquiry:
         if self._settings.mode == "always":
             return await self._by_name(domain, look_at)
         return NotRequired(domain, f"{dane.reason}; {sts.reason}", look_at)
-
-    def close(self) -> None:
-        """End all attempts, and the connections to resolvers."""
-        for connector in self._connectors:
-            connector.close()
-        self._questions.close()
 
     async def _fetch(self, domain: str) -> Policy | None:
         async with self._turn:

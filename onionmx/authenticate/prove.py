@@ -1,7 +1,7 @@
 """Making an onion MX prove itself: STARTTLS through Tor, with a certificate that the domain's policy accepts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from socket import socket
 
@@ -10,13 +10,20 @@ from onionmx.authenticate.examine import Accepted, Refused
 from onionmx.authenticate.requirement import Demand, Requirement
 from onionmx.authenticate.stream import Authorities, ProvingStream
 from onionmx.errors import TemporaryError
+from onionmx.isolation import isolated
 from onionmx.onion import Endpoint, format_endpoint
 from onionmx.probe.dialog import DialogError, open_dialog
 from onionmx.probe.printable import printable_reply
 from onionmx.smtp.stream import SocketStream
+from onionmx.target import MOST_TARGETS
 
 Connect = Callable[[Endpoint], Awaitable[socket]]
 """Opens a connection to an onion MX, as `SocksConnector.connect` does; raises `TemporaryError`."""
+LONGEST = 300.0
+"""Seconds for all onion MXes of a domain together: twice as long as tor needs to say that one cannot be reached."""
+
+_Verdict = Accepted | Refused | CouldNotTell
+_TOO_MANY = f"not asked: a domain has at most {MOST_TARGETS} onion MXes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
     hello: str,
     timeout: float,  # noqa: ASYNC109 -- for each reply, not for the whole
 ) -> Proven | NotProven | CouldNotTell:
-    """Ask each onion MX of a route, all at the same time, for its certificate.
+    """Ask each onion MX of a route, all at the same time, for its certificate; within `LONGEST`.
 
     Args:
         requirement: what it must be like.
@@ -69,8 +76,13 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
     Raises:
         EnvelopeError: the name cannot be said in EHLO.
     """
-    asked = [_ask(requirement.demand, endpoint, connect, authorities, hello, timeout) for endpoint in endpoints]
-    verdicts = dict(zip(endpoints, await asyncio.gather(*asked), strict=True))
+    verdicts = await _within(
+        {
+            endpoint: _ask(requirement.demand, endpoint, connect, authorities, hello, timeout)
+            for endpoint in endpoints[:MOST_TARGETS]
+        }
+    )
+    verdicts |= {endpoint: CouldNotTell("", _TOO_MANY) for endpoint in endpoints[MOST_TARGETS:]}
     failures = tuple(
         f"{format_endpoint(endpoint)}: {verdict.reason}"
         for endpoint, verdict in verdicts.items()
@@ -85,6 +97,22 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
     if any(isinstance(verdict, CouldNotTell) for verdict in verdicts.values()):
         return CouldNotTell(requirement.domain, reason)
     return NotProven(reason)
+
+
+async def _within(asked: Mapping[Endpoint, Coroutine[None, None, _Verdict]]) -> dict[Endpoint, _Verdict]:
+    """Ask all at the same time; those of which nothing is known when the time is over can be told nothing about."""
+    tasks = {endpoint: asyncio.create_task(one) for endpoint, one in asked.items()}
+    try:
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=LONGEST)
+        return {
+            endpoint: task.result() if task.done() else CouldNotTell("", f"no proof within {LONGEST:g} s")
+            for endpoint, task in tasks.items()
+        }
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
 async def _ask(  # noqa: PLR0913, PLR0917
@@ -103,10 +131,11 @@ async def _ask(  # noqa: PLR0913, PLR0917
         return stream
 
     try:
-        async with open_dialog(open_stream, endpoint, hello, timeout) as dialog:
-            if "STARTTLS" not in dialog.offered:
-                return Refused("it does not offer STARTTLS")
-            reply = await dialog.start_tls()
+        with isolated(format_endpoint(endpoint)):
+            async with open_dialog(open_stream, endpoint, hello, timeout) as dialog:
+                if "STARTTLS" not in dialog.offered:
+                    return Refused("it does not offer STARTTLS")
+                reply = await dialog.start_tls()
     except DialogError as error:
         if stream is not None and stream.refusal:
             return Refused(stream.refusal)

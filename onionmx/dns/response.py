@@ -19,8 +19,8 @@ import dns.rdtypes.IN.SRV
 import dns.rrset
 
 from onionmx.errors import DnsError, OnionError
-from onionmx.onion import parse_onion
-from onionmx.target import Target
+from onionmx.onion import format_endpoint, parse_onion
+from onionmx.target import MOST_TARGETS, Target, preferred
 
 NO_SUCH_NAME = "no such name in DNS"
 """NXDOMAIN in words."""
@@ -28,6 +28,8 @@ _NO_RECORD = "no {} record"
 NO_RECORD = _NO_RECORD.format("SRV")
 """NODATA in words."""
 
+_MOST_NOTES = 20
+"""Records that are named where they are left out; DNS could have 800."""
 _REMEMBERED = 1000  # records; those of a provider stand at all its domains
 _SIGNATURES_AND_ALIASES = {dns.rdatatype.RRSIG, dns.rdatatype.DNAME}
 
@@ -138,8 +140,8 @@ def read_targets(records: Iterable[Record]) -> tuple[list[Target], list[str]]:
     """Take the usable targets out of SRV records.
 
     Returns:
-        The targets, not yet ordered, and a line for each record that was left out. A target of "." says that the
-        service is decidedly not available (RFC 2782).
+        The targets, at most `MOST_TARGETS` and not yet ordered, and lines about records that were left out. A target of
+        "." says that the service is decidedly not available (RFC 2782).
     """
     targets: list[Target] = []
     notes: list[str] = []
@@ -149,7 +151,14 @@ def read_targets(records: Iterable[Record]) -> tuple[list[Target], list[str]]:
             targets.append(target)
         else:
             notes.append(target)
-    return targets, notes
+    if len(notes) > _MOST_NOTES:
+        notes[_MOST_NOTES:] = [f"left out: {len(notes) - _MOST_NOTES} more records that cannot be used"]
+    kept, others = preferred(targets)
+    if others:
+        names = ", ".join(format_endpoint(target.endpoint) for target in others[:_MOST_NOTES])
+        more = f" and {len(others) - _MOST_NOTES} more" if len(others) > _MOST_NOTES else ""
+        notes.append(f"left out, as a domain has at most {MOST_TARGETS} onion MXes: {names}{more}")
+    return kept, notes
 
 
 @lru_cache(_REMEMBERED)

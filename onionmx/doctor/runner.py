@@ -83,7 +83,7 @@ async def _run(check: Check, machine: Machine, limit: float) -> Sequence[Finding
         reason = str(error)
     except Exception as error:
         # A fault of ours in one check must not hide what the others found.
-        _logger.debug("check %s failed", names[0], exc_info=True)
+        _logger.warning("check %s failed", names[0], exc_info=True)
         reason = f"the check failed: {type(error).__name__}: {error}"
     return [not_checked(name, reason) for name in names]
 

@@ -4,9 +4,11 @@ import asyncio
 
 from onionmx.answer import Answer, Ask, Found
 from onionmx.domain import normalize
+from onionmx.isolation import UnforeseenError, isolated
 from onionmx.onion import SUFFIX, Endpoint, format_endpoint, parse_endpoint
 from onionmx.probe.connect import Connect
-from onionmx.probe.report import Report
+from onionmx.probe.printable import printable
+from onionmx.probe.report import Finding, Outcome, Report, Step, TargetReport
 from onionmx.probe.walk import Questions, walk
 from onionmx.target import Route, Source, Target, Trust
 
@@ -44,8 +46,17 @@ async def probe(subject: Subject, questions: Questions, ask: Ask, connect: Conne
     route = answer.route
 
     async with asyncio.TaskGroup() as group:
-        walks = [group.create_task(walk(target, questions, connect, route.domain)) for target in route.targets]
+        walks = [group.create_task(_walk(target, questions, connect, route.domain)) for target in route.targets]
     return Report(name, clock() - start, route_seconds, answer, tuple(one.result() for one in walks))
+
+
+async def _walk(target: Target, questions: Questions, connect: Connect, domain: str) -> TargetReport:
+    """Look at one target; a fault of ours there takes nothing from what the others have shown."""
+    try:
+        with isolated(format_endpoint(target.endpoint)):
+            return await walk(target, questions, connect, domain)
+    except UnforeseenError as error:
+        return TargetReport(target, (Step("probe", None, Finding(Outcome.COULD_NOT_TELL, printable(str(error)))),))
 
 
 async def _find(subject: Subject, ask: Ask) -> Answer:

@@ -2,6 +2,7 @@
 
 from onionmx.authenticate.stream import NotProvenError
 from onionmx.errors import OnionmxError
+from onionmx.isolation import UnforeseenError
 from onionmx.reply import FROM_PEER, Own, Reply
 from onionmx.smtp.codes import Code
 from onionmx.smtp.faults import OpeningError
@@ -26,17 +27,25 @@ _AUTHORIZATION = {Cause.AUTHORIZATION_MISSING, Cause.AUTHORIZATION_WRONG}
 
 def reply_to(error: OnionmxError) -> Reply:
     """The reply for the MTA when no session came about."""
-    if isinstance(error, OpeningError):
-        return for_mta(error.answer)
-    if isinstance(error, NotProvenError):
-        return Own.NOT_PROVEN.value.because(str(error))
-    if isinstance(error, SocksError):
-        if error.cause in _PERMANENT:
-            return Own.BAD_ONION.value.because(str(error))
-        if error.cause in _AUTHORIZATION:
-            return Own.ONION_AUTHORIZATION.value.because(str(error))
-        return Own.UNREACHABLE.value.because(str(error))
-    return Own.CONNECTION_LOST.value.because(str(error))
+    match error:
+        case UnforeseenError():
+            return Own.INTERNAL.value
+        case OpeningError():
+            return for_mta(error.answer)
+        case NotProvenError():
+            return Own.NOT_PROVEN.value.because(str(error))
+        case SocksError():
+            return _of_tor(error)
+        case _:
+            return Own.CONNECTION_LOST.value.because(str(error))
+
+
+def _of_tor(error: SocksError) -> Reply:
+    if error.cause in _PERMANENT:
+        return Own.BAD_ONION.value.because(str(error))
+    if error.cause in _AUTHORIZATION:
+        return Own.ONION_AUTHORIZATION.value.because(str(error))
+    return Own.UNREACHABLE.value.because(str(error))
 
 
 def for_mta(reply: Reply, *, may_start_tls: bool = False) -> Reply:
@@ -62,7 +71,7 @@ def is_of_target(error: OnionmxError) -> bool:
 
     Without tor, nothing is known about it, and what the policy of one domain does not accept may do for another.
     """
-    if isinstance(error, NotProvenError):
+    if isinstance(error, NotProvenError | UnforeseenError):
         return False
     return not (isinstance(error, SocksError) and error.cause in _NOT_TOLD)
 

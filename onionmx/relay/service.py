@@ -13,8 +13,9 @@ from onionmx.authenticate.published import PublishedDemands
 from onionmx.authenticate.requirement import Demand
 from onionmx.authenticate.stream import Authorities, NotProvenError, ProvingStream
 from onionmx.config import Configuration, RelaySection
+from onionmx.isolation import isolated
 from onionmx.lookup.router import Router
-from onionmx.onion import Endpoint
+from onionmx.onion import Endpoint, format_endpoint
 from onionmx.relay import metrics
 from onionmx.relay.backoff import Backoff
 from onionmx.relay.delivery import Courier
@@ -107,6 +108,11 @@ class Delivering:
             self._all_ended.set()
 
     async def _open_session(self, destination: Destination) -> Opened:
+        # Nothing of a message was sent: whatever comes up, the next target can have it.
+        with isolated(format_endpoint(destination.endpoint)):
+            return await self._open_as_it_can(destination)
+
+    async def _open_as_it_can(self, destination: Destination) -> Opened:
         while True:
             tls = TlsPolicy.REQUIRE if destination.demand else self._habits.tls(destination.endpoint)
             try:

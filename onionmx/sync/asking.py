@@ -1,16 +1,20 @@
 """Asking DNS for the domains that are due, and keeping what it says."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+
+from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.errors import DnsError
+from onionmx.isolation import UnforeseenError, isolated
 from onionmx.sync.entry import needs_look
+from onionmx.sync.looking import Judged, Looking, Prover
 from onionmx.sync.notes import open_routes
 from onionmx.sync.policy import Verdict, judge
+from onionmx.sync.proof import LOOK_AGAIN
 from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
 from onionmx.sync.rules import RulesOf
 from onionmx.sync.state.record import DomainRecord
@@ -22,23 +26,13 @@ BATCH_TIME = 10.0
 """Seconds for which answers wait to be saved: a run that is killed asks again for those, and for what is on its way."""
 MOST_HELD = 10_000
 """Failures without one answer in between, after which it is known that it is not the fault of the domains."""
+MOST_TIME = 3600.0
+"""Seconds for which a run that has no more questions to DNS waits for proofs."""
 
 Questions = Callable[[Iterable[str]], AsyncGenerator[Answer, None]]
 """Finds one answer for each of many domains, in any order."""
 Clock = Callable[[], float]
 """Seconds since 1970."""
-
-
-class Prover(Protocol):
-    """Finds out what a domain demands of its MX, and whether its onion MX has it."""
-
-    async def look(self, record: DomainRecord, now: float) -> Verdict:
-        """Look, as far as it is time to.
-
-        Args:
-            record: with an established route.
-            now: seconds since 1970.
-        """
 
 
 @dataclass(slots=True)
@@ -91,7 +85,7 @@ class Asking:
         self._store = store
         self._questions = questions
         self._rules_of = rules_of
-        self._prover = prover
+        self._looking = Looking(prover, clock)
         self._clock = clock
         self._on_answer = on_answer
         self._asked = Asked()
@@ -104,6 +98,14 @@ class Asking:
                 host and nothing about them, so nothing of it is kept.
             StateError: it cannot be saved; what was saved before is whole.
         """
+        try:
+            await self._ask(domains)
+            await self._finish()
+        finally:
+            await self._looking.close()
+        return self._asked
+
+    async def _ask(self, domains: Iterable[str]) -> None:
         batch: list[Answer] = []
         begun = self._clock()
         held: list[CouldNotTell] = []
@@ -128,7 +130,6 @@ class Asking:
         for start in range(0, len(held), BATCH):
             await self._keep(held[start : start + BATCH])
         await self._keep(batch)
-        return self._asked
 
     def _refuse_news(self, failed: list[CouldNotTell]) -> None:
         for start in range(0, len(failed), BATCH):
@@ -141,39 +142,61 @@ class Asking:
 
     async def _keep(self, answers: Iterable[Answer]) -> None:
         by_domain = {_domain_of(answer): answer for answer in answers}
-        if not by_domain:
-            return
         now = self._clock()
-        known = self._store.get(by_domain)
-        old = {domain: known.get(domain) or DomainRecord(domain, now) for domain in by_domain}
-        verdicts = {
-            domain: judge(old[domain], answer, now, self._rules_of(domain)) for domain, answer in by_domain.items()
-        }
-        await self._look(verdicts, now)
-        if any(_routing(old[domain]) != _routing(verdict.record) for domain, verdict in verdicts.items()):
+        known = self._store.get(by_domain) if by_domain else {}
+        judged = [
+            self._judge(known.get(domain) or DomainRecord(domain, now), answer, now)
+            for domain, answer in by_domain.items()
+        ]
+        to_look_at = [each for each in judged if needs_look(each.verdict.record, self._rules_of(each.old.domain))]
+        looked_at = {each.old.domain for each in to_look_at}
+        self._save([each for each in judged if each.old.domain not in looked_at])
+        self._looking.add(to_look_at)
+        self._save(self._looking.take())
+        while self._looking.is_full:
+            await self._looking.wait()
+            self._save(self._looking.take())
+
+    async def _finish(self) -> None:
+        """Wait for what is still looked at, and save it as it comes; the rest is left to the next run."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + MOST_TIME
+        while self._looking.left and loop.time() < end:
+            await self._looking.wait()
+            self._save(self._looking.take())
+        self._save(self._looking.take())
+        for each in self._looking.left:
+            words = f"what it demands of its MX, or whether its onion MX has it, was not known within {MOST_TIME:g} s"
+            self._report(CouldNotTell(each.old.domain, words), each.old, each.old, is_news=True)
+
+    def _judge(self, old: DomainRecord, answer: Answer, now: float) -> Judged:
+        try:
+            with isolated(old.domain):
+                return Judged(answer, old, judge(old, answer, now, self._rules_of(old.domain)))
+        except UnforeseenError as error:
+            record = replace(old, decision=str(error), due_at=now + LOOK_AGAIN)
+            return Judged(CouldNotTell(old.domain, str(error)), old, Verdict(record))
+
+    def _save(self, judged: Sequence[Judged]) -> None:
+        if not judged:
+            return
+        if any(_routing(each.old) != _routing(each.verdict.record) for each in judged):
             # Before the first of them is saved: see onionmx.sync.notes.
             open_routes(self._store)
         self._store.save(
-            [verdict.record for verdict in verdicts.values()],
-            [line for verdict in verdicts.values() for line in verdict.history],
+            [each.verdict.record for each in judged], [line for each in judged for line in each.verdict.history]
         )
-        for domain, answer in by_domain.items():
-            self._report(answer, old[domain], verdicts[domain].record)
+        for each in judged:
+            self._report(each.answer, each.old, each.verdict.record)
 
-    async def _look(self, verdicts: dict[str, Verdict], now: float) -> None:
-        domains = [domain for domain, verdict in verdicts.items() if needs_look(verdict.record, self._rules_of(domain))]
-        looked = await asyncio.gather(*(self._prover.look(verdicts[domain].record, now) for domain in domains))
-        for domain, verdict in zip(domains, looked, strict=True):
-            verdicts[domain] = Verdict(verdict.record, (*verdicts[domain].history, *verdict.history))
-
-    def _report(self, answer: Answer, old: DomainRecord, new: DomainRecord) -> None:
+    def _report(self, answer: Answer, old: DomainRecord, new: DomainRecord, *, is_news: bool = False) -> None:
         self._asked.count += 1
         endpoints = new.established.endpoints if new.established else ()
         if isinstance(answer, CouldNotTell):
             self._asked.failed += 1
             self._asked.failed_with_route += new.established is not None
             # Once, and not in each letter that cron sends.
-            if new.failures == 1 or old.established != new.established:
+            if is_news or new.failures == 1 or old.established != new.established:
                 self._asked.note(Decision(new.domain, Outcome.UNDECIDED, endpoints, endpoints, reason=answer.reason))
         elif new.pending and (old.pending is None or old.pending.endpoints != new.pending.endpoints):
             why = new.pending.reason

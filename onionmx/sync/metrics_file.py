@@ -25,7 +25,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from onionmx.errors import OnionmxError, StateError
+from onionmx.errors import EXIT_TEMPORARY, OnionmxError, StateError
 from onionmx.files import replacing
 from onionmx.sync.report import Outcome, Summary
 
@@ -59,9 +59,9 @@ def measured(name: str) -> Iterator[Callable[[Summary], None]]:
 
     try:
         yield summaries.append
-    except OnionmxError as error:
+    except BaseException as error:
         with suppress(StateError):  # what ended the run matters more
-            write(error.exit_code)
+            write(error.exit_code if isinstance(error, OnionmxError) else EXIT_TEMPORARY)
         raise
     write(0)
 

@@ -1,5 +1,6 @@
 """Having onion MXes of unsigned records prove themselves, as far as it is time to."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from socket import getfqdn
@@ -132,11 +133,13 @@ class ConfiguredProofs:
         self._connector = connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
         authorities = Authorities(settings.ca_file)
         hello = self._configuration.relay.hostname or getfqdn()
+        turn = asyncio.Semaphore(settings.concurrency)
 
         async def show(requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven | CouldNotTell:
-            return await prove(
-                requirement, endpoints, connector.connect, authorities, hello=hello, timeout=settings.timeout
-            )
+            async with turn:  # one for each domain, however many onion MXes it has
+                return await prove(
+                    requirement, endpoints, connector.connect, authorities, hello=hello, timeout=settings.timeout
+                )
 
         return Proofs(self._inquiry, show)
 

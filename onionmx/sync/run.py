@@ -22,10 +22,11 @@ from onionmx.mapfile.cdb import DEFERS, MapReader
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.publish import mark_checked, writer_lock
 from onionmx.sync import notes
-from onionmx.sync.asking import Asked, Asking, Clock, Prover, Questions
+from onionmx.sync.asking import Asked, Asking, Clock, Questions
 from onionmx.sync.build import Base, Changes, NextMap, check_removal, compare, decisions, next_map, table_note, write
 from onionmx.sync.entry import NOT_LISTED
 from onionmx.sync.lists import Lists, digest_of, read_lists
+from onionmx.sync.looking import Prover
 from onionmx.sync.policy import adopt
 from onionmx.sync.report import Decision, Outcome, Summary
 from onionmx.sync.rules import DAY

@@ -239,6 +239,27 @@ class TestDane:
         assert isinstance(said, Requirement)
         assert said.demand.names == ("real.example.org", "example.org")
 
+    @pytest.mark.parametrize("host", ["\\200" * 20 + ".example.org", "a\\032b.example.org", "*.example.org"])
+    def test_host_that_no_certificate_can_name(self, host: str) -> None:
+        """Its label has 20 octets in DNS and 80 in text, which is no name to ask a TLS server for."""
+        alias = reply(f"mx.example.org. 60 IN CNAME {host}.", f"{host}. 60 IN A 192.0.2.1", flags=SIGNED)
+        mx = reply(f"example.org. 60 IN MX 1 {host}.", "example.org. 60 IN MX 9 mx.example.org.", flags=SIGNED)
+        said = dane({"example.org": mx, "mx.example.org": alias})
+        assert isinstance(said, Requirement)
+        assert said.demand.names == ("mx.example.org", "example.org")
+        assert said.demand.server_name == "mx.example.org"
+
+    def test_not_more_records_than_are_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("onionmx.authenticate.dane.MOST_RECORDS", 4)
+        many = [f"_25._tcp.mx.example.org. 60 IN TLSA 3 1 1 {number:064x}" for number in range(12)]
+        demands = set()
+        for written in (many, many[::-1]):
+            said = dane({"_25._tcp.mx.example.org": reply(*written, flags=SIGNED)})
+            assert isinstance(said, Requirement)
+            assert len(said.demand.tlsa) == 4
+            demands.add(said.demand)
+        assert len(demands) == 1, "the same ones each time"
+
     def test_no_mx(self) -> None:
         """Then the domain is its own MX (RFC 5321 section 5.1)."""
         tlsa = reply(f"_25._tcp.example.org. 1200 IN TLSA 2 0 1 {DIGEST}", flags=SIGNED)
@@ -326,3 +347,14 @@ class TestInquiry:
         said = inquire({"example.org": mx, "_mta-sts.example.org": NO_TXT}, "always")
         assert isinstance(said, Requirement)
         assert (said.demand.kind, said.demand.names) == (Kind.NAME, names)
+
+
+def test_whatever_comes_up_is_could_not_tell(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    async def dane_of(*_given: object) -> Said:
+        raise UnicodeError("label too long")
+
+    monkeypatch.setattr("onionmx.authenticate.inquiry.dane_requirement", dane_of)
+    said = inquire({})
+    assert isinstance(said, CouldNotTell)
+    assert "UnicodeError: label too long" in said.reason
+    assert "Traceback" in caplog.text

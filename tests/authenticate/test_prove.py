@@ -1,10 +1,12 @@
 """Onion MXes that prove themselves through a SOCKS port, or do not."""
 
+import asyncio
 import hashlib
 import ssl
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from socket import socket
 
 import pytest
 
@@ -16,6 +18,7 @@ from onionmx.authenticate.tlsa import Tlsa
 from onionmx.onion import Endpoint
 from tests.authenticate.onions import OnionMxes
 from tests.mapfile.maps import A, B, C
+from tests.onions import make_onion
 from tests.probe.certificates import MONTH, NOW, Issued, issue
 from tests.probe.mx import PATIENCE, SHORT, connector_of, run
 from tests.relay.peer import hang, reset, running, saying
@@ -43,14 +46,15 @@ def context(folder: Path, issued: Issued, *chain: Issued) -> ssl.SSLContext:
     return issued.context(folder, *chain)
 
 
-def proved(
+def proved(  # noqa: PLR0913, PLR0917 -- the last of them are for one test each
     tmp_path: Path,
     mx: OnionMxes,
     wanted: Requirement,
     endpoints: Sequence[Endpoint] = ((A, 25),),
     patience: float = PATIENCE,
+    hanging: str = "",
 ) -> Proven | NotProven | CouldNotTell:
-    """Ask the onions."""
+    """Ask the onions; connections to `hanging` never come about."""
     (tmp_path / "ca.pem").write_bytes(CA.pem)
     authorities = Authorities(str(tmp_path / "ca.pem"))
     found: list[Proven | NotProven | CouldNotTell] = []
@@ -58,11 +62,15 @@ def proved(
     async def ask() -> None:
         async with running(mx):
             connector = connector_of(mx)
+
+            async def connect(endpoint: Endpoint) -> socket:
+                if endpoint[0] == hanging:
+                    await asyncio.Event().wait()
+                return await connector.connect(endpoint)
+
             try:
                 found.append(
-                    await prove(
-                        wanted, endpoints, connector.connect, authorities, hello="client.example", timeout=patience
-                    )
+                    await prove(wanted, endpoints, connect, authorities, hello="client.example", timeout=patience)
                 )
             finally:
                 connector.close()
@@ -161,3 +169,34 @@ def test_targets_that_do_not_prove_themselves_are_left_out(tmp_path: Path) -> No
     first, second = verdict.left_out
     assert first.startswith(f"{A}: no authority vouches")
     assert second == f"{C}: it does not offer STARTTLS"
+
+
+def test_one_that_hangs_takes_nothing_from_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmx.authenticate.prove.LONGEST", 1.0)
+    mx = OnionMxes(contexts={A: context(tmp_path, RIGHT, BETWEEN)})
+    verdict = proved(tmp_path, mx, requirement(MTA_STS), ((A, 25), (B, 25)), hanging=B)
+    assert isinstance(verdict, Proven)
+    assert verdict.endpoints == ((A, 25),)
+    assert verdict.left_out == (f"{B}: no proof within 1 s",)
+
+
+def test_not_more_than_a_domain_may_have(tmp_path: Path) -> None:
+    endpoints = [(make_onion(f"mx{number}"), 25) for number in range(30)]
+    mx = OnionMxes(contexts={onion: context(tmp_path, RIGHT, BETWEEN) for onion, _ in endpoints})
+    verdict = proved(tmp_path, mx, requirement(MTA_STS), endpoints)
+    assert isinstance(verdict, Proven)
+    assert verdict.endpoints == tuple(endpoints[:10])
+    assert len(verdict.left_out) == 20
+
+
+def test_whatever_comes_up_is_could_not_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def examine(*_given: object) -> None:
+        raise RecursionError("deep")
+
+    monkeypatch.setattr("onionmx.authenticate.stream.examine", examine)
+    verdict = proved(tmp_path, OnionMxes(contexts={A: context(tmp_path, RIGHT, BETWEEN)}), requirement(MTA_STS))
+    assert isinstance(verdict, CouldNotTell)
+    assert "RecursionError: deep" in verdict.reason
+    assert "Traceback" in caplog.text

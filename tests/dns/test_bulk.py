@@ -18,6 +18,7 @@ from onionmx.config import DnsSection, Resolver
 from onionmx.dns.bulk import ask_many, ports
 from onionmx.dns.srv import SrvResolver
 from onionmx.dns.wire import ask_for
+from onionmx.errors import ConfigurationError
 from tests.dns.scripted import Query, Reaction, reply, scripted_server
 from tests.onions import V2_ONION, make_onion
 
@@ -258,16 +259,28 @@ def test_nothing_stays_open() -> None:
     asyncio.run(whole())
 
 
-def test_error_of_the_ordinary_resolver_ends_it() -> None:
+def ask_broken(error: Exception) -> list[Answer]:
     async def ask(_domain: str) -> Answer:
-        raise RuntimeError("broken")
+        raise error
 
-    async def whole() -> None:
+    async def whole() -> list[Answer]:
         async with scripted_server(Reactions({"found.org": ODD["found.org"]})) as (_, address):
-            await collect(ask_many(["found.org"], settings(address), ask))
+            return await collect(ask_many(["found.org", "d.org"], settings(address), ask))
 
-    with pytest.raises(RuntimeError, match="broken"):
-        asyncio.run(whole())
+    return asyncio.run(whole())
+
+
+def test_fault_of_the_ordinary_resolver_is_one_domain_s(caplog: pytest.LogCaptureFixture) -> None:
+    answers = {type(answer): answer for answer in ask_broken(RuntimeError("broken"))}
+    assert set(answers) == {CouldNotTell, NoRoute}
+    assert "RuntimeError: broken" in answers[CouldNotTell].reason  # type: ignore[union-attr]
+    assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("error", [MemoryError("none left"), ConfigurationError("no resolver")])
+def test_what_is_no_fault_of_a_domain_ends_it(error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)):
+        ask_broken(error)
 
 
 def test_error_of_the_list_ends_it() -> None:

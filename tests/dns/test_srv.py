@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import DnsSection
-from onionmx.dns.response import read_response
+from onionmx.dns.response import Record, read_response, read_targets
 from onionmx.dns.srv import SrvResolver, chance_for
 from onionmx.errors import DnsError
 from onionmx.target import Source, Target, Trust
@@ -70,6 +70,24 @@ def test_targets_are_ordered_and_others_reported() -> None:
     assert answer.route.endpoints == ((A, 2525), (B, 25))
     assert len(answer.notes) == 4
     assert questions == [(NAME, "SRV")], "no question for the address of a target"
+
+
+def test_not_more_targets_than_a_domain_may_have() -> None:
+    """An answer over TCP has room for 800, each of which would take connections, circuits and time."""
+    onions = [make_onion(f"mx{number}") for number in range(60)]
+    records = [Record(number % 2, number, 25, onion) for number, onion in enumerate(onions)]
+    for written in (records, records[::-1]):
+        targets, notes = read_targets(written)
+        assert [target.onion for target in targets] == onions[58:38:-2], "priority, then weight"
+        assert notes[0].startswith(f"left out, as a domain has at most 10 onion MXes: {onions[38]}, ")
+        assert notes[0].endswith(" and 30 more")
+
+
+def test_hundreds_of_records_that_cannot_be_used() -> None:
+    targets, notes = read_targets(Record(0, 0, 25, f"mail{number}.example.org") for number in range(100))
+    assert targets == []
+    assert len(notes) == 21
+    assert notes[-1] == "left out: 80 more records that cannot be used"
 
 
 def test_target_dot_means_no_service() -> None:

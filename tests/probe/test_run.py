@@ -21,7 +21,7 @@ from tests.relay.peer import running
 ROUTE = Route("example.org", (Target(A, 25, 1, 2), Target(B, 2525, 3)), Source.SRV, Trust.UNSIGNED, 60)
 
 
-def probe_domain(answer: Answer, mx: Mx, dead: Cause | None = None) -> Report:
+def probe_domain(answer: Answer, mx: Mx, dead: Cause | Exception | None = None) -> Report:
     """Probe a domain with this answer; with `dead`, the second target cannot be reached."""
     reports: list[Report] = []
 
@@ -35,7 +35,7 @@ def probe_domain(answer: Answer, mx: Mx, dead: Cause | None = None) -> Report:
 
             async def connect(endpoint: Endpoint) -> SocketStream:
                 if dead and endpoint == (B, 2525):
-                    raise SocksError(endpoint, dead)
+                    raise dead if isinstance(dead, Exception) else SocksError(endpoint, dead)
                 return await over_tor(connector)(endpoint)
 
             try:
@@ -62,6 +62,14 @@ def test_one_dead_backup() -> None:
     assert [one.exit_code for one in report.targets] == [0, 75]
     assert report.exit_code == 75
     assert report.causes == (f"{B}:2525: connect: {Cause.DESCRIPTOR_NOT_FOUND.words}",)
+
+
+def test_a_fault_of_ours_at_one_target(caplog: pytest.LogCaptureFixture) -> None:
+    report = probe_domain(Found(ROUTE), Mx(), RecursionError("deep"))
+    assert [one.exit_code for one in report.targets] == [0, 75]
+    (cause,) = report.causes
+    assert "internal error, which the log describes: RecursionError: deep" in cause
+    assert "Traceback" in caplog.text
 
 
 def test_one_refused_and_one_dead() -> None:

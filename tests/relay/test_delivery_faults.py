@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from onionmx.smtp.session import SmtpSession
+from onionmx.smtp.stream import Stream
 from tests.mapfile.maps import A, B
 from tests.relay.peer import Fault, Peer, hang, reset, saying, trickle
 from tests.relay.relay import Relay, codes, play
@@ -195,6 +198,29 @@ def test_next_target_is_tried(tmp_path: Path, step: str, fault: str) -> None:
         play(tmp_path, test_plain, peer)
         return
     play(tmp_path, test, peer)
+
+
+def test_fault_of_ours_at_one_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing was sent there, so the next target can have the message; without one, the MTA hears no internal text."""
+    real = SmtpSession.open
+    faults = [RecursionError("deep"), UnicodeError("label too long")]
+
+    async def open_session(stream: Stream, **settings: Any) -> SmtpSession:  # noqa: ANN401
+        if faults:
+            stream.abort()
+            raise faults.pop()
+        return await real(stream, **settings)
+
+    monkeypatch.setattr(SmtpSession, "open", open_session)
+
+    async def test(relay: Relay) -> None:
+        assert codes(await relay.send("user@two.example")) == ["250 2.1.5", "451 4.3.0"]
+        assert codes(await relay.send("user@two.example")) == ["250 2.1.5", "250 2.0.0"]
+
+    play(tmp_path, test)
+    assert caplog.text.count("Traceback") == 2
 
 
 def test_lost_final_reply_goes_to_the_mta_and_not_to_the_next_target(tmp_path: Path) -> None:

@@ -86,6 +86,13 @@ def test_however_a_run_ends(path: Path) -> None:
     assert samples(path)["exit_code"] == 75
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError(), MemoryError(), KeyboardInterrupt(), SystemExit(3)])
+def test_a_run_that_ends_by_what_nobody_foresaw(path: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), measured(str(path)):
+        raise error
+    assert samples(path)["exit_code"] == 75
+
+
 def test_no_file_is_wanted() -> None:
     with measured("") as measure:
         measure(SUMMARY)

@@ -8,6 +8,7 @@ from time import monotonic
 
 from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import DnsSection
+from onionmx.isolation import UnforeseenError, isolated
 
 _WAITING = 1000  # domains in the queue, above which no more should be brought
 _PAUSING = 10_000  # domains that wait to be asked again, above which no more should be brought
@@ -86,7 +87,11 @@ class OrdinaryQueue:
     async def _work(self) -> None:
         while self._waiting:
             domain, attempt = self._waiting.popleft()
-            answer = await self._ask(domain)
+            try:
+                with isolated(domain):
+                    answer = await self._ask(domain)
+            except UnforeseenError as error:
+                answer = CouldNotTell(domain, str(error))
             if isinstance(answer, CouldNotTell) and attempt < self._settings.retries:
                 due = monotonic() + self._settings.retry_delay * 2**attempt
                 heappush(self._pausing, (due, domain, attempt + 1))
