@@ -112,7 +112,9 @@ class ServeSection(Section, frozen=True):
             "{port} are filled in, the latter two from the first target.",
         ),
     ] = "onion:inet:127.0.0.1:10026"
-    max_connections: Annotated[int, Meta(ge=1, description="Connections of MTAs at the same time.")] = 1000
+    max_connections: Annotated[
+        int, Meta(ge=1, description="Connections of MTAs at the same time; for more, idle ones are closed.")
+    ] = 1000
     timeout: Annotated[
         float,
         Meta(gt=0, le=100, description="Seconds for one answer; below the 100 for which Postfix waits."),

@@ -42,7 +42,9 @@ class RelaySection(Section, frozen=True):
             "for IPv6, never the world."
         ),
     ] = ("127.0.0.0/8", "::1/128")
-    max_connections: Annotated[int, Meta(ge=1, description="Sessions with MTAs at the same time.")] = 1000
+    max_connections: Annotated[
+        int, Meta(ge=1, description="Sessions with MTAs at the same time; when there are more, idle ones are closed.")
+    ] = 1000
     hostname: Annotated[
         str, Meta(description="Name for EHLO and Received, fully qualified; empty for the name of this machine.")
     ] = ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,8 +12,12 @@ from typing import cast
 import h11
 
 from onionmx import __version__
+from onionmx.lookup.connections import Connections
+from onionmx.lookup.host import is_for_this_machine
 from onionmx.lookup.language import printable
 from onionmx.lookup.metrics import Tally
+from onionmx.net.clients import Client
+from onionmx.net.room import User
 
 MAX_HEADER = 16_384
 """Bytes of a request's head; more is answered by 431."""
@@ -61,7 +66,7 @@ class HttpConnection(asyncio.Protocol):
         connections: all of them, shared.
     """
 
-    def __init__(self, respond: Respond, tally: Tally, connections: "set[HttpConnection]") -> None:
+    def __init__(self, respond: Respond, tally: Tally, connections: Connections) -> None:
         self._respond = respond
         self._tally = tally
         self._connections = connections
@@ -73,20 +78,34 @@ class HttpConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_ending = False
         self._start = 0.0
+        self._used_at = 0.0
+        self.client = Client()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def user(self) -> User:
+        """See `onionmx.net.room.Guest`."""
+        return self.client.user
+
+    @property
+    def is_free(self) -> bool:
+        """See `onionmx.net.room.Guest`."""
+        return True
+
+    @property
+    def waits_since(self) -> float | None:
+        """See `onionmx.net.room.Guest`."""
+        return None if self._task or self._is_ending else self._used_at
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
         self._transport = cast("asyncio.Transport", transport)
+        self.client = Client.of(transport.get_extra_info("socket"))
         self._tally.connections += 1
         self._tally.opened += 1
-        is_too_much = len(self._connections) >= MAX_CONNECTIONS
+        self._used_at = time.monotonic()
+        self._end_after(IDLE)
         self._connections.add(self)
-        if is_too_much:
-            self._tally.ended += 1
-            self.stop()
-        else:
-            self._end_after(IDLE)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
         """asyncio: the connection is gone."""
@@ -121,6 +140,11 @@ class HttpConnection(asyncio.Protocol):
         if self._task is None:
             self._transport.close()
 
+    def end_for_others(self) -> None:
+        """Close to make room."""
+        self._tally.ended += 1
+        self.stop()
+
     def cut(self) -> None:
         """Close at once, whatever is under way."""
         self._transport.abort()
@@ -141,6 +165,8 @@ class HttpConnection(asyncio.Protocol):
                 self._body += len(event.data)
                 if self._body > MAX_BODY:
                     self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request has too much content")
+            case h11.EndOfMessage() if self._request is not None and not self._is_for_us(self._request):
+                self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "ask for localhost, an IP address or this machine's name")
             case h11.EndOfMessage() if self._request is not None:
                 method, target = self._request.method.decode("ascii"), self._request.target.decode("ascii")
                 self._task = asyncio.get_running_loop().create_task(self._answer(method, target))
@@ -151,6 +177,12 @@ class HttpConnection(asyncio.Protocol):
             case _:  # NEED_DATA, PAUSED
                 return False
         return True
+
+    def _is_for_us(self, request: h11.Request) -> bool:
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None and connection.family == socket.AF_UNIX:
+            return True  # no browser gets there
+        return all(is_for_this_machine(value.decode("latin-1")) for name, value in request.headers if name == b"host")
 
     async def _answer(self, method: str, target: str) -> Response:
         try:
@@ -170,6 +202,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._http.start_next_cycle()
         self._request = None
+        self._used_at = time.monotonic()
         self._end_after(IDLE)
         self._transport.resume_reading()
         self._work()

@@ -6,7 +6,8 @@
 | `GET /healthz` | files, resolver and tor, each with what was seen, as JSON: 200, or 503 where one does not work |
 | `GET /routes/DOMAIN` | as `onionmx lookup --json`: 200 found or no route, 503 could not tell, 400 not a domain |
 
-and on the control socket also
+`ttl`, `stale` and `notes` of a route are left out, as any local user could tell by them when this host wrote to whom.
+The control socket shows them, and has also
 
 | request | answer |
 |---|---|
@@ -36,7 +37,8 @@ from onionmx.lookup.language import Outcome
 from onionmx.lookup.metrics import LookupMetrics, Tally
 from onionmx.lookup.shown import shown_answer
 
-_READ = ("GET", "HEAD")
+READ = ("GET", "HEAD")
+_TELL_WHEN = frozenset({"ttl", "stale", "notes"})
 
 
 class Pages:
@@ -70,8 +72,8 @@ class Pages:
         page, _, domain = path.removeprefix("/").partition("/")
         if page not in {"metrics", "healthz", "routes"} or bool(domain) != (page == "routes"):
             return None
-        if method not in _READ:
-            return refused(_READ)
+        if method not in READ:
+            return refused(READ)
         if page == "metrics":
             body = generate_latest(REGISTRY) + generate_latest(self._registry)
             return Response(HTTPStatus.OK, body, CONTENT_TYPE_LATEST)
@@ -99,7 +101,11 @@ class Pages:
             self._tally.count(_outcome(answer))
         could_not_tell = isinstance(answer, CouldNotTell)
         status = HTTPStatus.SERVICE_UNAVAILABLE if could_not_tell else HTTPStatus.OK
-        return as_json(status, shown_answer(answer))
+        return as_json(status, self._shown(answer))
+
+    def _shown(self, answer: Answer) -> dict[str, Any]:
+        """Without what tells when this host asked for the domain before: any local user may be asking."""
+        return {name: value for name, value in shown_answer(answer).items() if name not in _TELL_WHEN}
 
 
 class ControlPages(Pages):
@@ -108,18 +114,22 @@ class ControlPages(Pages):
     async def _respond(self, method: str, path: str) -> Response | None:
         router = self._routes.router
         if path == "/cache":
-            if method not in _READ:
-                return refused(_READ)
+            if method not in READ:
+                return refused(READ)
             entries = [
                 {"remaining": round(entry.remaining), "used": entry.used, **shown_answer(entry.answer)}
                 for entry in router.entries()
             ]
             return as_json(HTTPStatus.OK, entries)
         if path == "/cache/stats":
-            return as_json(HTTPStatus.OK, dataclasses.asdict(router.stats())) if method in _READ else refused(_READ)
+            return as_json(HTTPStatus.OK, dataclasses.asdict(router.stats())) if method in READ else refused(READ)
         if path.startswith("/cache/"):
             return self._purge(path.removeprefix("/cache/")) if method == "DELETE" else refused(("DELETE",))
         return await super()._respond(method, path)
+
+    def _shown(self, answer: Answer) -> dict[str, Any]:
+        """All of it: only who runs the daemon gets there."""
+        return shown_answer(answer)
 
     def _purge(self, written: str) -> Response:
         try:

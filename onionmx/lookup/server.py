@@ -8,80 +8,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable
 from functools import partial
-from typing import Generic, Protocol, cast
+from typing import Generic, cast
 
 from onionmx.lookup.answers import Answers
+from onionmx.lookup.connections import Connections
 from onionmx.lookup.language import SHORT, Fault, Request
+from onionmx.net.clients import Client
+from onionmx.net.room import User
 
 QUEUE = 128
 """Requests of one connection that are under way at the same time, and answers that leave in one write."""
 _LINGER = 2.0  # seconds for a client to read the last answer before the connection is cut
 
 _logger = logging.getLogger(__name__)
-
-
-class Ending(Protocol):
-    """A connection that can be told to end."""
-
-    closed: asyncio.Future[None]
-
-    def stop(self) -> None:
-        """Take no more requests, answer those that are under way, and close."""
-
-    def cut(self) -> None:
-        """Close at once, whatever is under way."""
-
-
-async def end(connections: Iterable[Ending], grace: float) -> None:
-    """End connections.
-
-    Args:
-        connections: each is told to stop.
-        grace: seconds for what is under way; what is left then is cut.
-    """
-    ending = tuple(connections)
-    for connection in ending:
-        connection.stop()
-    for last in (grace, None):
-        left = [one for one in ending if not one.closed.done()]
-        if left:
-            if last is None:
-                for connection in left:
-                    connection.cut()
-            await asyncio.wait([one.closed for one in left], timeout=last)
-
-
-class Connections:
-    """All connections of MTAs. When there are too many, the one that was idle longest makes room: MTAs open another.
-
-    Args:
-        limit: connections at the same time.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._open: set[Connection[object]] = set()
-
-    def __len__(self) -> int:
-        """Connections now."""
-        return len(self._open)
-
-    def add(self, connection: "Connection[object]") -> None:
-        """Take one more in."""
-        if len(self._open) >= self.limit:
-            idle = min((one for one in self._open if one.is_idle), key=lambda one: one.used_at, default=connection)
-            idle.end_for_others()
-        self._open.add(connection)
-
-    def discard(self, connection: "Connection[object]") -> None:
-        """Forget one that is closed."""
-        self._open.discard(connection)
-
-    async def close(self, grace: float) -> None:
-        """End idle connections now, and the others when their requests are answered; see `end`."""
-        await end(self._open, grace)
 
 
 class Connection(asyncio.Protocol, Generic[Request]):
@@ -111,20 +51,32 @@ class Connection(asyncio.Protocol, Generic[Request]):
         self._one_exchange = answers.language.one_exchange
         self._is_answered = False
         self.used_at = 0.0
+        self.client = Client()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing is being found out for it."""
-        return not self._pending and not self._is_ending
+    def user(self) -> User:
+        """See `onionmx.net.room.Guest`."""
+        return self.client.user
+
+    @property
+    def is_free(self) -> bool:
+        """See `onionmx.net.room.Guest`."""
+        return True
+
+    @property
+    def waits_since(self) -> float | None:
+        """See `onionmx.net.room.Guest`: idle is one for which nothing is being found out."""
+        return None if self._pending or self._is_ending else self.used_at
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
         self._transport = cast("asyncio.Transport", transport)
+        self.client = Client.of(transport.get_extra_info("socket"))
         self._tally.connections += 1
         self._tally.opened += 1
         self.used_at = time.monotonic()
-        self._connections.add(cast("Connection[object]", self))
+        self._connections.add(self)
         if self._one_exchange:
             self._end_later(self._answers.timeout)
 
@@ -132,7 +84,7 @@ class Connection(asyncio.Protocol, Generic[Request]):
         """asyncio: the connection is gone."""
         self._is_ending = True
         self._tally.connections -= 1
-        self._connections.discard(cast("Connection[object]", self))
+        self._connections.discard(self)
         if self._timer is not None:
             self._timer.cancel()
         for answer in self._pending:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from onionmx.config import Configuration, parse_socket
 from onionmx.lookup.answers import ReadsocketAnswers, Routes, TableAnswers
+from onionmx.lookup.connections import Connections
 from onionmx.lookup.health import Health
-from onionmx.lookup.http import HttpConnection
+from onionmx.lookup.http import MAX_CONNECTIONS, HttpConnection
 from onionmx.lookup.listeners import Protocol
 from onionmx.lookup.metrics import LookupMetrics
 from onionmx.lookup.pages import ControlPages, Pages
 from onionmx.lookup.result import ResultTemplate
 from onionmx.lookup.router import Router
-from onionmx.lookup.server import Connection, Connections, end
+from onionmx.lookup.server import Connection
 from onionmx.lookup.socketmap import SOCKETMAP
 from onionmx.lookup.tcp_table import TCP_TABLE
 from onionmx.lookup.troubles import Troubles
@@ -33,7 +34,7 @@ class LookupService:
         tally = self.metrics.tally
         troubles = Troubles()
         self._connections = Connections(configuration.serve.max_connections)
-        self._http_connections: set[HttpConnection] = set()
+        self._http_connections = Connections(MAX_CONNECTIONS)
         self._table_answers = {
             Protocol.SOCKETMAP: TableAnswers(SOCKETMAP, self.routes, tally(SOCKETMAP.name), troubles),
             Protocol.TCP_TABLE: TableAnswers(TCP_TABLE, self.routes, tally(TCP_TABLE.name), troubles),
@@ -67,7 +68,7 @@ class LookupService:
     async def close(self) -> None:
         """Take no more requests, answer what is under way, and end all connections."""
         grace = self.routes.timeout
-        await asyncio.gather(self._connections.close(grace), end(self._http_connections, grace))
+        await asyncio.gather(self._connections.close(grace), self._http_connections.close(grace))
         await self._health.close()
 
 

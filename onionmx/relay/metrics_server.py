@@ -1,17 +1,42 @@
 """The metrics of one worker, for Prometheus: HTTP on a TCP port, or on a unix socket."""
 
+import asyncio
 import socket
+import sys
+from functools import partial
+from http import HTTPStatus
 from pathlib import Path
-from threading import Thread
-from wsgiref.simple_server import WSGIRequestHandler
+from typing import Any
 
-from prometheus_client import make_wsgi_app
-from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from onionmx.config import UNIX, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError
+from onionmx.lookup.connections import Connections
+from onionmx.lookup.http import MAX_CONNECTIONS, HttpConnection, Response
+from onionmx.lookup.metrics import Tally
+from onionmx.lookup.pages import READ, refused
 from onionmx.onion import MAX_PORT
+from onionmx.relay.server.settings import BACKLOG
 from onionmx.sockets import bind_tcp, bind_unix
+
+
+class MetricsServer:
+    """The metrics being served.
+
+    Args:
+        server: takes connections.
+        connections: those it took.
+    """
+
+    def __init__(self, server: asyncio.Server, connections: Connections) -> None:
+        self._server = server
+        self._connections = connections
+
+    async def close(self) -> None:
+        """Take no more connections and end those there are."""
+        self._server.close()
+        await self._connections.close(0)
 
 
 def bind_metrics(settings: RelaySection) -> list[socket.socket]:
@@ -33,10 +58,19 @@ def bind_metrics(settings: RelaySection) -> list[socket.socket]:
     return [bind_tcp(host, port + worker) for worker in range(settings.workers)]
 
 
-def serve_metrics(bound: socket.socket) -> None:
-    """Serve the metrics of this process from a thread, until the process ends."""
-    server = _Server(bound)
-    Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+async def serve_metrics(bound: socket.socket) -> MetricsServer:
+    """Serve the metrics of this process."""
+    connections = Connections(MAX_CONNECTIONS)
+    tally = Tally("http")
+    loop = asyncio.get_running_loop()
+    create: Any = loop.create_server
+    if bound.family == socket.AF_UNIX:
+        # From Python 3.13 on the path would go with the first of several workers that ends.
+        keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+        create = partial(loop.create_unix_server, **keep)
+    return MetricsServer(
+        await create(lambda: HttpConnection(_respond, tally, connections), sock=bound, backlog=BACKLOG), connections
+    )
 
 
 def remove_metrics(settings: RelaySection) -> None:
@@ -51,27 +85,9 @@ def _paths(settings: RelaySection) -> list[Path]:
     return [Path(f"{path}.{worker}" if worker else path) for worker in range(settings.workers)]
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = 10.0
-    """Seconds; each connection has a thread, and one that says nothing must not keep it."""
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name in the library
-        """Keep silent: a scrape each few seconds is no news."""
-
-
-class _Server(ThreadingWSGIServer):
-    """Serves from a socket that is bound."""
-
-    def __init__(self, bound: socket.socket) -> None:
-        super().__init__(("", 0), _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = bound
-        self.server_name, self.server_port = "localhost", 0
-        self.setup_environ()
-        self.set_app(make_wsgi_app())
-        self.server_activate()
-
-    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """A connection; of a unix socket the library would not know how to write the peer."""
-        connection, address = self.socket.accept()
-        return connection, address[:2] if isinstance(address, tuple) else ("unix", 0)
+async def _respond(method: str, target: str) -> Response:
+    if target.partition("?")[0] not in {"/", "/metrics"}:
+        return Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
+    if method not in READ:
+        return refused(READ)
+    return Response(HTTPStatus.OK, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)

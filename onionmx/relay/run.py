@@ -102,8 +102,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, relay.reload)
     take_signals()
     server = await serve(server_settings(configuration.relay), relay.begin, listeners)
-    if scraped is not None:
-        serve_metrics(scraped)
+    metrics = await serve_metrics(scraped) if scraped is not None else None
     _logger.info("relay ready (process %d)", os.getpid())
     notify("READY=1")
     await stop.wait()
@@ -111,6 +110,8 @@ async def _serve(
     _logger.info("relay stopping, %d messages in flight", server.open_deliveries)
     await server.close(configuration.relay.grace)
     await relay.close()
+    if metrics is not None:
+        await metrics.close()
     _logger.info("relay stopped")
 
 

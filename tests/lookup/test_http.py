@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import socket
 from http import HTTPStatus
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import h11
@@ -14,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from onionmx.config import TorSection
 from onionmx.lookup import metrics
+from onionmx.lookup.connections import Connections
+from onionmx.lookup.host import is_for_this_machine
 from onionmx.lookup.http import MAX_BODY, MAX_CONNECTIONS, HttpConnection, Response
 from onionmx.lookup.listeners import Protocol
 from onionmx.lookup.metrics import Tally
@@ -77,6 +81,73 @@ def test_routes(tmp_path: Path) -> None:
         assert service.count("http", "temporary") == 2
 
     play(tmp_path, test)
+
+
+def test_another_user_does_not_see_when_this_host_asked(tmp_path: Path) -> None:
+    """What is left of a TTL, and that an answer is an old one, tell it; the control socket is the daemon's user's."""
+
+    async def test(service: Service) -> None:
+        service.dns.answers |= {"live.example": found("live.example"), "none.example": none("none.example")}
+        for target in ("/routes/live.example", "/routes/example.org", "/routes/none.example"):
+            _, body = await get(service, target)
+            assert not {"ttl", "stale", "notes"} & set(json.loads(body))
+            _, body = await get(service, target, protocol=Protocol.CONTROL)
+            assert "ttl" in json.loads(body)
+
+    play(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("localhost:10030", 200),
+        ("127.0.0.1:10030", 200),
+        ("[::1]:10030", 200),
+        (socket.gethostname(), 200),
+        ("prometheus", 200),
+        ("evil.example", 421),
+        ("evil.example:10030", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example", 421),
+        ("localhost.", 421),
+        ("127.0.0.1@evil.example", 421),
+        ("[evil.example]", 421),
+    ],
+)
+def test_page_of_a_stranger_reads_nothing(tmp_path: Path, host: str, status: int) -> None:
+    """DNS rebinding: its own name leads here, and its reader's browser asks."""
+
+    async def test(service: Service) -> None:
+        for target in ("/metrics", "/routes/example.org"):
+            data = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+            answered, _, body = parse(await service.ask(Protocol.HTTP, data))
+            assert answered == status
+            assert (b"onion" in body) == (status == 200)
+
+    play(tmp_path, test)
+
+
+labels = st.from_regex(r"[a-z0-9-]{1,10}", fullmatch=True)
+
+
+@given(st.lists(labels, min_size=1, max_size=3), st.from_regex(r"[a-z]{2,6}", fullmatch=True), st.integers(0, 65535))
+def test_no_domain_is_this_machine(parts: list[str], top: str, port: int) -> None:
+    domain = ".".join((*parts, top))
+    for host in (domain, f"{domain}:{port}", domain.upper(), f"[{domain}]", f" {domain}"):
+        assert is_for_this_machine(host) == (domain == socket.gethostname().lower() and "[" not in host)
+
+
+@given(st.text(max_size=30))
+def test_any_host(host: str) -> None:
+    is_for_this_machine(host)
+
+
+@given(st.ip_addresses(), st.integers(0, 65535))
+def test_every_address_is_this_machine(address: IPv4Address | IPv6Address, port: int) -> None:
+    written = f"[{address}]" if address.version == 6 else str(address)
+    assert is_for_this_machine(written)
+    assert is_for_this_machine(f"{written}:{port}")
 
 
 def test_a_route_that_takes_too_long(tmp_path: Path) -> None:
@@ -258,13 +329,14 @@ def test_bad_input_is_refused_and_counted(tmp_path: Path, data: bytes, status: i
     play(tmp_path, test)
 
 
-def test_too_many_connections(tmp_path: Path) -> None:
+def test_silent_connections_make_room(tmp_path: Path) -> None:
     async def test(service: Service) -> None:
         connections = [await service.connect(Protocol.HTTP) for _ in range(MAX_CONNECTIONS)]
         # The last one is known to be in only when it is answered.
         connections[-1][1].write(request("/none"))
         assert b"404" in await connections[-1][0].readline()
-        assert await service.ask(Protocol.HTTP, request("/none")) == b""
+        assert b"404" in await service.ask(Protocol.HTTP, request("/none"))
+        assert await connections[0][0].read() == b"", "the one that was silent longest"
         assert service.count("http", "ended") == 1
         for _, writer in connections:
             writer.close()
@@ -332,7 +404,7 @@ def test_fuzz(pieces: list[bytes]) -> None:
 
     async def run() -> None:
         wire = Wire()
-        connection = HttpConnection(not_found, Tally("http"), set())
+        connection = HttpConnection(not_found, Tally("http"), Connections(1))
         connection.connection_made(wire)
         for piece in pieces:
             connection.data_received(piece)

@@ -16,6 +16,7 @@ from onionmx.lookup.server import QUEUE
 from tests.lookup.scripted_dns import TARGETS, found, none, unknown
 from tests.lookup.service import RESULT, Service, netstrings, play
 from tests.mapfile.maps import A, B
+from tests.net.stranger import root_only, stranger
 from tests.onions import IMPOSSIBLE_ONIONS, V3_ONION
 
 Asking = Callable[[Service, str], Awaitable[bytes]]
@@ -266,6 +267,26 @@ def test_the_longest_idle_connection_makes_room(tmp_path: Path) -> None:
             writer.close()
 
     play(tmp_path, test, max_connections=2)
+
+
+@root_only
+def test_another_user_takes_no_connection_of_the_mta(tmp_path: Path) -> None:
+    """He may open as many as he likes: his own make room, HTTP's and lookups' alike."""
+
+    async def test(service: Service) -> None:
+        for protocol, ask, start in (
+            (Protocol.TCP_TABLE, b"get example.org\n", b"200 "),
+            (Protocol.HTTP, b"GET /routes/example.org HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200"),
+        ):
+            reader, writer = await service.connect(protocol)
+            async with stranger(service.ports[protocol], 300, is_answered=False):
+                for _ in range(2):
+                    writer.write(ask)
+                    assert (await reader.read(4096)).startswith(start)
+                assert (await service.ask(protocol, ask)).startswith(start)
+            writer.close()
+
+    play(tmp_path, test, max_connections=20)
 
 
 def test_readsocket_ends_after_its_answer_and_when_nothing_comes(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import signal
 import smtplib
 import socket
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,21 @@ def test_metrics_on_a_unix_socket(tmp_path: Path) -> None:
     with running(tmp_path, metrics_listen=f'"unix:{path}"'):
         assert "onionmx_relay_sessions" in scraped(path)
     assert not path.exists()
+
+
+def test_silent_connections_take_no_metrics_and_no_threads(tmp_path: Path) -> None:
+    with running(tmp_path) as process, ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(socket.create_connection(("127.0.0.1", process.metrics), timeout=20))
+        url = f"http://127.0.0.1:{process.metrics}/metrics"
+        with urllib.request.urlopen(url, timeout=20) as response:
+            assert "onionmx_relay_sessions" in response.read().decode()
+        (pid,) = workers_of(process)
+        status = Path(f"/proc/{pid}/status").read_text()
+        assert int(re.findall(r"Threads:\s+(\d+)", status)[0]) < 5
+        rebound = urllib.request.Request(url, headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            urllib.request.urlopen(rebound, timeout=20)  # noqa: S310 -- of http
 
 
 def scraped(path: Path) -> str:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aiosmtpd.smtp import SMTP
 
+from onionmx.net.clients import Client
 from onionmx.relay.server.input import Input
 from onionmx.relay.server.refusal import HangUpError, RefusedError
 from onionmx.relay.server.settings import LINGER, MAX_BAD_COMMANDS, MAX_COMMAND_LENGTH, READ_SIZE, REPLY_DELAY
@@ -30,6 +31,7 @@ from onionmx.reply import Own, Reply
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from onionmx.net.room import User
     from onionmx.relay.server.settings import ServerSettings
 
 _logger = logging.getLogger(__name__)
@@ -49,9 +51,11 @@ class Connection(SMTP):
 
     Attributes:
         greeting: what the first reply says behind the host name.
+        client: whose connection it is, as far as that is known.
         commands: what to do with the arguments of each verb that is known.
         in_content: what comes next from the client is content, so that an error of ours cannot be got over.
         number: of the session in this process, for log lines.
+        lingers: whether what the client still sends is read after the last reply.
     """
 
     greeting: ClassVar[str] = ""
@@ -74,6 +78,8 @@ class Connection(SMTP):
 
         self.commands: dict[str, Callable[[str], Awaitable[None]]] = {}
         self.in_content = False
+        self.client = Client()
+        self.lingers = True
         self.number = next(_numbers)
         self._settings = settings
         self._tell_opened = opened
@@ -82,7 +88,7 @@ class Connection(SMTP):
         self._output = bytearray()
         self._output_timer: asyncio.TimerHandle | None = None
         self._bad_commands = 0
-        self._is_stopping = False
+        self._leave: Reply | None = None
 
     # What a subclass tells.
 
@@ -111,14 +117,38 @@ class Connection(SMTP):
 
     def stop(self) -> None:
         """End the session as soon as no transaction is open."""
-        self._is_stopping = True
+        self._leave = self._leave or Own.SHUTTING_DOWN.value
         if self.is_between_transactions:
-            self._input.interrupt()
+            self._input.interrupt(self._leave)
+
+    def make_room(self) -> None:
+        """End the session, which waits for its client, for the sake of others."""
+        self._leave = Own.MAKING_ROOM.value
+        self.lingers = False  # it has sent nothing that is unread
+        if self._writer.transport.get_write_buffer_size():  # it does not even read
+            self._writer.transport.abort()
+        else:
+            self._input.interrupt(self._leave)
 
     @property
     def peer(self) -> object:
         """Address of the client, as the transport gives it."""
         return self._writer.get_extra_info("peername")
+
+    @property
+    def user(self) -> User:
+        """See `onionmx.net.room.Guest`."""
+        return self.client.user
+
+    @property
+    def is_free(self) -> bool:
+        """See `onionmx.net.room.Guest`."""
+        return self.is_between_transactions
+
+    @property
+    def waits_since(self) -> float | None:
+        """See `onionmx.net.room.Guest`."""
+        return self._input.waits_since
 
     @property
     def is_unix(self) -> bool:
@@ -167,6 +197,8 @@ class Connection(SMTP):
     async def _handle_client(self) -> None:
         last: Reply | None = Own.INTERNAL.value
         try:
+            if self.transport is not None:
+                self.client = Client.of(self._writer.get_extra_info("socket"))
             greeting = self._tell_opened(self)
             if greeting.is_positive:
                 self.say(greeting)
@@ -192,7 +224,7 @@ class Connection(SMTP):
         self._write()
         if self.transport is None:
             return
-        if last not in {None, Own.CLOSING.value} and not self.task.cancelling():
+        if self.lingers and last not in {None, Own.CLOSING.value} and not self.task.cancelling():
             with contextlib.suppress(OSError):  # reset by the client, which is not known here yet
                 self._writer.write_eof()
             await self._input.drain(LINGER)
@@ -202,14 +234,9 @@ class Connection(SMTP):
 
     async def _converse(self) -> None:
         while True:
-            if self._is_stopping and self.is_between_transactions:
-                raise HangUpError(Own.SHUTTING_DOWN.value)
-            try:
-                line = await self._input.line(MAX_COMMAND_LENGTH)
-            except HangUpError:
-                if self._is_stopping and self.is_between_transactions:
-                    raise HangUpError(Own.SHUTTING_DOWN.value) from None
-                raise
+            if self._leave and self.is_between_transactions:
+                raise HangUpError(self._leave)
+            line = await self._input.line(MAX_COMMAND_LENGTH)
             try:
                 await self._obey(line)
             except RefusedError as refusal:

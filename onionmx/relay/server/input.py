@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from onionmx.relay.server.refusal import HangUpError
 from onionmx.relay.server.settings import READ_SIZE
-from onionmx.reply import Own
+from onionmx.reply import Own, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -20,6 +20,9 @@ class Input:
         reader: the stream beneath.
         timeout: seconds to wait for the client.
         before_waiting: run before each wait for the client, to let the replies out that it waits for.
+
+    Attributes:
+        waits_since: when the wait for the client began, by the loop's clock; `None` while there is none.
     """
 
     def __init__(
@@ -30,6 +33,8 @@ class Input:
         self._before_waiting = before_waiting
         self._buffer = bytearray()
         self._wait: asyncio.Timeout | None = None
+        self._interruption: Reply | None = None
+        self.waits_since: float | None = None
 
     def shows(self, verb: bytes) -> bool:
         """Whether the next command is known already to begin so; `verb` in upper case."""
@@ -77,8 +82,9 @@ class Input:
         """Put octets back in front of what is still to read."""
         self._buffer[:0] = data
 
-    def interrupt(self) -> None:
-        """End a wait for the client as if it had been silent for too long."""
+    def interrupt(self, reply: Reply) -> None:
+        """End a wait for the client as if it had been silent for too long, with another reply."""
+        self._interruption = reply
         if self._wait is not None and not self._wait.expired():
             self._wait.reschedule(asyncio.get_running_loop().time())
 
@@ -93,19 +99,20 @@ class Input:
             pass
 
     async def _read(self) -> bytes:
-        await self._before_waiting()
         data = b""
+        self.waits_since = asyncio.get_running_loop().time()
         try:
+            await self._before_waiting()
             async with asyncio.timeout(self._timeout) as self._wait:
                 data = await self._reader.read(READ_SIZE)
         except TimeoutError as error:
             # The system's own ETIMEDOUT is a TimeoutError too: that client is gone.
             if self._wait and self._wait.expired():
-                raise HangUpError(Own.IDLE.value) from error
+                raise HangUpError(self._interruption or Own.IDLE.value) from error
         except OSError:
             pass
         finally:
-            self._wait = None
+            self._wait = self.waits_since = None
         if not data:
             raise HangUpError
         return data

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 import sys
+from collections import Counter
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
+from onionmx.net.clients import Door
 from onionmx.relay.server.session import LmtpSession, SmtpSession
-from onionmx.relay.server.settings import BACKLOG
+from onionmx.relay.server.settings import BACKLOG, FULL_TOLD_EVERY, MAX_LINGERING
 from onionmx.reply import Own, Reply
 
 if TYPE_CHECKING:
@@ -36,7 +39,9 @@ class Server:
         self._settings = settings
         self._begin = begin
         self._sessions: set[Connection] = set()
-        self._refused: set[Connection] = set()
+        self._leaving: set[Connection] = set()  # refused, or making room
+        self._door = Door()
+        self._full_told = -math.inf
         self._deliveries: set[asyncio.Task[Sequence[Reply]]] = set()
         self._listening: list[tuple[Listener, asyncio.Server]] = []
 
@@ -91,25 +96,51 @@ class Server:
         await asyncio.gather(*(server.wait_closed() for _, server in self._listening))
 
     def _at_work(self) -> set[asyncio.Task[None] | asyncio.Task[Sequence[Reply]]]:
-        return {*self._deliveries, *(session.task for session in self._sessions | self._refused)}
+        return {*self._deliveries, *(session.task for session in self._sessions | self._leaving)}
 
     def _opened(self, session: Connection) -> Reply:
         refusal = self._refusal(session)
-        (self._refused if refusal else self._sessions).add(session)
+        (self._leaving if refusal else self._sessions).add(session)
         if refusal:
-            _logger.warning("session %d: refused: %s", session.number, refusal)
+            session.lingers = len(self._leaving) < MAX_LINGERING
         return refusal or Reply(220, "", (f"{self._settings.hostname} {session.greeting}",))
 
     def _closed(self, session: Connection) -> None:
         self._sessions.discard(session)
-        self._refused.discard(session)
+        self._leaving.discard(session)
 
     def _refusal(self, session: Connection) -> Reply | None:
         if not self._is_allowed(session):
+            _logger.warning("session %d: refused: %s", session.number, Own.CLIENT_REFUSED.value)
             return Own.CLIENT_REFUSED.value
-        if len(self._sessions) >= self._settings.max_connections:
-            return Own.TOO_MANY_CONNECTIONS.value
-        return None
+        return None if self._has_room(session) else Own.TOO_MANY_CONNECTIONS.value
+
+    def _has_room(self, session: Connection) -> bool:
+        limit = self._settings.max_connections
+        if len(self._sessions) < limit:
+            return True
+        now = asyncio.get_running_loop().time()
+        leaver = self._door.leaver(self._sessions, session, limit, now)
+        self._tell_full(now)
+        if leaver is not None and leaver is not session:
+            self._sessions.discard(leaver)
+            self._leaving.add(leaver)
+            leaver.make_room()
+        return leaver is not session
+
+    def _tell_full(self, now: float) -> None:
+        """Say now and then who has all the connections."""
+        if now - self._full_told < FULL_TOLD_EVERY:
+            return
+        self._full_told = now
+        ((user, number),) = Counter(session.user for session in self._sessions).most_common(1)
+        owner = f"user {user}" if isinstance(user, int) else user or "users that cannot be told"
+        _logger.warning(
+            "%d connections: idle ones are closed for others, further ones refused; %s: %d",
+            len(self._sessions),
+            owner,
+            number,
+        )
 
     def _is_allowed(self, session: Connection) -> bool:
         if session.is_unix:

@@ -29,6 +29,12 @@ LINGER = 2.0
 """Seconds to read on after we closed a session by ourselves: closing with input unread would reset the connection,
 and the client would lose the reply that says why."""
 
+MAX_LINGERING = 100
+"""Sessions that do so at the same time: each has a descriptor, and anybody may open them as fast as he can."""
+
+FULL_TOLD_EVERY = 60.0
+"""Seconds between two lines in the log that say that there are too many connections."""
+
 BACKLOG = 1024
 """Connections that the kernel holds until they are accepted: a flushed queue opens hundreds at once."""
 
@@ -43,8 +49,8 @@ class ServerSettings:
         hostname: what the greeting and EHLO say. Not the MTA's own name, which Postfix would take for a mail loop.
         clients: networks that may connect by TCP; unix sockets are open to whom their mode lets in. Never the world:
             the relay takes any recipient.
-        max_connections: open at the same time; the next one gets 421. Each takes two file descriptors with the
-            session behind it.
+        max_connections: open at the same time; for the next one an idle one is closed, or it gets 421 (see
+            `onionmx.net.room`). Each takes two file descriptors with the session behind it.
         max_message_size: octets, announced as SIZE (RFC 1870), before any Received header is added.
         max_recipients: accepted in one transaction; RFC 5321 section 4.5.3.1.8 asks for at least 100.
         idle_timeout: seconds without input from the client while we wait for it; RFC 5321 section 4.5.3.2.7 asks for

@@ -150,7 +150,8 @@ def test_connection_over_the_limit_is_deferred() -> None:
         listener = listen_tcp("127.0.0.1", 0)
         async with served(Recorder(), listener, settings=ServerSettings(max_connections=1)) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
-            await reader.readline()
+            writer.write(OPEN)
+            await reader.readuntil(Own.RECIPIENT_OK.value.to_bytes())
             assert server.open_sessions == 1
             assert await read_all(port_of(listener)) == Own.TOO_MANY_CONNECTIONS.value.to_bytes()
             writer.write(b"QUIT\r\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -84,7 +85,8 @@ class Wire(asyncio.Transport):
         self._news.set()
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        return {"socket": SimpleNamespace(family=socket.AF_UNIX), "peername": ""}.get(name, default)
+        bound = SimpleNamespace(family=socket.AF_UNIX, getsockopt=lambda *_: struct.pack("3i", 1, 0, 0))
+        return {"socket": bound, "peername": ""}.get(name, default)
 
     def get_write_buffer_size(self) -> int:
         return 0

@@ -1,0 +1,43 @@
+"""Another user of this machine who opens many connections."""
+
+import os
+import subprocess
+import sys
+from asyncio import create_subprocess_exec
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+UID = 65533
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can open connections of another user")
+# Says the same on each connection, reads one answer, and holds them until its input ends.
+_PROGRAM = """
+import os, socket, sys
+uid, port, number, words, is_answered = sys.argv[1:]
+os.setgid(int(uid)); os.setuid(int(uid))
+held = []
+for _ in range(int(number)):
+    held.append(socket.socket())
+    held[-1].connect(("127.0.0.1", int(port)))
+    held[-1].sendall(words.encode())
+    if is_answered == "True":
+        held[-1].recv(4096)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@asynccontextmanager
+async def stranger(port: int, number: int, words: str = "", *, is_answered: bool = True) -> AsyncIterator[None]:
+    """Connections of another user to a port on loopback."""
+    command = [sys.executable, "-c", _PROGRAM, *map(str, (UID, port, number, words, is_answered))]
+    process = await create_subprocess_exec(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin
+    assert process.stdout
+    try:
+        assert await process.stdout.readline() == b"held\n"
+        yield
+    finally:
+        process.stdin.close()
+        await process.wait()
