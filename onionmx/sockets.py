@@ -5,6 +5,7 @@ import grp
 import os
 import pwd
 import socket
+import stat
 from pathlib import Path
 
 from onionmx.errors import ConfigurationError
@@ -49,14 +50,13 @@ def bind_unix(path: Path, mode: int, owner: str = "") -> socket.socket:
     """
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.is_socket():
-            _remove_stale(path)
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(path.lstat().st_mode):
+                _remove_stale(path)
         bound.bind(str(path))
         try:
             # Before listen(), so nobody got in by the mode of bind().
-            path.chmod(mode)
-            if owner:
-                os.chown(path, *_numbers(owner))
+            _give(path, mode, owner)
         except (OSError, ConfigurationError):
             path.unlink()
             raise
@@ -67,6 +67,22 @@ def bind_unix(path: Path, mode: int, owner: str = "") -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _give(path: Path, mode: int, owner: str) -> None:
+    """Set mode and owner of the socket just bound, and of nothing that somebody has put in its place since."""
+    numbers = _numbers(owner) if owner else None
+    opened = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        status = os.fstat(opened)
+        if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+            raise OSError("something else was put in the place of the socket")
+        itself = f"/proc/self/fd/{opened}"
+        os.chmod(itself, mode)  # noqa: PTH101 -- no path of a file
+        if numbers:
+            os.chown(itself, *numbers)
+    finally:
+        os.close(opened)
 
 
 def _remove_stale(path: Path) -> None:

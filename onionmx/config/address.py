@@ -4,6 +4,8 @@ import re
 from ipaddress import ip_address
 from pathlib import Path
 
+from msgspec import Meta
+
 from onionmx.onion import parse_port
 
 DEFAULT_DNS_PORT = "53"
@@ -11,6 +13,11 @@ UNIX = "unix:"
 """What stands in front of the path of a unix socket."""
 Address = tuple[str, int] | Path
 """IP address and port, or the path of a unix socket."""
+OWNER = Meta(
+    pattern="^[a-z0-9_-]*(:[a-z0-9_-]+)?$",
+    description="Owner of unix sockets as USER, USER:GROUP or :GROUP; empty for the daemon's own.",
+)
+"""An option that names the owner of sockets."""
 _MAX_PATH = 107  # bytes; unix(7)
 _HOST_AND_PORT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from onionmx.config.address import check_listen
+from onionmx.config.address import OWNER, check_listen
 from onionmx.config.section import Section, state_directory
 
 CACHE_NAME = "cache"
@@ -95,13 +95,7 @@ class ServeSection(Section, frozen=True):
     unix_mode: Annotated[
         str, Meta(pattern="^0?[0-7]{3}$", description="Mode of unix sockets, in octal; who may connect may ask.")
     ] = "0660"
-    unix_owner: Annotated[
-        str,
-        Meta(
-            pattern="^[a-z0-9_-]*(:[a-z0-9_-]+)?$",
-            description="Owner of unix sockets as USER, USER:GROUP or :GROUP; empty for the daemon's own.",
-        ),
-    ] = ""
+    unix_owner: Annotated[str, OWNER] = ""
     result: Annotated[
         str,
         Meta(

@@ -1,18 +1,33 @@
 """The relay."""
 
 import socket
-from ipaddress import ip_network
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from onionmx.config.address import check_listen
+from onionmx.config.address import OWNER, check_listen, parse_address
 from onionmx.config.section import Section
 from onionmx.onion import parse_onion
 
-_WIDEST = {4: 8, 6: 16}
-"""Shortest prefix of a network of clients, by IP version: 10.0.0.0/8 and 127.0.0.0/8 are the widest that are anybody's
-own, and no allocation to a network is wider than an IPv6 /16."""
+_PRIVATE = tuple(
+    map(
+        ip_network,
+        (
+            "127.0.0.0/8",
+            "::1/128",
+            "10.0.0.0/8",  # RFC 1918
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "fc00::/7",  # RFC 4193
+            "169.254.0.0/16",  # link-local: RFC 3927, RFC 4291
+            "fe80::/10",
+        ),
+    )
+)
+"""Networks that no stranger is in."""
 
 
 class RelaySection(Section, frozen=True):
@@ -35,11 +50,12 @@ class RelaySection(Section, frozen=True):
     unix_mode: Annotated[
         str, Meta(pattern="^0?[0-7]{3}$", description="Mode of unix sockets, in octal; who may connect may send.")
     ] = "0660"
+    unix_owner: Annotated[str, OWNER] = ""
     clients: Annotated[
         tuple[str, ...],
         Meta(
-            description="Networks whose hosts may connect over TCP, and send to any onion MX; /8 at most for IPv4, /16 "
-            "for IPv6, never the world."
+            description="Networks whose hosts may connect over TCP, and send to any onion MX: loopback, private "
+            "networks, single addresses; never the world."
         ),
     ] = ("127.0.0.0/8", "::1/128")
     max_connections: Annotated[
@@ -105,7 +121,7 @@ class RelaySection(Section, frozen=True):
         str,
         Meta(
             description="Where Prometheus asks: IP:PORT, each further worker one port higher, or unix:/path with "
-            "relay.unix_mode, each further worker with .1, .2, ... behind it; empty for none."
+            "relay.unix_mode and relay.unix_owner, each further worker with .1, .2, ... behind it; empty for none."
         ),
     ] = ""
     log_addresses: Annotated[bool, Meta(description="Write senders and recipients to the log.")] = False
@@ -122,15 +138,39 @@ class RelaySection(Section, frozen=True):
             check_listen(text)
         for text in self.clients:
             _check_client(text)
+        for text in (*self.smtp_listen, *self.lmtp_listen):
+            _check_reach(text, self.clients)
         for onion in self.messages_per_session_of:
             parse_onion(onion)
 
 
 def _check_client(text: str) -> None:
+    """Refuse a network of the Internet that is more than a single host."""
     network = ip_network(text)
-    widest = _WIDEST[network.version]
-    if network.prefixlen < widest:
+    is_host = network.prefixlen == network.max_prefixlen and not network.network_address.is_unspecified
+    is_private = any(
+        network.version == private.version and network.subnet_of(private)  # type: ignore[arg-type]
+        for private in _PRIVATE
+    )
+    if not is_private and not is_host:
         raise ValueError(
-            f"relay.clients: {text} is too wide: whose hosts may send through the relay, /{widest} at most for "
-            f"IPv{network.version}"
+            f"relay.clients: {text} is wider than a private network: whoever is in it could send through the relay; "
+            "expected loopback, RFC 1918 (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16), fc00::/7, link-local, or single "
+            "addresses"
+        )
+
+
+def _check_reach(listen: str, clients: Iterable[str]) -> None:
+    """Refuse to listen for other hosts where none of them may connect.
+
+    Raises:
+        ValueError: no network of clients has more than loopback addresses.
+    """
+    address = parse_address(listen)
+    if isinstance(address, Path) or ip_address(address[0]).is_loopback:
+        return
+    if all(ip_network(text).is_loopback for text in clients):
+        raise ValueError(
+            f"relay: {listen} is reached from other hosts, and relay.clients lets none of them in: name their networks "
+            "there, or listen on 127.0.0.1"
         )

@@ -12,6 +12,7 @@ from random import Random
 from weakref import ref
 
 from onionmx.onion import Endpoint
+from onionmx.relay.recent import Recent
 
 PATIENCE = 2  # failures in a row before the target is left alone: one may be a circuit that broke
 FIRST_PAUSE = 10.0  # seconds
@@ -39,7 +40,7 @@ class Backoff:
     def __init__(self, random: Random, now: Callable[[], float] = time.monotonic) -> None:
         self._random = random
         self._now = now
-        self._failing: dict[Endpoint, _Failing] = {}
+        self._failing: Recent[Endpoint, _Failing] = Recent()
 
     def refusal(self, target: Endpoint) -> str | None:
         """Why the target is not to be tried now, in words; `None` where it may be tried.

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from onionmx.onion import Endpoint
+from onionmx.relay.recent import Recent
 from onionmx.smtp.faults import Obstacle, OpeningError
 from onionmx.smtp.states import Chunks, TlsPolicy
 
@@ -21,8 +22,8 @@ class Habits:
     def __init__(self, tls: TlsPolicy, now: Callable[[], float] = time.monotonic) -> None:
         self._tls = tls
         self._now = now
-        self._swallows: dict[Endpoint, float] = {}
-        self._unable: dict[tuple[Endpoint, Obstacle], float] = {}
+        self._swallows: Recent[Endpoint, float] = Recent()
+        self._unable: Recent[tuple[Endpoint, Obstacle], float] = Recent()
 
     def chunks(self, endpoint: Endpoint) -> Chunks:
         """Whether to use BDAT there."""

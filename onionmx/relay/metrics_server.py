@@ -51,7 +51,7 @@ def bind_metrics(settings: RelaySection) -> list[socket.socket]:
     if not listen:
         return []
     if listen.startswith(UNIX):
-        return [bind_unix(path, int(settings.unix_mode, 8)) for path in _paths(settings)]
+        return [bind_unix(path, int(settings.unix_mode, 8), settings.unix_owner) for path in _paths(settings)]
     host, port = parse_socket(listen)
     if port + settings.workers - 1 > MAX_PORT:
         raise ConfigurationError(f"relay.metrics_listen {listen}: not enough ports for {settings.workers} workers")

@@ -83,7 +83,8 @@ def _listen(settings: RelaySection) -> list[Listener]:
         for text in texts:
             if text.startswith(UNIX):
                 path = Path(text.removeprefix(UNIX))
-                listeners.append(listen_unix(path, mode=int(settings.unix_mode, 8), is_lmtp=is_lmtp))
+                mode = int(settings.unix_mode, 8)
+                listeners.append(listen_unix(path, mode=mode, owner=settings.unix_owner, is_lmtp=is_lmtp))
             else:
                 listeners.append(listen_tcp(*parse_socket(text), is_lmtp=is_lmtp))
     if not listeners:

@@ -75,7 +75,7 @@ def test_exim_with_the_fragments_delivers_all_messages_of_a_connection_at_once(f
 
 def test_mail_waits_where_the_relay_does_not_know_the_mta(folder: Path) -> None:
     """A setting of ours is wrong: Exim bounces what is refused for good at the greeting."""
-    relay = Relay(folder / "relay", (LOCAL_SENDERS, 9), ['clients = ["192.0.2.0/24"]'])
+    relay = Relay(folder / "relay", (LOCAL_SENDERS, 9), ['clients = ["192.168.2.0/24"]'])
     relay.publish({"mapped.example": V3_ONION})
     with relay, Exim(folder / "exim", "sender.example", exim_macros(relay), exim_parts()) as exim:
         exim.submit("carol@sender.example", ["alice@mapped.example"], MESSAGE.encode())

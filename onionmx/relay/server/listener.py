@@ -42,15 +42,16 @@ def listen_tcp(host: str, port: int, *, is_lmtp: bool = False, is_shared: bool =
     return Listener(bind_tcp(host, port, is_shared=is_shared), is_lmtp)
 
 
-def listen_unix(path: Path, *, mode: int = 0o660, is_lmtp: bool = False) -> Listener:
+def listen_unix(path: Path, *, mode: int = 0o660, owner: str = "", is_lmtp: bool = False) -> Listener:
     """Bind a unix socket, in the place of one that nobody listens on any more.
 
     Args:
         path: of the socket.
         mode: bits of the file; whoever may write to it may send mail.
+        owner: see `onionmx.sockets.bind_unix`.
         is_lmtp: LMTP rather than SMTP.
 
     Raises:
         ConfigurationError: the path cannot be bound, or another server listens there.
     """
-    return Listener(bind_unix(path, mode), is_lmtp, path)
+    return Listener(bind_unix(path, mode, owner), is_lmtp, path)
