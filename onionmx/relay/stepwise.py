@@ -1,9 +1,9 @@
 """A transaction whose recipients the onion MX answers one by one, for SMTP with several recipients."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import partial
+from dataclasses import dataclass
 
 from onionmx.errors import TemporaryError
 from onionmx.relay.backoff import Backoff
@@ -17,8 +17,6 @@ from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.outcome import Ending, Outcome
 from onionmx.smtp.stepwise import NO_TIME
 
-_Again = Callable[[], AbstractAsyncContextManager[Lease]]
-
 OPENING_DEADLINE = 240.0
 """Seconds to reach an onion MX while the MTA waits for the reply to RCPT: below the 300 of Postfix and of RFC 5321."""
 
@@ -27,44 +25,160 @@ _RENEWAL_DEADLINE = 50.0
 """Seconds to reach it once more where the session turns out to have ended: with the others still below 300."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """A session with a target.
+
+    Attributes:
+        held: gives the session back when it is closed.
+        lease: the session.
+        destination: the target.
+        left: targets behind it.
+    """
+
+    held: AsyncExitStack
+    lease: Lease
+    destination: Destination
+    left: Sequence[Destination]
+
+
+class _Reach:
+    """Finds a session for a message.
+
+    Args:
+        pool: sessions.
+        backoff: remembers failing targets.
+        envelope: without recipients.
+
+    Attributes:
+        failure: why the last target that was tried gave no session.
+    """
+
+    def __init__(self, pool: SessionPool, backoff: Backoff, envelope: Envelope) -> None:
+        self.backoff = backoff
+        self.envelope = envelope
+        self.failure = Own.UNREACHABLE.value
+        self._pool = pool
+
+    async def first_of(self, targets: Sequence[Destination], failure: Reply | None = None) -> _Reached | Reply:
+        """A session with the first target that can be reached and takes such messages, or why none does.
+
+        Args:
+            targets: in the order of the route.
+            failure: why those in front of them did not take it for the moment; `None` where there are none.
+        """
+        answer = failure or Own.UNREACHABLE.value
+        has_failed = failure is not None  # for the moment: what is permanent for another one is not for the message
+        for number, destination in enumerate(targets):
+            if why := self.backoff.refusal(destination.endpoint):
+                said = Own.UNREACHABLE.value.because(f"{shortened(destination.endpoint)} {why}")
+            else:
+                async with AsyncExitStack() as stack:
+                    begun = await self._begin(stack, destination)
+                    if isinstance(begun, Lease):
+                        return _Reached(stack.pop_all(), begun, destination, targets[number + 1 :])
+                    said = begun
+            self.failure = said
+            if said.is_transient or not has_failed:
+                answer = said
+            has_failed = has_failed or said.is_transient
+        return answer
+
+    def again(self, destination: Destination) -> AbstractAsyncContextManager[Lease]:
+        """Another session with the same target."""
+        self._pool.drop_idle(destination)  # the others are as old
+        return self._pool.lease(destination, exclusive=True)
+
+    async def _begin(self, stack: AsyncExitStack, destination: Destination) -> Lease | Reply:
+        """A session with one target, given back by the stack; or why there is none for this message."""
+        try:
+            lease = await stack.enter_async_context(self._pool.lease(destination, exclusive=True))
+        except TemporaryError as error:
+            if is_of_target(error):
+                self.backoff.failed(destination.endpoint, str(error), error)
+            return reply_to(error)
+        refusal = self.envelope.refusal(lease.session.extensions)
+        if refusal:
+            self.backoff.succeeded(destination.endpoint)
+        return refusal or lease
+
+
 class Stepwise:
     """A transaction on a session of its own, made by `begin_stepwise`.
 
     Args:
-        held: gives the session back when it is closed.
-        lease: the session.
-        again: gives another session.
-        envelope: without recipients.
+        reach: finds sessions.
+        reached: the session.
+        until: when no further target is tried, by the loop's clock.
         deadline: seconds for the content and the final reply.
     """
 
-    def __init__(
-        self, held: AsyncExitStack, lease: Lease, again: "_Again", envelope: Envelope, deadline: float
-    ) -> None:
-        self._held = held
-        self._lease = lease
-        self._again = again
-        self._envelope = envelope
+    def __init__(self, reach: _Reach, reached: _Reached, until: float, deadline: float) -> None:
+        self._reach = reach
+        self._until = until
         self._deadline = deadline
         self._named: list[Recipient] = []
-        self._transaction = lease.session.begin(envelope)
+        self._use(reached)
+
+    def _use(self, reached: _Reached) -> None:
+        self._held = reached.held
+        self._lease = reached.lease
+        self._destination = reached.destination
+        self._left = reached.left
+        self._transaction = reached.lease.session.begin(self._reach.envelope)
 
     async def add_recipient(self, recipient: Recipient) -> Reply:
         """What the onion MX says to RCPT; the first one brings MAIL along."""
         named = [*self._named, recipient]
         if len(portions(named, self._lease.session.extensions)) > 1:
             return Own.SEPARATELY.value
+        reply = await self._ask(recipient)
+        while not self._named and self._may_move_on and await self._move_on(reply):
+            reply = await self._ask(recipient)
+        self._named = named
+        return reply
+
+    async def _ask(self, recipient: Recipient) -> Reply:
+        """What the target says to RCPT, on a new session where one that had served before turns out to have ended."""
         reply = await self._transaction.add_recipient(recipient)
         while not self._named and self._session_has_ended:
             try:
                 await self._renew()
             except TemporaryError as error:
+                if is_of_target(error):
+                    self._reach.backoff.failed(self._destination.endpoint, str(error), error)
                 return reply_to(error)
             except TimeoutError:
                 break
             reply = await self._transaction.add_recipient(recipient)
-        self._named = named
+        self._tell_backoff()
         return for_mta(reply, may_start_tls=self._lease.session.can_start_tls)
+
+    def _tell_backoff(self) -> None:
+        outcome, target = self._transaction.outcome, self._destination.endpoint
+        if outcome is not None and _broke_off(outcome):
+            self._reach.backoff.failed(target, outcome.cause)
+        else:
+            self._reach.backoff.succeeded(target)
+
+    @property
+    def _may_move_on(self) -> bool:
+        """Whether another target may take what this one does not take now: it has named no recipient yet."""
+        outcome = self._transaction.outcome
+        return outcome is not None and (_broke_off(outcome) or (outcome.mail is not None and outcome.mail.is_transient))
+
+    async def _move_on(self, failure: Reply) -> bool:
+        """Take the next target that can be reached; whether there is one."""
+        try:
+            async with asyncio.timeout_at(self._until):
+                reached = await self._reach.first_of(self._left, failure)
+        except TimeoutError:
+            return False
+        if isinstance(reached, Reply):
+            return False
+        await self._held.aclose()
+        self._use(reached)
+        return True
 
     async def send(self, content: bytes | AsyncIterator[bytes]) -> Reply:
         """Send the message; the one reply for all accepted recipients."""
@@ -75,6 +189,7 @@ class Stepwise:
                     self._lease.retire()
                     if isinstance(content, bytes):
                         outcome = await self._send_again(content) or outcome
+            self._tell_backoff()
         except TimeoutError:
             cause = f"no final reply within {self._deadline:g} s"
             self._lease.session.abort(cause)  # a peer as slow as that must not get the next message too
@@ -125,54 +240,27 @@ class Stepwise:
         self._lease.retire()
         await self._held.aclose()
         async with asyncio.timeout(_RENEWAL_DEADLINE):
-            self._lease = await self._held.enter_async_context(self._again())
-        self._transaction = self._lease.session.begin(self._envelope)
+            self._lease = await self._held.enter_async_context(self._reach.again(self._destination))
+        self._transaction = self._lease.session.begin(self._reach.envelope)
 
 
 async def begin_stepwise(
     pool: SessionPool, backoff: Backoff, envelope: Envelope, targets: Sequence[Destination], deadline: float
 ) -> Stepwise | Reply:
     """Open a session with the first target that can be reached and takes such messages, or say why none does."""
-    answer = Own.UNREACHABLE.value
-    has_failed = False  # a target has, for the moment: then what is permanent for another one is not for the message
+    reach = _Reach(pool, backoff, envelope)
+    until = asyncio.get_running_loop().time() + OPENING_DEADLINE
     try:
-        async with asyncio.timeout(OPENING_DEADLINE):
-            for destination in targets:
-                target = destination.endpoint
-                if why := backoff.refusal(target):
-                    failure = Own.UNREACHABLE.value.because(f"{shortened(target)} {why}")
-                else:
-                    async with AsyncExitStack() as stack:
-                        begun = await _begin(stack, pool, backoff, envelope, destination)
-                        if isinstance(begun, Lease):
-                            again = partial(_lease_again, pool, destination)
-                            return Stepwise(stack.pop_all(), begun, again, envelope, deadline)
-                        failure = begun
-                if failure.is_transient or not has_failed:
-                    answer = failure
-                has_failed = has_failed or failure.is_transient
+        async with asyncio.timeout_at(until):
+            reached = await reach.first_of(targets)
     except TimeoutError:
-        return Own.UNREACHABLE.value.because(f"no session within {OPENING_DEADLINE:g} s; {answer.text}")
-    return answer
+        return Own.UNREACHABLE.value.because(f"no session within {OPENING_DEADLINE:g} s; {reach.failure.text}")
+    return reached if isinstance(reached, Reply) else Stepwise(reach, reached, until, deadline)
 
 
-async def _begin(
-    stack: AsyncExitStack, pool: SessionPool, backoff: Backoff, envelope: Envelope, destination: Destination
-) -> Lease | Reply:
-    """A session with one target, given back by the stack; or why there is none for this message."""
-    try:
-        lease = await stack.enter_async_context(pool.lease(destination, exclusive=True))
-    except TemporaryError as error:
-        if is_of_target(error):
-            backoff.failed(destination.endpoint, str(error), error)
-        return reply_to(error)
-    backoff.succeeded(destination.endpoint)
-    return envelope.refusal(lease.session.extensions) or lease
-
-
-def _lease_again(pool: SessionPool, destination: Destination) -> AbstractAsyncContextManager[Lease]:
-    pool.drop_idle(destination)  # the others are as old
-    return pool.lease(destination, exclusive=True)
+def _broke_off(outcome: Outcome) -> bool:
+    """Whether the target is to be left alone: it ended the session without deciding."""
+    return outcome.ending in {Ending.LOST, Ending.BROKEN} and not outcome.is_decided
 
 
 def _final(outcome: Outcome) -> Reply:

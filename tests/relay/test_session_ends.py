@@ -47,8 +47,12 @@ def test_next_message_goes_on_a_new_session(tmp_path: Path, verb: str, reply: st
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("reply", ["421 4.3.2 closing", "452 4.3.1 the disk is full"])
-def test_a_new_session_has_the_last_word(tmp_path: Path, reply: str, way: str) -> None:
+@pytest.mark.parametrize(
+    ("reply", "sessions"),
+    [("421 4.3.2 closing", 2), (TOO_MANY, 2), ("452 4.3.1 the disk is full", 1), ("452 4.2.2 mailbox full", 1)],
+)
+def test_a_new_session_has_the_last_word(tmp_path: Path, reply: str, sessions: int, way: str) -> None:
+    """Where one helps: no session empties a disk."""
     lmtp, count = WAYS[way]
 
     async def test(site: Site) -> None:
@@ -57,7 +61,7 @@ def test_a_new_session_has_the_last_word(tmp_path: Path, reply: str, way: str) -
         (last,) = (await site.send(*BOTH[:count], lmtp=lmtp))[-1:]
         assert last.startswith("4")
         assert reply[10:] in last
-        assert len(site.mx.dialogs) == 2
+        assert len(site.mx.dialogs) == sessions
         assert len(site.mx.taken) == 1
 
     play(tmp_path, test)

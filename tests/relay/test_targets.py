@@ -85,3 +85,44 @@ def test_a_target_that_lacks_what_the_message_needs_is_passed_over(tmp_path: Pat
     alone = OnionMx(lambda _dialog, verb, _line: lacking if verb == "EHLO" else None)
     assert codes([last_reply(tmp_path, alone, way, content, " SMTPUTF8")]) == ["553 5.6.7"]
     assert len(alone.dialogs) == len(ENTRIES["two.example"])
+
+
+STEPWISE = "SMTP, two recipients"
+AT_MAIL = ["450 4.3.2 busy", "452 4.3.1 the disk is full", "421 4.3.2 closing", CLOSE]
+
+
+def mail_of_first(fault: str) -> OnionMx:
+    """Onion MX A says this to MAIL."""
+    return OnionMx(lambda dialog, verb, _line: fault if verb == "MAIL" and dialog.onion == A else None)
+
+
+@pytest.mark.parametrize(("fault", "way"), [(CLOSE, STEPWISE), *itertools.product(AT_MAIL[:-1], WAYS)])
+def test_next_target_takes_what_one_does_not_take_for_the_moment(tmp_path: Path, fault: str, way: str) -> None:
+    """Where the connection ends without a word, only by steps: one flight may have been taken."""
+    mx = mail_of_first(fault)
+    assert last_reply(tmp_path, mx, way).startswith("250")
+    assert [taken.onion for taken in mx.taken] == [B]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", AT_MAIL)
+@pytest.mark.parametrize("second", [0xF0, 0xF6], ids=["down", "bad address"])
+def test_first_target_has_the_word_where_the_second_fails(tmp_path: Path, fault: str, second: int, way: str) -> None:
+    mx = mail_of_first(fault)
+    mx.socks = {B: second}
+    assert last_reply(tmp_path, mx, way).startswith("4")
+    assert mx.taken == []
+
+
+@pytest.mark.parametrize(("fault", "tries"), [(CLOSE, 2), ("450 4.3.2 busy", 4)])
+def test_target_that_breaks_off_at_mail_is_left_alone(tmp_path: Path, fault: str, tries: int) -> None:
+    lmtp, count = WAYS[STEPWISE]
+
+    async def test(site: Site) -> None:
+        recipients = [f"user{number}@two.example" for number in range(count)]
+        for _ in range(4):
+            assert (await site.send(*recipients, lmtp=lmtp))[-1].startswith("250")
+        said = [line for dialog in site.mx.dialogs if dialog.onion == A for line in dialog.commands]
+        assert sum(line.startswith("MAIL") for line in said) == tries
+
+    play(tmp_path, test, mail_of_first(fault))
