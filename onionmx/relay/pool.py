@@ -203,7 +203,12 @@ class _EndpointPool:
 
     @property
     def _may_open(self) -> int:
-        """How many further sessions may be opened now."""
+        """How many further sessions may be opened now: none for a while after a failure, as long as there are others.
+
+        A peer may allow only so many, and those who wait can share them.
+        """
+        if self._again is not None:
+            return 0
         free = self._settings.sessions_per_onion - len(self._members) - len(self._opening)
         return max(0, min(free, self._opening_at_once - len(self._opening)))
 
@@ -237,7 +242,6 @@ class _EndpointPool:
     def _open_for_waiters(self) -> None:
         if len(self._waiters) <= len(self._opening):
             return
-        self._stop_waiting_to_open()
         self._drop_useless()
         for _ in range(min(self._may_open, len(self._waiters) - len(self._opening))):
             task = asyncio.get_running_loop().create_task(self._open())
@@ -264,6 +268,7 @@ class _EndpointPool:
         # a queue flush must not try one after the other.
         if self._members or self._opening:
             self._wait_to_open()
+            self._serve_waiters()
         else:
             failed, self._waiters = self._waiters, deque()
             for waiter in failed:
@@ -273,8 +278,12 @@ class _EndpointPool:
 
     def _wait_to_open(self) -> None:
         """The sessions that are left may be busy for long: nobody shall wait for them alone."""
-        if self._waiters and not self._opening and self._again is None:
-            self._again = asyncio.get_running_loop().call_later(OPEN_AGAIN, self._open_for_waiters)
+        self._stop_waiting_to_open()
+        self._again = asyncio.get_running_loop().call_later(OPEN_AGAIN, self._open_again)
+
+    def _open_again(self) -> None:
+        self._again = None
+        self._open_for_waiters()
 
     def _stop_waiting_to_open(self) -> None:
         if self._again is not None:
@@ -302,6 +311,8 @@ class _EndpointPool:
 
     def _drop(self, member: _Member) -> None:
         self._members.remove(member)
+        if not self._members:
+            self._stop_waiting_to_open()
         if member.idle is not None:
             member.idle.cancel()
         metrics.sessions.labels("open").dec()

@@ -301,9 +301,41 @@ def test_retired_session_is_given_to_nobody() -> None:
     play(test, settings=RelaySection())
 
 
+def test_peer_that_allows_one_connection_is_not_asked_for_another_by_each_message() -> None:
+    """Messages share the one there is, or wait for it."""
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        await messages.begin()
+        opening.failure = DnsError("421 one connection is enough")
+        for _ in range(5):
+            assert (await messages.begin())[0].reused
+        waiting = [asyncio.create_task(messages.begin(exclusive=True)) for _ in range(5)]
+        await settle()
+        assert len(opening.asked) == 2
+        for task in waiting:
+            task.cancel()
+
+    play(test, settings=RelaySection())
+
+
+def test_end_of_the_only_session_does_not_let_anybody_wait() -> None:
+    async def test(messages: Messages, opening: Opening) -> None:
+        lease, first = await messages.begin(exclusive=True)
+        opening.failure = DnsError("421 one connection is enough")
+        waiting = asyncio.create_task(messages.begin())
+        await settle()
+        opening.failure = None
+        lease.retire()
+        await first.aclose()
+        assert not (await waiting)[0].reused
+        assert len(opening.asked) == 3
+
+    play(test, settings=RelaySection())
+
+
 def test_failure_to_open_one_more_leaves_the_others_at_work() -> None:
     async def test(messages: Messages, opening: Opening) -> None:
-        _, first = await messages.begin()
+        _, first = await messages.begin(exclusive=True)
         opening.failure = DnsError("F0")
         waiting = asyncio.create_task(messages.begin())
         await settle()
