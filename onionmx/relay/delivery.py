@@ -125,7 +125,12 @@ class Courier:
             recipients = tuple(message.envelope.recipients[place] for place in portion)
             envelope = replace(message.envelope, recipients=recipients)
             part = replace(message, envelope=envelope, content=attempt.content)
-            found = await self._deliver(part, targets, attempt.deadline, has_failed=attempt.has_failed)
+            try:
+                found = await self._deliver(part, targets, attempt.deadline, has_failed=attempt.has_failed)
+            except asyncio.CancelledError:
+                if all(reply.is_transient for reply in replies):
+                    raise
+                break  # the relay is stopped: what the others have got stands
             for place, reply in zip(portion, found, strict=True):
                 replies[place] = reply
         return replies

@@ -9,9 +9,10 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from onionmx.answer import Ask, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.authenticate.requirement import Demand
@@ -28,6 +29,8 @@ from onionmx.reply import Own, Reply
 from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.target import Route
+
+T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
 _HEADER_SEARCHED = 65536  # bytes of a message that is too large to be kept; each server adds its Received on top
@@ -232,7 +235,7 @@ class RelayTransaction:
     async def _deliver_to_all(self, content: bytes) -> list[Reply]:
         """One delivery for each route, all at the same time."""
         groups = [group for group in self._groups if group.recipients]
-        results = await asyncio.gather(*(self._deliver(group, content) for group in groups), return_exceptions=True)
+        results = await _results([self._deliver(group, content) for group in groups])
         by_place: dict[int, Reply] = {}
         for group, result in zip(groups, results, strict=True):
             if isinstance(result, Exception):
@@ -240,7 +243,13 @@ class RelayTransaction:
                 _logger.error("%s: delivery for %s failed", self._identifier, group.domain, exc_info=result)
                 by_place |= dict.fromkeys((place for place, _ in group.recipients), Own.INTERNAL.value)
             elif isinstance(result, BaseException):
-                raise result
+                if all(isinstance(other, BaseException) for other in results):
+                    raise result
+                # The relay is stopped. Another route has an answer, which its recipients must not lose.
+                why = "the relay was stopped before the final reply"
+                by_place |= dict.fromkeys(
+                    (place for place, _ in group.recipients), Own.CONNECTION_LOST.value.because(why)
+                )
             else:
                 by_place |= dict(result)
         return [by_place[place] for place in range(self._accepted)]
@@ -261,6 +270,17 @@ class RelayTransaction:
         message = Message(self._identifier, group.domain, envelope, content, group.demand)
         replies = await self._handling.courier.deliver(message, group.targets)
         return [(place, reply) for (place, _), reply in zip(group.recipients, replies, strict=True)]
+
+
+async def _results(deliveries: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    """What came of each; where this is cancelled, of those that had ended, and that the others were cancelled."""
+    tasks = [asyncio.create_task(delivery) for delivery in deliveries]
+    try:
+        await asyncio.wait(tasks)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _domain_of(recipient: Recipient) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onionmx.onion import Endpoint
-from onionmx.relay.server import Listener, listen_tcp, serve
+from onionmx.relay.server import Listener, Server, listen_tcp, serve
 from onionmx.relay.service import Delivering, server_settings
 from onionmx.smtp.envelope import Envelope
 from tests.mapfile.maps import A, B
@@ -55,9 +55,11 @@ class Site:
     Attributes:
         mx: the onion MX behind every onion.
         delivering: the relay behind its server.
+        server: the server.
     """
 
-    def __init__(self, mx: OnionMx, delivering: Delivering, smtp: int, lmtp: int) -> None:
+    def __init__(self, mx: OnionMx, delivering: Delivering, server: Server, smtp: int, lmtp: int) -> None:
+        self.server = server
         self.mx = mx
         self.delivering = delivering
         self._ports = {False: smtp, True: lmtp}
@@ -111,7 +113,7 @@ def play(
             server = await serve(server_settings(configuration.relay), begin, listeners)
             smtp, lmtp = (listener.socket.getsockname()[1] for listener in listeners)
             try:
-                return await asyncio.wait_for(test(Site(peer, delivering, smtp, lmtp)), 60)
+                return await asyncio.wait_for(test(Site(peer, delivering, server, smtp, lmtp)), 60)
             finally:
                 await server.close(1)
                 await delivering.close()

@@ -55,6 +55,7 @@ class Connection(SMTP):
         commands: what to do with the arguments of each verb that is known.
         in_content: what comes next from the client is content, so that an error of ours cannot be got over.
         number: of the session in this process, for log lines.
+        is_broken_off: the server ends without waiting any longer for deliveries.
         lingers: whether what the client still sends is read after the last reply.
     """
 
@@ -80,6 +81,7 @@ class Connection(SMTP):
         self.in_content = False
         self.client = Client()
         self.lingers = True
+        self.is_broken_off = False
         self.number = next(_numbers)
         self._settings = settings
         self._tell_opened = opened
@@ -120,6 +122,13 @@ class Connection(SMTP):
         self._leave = self._leave or Own.SHUTTING_DOWN.value
         if self.is_between_transactions:
             self._input.interrupt(self._leave)
+
+    def break_off(self) -> None:
+        """End the session, whatever the client has still to send."""
+        self._leave = Own.SHUTTING_DOWN.value
+        self.is_broken_off = True
+        self.lingers = False
+        self._input.interrupt(self._leave)
 
     def make_room(self) -> None:
         """End the session, which waits for its client, for the sake of others."""

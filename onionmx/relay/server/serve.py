@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from onionmx.net.clients import Door
 from onionmx.relay.server.session import LmtpSession, SmtpSession
-from onionmx.relay.server.settings import BACKLOG, FULL_TOLD_EVERY, MAX_LINGERING
+from onionmx.relay.server.settings import BACKLOG, FULL_TOLD_EVERY, LINGER, MAX_LINGERING
 from onionmx.reply import Own, Reply
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class Server:
         """Stop: take no connection more, end idle sessions with 421, let transactions in flight finish.
 
         Args:
-            grace: seconds for the transactions; what is not done then is broken off with 421, and its delivery
-                cancelled. The client keeps those messages.
+            grace: seconds for the transactions; what is not done then is broken off: its delivery is cancelled, and
+                the client hears what is final by then, or 421. It keeps the rest of those messages.
         """
         for _, server in self._listening:
             server.close()
@@ -90,10 +90,21 @@ class Server:
             await asyncio.wait(at_work, timeout=grace)
         if late := self._at_work():
             _logger.warning("%d sessions and deliveries broken off after %g s", len(late), grace)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await self._break_off()
         await asyncio.gather(*(server.wait_closed() for _, server in self._listening))
+
+    async def _break_off(self) -> None:
+        """End the deliveries, and the sessions once they have given on what each recipient has got."""
+        for session in self._sessions | self._leaving:
+            session.break_off()
+        for delivery in (deliveries := set(self._deliveries)):
+            delivery.cancel()
+        await asyncio.gather(*deliveries, return_exceptions=True)
+        if late := self._at_work():
+            await asyncio.wait(late, timeout=LINGER)
+        for task in (late := self._at_work()):
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
     def _at_work(self) -> set[asyncio.Task[None] | asyncio.Task[Sequence[Reply]]]:
         return {*self._deliveries, *(session.task for session in self._sessions | self._leaving)}

@@ -251,7 +251,10 @@ class SmtpSession(Connection):
 
     async def _finish(self, transaction: _Open, content: Content) -> None:
         """All the content is read: reply with the verdict, one for each accepted recipient in LMTP."""
-        for reply in await content.verdict(transaction.accepted if self.is_lmtp else 1):
+        replies = await content.verdict(transaction.accepted if self.is_lmtp else 1)
+        if self.is_broken_off and content.task.cancelled():
+            raise HangUpError(Own.SHUTTING_DOWN.value)
+        for reply in replies:
             self.say(_fault("the content answered 3xx") if reply.is_intermediate else reply)
         self._open = None
         self._bad_commands = 0
