@@ -1,17 +1,24 @@
 """Files of which no reader may see half, and files that nobody but their owner may read."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BufferedWriter
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from tempfile import mkstemp
 
 from onionmx.errors import ConfigurationError
 
+MOST_READ = 1 << 30
+"""Bytes of a list or another text: 40 million domains."""
 _MAX_SIZE = 65536  # bytes; a password or a key takes about a hundred
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class NotRegularError(OSError):
+    """A FIFO, a device or something else that is no file and no folder."""
 
 
 @contextmanager
@@ -63,6 +70,46 @@ def is_missing(path: Path) -> bool:
     return False
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading, if it is one.
+
+    In a folder of another user there may be a FIFO, in which reading never begins, or a link to a device, in which it
+    never ends, or which does something as soon as it is opened.
+
+    Args:
+        path: the file; links are followed.
+
+    Raises:
+        OSError: it cannot be opened, or is something else.
+    """
+    _check_regular(path.stat())
+    # Non-blocking, as it may be another one by now.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _check_regular(os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path: Path, most: int = MOST_READ) -> bytes:
+    """Read a file that another user may have put there.
+
+    Args:
+        path: the file; links are followed.
+        most: bytes.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger.
+    """
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
+    return content
+
+
 def read_configured(path: Path, what: str, *, may_be_missing: bool = False) -> bytes:
     """Read a file that the configuration names.
 
@@ -75,7 +122,7 @@ def read_configured(path: Path, what: str, *, may_be_missing: bool = False) -> b
         ConfigurationError: it cannot be read, or is not there.
     """
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         if may_be_missing and isinstance(error, FileNotFoundError):
             return b""
@@ -95,7 +142,7 @@ def read_secret(path: Path, what: str) -> bytes:
     """
     try:
         # The mode of what was opened, not of what stands at the path by then.
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & _OTHERS:
                 raise ConfigurationError(f"{what} {path} has mode {mode:04o}: it is a secret, chmod 0600 it")
@@ -107,6 +154,13 @@ def read_secret(path: Path, what: str) -> bytes:
     if len(content) > _MAX_SIZE:
         raise ConfigurationError(f"{what} {path} is larger than {_MAX_SIZE} bytes: this is another file")
     return content
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise NotRegularError(errno.EINVAL, "it is no regular file")
 
 
 def _sync_folder(folder: Path) -> None:

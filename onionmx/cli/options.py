@@ -9,6 +9,7 @@ import msgspec
 
 from onionmx.config import Configuration
 from onionmx.errors import UsageError
+from onionmx.files import read_regular
 
 
 def _load(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Configuration:
@@ -37,8 +38,12 @@ def warn(words: str) -> None:
     click.echo(f"onionmx: {words}", err=True)
 
 
-def read_input(name: str) -> tuple[str, bytes]:
+def read_input(name: str, *, is_configured: bool = False) -> tuple[str, bytes]:
     """Read a file that the command line names, `-` being standard input.
+
+    Args:
+        name: of the file.
+        is_configured: the configuration names it, and nobody who waits at a FIFO: it must be a regular file.
 
     Returns:
         The name to use in messages, and the content.
@@ -49,6 +54,6 @@ def read_input(name: str) -> tuple[str, bytes]:
     if name == "-":
         return "standard input", sys.stdin.buffer.read()
     try:
-        return name, Path(name).read_bytes()
+        return name, read_regular(Path(name)) if is_configured else Path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from error

@@ -150,7 +150,7 @@ def _read_lists(
     is_alone = not is_shared(configuration.sync)
     from_logs = [as_list(recipients, configuration.sync.top)] if recipients and is_alone else []
     try:
-        return [*map(read_input, names), *from_logs]
+        return [*(read_input(name, is_configured=not lists) for name in names), *from_logs]
     except UsageError as error:
         if lists:
             raise

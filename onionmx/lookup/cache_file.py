@@ -14,7 +14,7 @@ import msgspec
 from onionmx.answer import Found, NoRoute
 from onionmx.domain import normalize, shown
 from onionmx.errors import InputError, TemporaryError
-from onionmx.files import replacing
+from onionmx.files import read_regular, replacing
 from onionmx.lookup.cache import CacheEntry, Kept
 from onionmx.onion import parse_onion, parse_port
 from onionmx.target import Route, Source, Target, Trust
@@ -79,7 +79,7 @@ def read_cache(path: Path, now: float | None = None) -> list[CacheEntry]:
         now: seconds since 1970; `None` for the time of the clock.
     """
     try:
-        return parse_cache(path.read_bytes(), time.time() if now is None else now)
+        return parse_cache(read_regular(path), time.time() if now is None else now)
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -279,7 +279,7 @@ class _File:
 
     def __init__(self, path: str) -> None:
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise MissingMapError(f"map {path} does not exist; write it with `onionmx sync`") from error
         except OSError as error:

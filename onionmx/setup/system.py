@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from onionmx.config import UNIX, parse_socket
 from onionmx.errors import LockedError, TemporaryError
+from onionmx.files import open_regular
 from onionmx.setup.steps import NEW_MODE, State
 
 COMMAND_TIMEOUT = 600.0
@@ -72,7 +73,7 @@ class System:
         """
         real = self.real(path)
         try:
-            with real.open("rb") as file:
+            with open_regular(real) as file:
                 status = os.fstat(file.fileno())
                 return State(file.read(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
         except FileNotFoundError:

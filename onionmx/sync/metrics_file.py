@@ -26,9 +26,10 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from onionmx.errors import EXIT_TEMPORARY, OnionmxError, StateError
-from onionmx.files import replacing
+from onionmx.files import read_regular, replacing
 from onionmx.sync.report import Outcome, Summary
 
+_MAX_SIZE = 65536  # bytes
 _MODE = 0o644  # the collector runs as another user, and there is no domain in it
 _SUCCESS = "onionmx_sync_last_success_timestamp_seconds"
 _OLD_SUCCESS = re.compile(rf"^{_SUCCESS} (\S+)$", re.MULTILINE)
@@ -114,7 +115,7 @@ def write_metrics(path: Path, *, now: float, seconds: float, exit_code: int, sum
 
 def _last_success(path: Path) -> float | None:
     try:
-        found = _OLD_SUCCESS.search(path.read_text(encoding="utf-8"))
+        found = _OLD_SUCCESS.search(read_regular(path, _MAX_SIZE).decode())
         return float(found[1]) if found else None
     except (OSError, ValueError):
         return None

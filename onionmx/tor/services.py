@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onionmx.errors import OnionError
+from onionmx.files import read_regular
 from onionmx.onion import DEFAULT_PORT, SUFFIX, parse_onion
 from onionmx.tor.descriptor import Publication, Published, published
 from onionmx.tor.torrc import Forward, Option, parse_torrc, service_blocks
@@ -19,6 +20,7 @@ HOSTNAME = "hostname"
 """File in a HiddenServiceDir with the address (tor(1), FILES)."""
 RECORD = "over-control"
 """File beside a key with the torrc lines of the service that was made with it over the control port."""
+_MAX_SIZE = 65536  # bytes of either
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def read_hostname(directory: Path) -> tuple[str | None, str]:
     """Read the address of a service from its HiddenServiceDir: the address, or `None` and why."""
     path = directory / HOSTNAME
     try:
-        return parse_onion(path.read_text("ascii", "replace").strip()), ""
+        return parse_onion(read_regular(path, _MAX_SIZE).decode("ascii", "replace").strip()), ""
     except OSError as error:
         return None, f"its address is not known: {path} cannot be read: {error.strerror}"
     except OnionError as error:
@@ -134,7 +136,7 @@ def read_hostname(directory: Path) -> tuple[str | None, str]:
 def read_record(directory: Path) -> OnionService | None:
     """Read what is recorded of a service that onionmx made over the control port; `None` if there is none."""
     try:
-        text = (directory / RECORD).read_text("utf-8", "replace")
+        text = read_regular(directory / RECORD, _MAX_SIZE).decode("utf-8", "replace")
     except OSError:
         return None
     onion, problem = read_hostname(directory)

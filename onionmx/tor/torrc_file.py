@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from onionmx.config import UNIX, TorSection, parse_socket
 from onionmx.errors import ConfigurationError, ControlError, LockedError, OwnerError
-from onionmx.files import replacing
+from onionmx.files import read_regular, replacing
 from onionmx.net.owned_path import check_path
 from onionmx.tor.folder import tor_user
 from onionmx.tor.services import service_options
@@ -64,7 +64,7 @@ class TorrcFile:
             ConfigurationError: it cannot be read.
         """
         try:
-            return self.path.read_bytes().decode(_ENCODING)
+            return read_regular(self.path).decode(_ENCODING)
         except OSError as error:
             raise ConfigurationError(f"{self.path} cannot be read: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ from onionmx.domain import shown
 from onionmx.mapfile.domains import read_own_domains
 from onionmx.sync.lists import Lists
 from onionmx.sync.rules import DAY
-from onionmx.sync.sources.log_file import find_logs
+from onionmx.sync.sources.log_file import MOST_READ, Budget, find_logs
 from onionmx.sync.sources.recipients import FILE_NAME, Recipients, opened_recipients
 from onionmx.sync.state.open import open_host_lists
 
@@ -35,9 +35,13 @@ def read_logs(
     own = read_own_domains(configuration.own)
     path = Path(configuration.map.path).with_name(FILE_NAME)
     with opened_recipients(path, own, now, to_write=to_write) as recipients:
-        for log in logs:
-            if words := recipients.read_log(log):
+        left = MOST_READ
+        for number, log in enumerate(logs):
+            budget = Budget(left // (len(logs) - number))  # no log takes the share of another
+            left -= budget.left
+            if words := recipients.read_log(log, budget):
                 warn(words)
+            left += max(0, budget.left)
         if to_write:
             recipients.keep(configuration.sync.logs_keep * DAY)
         yield recipients

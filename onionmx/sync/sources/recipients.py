@@ -4,21 +4,32 @@ Nothing else of a log is kept: no address, no time of a message, no line. Of eac
 read is remembered, so that a run reads only what is new, and what was rotated or compressed meanwhile counts once.
 """
 
+import os
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 
 from onionmx.errors import ConfigurationError, MissingMapError
-from onionmx.files import is_missing
+from onionmx.files import NotRegularError, is_missing
 from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader
 from onionmx.sync.rules import DAY
 from onionmx.sync.sources.exim import exim_recipient, is_unread_by_exim
-from onionmx.sync.sources.log_file import READ_ERRORS, head_of, identity_of, opened_log, read_from, whole_lines
+from onionmx.sync.sources.log_file import (
+    MOST_READ,
+    READ_ERRORS,
+    Budget,
+    head_of,
+    identity_of,
+    opened_log,
+    read_from,
+    whole_lines,
+)
 from onionmx.sync.sources.outgoing import Outgoing
 from onionmx.sync.sources.postfix import is_unread_by_postfix, postfix_recipient
 from onionmx.sync.sources.recipient import Recipient
@@ -28,6 +39,7 @@ from onionmx.sync.state.sqlite import make_file, translated
 FILE_NAME = "recipients.sqlite"
 _IN_MEMORY = Path(":memory:")
 _BUSY_TIMEOUT = 60.0  # seconds
+_SHORTEST = 20  # bytes of a line that can be about a delivery
 _MOST_COUNTED = 50_000  # domains in memory at once
 _PARAMETERS = 500  # below SQLite's limit for one statement in any build
 _FORGET_LOG = 400 * DAY  # seconds; no log is kept that long after the last line
@@ -54,17 +66,21 @@ class _Pass:
         position: where the next run goes on.
         damage: why it could not be read to its end; empty where it could.
         unread: lines that look like deliveries and are in a form that is not known.
+        is_unfinished: there is more than may be read at once.
     """
 
     position: int
     damage: str = ""
     unread: int = 0
+    is_unfinished: bool = False
 
     def problems(self, name: str) -> str:
         """In words; empty for none."""
         unread = f"{name}: lines that look like deliveries and could not be read: {self.unread}; {_FORMS}"
         damage = f"{name} cannot be read to its end: {self.damage}"
-        return "; ".join([*([unread] if self.unread else []), *([damage] if self.damage else [])])
+        rest = f"{name} is larger than what is read at once: the next run goes on at byte {self.position}"
+        told = {unread: self.unread, damage: self.damage, rest: self.is_unfinished}
+        return "; ".join(words for words, is_so in told.items() if is_so)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +112,12 @@ class Recipients:
         self._own = own
         self._now = now
 
-    def read_log(self, path: Path) -> str:
+    def read_log(self, path: Path, budget: Budget | None = None) -> str:
         """Count what is new in a log.
+
+        Args:
+            path: of the log.
+            budget: how much of it may be read; is used up.
 
         Returns:
             What could not be read: lines that look like deliveries, the rest of one that is damaged. Said once, until
@@ -112,15 +132,19 @@ class Recipients:
             if self._is_read(identity):
                 return ""
             with opened_log(path) as log:
-                return self._read_on(log, path, identity)
+                return self._read_on(log, path, identity, budget or Budget(MOST_READ))
         except FileNotFoundError:
             return ""  # rotated away since its name was found: under its new name the next run finds it
+        except NotRegularError as error:
+            self._remember(os.fsencode(path), 0, identity)
+            return f"log {path} is left out: {error.strerror}"
         except OSError as error:
             raise ConfigurationError(f"log {path} cannot be read: {error.strerror or error}") from error
 
     def read_stream(self, log: BufferedIOBase, name: str) -> str:
         """Count a log that is not to be remembered, such as standard input; the same as `read_log` otherwise."""
-        return self._count(whole_lines(log), 0).problems(name)
+        budget = Budget(sys.maxsize)  # whoever pipes it in can end it
+        return self._count(whole_lines(log, 0, budget), 0).problems(name)
 
     def add(self, domains: Iterable[str]) -> None:
         """Add domains of other sources, to which no mail was seen."""
@@ -178,7 +202,13 @@ class Recipients:
             found = self._connection.execute("UPDATE log SET last = ? WHERE identity = ?", (self._now, identity))
             return found.rowcount > 0
 
-    def _read_on(self, log: BufferedIOBase, path: Path, identity: str) -> str:
+    def _remember(self, head: bytes, position: int, identity: str) -> None:
+        with translated(self._path):
+            self._connection.execute(
+                "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", (head, position, identity, self._now)
+            )
+
+    def _read_on(self, log: BufferedIOBase, path: Path, identity: str, budget: Budget) -> str:
         try:
             head = head_of(log)
         except READ_ERRORS as error:
@@ -188,11 +218,11 @@ class Recipients:
         with translated(self._path):
             row = self._connection.execute("SELECT position FROM log WHERE head = ?", (head,)).fetchone()
         start = row[0] if row else 0
-        done = self._count(read_from(log, start), start)
-        with translated(self._path):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?)", (head, done.position, identity, self._now)
-            )
+        done = self._count(read_from(log, start, budget), start)
+        if budget.left <= 0:
+            done = replace(done, is_unfinished=True)
+            identity = ""  # there is something new in it, whether it changes or not
+        self._remember(head, done.position, identity)
         return done.problems(f"log {path}")
 
     def _count(self, lines: Iterator[tuple[bytes, int]], position: int) -> _Pass:
@@ -202,6 +232,8 @@ class Recipients:
         try:
             for line, end in lines:
                 position = end
+                if len(line) < _SHORTEST:
+                    continue
                 if recipient := recipient_of(line):
                     counted[recipient.domain] += recipient.is_final
                     if len(counted) >= _MOST_COUNTED:
