@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import TYPE_CHECKING
+
+from onionmx.text import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FROM_PEER = "onion-mx said: "
 MAX_TEXT_LENGTH = 400
@@ -55,14 +61,17 @@ class Reply:
 
     def because(self, text: str) -> Reply:
         """The same codes with another text; control characters, of which a line end would be one, are escaped."""
-        printable = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-        return replace(self, lines=(printable[:MAX_TEXT_LENGTH],))
+        return replace(self, lines=(escaped(text)[:MAX_TEXT_LENGTH],))
 
     def passed_through(self) -> Reply:
         """The reply as the relay gives it on: codes unchanged, who said it in front; a long line is split."""
-        text = (FROM_PEER + self.lines[0], *self.lines[1:])
-        places = [(line, range(0, max(len(line), 1), MAX_TEXT_LENGTH)) for line in text]
-        return replace(self, lines=tuple(line[at : at + MAX_TEXT_LENGTH] for line, starts in places for at in starts))
+        return replace(self, lines=_split((FROM_PEER + self.lines[0], *self.lines[1:])))
+
+    def in_ascii(self) -> Reply:
+        """The reply for a client that has not asked for SMTPUTF8, and hears nothing else (RFC 6531 section 3.7.4)."""
+        if all(map(str.isascii, self.lines)):
+            return self
+        return replace(self, lines=_split(line.encode("ascii", "backslashreplace").decode() for line in self.lines))
 
     def to_bytes(self) -> bytes:
         """The reply on the wire, each line ended by CRLF."""
@@ -73,6 +82,11 @@ class Reply:
 
     def __str__(self) -> str:
         return " ".join(part for part in (str(self.code), self.enhanced, self.text) if part)
+
+
+def _split(lines: Iterable[str]) -> tuple[str, ...]:
+    places = [(line, range(0, max(len(line), 1), MAX_TEXT_LENGTH)) for line in lines]
+    return tuple(line[at : at + MAX_TEXT_LENGTH] for line, starts in places for at in starts)
 
 
 class Own(Enum):

@@ -23,6 +23,17 @@ def test_cause_cannot_end_the_line(text: str) -> None:
     assert not any(byte < 32 for byte in wire[:-2])
 
 
+@given(st.integers(200, 599), st.lists(st.text(max_size=600), min_size=1, max_size=3).map(tuple))
+def test_ascii_for_clients_without_smtputf8(code: int, lines: tuple[str, ...]) -> None:
+    reply = Reply(code, "", lines).in_ascii()
+    assert all(map(str.isascii, reply.lines))
+    if all(map(str.isascii, lines)):
+        assert reply.lines == lines
+    else:
+        assert "".join(reply.lines).encode() == "".join(lines).encode("ascii", "backslashreplace")
+        assert max(map(len, reply.lines)) <= 400
+
+
 def test_codes_and_enhanced_codes_agree() -> None:
     for own in Own:
         assert own.value.enhanced.startswith(str(own.value.code)[0] + ".")

@@ -8,7 +8,9 @@ import click
 
 from onionmx import __version__
 from onionmx.cli.crash import drop_output, flush_output, report_crash
+from onionmx.cli.log import log_problems
 from onionmx.errors import EXIT_TEMPORARY, EXIT_USAGE, OnionmxError
+from onionmx.text import escaped
 
 COMMANDS = {
     "cache": "Look into the cache of the running daemon, and make it forget domains.",
@@ -85,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    log_problems()
     try:
         result = command.main(args=arguments, prog_name="onionmx", standalone_mode=False)
         flush_output()
@@ -94,13 +97,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except OnionmxError as error:
         for line in str(error).splitlines():
-            click.echo(f"onionmx: {line}", err=True)
+            click.echo(f"onionmx: {escaped(line)}", err=True)
         return error.exit_code
-    except (Exception, SystemExit) as error:  # noqa: BLE001 -- whatever it is, it is no answer
+    except BaseException as error:  # noqa: BLE001 -- whatever it is, it is no answer
         words = sys.argv[1:] if arguments is None else arguments
         return report_crash(error, with_traceback="--debug" in words)
     return result if isinstance(result, int) else 0

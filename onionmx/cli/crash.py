@@ -6,6 +6,7 @@ import sys
 import traceback
 
 from onionmx.errors import EXIT_TEMPORARY, TemporaryError
+from onionmx.text import escaped
 
 _PIPE_CLOSED = 1  # click ends with this when the reader of the standard output has gone
 
@@ -29,9 +30,10 @@ def report_crash(error: BaseException, *, with_traceback: bool) -> int:
     if logging.getLogger().handlers:
         logging.getLogger("onionmx").error("internal error", exc_info=error)
     elif with_traceback or os.environ.get("ONIONMX_DEBUG", "0") not in {"", "0"}:
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            _write(escaped(line))
     words = f"internal error: {type(cause).__name__}: {cause}; --debug shows where"
-    return _say(" ".join(words.split()))
+    return _say(escaped(" ".join(words.split())))
 
 
 def flush_output() -> None:
@@ -58,6 +60,10 @@ def drop_output() -> None:
 
 
 def _say(words: str) -> int:
-    if sys.stderr is not None:
-        sys.stderr.write(f"onionmx: {words}\n")
+    _write(f"onionmx: {words}")
     return EXIT_TEMPORARY
+
+
+def _write(line: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(f"{line}\n")

@@ -1,10 +1,10 @@
 """`onionmx relay`."""
 
-import logging
 from pathlib import Path
 
 import click
 
+from onionmx.cli.log import log_to_stderr
 from onionmx.config import Configuration
 from onionmx.relay.run import run_relay
 
@@ -24,6 +24,5 @@ def command(file: Path | None, *, verbose: bool) -> int:
     It says 250 only after the onion MX has said 250, and keeps no queue: the MTA's own queue does. SIGTERM finishes
     what is in flight, SIGHUP reads the configuration again. The log goes to standard error.
     """
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("onionmx").setLevel(logging.DEBUG if verbose else logging.INFO)
+    log_to_stderr(verbose=verbose)
     return run_relay(Configuration.load(file), lambda: Configuration.load(file))

@@ -1,10 +1,10 @@
 """`onionmx serve`."""
 
-import logging
 from pathlib import Path
 
 import click
 
+from onionmx.cli.log import log_to_stderr
 from onionmx.config import Configuration
 
 
@@ -27,6 +27,5 @@ def command(file: Path | None, *, verbose: bool) -> int:
     # Loaded here: `onionmx --help` describes every command, and need not load a server for that.
     from onionmx.lookup.serve import run_serve  # noqa: PLC0415
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("onionmx").setLevel(logging.DEBUG if verbose else logging.INFO)
+    log_to_stderr(verbose=verbose)
     return run_serve(Configuration.load(file), lambda: Configuration.load(file))

@@ -17,6 +17,7 @@ from onionmx.config import UNIX, parse_socket
 from onionmx.errors import LockedError, TemporaryError
 from onionmx.files import open_regular
 from onionmx.setup.steps import NEW_MODE, State
+from onionmx.text import escaped
 
 COMMAND_TIMEOUT = 600.0
 """Seconds; a first sync asks for each domain of the lists, all others take moments."""
@@ -44,7 +45,7 @@ class Done:
     def said(self) -> str:
         """Its last words, for a message."""
         lines = [line for line in (self.errors + "\n" + self.output).splitlines() if line.strip()]
-        return "; ".join("".join(char if char.isprintable() else "?" for char in line.strip()) for line in lines[-3:])
+        return "; ".join(escaped(line.strip()) for line in lines[-3:])
 
 
 class System:

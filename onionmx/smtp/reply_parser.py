@@ -9,14 +9,15 @@ Leniencies, each with its reason:
 - the second digit may be any: peers invent codes, and only the first digit decides;
 - a code without text is enough (RFC 5321 section 4.2 asks clients for that);
 - a line may have any length: what is over `MAX_LINE_LENGTH` is dropped, and its code counts, as with Postfix;
-- bytes that are not UTF-8 stand in the text as `\xNN`, and control characters as `?`: the text goes into logs and
-  into a reply of ours, which such bytes could break.
+- bytes that are not UTF-8 stand in the text as `\xNN`, control characters as `?`, and what turns the direction of the
+  text, ends a line in Unicode or is not seen as `\uNNNN`: the text goes into logs and into a reply of ours.
 """
 
 import re
 
 from onionmx.reply import Reply
 from onionmx.smtp.faults import ReplySyntaxError
+from onionmx.text import escaped
 
 MAX_LINE_LENGTH = 2048
 """Bytes kept of a line of a reply. RFC 5321 section 4.5.3.1.5 says 512; long policy texts exceed it."""
@@ -118,7 +119,8 @@ def _make_reply(code: int, raw_lines: list[bytes]) -> Reply:
 
 
 def _text(line: bytes) -> str:
-    return _CONTROL.sub("?", line.decode("utf-8", "backslashreplace"))
+    text = _CONTROL.sub("?", line.decode("utf-8", "backslashreplace"))
+    return text if text.isprintable() else "\t".join(map(escaped, text.split("\t")))
 
 
 def _without(enhanced: str, line: str) -> str:

@@ -23,6 +23,7 @@ from onionmx.files import read_secret
 from onionmx.net.owned_path import check_path
 from onionmx.net.owner import Listener
 from onionmx.net.users import check_unix_peer
+from onionmx.text import escaped
 
 CONNECT_TIMEOUT = 10.0
 """Seconds; the port is on this machine or near."""
@@ -204,4 +205,4 @@ def _read_password(settings: TorSection) -> str | None:
 def _one_line(error: Exception) -> str:
     """What another program said, without what would move the cursor of a terminal."""
     text = " ".join(_ERRNO.sub("", str(error)).split())
-    return "".join(char if char.isprintable() else "?" for char in text)[:500] or type(error).__name__
+    return escaped(text)[:500] or type(error).__name__

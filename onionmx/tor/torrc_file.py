@@ -14,6 +14,7 @@ from onionmx.config import UNIX, TorSection, parse_socket
 from onionmx.errors import ConfigurationError, ControlError, LockedError, OwnerError
 from onionmx.files import read_regular, replacing
 from onionmx.net.owned_path import check_path
+from onionmx.text import escaped
 from onionmx.tor.folder import tor_user
 from onionmx.tor.services import service_options
 from onionmx.tor.torrc import Option, setconf, split_services
@@ -212,5 +213,4 @@ def _why_refused(output: str) -> str:
     """The last warnings of tor, the first of which names the option."""
     warnings = [line.partition("[warn] ")[2] for line in output.splitlines() if "[warn] " in line]
     why = warnings[-2:] if warnings and "See logs" in warnings[-1] else warnings[-1:]
-    text = "; ".join(reason.strip().rstrip(".") for reason in why) or "no reason given"
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return escaped("; ".join(reason.strip().rstrip(".") for reason in why)) or "no reason given"

@@ -34,6 +34,8 @@ CRASHES = {
     "module missing": "sys.modules['onionmx.config'] = None",
     "module half written": "import onionmx.config; del onionmx.config.Configuration",
     "no memory": "def crash(*_, **__): raise MemoryError\nimport click; click.Command.invoke = crash",
+    "no Exception": "class Panic(BaseException): pass\n"
+    "def crash(*_, **__): raise Panic\nimport click; click.Command.invoke = crash",
     "exit 1": "def crash(*_, **__): raise SystemExit(1)\nimport click; click.Command.invoke = crash",
     "group": "def crash(*_): raise ExceptionGroup('x', [OSError('y')])\nimport click; click.Command.invoke = crash",
 }

@@ -30,6 +30,7 @@ REPLIES = [
     (b"250 gr\xc3\xbc\xc3\x9fe\r\n", Reply(250, "", ("grüße",))),
     (b"250 gr\xfc\xdfe\r\n", Reply(250, "", ("gr\\xfc\\xdfe",))),
     (b"550 a\rb\0c\x1bd\x7fe\tf\xc2\x85g\r\n", Reply(550, "", ("a?b?c?d?e\tf?g",))),
+    ("550 \u202ea\u2028b\tc\U000e0041\r\n".encode(), Reply(550, "", ("\\u202ea\\u2028b\tc\\U000e0041",))),
     (b"250 " + b"x" * (MAX_LINE_LENGTH - 6) + b"\r\n", Reply(250, "", ("x" * (MAX_LINE_LENGTH - 6),))),
 ]
 

@@ -99,6 +99,11 @@ class Connection(SMTP):
         """Whether the session may end without taking anything from the client."""
         return True
 
+    @property
+    def takes_utf8(self) -> bool:
+        """Whether a reply may hold more than ASCII."""
+        return False
+
     async def forget_transaction(self, why: str) -> None:
         """End the open transaction, if there is one."""
 
@@ -174,7 +179,7 @@ class Connection(SMTP):
 
     def say(self, reply: Reply) -> None:
         """Reply to a command; sent with the replies to the commands behind it, or after `REPLY_DELAY`."""
-        self._output += reply.to_bytes()
+        self._output += (reply if self.takes_utf8 else reply.in_ascii()).to_bytes()
         if self._output_timer is None:
             self._output_timer = self.loop.call_later(REPLY_DELAY, self._write)
 

@@ -108,6 +108,11 @@ class SmtpSession(Connection):
         """Whether no transaction is open."""
         return self._open is None
 
+    @property
+    def takes_utf8(self) -> bool:
+        """Whether MAIL of the open transaction had SMTPUTF8 (RFC 6531 section 3.7.4.1)."""
+        return self._open is not None and self._open.envelope.smtputf8
+
     # Greetings.
 
     async def _ehlo(self, arguments: str) -> None:

@@ -1,0 +1,13 @@
+"""Text of strangers, as it may stand on a terminal, in a log and in a reply. Of the leaves: imports nothing."""
+
+
+def escaped(text: str) -> str:
+    r"""The text on one line, in the order in which it stands there.
+
+    What `str.isprintable` does not allow is written as in Python: control characters and line ends (`\x1b`, `\n`), what
+    turns the direction of the text or is not seen at all (Cf: U+202E as `\u202e`, tag characters), line and paragraph
+    separators, surrogates, private and unassigned characters, and blanks other than the usual one.
+    """
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
