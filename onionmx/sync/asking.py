@@ -1,9 +1,9 @@
 """Asking DNS for the domains that are due, and keeping what it says."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from time import monotonic
 
 from msgspec.structs import replace
 
@@ -27,7 +27,7 @@ BATCH_TIME = 10.0
 MOST_HELD = 10_000
 """Failures without one answer in between, after which it is known that it is not the fault of the domains."""
 MOST_TIME = 3600.0
-"""Seconds for which a run that has no more questions to DNS waits for proofs."""
+"""Seconds for which a run waits for proofs while it has nothing else to do."""
 
 Questions = Callable[[Iterable[str]], AsyncGenerator[Answer, None]]
 """Finds one answer for each of many domains, in any order."""
@@ -86,6 +86,7 @@ class Asking:
         self._questions = questions
         self._rules_of = rules_of
         self._looking = Looking(prover, clock)
+        self._patience = MOST_TIME
         self._clock = clock
         self._on_answer = on_answer
         self._asked = Asked()
@@ -151,21 +152,31 @@ class Asking:
         to_look_at = [each for each in judged if needs_look(each.verdict.record, self._rules_of(each.old.domain))]
         looked_at = {each.old.domain for each in to_look_at}
         self._save([each for each in judged if each.old.domain not in looked_at])
-        self._looking.add(to_look_at)
         self._save(self._looking.take())
-        while self._looking.is_full:
-            await self._looking.wait()
-            self._save(self._looking.take())
+        while self._looking.is_full and self._patience > 0:
+            await self._wait()
+        if self._looking.is_full:
+            self._leave(to_look_at)
+        else:
+            self._looking.add(to_look_at)
 
     async def _finish(self) -> None:
-        """Wait for what is still looked at, and save it as it comes; the rest is left to the next run."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + MOST_TIME
-        while self._looking.left and loop.time() < end:
-            await self._looking.wait()
-            self._save(self._looking.take())
+        """Wait for what is still looked at."""
+        while self._looking.left and self._patience > 0:
+            await self._wait()
         self._save(self._looking.take())
-        for each in self._looking.left:
+        self._leave(self._looking.left)
+
+    async def _wait(self) -> None:
+        """Wait for a while, and save what is known then."""
+        begun = monotonic()
+        await self._looking.wait()
+        self._patience -= monotonic() - begun
+        self._save(self._looking.take())
+
+    def _leave(self, judged: Iterable[Judged]) -> None:
+        """Leave domains to the next run: what is known of them stays as it was."""
+        for each in judged:
             words = f"what it demands of its MX, or whether its onion MX has it, was not known within {MOST_TIME:g} s"
             self._report(CouldNotTell(each.old.domain, words), each.old, each.old, is_news=True)
 

@@ -11,7 +11,7 @@ from onionmx.errors import ConfigurationError
 from onionmx.sync import asking, looking, policy
 from onionmx.sync.policy import Verdict
 from onionmx.sync.report import Outcome
-from onionmx.sync.state.record import DomainRecord, Proof
+from onionmx.sync.state.record import DomainRecord, LastAnswer, Proof
 from tests.mapfile.maps import A, B
 from tests.sync.world import DAY, HOUR, START, NoDemands, World, found
 
@@ -89,6 +89,21 @@ def test_domains_that_hang_are_left_to_the_next_run(tmp_path: Path, monkeypatch:
     world.pass_time(60)
     world.run()
     assert set(world.asked) == {f"evil{number}.example" for number in range(20)}
+
+
+def test_more_than_can_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands that hang do not keep DNS from being asked for the others."""
+    monkeypatch.setattr(asking, "MOST_TIME", 0.2)
+    monkeypatch.setattr(asking, "BATCH", 5)
+    monkeypatch.setattr(looking, "_PAUSE", 0.05)
+    monkeypatch.setattr(looking, "MOST_WAITING", 10)
+    monkeypatch.setattr(looking, "AT_ONCE", 3)
+    world = world_of(tmp_path, None, evil=50)
+    world.lists.append("z.example")
+    summary = world.run()
+    assert len(world.asked) == 52
+    assert summary.count(Outcome.UNDECIDED) >= 50
+    assert world.record("z.example").answer is LastAnswer.NONE
 
 
 def test_what_is_found_out_is_saved_while_others_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
