@@ -88,6 +88,11 @@ def targets_of(endpoints: Iterable[Endpoint]) -> tuple[Target, ...]:
     return tuple(Target(onion, port, priority) for priority, (onion, port) in enumerate(endpoints))
 
 
+def in_order(target: Target) -> tuple[int, int, str, int]:
+    """Key to sort targets by: priority, the larger weight first, then the name."""
+    return target.priority, -target.weight, target.onion, target.port
+
+
 def preferred(targets: Iterable[Target]) -> tuple[list[Target], list[Target]]:
     """The targets that a domain may have, and those beyond `MOST_TARGETS`, which take no part.
 
@@ -96,7 +101,7 @@ def preferred(targets: Iterable[Target]) -> tuple[list[Target], list[Target]]:
     Args:
         targets: in any order; equal ones are kept once.
     """
-    best = sorted(set(targets), key=lambda target: (target.priority, -target.weight, target.onion, target.port))
+    best = sorted(set(targets), key=in_order)
     return best[:MOST_TARGETS], best[MOST_TARGETS:]
 
 

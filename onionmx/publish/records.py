@@ -10,7 +10,7 @@ from typing import Any
 from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX
 from onionmx.errors import DomainError, OnionError
 from onionmx.onion import DEFAULT_PORT, SUFFIX, parse_onion, parse_port
-from onionmx.target import Target
+from onionmx.target import MOST_TARGETS, Target, in_order
 
 DEFAULT_PRIORITY = 0
 DEFAULT_WEIGHT = 5
@@ -84,7 +84,7 @@ def parse_targets(texts: Iterable[str]) -> tuple[Target, ...]:
     """Read several targets, and put them in order.
 
     Raises:
-        OnionError: one is not of that form, or two are the same onion and port.
+        OnionError: one is not of that form, two are the same onion and port, or there are too many.
     """
     targets = sorted(map(parse_target, texts), key=in_order)
     seen = set()
@@ -92,12 +92,9 @@ def parse_targets(texts: Iterable[str]) -> tuple[Target, ...]:
         if target.endpoint in seen:
             raise OnionError(f"{target.onion}:{target.port} is named twice: expected one record for each")
         seen.add(target.endpoint)
+    if len(targets) > MOST_TARGETS:
+        raise OnionError(f"{len(targets)} onions for one domain: at most {MOST_TARGETS} are looked at")
     return tuple(targets)
-
-
-def in_order(target: Target) -> tuple[int, int, str, int]:
-    """Key to sort targets by: priority, the larger weight first, then the name."""
-    return target.priority, -target.weight, target.onion, target.port
 
 
 def to_srv_text(target: Target) -> str:

@@ -19,9 +19,9 @@ from onionmx.dns.response import Records, read_response, read_targets
 from onionmx.errors import DnsError
 from onionmx.publish.authority import DNS_PORT, Server, World, ask_authority, find, reachable
 from onionmx.publish.change import service_name
-from onionmx.publish.records import in_order, to_srv_text
+from onionmx.publish.records import to_srv_text
 from onionmx.publish.signatures import DS, Signed, ZoneKeys, check_keys, judge
-from onionmx.target import Target
+from onionmx.target import Target, in_order
 
 _AT_ONCE = 50  # questions to name servers under way
 

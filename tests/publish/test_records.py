@@ -88,6 +88,8 @@ def test_targets_are_sorted_and_named_once() -> None:
     assert [(each.priority, each.weight) for each in parse_targets(texts)] == [(0, 9), (0, 1), (10, 5)]
     with pytest.raises(OnionError, match="is named twice"):
         parse_targets([A, f"{A}:25:10"])
+    with pytest.raises(OnionError, match="11 onions for one domain: at most 10 are looked at"):
+        parse_targets(f"{A}:{port}" for port in range(1, 12))
 
 
 def test_domains_that_can_have_no_record() -> None:
