@@ -50,7 +50,7 @@ async def dane_requirement(domain: str, questions: Questions, now: float) -> Req
     if not questions.can_validate:
         return NotRequired(domain, "DANE cannot be seen: no resolver is believed to validate", now + _NEXT_DAY)
     try:
-        answer = await questions.ask_validating(domain, "MX")
+        answer = await questions.ask(domain, "MX")
         if not answer.is_secure:
             return NotRequired(domain, "no DANE: its MX records are not signed", answer.look_at(now))
         names = mx_hosts(domain, answer)[:_MOST_HOSTS]
@@ -97,13 +97,13 @@ def _is_host_name(name: str) -> bool:
 async def _look_at_host(name: str, questions: Questions, now: float) -> _Host:
     # Its address comes first: unsigned zones may have servers that cannot even be asked for TLSA, and an alias of
     # the host has the records under its real name (RFC 7672 section 2.2.2).
-    address = await questions.ask_validating(name, "A")
+    address = await questions.ask(name, "A")
     if not address.is_secure:
         return _Host(name, (), address.look_at(now))
     for base in dict.fromkeys([address.name, name]):
         if len(PREFIX + base) > MAX_DOMAIN_LENGTH or not _is_host_name(base):
             continue
-        answer = await questions.ask_validating(PREFIX + base, "TLSA")
+        answer = await questions.ask(PREFIX + base, "TLSA")
         if answer.is_secure and answer.records:
             records = tuple(tlsa for tlsa in map(_tlsa, answer.records) if tlsa.is_usable)
             return _Host(base, records, min(address.look_at(now), answer.look_at(now)))

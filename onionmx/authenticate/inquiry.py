@@ -109,7 +109,7 @@ class Inquiry:
         names = [domain]
         if self._questions.can_validate:
             try:
-                answer = await self._questions.ask_validating(domain, "MX")
+                answer = await self._questions.ask(domain, "MX")
             except DnsError as error:
                 return CouldNotTell(domain, f"names of its MX: {error}")
             names += mx_hosts(domain, answer) if answer.is_secure else []

@@ -10,11 +10,12 @@ from onionmx.config.file import Configuration
 from onionmx.config.lookup import LookupSection, ServeSection
 from onionmx.config.relay import RelaySection
 from onionmx.config.resolver import Resolver, parse_resolver
-from onionmx.config.routes import DnsSection, MapSection, OwnSection
+from onionmx.config.routes import SYSTEM_PORT, DnsSection, MapSection, OwnSection
 from onionmx.config.sync import SyncSection
 from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
 
 __all__ = [
+    "SYSTEM_PORT",
     "UNIX",
     "Address",
     "AuthenticateSection",

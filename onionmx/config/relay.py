@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from onionmx.config.address import OWNER, check_listen, parse_address
 from onionmx.config.section import Section
-from onionmx.onion import parse_onion
+from onionmx.onion import is_for_tor_alone, parse_onion
 
 _PRIVATE = tuple(
     map(
@@ -130,7 +130,9 @@ class RelaySection(Section, frozen=True):
     @property
     def ehlo_name(self) -> str:
         """The name for EHLO and Received."""
-        return self.hostname or socket.getfqdn()
+        own = self.hostname or socket.gethostname()
+        # getfqdn may ask DNS for the name of this host, which can be an onion's (RFC 7686).
+        return own if self.hostname or is_for_tor_alone(own) else socket.getfqdn(own)
 
     def __post_init__(self) -> None:
         """Refuse what is not an address or a network."""

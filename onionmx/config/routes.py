@@ -5,12 +5,18 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from onionmx.config.address import DEFAULT_DNS_PORT
 from onionmx.config.resolver import Resolver, parse_resolver
 from onionmx.config.section import Section, state_directory
 from onionmx.defaults import MAP_NAME, TRANSPORT_NAME
 
 LOOPBACK = "loopback"
-"""In `dns.trusted`: every resolver on this host."""
+"""In `dns.trusted`: every resolver on this host that `dns.nameservers` names, or /etc/resolv.conf with trust-ad."""
+
+RESOLVER_USERS = ("unbound", "bind", "knot-resolver", "pdns")
+"""As Debian's packages call them."""
+SYSTEM_PORT = int(DEFAULT_DNS_PORT)
+"""Of the resolvers of /etc/resolv.conf, which cannot name another."""
 
 
 class OwnSection(Section, frozen=True):
@@ -59,10 +65,21 @@ class DnsSection(Section, frozen=True):
     trusted: Annotated[
         tuple[str, ...],
         Meta(
-            description="Resolvers that are believed when they say that DNSSEC has validated an answer: loopback for "
-            "every one on this host, and those of dns.nameservers over TLS, written as there."
+            description="Resolvers that are believed when they say that DNSSEC has validated an answer. loopback: "
+            "those on this host which dns.nameservers names, and those of /etc/resolv.conf where that says `options "
+            "trust-ad`, as other programs take it. Others by name, as in dns.nameservers, over TLS or on this host; "
+            "without nameservers, a resolver of /etc/resolv.conf on this host, which counts without trust-ad then. "
+            "Where one is believed, no other is asked."
         ),
     ] = (LOOPBACK,)
+    users: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Users, by name or number, who may listen at the port of a resolver on this host that is "
+            "believed, besides root and the one who asks. Only a port above 1023 is looked at: any user of this host "
+            "could listen there while the resolver is down."
+        ),
+    ] = RESOLVER_USERS
     through_tor: Annotated[
         bool,
         Meta(
@@ -123,7 +140,7 @@ class DnsSection(Section, frozen=True):
         if self.through_tor and not self.nameservers:
             raise ValueError("dns.through_tor: expected the resolvers to ask in dns.nameservers")
         for text in self.trusted:
-            if text != LOOPBACK and text not in self.nameservers:
+            if text != LOOPBACK and text not in self.nameservers and not self._may_be_of_system(text):
                 raise ValueError(f"dns.trusted: {text!r} does not stand in dns.nameservers: expected it there, as here")
             if text != LOOPBACK and not self._can_be_believed(parse_resolver(text)):
                 raise ValueError(
@@ -136,11 +153,22 @@ class DnsSection(Section, frozen=True):
         """The resolvers in `nameservers`."""
         return tuple(map(parse_resolver, self.nameservers))
 
-    def believes(self, resolver: Resolver) -> bool:
-        """Whether a resolver is believed when it says that DNSSEC has validated an answer (RFC 4035, AD bit)."""
+    def believes(self, resolver: Resolver, *, vouched: bool = True) -> bool:
+        """Whether a resolver is believed when it says that DNSSEC has validated an answer (RFC 4035, AD bit).
+
+        Args:
+            resolver: one of `nameservers`, or of /etc/resolv.conf.
+            vouched: somebody has named it for this: `nameservers`, or `options trust-ad`.
+        """
         is_named = any(text != LOOPBACK and parse_resolver(text) == resolver for text in self.trusted)
-        is_here = LOOPBACK in self.trusted and resolver.is_loopback and not self.through_tor
+        is_here = vouched and LOOPBACK in self.trusted and resolver.is_loopback and not self.through_tor
         return is_here or (is_named and self._can_be_believed(resolver))
+
+    def _may_be_of_system(self, text: str) -> bool:
+        if self.nameservers:
+            return False
+        resolver = parse_resolver(text)
+        return resolver.is_loopback and resolver == Resolver(resolver.host, SYSTEM_PORT)
 
     def _can_be_believed(self, resolver: Resolver) -> bool:
         # Through Tor, 127.0.0.1 is the loopback of the exit.

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from onionmx.onion import parse_port
+from onionmx.onion import is_for_tor_alone, parse_port
 
 PLAIN = "valkey"
 TLS = "valkeys"
@@ -50,6 +50,8 @@ def parse_store(text: str) -> ValkeyAddress | Path:
     if scheme not in {PLAIN, TLS}:
         raise ValueError(f"sync.store: {scheme!r} is unknown, Redis has the same protocol as Valkey: {_FORMS}")
     address = _parse_address(text)
+    if is_for_tor_alone(address.host):
+        raise ValueError(f"sync.store: {address.host} is a name for Tor, and would be asked for in DNS: expected an IP")
     if not address.is_tls and not _is_loopback(address.host):
         raise ValueError(
             f"sync.store: {address} is on another host, and whoever is on the way could read to whom this one writes, "

@@ -108,6 +108,13 @@ class DoctorSection(Section, frozen=True):
             description="A domain that is none of yours, for trying whether the MTA relays; no mail is sent.",
         ),
     ] = "example.net"
+    bogus_name: Annotated[
+        str,
+        Meta(
+            description="A name with an address whose signatures are wrong: a resolver that validates answers SERVFAIL "
+            "for it. Empty not to ask."
+        ),
+    ] = "dnssec-failed.org"
     timeout: Annotated[
         float, Meta(gt=0, le=600, description="Seconds for one check; all of them run side by side.")
     ] = 60.0
@@ -115,3 +122,5 @@ class DoctorSection(Section, frozen=True):
     def __post_init__(self) -> None:
         """Refuse what is not a domain."""
         normalize(self.foreign_domain)
+        if self.bogus_name:
+            normalize(self.bogus_name)

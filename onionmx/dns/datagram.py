@@ -5,7 +5,9 @@ import os
 import socket
 
 from onionmx.config import Resolver
+from onionmx.dns.choice import Choice
 from onionmx.dns.wire import is_reply, make_query
+from onionmx.errors import OwnerError
 
 _MAX_PACKET = 65535  # bytes
 _AT_ONCE = 10_000  # questions on one socket; their ids must stay hard to guess
@@ -20,10 +22,12 @@ class Datagrams:
 
     Args:
         resolver: who is asked.
+        choice: that it is one of.
     """
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, choice: Choice) -> None:
         self.resolver = resolver
+        self._choice = choice
         self._is_loopback = resolver.is_loopback
         self._waiting: dict[int, tuple[bytes, asyncio.Future[bytes | None]]] = {}
         self._socket: socket.socket | None = None
@@ -36,12 +40,22 @@ class Datagrams:
             timeout: seconds.
 
         Returns:
-            The reply; `None` where there is none in time or at all.
+            The reply; `None` where there is none in time or at all, or where somebody else listens there.
         """
         if self._waiting and not self._is_loopback:
-            return await Datagrams(self.resolver).ask(question, timeout)
+            return await Datagrams(self.resolver, self._choice).ask(question, timeout)
         if len(self._waiting) >= _AT_ONCE:
             return None
+        try:
+            listener = self._choice.listener(self.resolver, is_udp=True)
+            packet = await self._exchange(question, timeout)
+            if listener is not None:
+                listener.confirm()
+        except (OSError, OwnerError):
+            return None
+        return packet
+
+    async def _exchange(self, question: bytes, timeout: float) -> bytes | None:  # noqa: ASYNC109 -- as above
         loop = asyncio.get_running_loop()
         number = _new_id()
         while number in self._waiting:
@@ -52,8 +66,6 @@ class Datagrams:
         try:
             self._send(make_query(number, question))
             return await reply
-        except OSError:
-            return None
         finally:
             timer.cancel()
             del self._waiting[number]

@@ -6,6 +6,7 @@ at a blank, the bytes around it need no encoding, and a line whose address is no
 
 import re
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from onionmx.domain import shown
@@ -16,10 +17,25 @@ MOST = 3
 """Resolvers that glibc takes (MAXNS); further ones count as not written."""
 
 _LINE = re.compile(rb"nameserver[ \t]+([^ \t\n\0]*)")
+_OPTIONS = re.compile(rb"options[ \t]([^\n\0]*)")
+_TRUST_AD = b"trust-ad"
 
 
-def system_resolvers(path: Path = RESOLV_CONF) -> list[str]:
-    """The addresses of the resolvers of this host.
+@dataclass(frozen=True, slots=True)
+class SystemResolvers:
+    """What the file says.
+
+    Attributes:
+        addresses: of the resolvers, in order; never empty.
+        trusts_ad: `options trust-ad` says that they, and the way to them, are worth believing about DNSSEC.
+    """
+
+    addresses: tuple[str, ...]
+    trusts_ad: bool
+
+
+def system_resolvers(path: Path = RESOLV_CONF) -> SystemResolvers:
+    """The resolvers of this host.
 
     Raises:
         ConfigurationError: the file cannot be read, or has no resolver. glibc would ask this host itself then; whether
@@ -32,7 +48,7 @@ def system_resolvers(path: Path = RESOLV_CONF) -> list[str]:
         raise ConfigurationError(f"no resolver: {path} cannot be read ({error.strerror}); {advice}") from error
     addresses, wrong = read_resolv_conf(content)
     if addresses:
-        return addresses
+        return SystemResolvers(tuple(addresses), has_trust_ad(content))
     if wrong:
         number, word = wrong[0]
         raise ConfigurationError(f"{path}:{number}: {shown(word)} is no IP address, so there is no resolver; {advice}")
@@ -58,6 +74,12 @@ def read_resolv_conf(content: bytes) -> tuple[list[str], list[tuple[int, str]]]:
         elif len(addresses) < MOST:
             addresses.append(address)
     return addresses, wrong
+
+
+def has_trust_ad(content: bytes) -> bool:
+    """Whether `options trust-ad` is in the file. As in glibc, whatever word begins so counts."""
+    found = filter(None, map(_OPTIONS.match, content.split(b"\n")))
+    return any(word.startswith(_TRUST_AD) for line in found for word in re.split(rb"[ \t]+", line[1]))
 
 
 def _address(word: str) -> str | None:

@@ -16,16 +16,9 @@ import dns.resolver
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import DnsSection
 from onionmx.dns.datagram import Datagrams
-from onionmx.dns.resolver import (
-    MAX_ALIASES,
-    is_denial_validated,
-    is_validated,
-    make_resolver,
-    plain_resolver,
-    translated,
-)
+from onionmx.dns.resolver import MAX_ALIASES, DnsResolver, translated
 from onionmx.dns.response import Alias, Nothing, Record, read_response, read_targets
-from onionmx.dns.stream import Connect, StreamNameserver
+from onionmx.dns.stream import Connect
 from onionmx.dns.wire import ask_for, read_plain
 from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX
 from onionmx.errors import DnsError, OnionError
@@ -62,19 +55,19 @@ class SrvResolver:
     ) -> None:
         self._settings = settings
         self._chance = chance
-        self._resolver = make_resolver(settings, connect)
+        self._resolver = DnsResolver(settings, connect)
         self._datagrams = None
-        if (first := plain_resolver(self._resolver)) is not None:
-            self._datagrams = Datagrams(first)
-            # It was asked once already when the others get their turn.
+        first = self._resolver.choice.resolvers[0]
+        if not (settings.through_tor or first.tls_name):
+            self._datagrams = Datagrams(first, self._resolver.choice)
             self._resolver.lifetime -= self._resolver.timeout
-            self._resolver.nameservers = [*self._resolver.nameservers[1:], self._resolver.nameservers[0]]
+            if not self._resolver.choice.are_believed:  # whose failure must be heard with the others' answers
+                # It was asked once already when the others get their turn.
+                self._resolver.nameservers = [*self._resolver.nameservers[1:], self._resolver.nameservers[0]]
 
     def close(self) -> None:
         """Close the connections to resolvers that stay open."""
-        for nameserver in self._resolver.nameservers:
-            if isinstance(nameserver, StreamNameserver):
-                nameserver.close()
+        self._resolver.close()
 
     async def ask(self, domain: str) -> Answer:
         """Find the onion MXes of a domain.
@@ -98,7 +91,7 @@ class SrvResolver:
         plain = packet and read_plain(packet, question)
         if not plain:
             return None
-        secure = plain.is_authentic and self._settings.believes(self._datagrams.resolver)
+        secure = plain.is_authentic and self._resolver.choice.are_believed
         if isinstance(plain.result, Nothing):
             return NoRoute(domain, plain.result.reason, plain.ttl, trust=_trust(secure=secure))
         return self._answer(domain, plain.result, plain.ttl, secure=secure)
@@ -127,8 +120,8 @@ class SrvResolver:
                 answer = await self._resolver.resolve(name, "SRV", raise_on_no_answer=False, search=False)
             except dns.resolver.NXDOMAIN as error:
                 response: dns.message.Message = error.kwargs["responses"][name]
-                return response, is_denial_validated(response, self._resolver, self._settings)
-        return answer.response, is_validated(answer, self._settings)
+                return response, self._resolver.is_validated(response)
+        return answer.response, self._resolver.is_validated(answer.response)
 
     def _answer(self, domain: str, records: Iterable[Record], ttl: int, *, secure: bool) -> Answer:
         targets, notes = read_targets(records)

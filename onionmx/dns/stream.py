@@ -17,6 +17,7 @@ import dns.message
 import dns.nameserver
 
 from onionmx.config import Resolver
+from onionmx.dns.nameserver import ask
 from onionmx.onion import Endpoint
 
 Connect = Callable[[Endpoint], Awaitable[socket.socket]]
@@ -83,7 +84,7 @@ class StreamNameserver(dns.nameserver.Nameserver):
         """
         try:
             async with asyncio.timeout(timeout):
-                return await self._ask(request)
+                return await ask(request, self.resolver, timeout, self._send)
         except TimeoutError as error:
             raise dns.exception.Timeout(timeout=timeout) from error  # type: ignore[no-untyped-call]
 
@@ -92,7 +93,7 @@ class StreamNameserver(dns.nameserver.Nameserver):
         for connection in list(self._connections):
             connection.close("closed")
 
-    async def _ask(self, request: dns.message.QueryMessage) -> dns.message.Message:
+    async def _send(self, request: dns.message.QueryMessage, _seconds: float) -> dns.message.Message:
         connection = await self._choose()
         is_first = not connection.has_answered
         try:

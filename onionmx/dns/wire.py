@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from onionmx.dns.response import NO_RECORD, NO_SUCH_NAME, Nothing, Record
 from onionmx.domain import MAX_LABEL_LENGTH
+from onionmx.errors import DnsError
 
 UDP_PAYLOAD = 1232  # bytes, the size that DNS flag day 2020 settled on
 
@@ -24,6 +25,9 @@ _NOERROR, _NXDOMAIN = 0, 3
 _TYPE_SOA, _TYPE_SRV, _TYPE_OPT, _CLASS_IN = 6, 33, 41, 1
 _PREFIX = "\x09_onion-mx\x04_tcp"
 _END = "\0" + struct.pack("!2H", _TYPE_SRV, _CLASS_IN).decode("ascii")  # the root, type and class
+_TYPE_AND_CLASS = 4  # bytes
+_ONION = b"\5onion\0"
+_LAST_LABEL = len(_ONION) + _TYPE_AND_CLASS
 _LENGTHS = [chr(length) for length in range(MAX_LABEL_LENGTH + 1)]
 _FLAGS_AND_COUNTS = struct.pack("!5H", _QUESTION_FLAGS, 1, 0, 0, 1)
 _OPT = struct.pack("!BHHIH", 0, _TYPE_OPT, UDP_PAYLOAD, 0, 0)
@@ -57,9 +61,15 @@ def ask_for(domain: str) -> bytes:
 
     Args:
         domain: in normal form, not longer than `MAX_SRV_DOMAIN_LENGTH`.
+
+    Raises:
+        DnsError: it is a name of Tor.
     """
     labels = [_LENGTHS[len(label)] + label for label in domain.split(".")]
-    return "".join((_PREFIX, *labels, _END)).encode("ascii")
+    question = "".join((_PREFIX, *labels, _END)).encode("ascii")
+    if question[-_LAST_LABEL:-_TYPE_AND_CLASS].lower() == _ONION:
+        raise DnsError(f"{domain} is a name for Tor, and is asked nowhere else")
+    return question
 
 
 def make_query(number: int, question: bytes) -> bytes:

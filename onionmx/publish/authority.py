@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 import dns.asyncquery
-import dns.asyncresolver
 import dns.exception
 import dns.flags
 import dns.message
@@ -19,9 +18,9 @@ import dns.resolver
 import dns.rrset
 
 from onionmx.config import DnsSection
-from onionmx.dns.resolver import causes, is_validated, make_resolver, translated
+from onionmx.dns.leaving import check_name, is_for_tor
+from onionmx.dns.resolver import DnsResolver, causes, translated
 from onionmx.errors import ConfigurationError, DnsError
-from onionmx.onion import SUFFIX
 from onionmx.publish.signatures import Verdict
 
 DNS_PORT = 53
@@ -65,8 +64,8 @@ class World:
                 "dns.through_tor is set, and name servers are asked directly: what they serve is not looked at"
             )
         self._settings = settings
-        self._validating = make_resolver(settings)
-        self._plain = make_resolver(settings)
+        self._validating = DnsResolver(settings)
+        self._plain = DnsResolver(settings)
         self._plain.flags = dns.flags.RD | dns.flags.CD
 
     async def zone_of(self, name: dns.name.Name) -> dns.name.Name:
@@ -122,11 +121,11 @@ class World:
                     raise
                 await self._resolve(zone, "SOA")
                 return Verdict.FAILED
-        return Verdict.VALIDATED if is_validated(answer, self._settings) else Verdict.NOT_VALIDATED
+        return Verdict.VALIDATED if self._validating.is_validated(answer.response) else Verdict.NOT_VALIDATED
 
     async def _addresses(self, name: str) -> list[Server]:
         shown = name.removesuffix(".")
-        if f"{shown.lower()}.".endswith(f"{SUFFIX}."):
+        if is_for_tor(dns.name.from_text(name)):
             return [Server(shown, "", "its name is an onion, which DNS is never asked about (RFC 7686)")]
         try:
             found = await asyncio.gather(*(self._data(dns.name.from_text(name), kind) for kind in ("A", "AAAA")))
@@ -167,8 +166,9 @@ async def ask_authority(
 
     Raises:
         NoRouteError: this host has no network for such addresses.
-        DnsError: no answer, or none with authority.
+        DnsError: no answer, or none with authority; or the name is for Tor alone.
     """
+    check_name(name)
     query = dns.message.make_query(name, rdtype, flags=0, want_dnssec=True, payload=_UDP_PAYLOAD)
     answer = None
     for attempt in range(1, _ATTEMPTS + 1):

@@ -13,7 +13,8 @@ import dns.opcode
 import dns.rcode
 import dns.tsig
 
-from onionmx.errors import UpdateError, UpdateRefusedError
+from onionmx.dns.leaving import check_message
+from onionmx.errors import DnsError, UpdateError, UpdateRefusedError
 
 TIMEOUT = 30.0
 """Seconds for one answer; an update of some hundred records in a signed zone takes a server well under a second."""
@@ -64,6 +65,10 @@ class Exchange:
             ConnectionLostError: the server may or may not have taken it.
             UpdateError: no answer that can be read.
         """
+        try:
+            check_message(message)
+        except DnsError as error:
+            raise UpdateError(str(error)) from error
         writer = await self._connect()
         message.id = self._free_id()
         if self._key is not None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from socket import getfqdn
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -132,7 +131,7 @@ class ConfiguredProofs:
         self._inquiry = Inquiry.from_configuration(self._configuration)
         self._connector = connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
         authorities = Authorities(settings.ca_file)
-        hello = self._configuration.relay.hostname or getfqdn()
+        hello = self._configuration.relay.ehlo_name
         turn = asyncio.Semaphore(settings.concurrency)
 
         async def show(requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven | CouldNotTell:

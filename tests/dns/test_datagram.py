@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from onionmx.answer import Answer, Found, NoRoute
 from onionmx.config import DnsSection, Resolver
+from onionmx.dns.choice import Choice
 from onionmx.dns.datagram import Datagrams
 from onionmx.dns.srv import SrvResolver
 from onionmx.dns.wire import ask_for, is_reply
@@ -26,6 +27,11 @@ class Far(Resolver):
         return False
 
 
+def datagrams_to(resolver: Resolver) -> Datagrams:
+    """Questions to this one."""
+    return Datagrams(resolver, Choice((resolver,), are_believed=False))
+
+
 def silent(_query: Query) -> None:
     """Say nothing."""
 
@@ -41,7 +47,7 @@ def run(test: Callable[[ScriptedServer, str, int], Awaitable[None]]) -> None:
 
 def test_many_at_the_same_time() -> None:
     async def test(_server: ScriptedServer, host: str, port: int) -> None:
-        datagrams = Datagrams(Resolver(host, port))
+        datagrams = datagrams_to(Resolver(host, port))
         questions = [ask_for(f"d{number}.example") for number in range(100)]
         replies = await asyncio.gather(*(datagrams.ask(question, LONG) for question in questions))
         for question, packet in zip(questions, replies, strict=True):
@@ -69,7 +75,7 @@ def test_one_name_in_ten_hangs_and_the_others_are_answered_meanwhile() -> None:
 def test_silence() -> None:
     async def test(server: ScriptedServer, host: str, port: int) -> None:
         server.reactions["_onion-mx._tcp.example.org"] = silent
-        assert await Datagrams(Resolver(host, port)).ask(ask_for("example.org"), 0.05) is None
+        assert await datagrams_to(Resolver(host, port)).ask(ask_for("example.org"), 0.05) is None
 
     run(test)
 
@@ -85,7 +91,7 @@ def test_forged_replies_are_passed_over() -> None:
             return good
 
         server.reactions["_onion-mx._tcp.example.org"] = react
-        packet = await Datagrams(Resolver(host, port)).ask(ask_for("example.org"), LONG)
+        packet = await datagrams_to(Resolver(host, port)).ask(ask_for("example.org"), LONG)
         assert packet
         assert is_reply(packet, ask_for("example.org"))
 
@@ -97,7 +103,7 @@ def test_nobody_listens() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
             unused.bind(("127.0.0.1", 0))
             port = unused.getsockname()[1]
-        assert await Datagrams(Resolver("127.0.0.1", port)).ask(ask_for("example.org"), LONG) is None
+        assert await datagrams_to(Resolver("127.0.0.1", port)).ask(ask_for("example.org"), LONG) is None
 
     asyncio.run(whole())
 
@@ -105,7 +111,7 @@ def test_nobody_listens() -> None:
 def test_a_port_for_each_question_where_others_are_on_the_way() -> None:
     async def ports(resolver: Resolver, server: ScriptedServer) -> int:
         server.addresses.clear()
-        datagrams = Datagrams(resolver)
+        datagrams = datagrams_to(resolver)
         await asyncio.gather(*(datagrams.ask(ask_for(f"d{number}.example"), LONG) for number in range(10)))
         return len(server.addresses)
 
@@ -119,7 +125,7 @@ def test_a_port_for_each_question_where_others_are_on_the_way() -> None:
 def test_port_is_closed_when_nobody_waits() -> None:
     async def test(server: ScriptedServer, host: str, port: int) -> None:
         server.reactions["_onion-mx._tcp.example.org"] = silent
-        datagrams = Datagrams(Resolver(host, port))
+        datagrams = datagrams_to(Resolver(host, port))
         asking = asyncio.create_task(datagrams.ask(ask_for("example.org"), LONG))
         await asyncio.sleep(0)
         assert datagrams._socket is not None  # noqa: SLF001 -- a descriptor that nothing else shows
@@ -145,7 +151,7 @@ def test_second_resolver_when_the_first_fails() -> None:
     async def test(server: ScriptedServer, host: str, port: int) -> None:
         server.reactions["_onion-mx._tcp.example.org"] = reply(rcode="SERVFAIL")
         async with scripted_server({"_onion-mx._tcp.example.org": GOOD}) as (second, address):
-            resolver = SrvResolver(DnsSection(nameservers=(f"{host}:{port}", address)))
+            resolver = SrvResolver(DnsSection(nameservers=(f"{host}:{port}", address), trusted=()))
             assert isinstance(await resolver.ask("example.org"), Found)
             assert (len(server.questions), len(second.questions)) == (1, 1)
 

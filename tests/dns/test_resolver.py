@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-import dns.flags
-import dns.message
-import dns.resolver
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.config import Configuration, DnsSection, Resolver, parse_resolver
+from onionmx.dns.choice import choose
 from onionmx.dns.resolv_conf import system_resolvers
-from onionmx.dns.resolver import is_validated, make_resolver
+from onionmx.dns.resolver import DnsResolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.errors import ConfigurationError
 from tests.onions import V2_ONION, make_onion
@@ -80,7 +78,9 @@ def refusal(toml: str) -> str:
     [
         ('nameservers = ["192.0.2.1"]\ntrusted = ["192.0.2.1"]', "neither on loopback nor asked over TLS"),
         ('nameservers = ["192.0.2.1"]\ntrusted = ["loopback", "192.0.2.1"]', "expected tls://IP[:PORT]#NAME"),
-        ('trusted = ["127.0.0.1"]', "does not stand in dns.nameservers"),
+        ('trusted = ["192.0.2.1"]', "does not stand in dns.nameservers"),
+        ('trusted = ["127.0.0.1:5353"]', "does not stand in dns.nameservers"),
+        ('nameservers = ["192.0.2.1"]\ntrusted = ["127.0.0.1"]', "does not stand in dns.nameservers"),
         ('nameservers = ["192.0.2.1"]\ntrusted = ["tls://192.0.2.1#x"]', "does not stand in dns.nameservers"),
         ('through_tor = true\nnameservers = ["127.0.0.1"]\ntrusted = ["127.0.0.1"]', "neither on loopback nor"),
         (f'through_tor = true\nnameservers = ["{ONION}"]\ntrusted = ["{ONION}"]', "neither on loopback nor"),
@@ -114,15 +114,51 @@ def test_who_is_believed(settings: DnsSection, resolver: Resolver, *, believed: 
     assert settings.believes(resolver) is believed
 
 
-@pytest.mark.parametrize(("port", "believed"), [(853, True), (53, False)])
-def test_belief_goes_with_the_port(port: int, *, believed: bool) -> None:
-    query = dns.message.make_query("x.example", "SRV")
-    response = dns.message.make_response(query)
-    response.flags |= dns.flags.AD
-    assert isinstance(response, dns.message.QueryMessage)
-    name = query.question[0].name
-    answer = dns.resolver.Answer(name, dns.rdatatype.SRV, dns.rdataclass.IN, response, "192.0.2.1", port)
-    assert is_validated(answer, DnsSection(nameservers=(TLS, "192.0.2.1"), trusted=(TLS,))) is believed
+FROM_FILE: dict[str, tuple[str, tuple[str, ...], list[str], bool]] = {
+    "without trust-ad": ("nameserver 127.0.0.1", ("loopback",), ["127.0.0.1"], False),
+    "with trust-ad": ("nameserver 127.0.0.1\noptions trust-ad", ("loopback",), ["127.0.0.1"], True),
+    "named": ("nameserver 127.0.0.1", ("127.0.0.1",), ["127.0.0.1"], True),
+    "trust-ad and nobody is believed": ("nameserver ::1\noptions trust-ad", (), ["::1"], False),
+    "not on this host": ("nameserver 192.0.2.1\noptions trust-ad", ("loopback",), ["192.0.2.1"], False),
+    "only the believed one is asked": (
+        "nameserver 192.0.2.1\nnameserver 127.0.0.1\noptions edns0 trust-ad",
+        ("loopback",),
+        ["127.0.0.1"],
+        True,
+    ),
+    "both are asked where none is believed": (
+        "nameserver 192.0.2.1\nnameserver 127.0.0.1",
+        ("loopback",),
+        ["192.0.2.1", "127.0.0.1"],
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "trusted", "asked", "believed"), FROM_FILE.values(), ids=list(FROM_FILE))
+def test_resolvers_of_the_host(  # noqa: PLR0913
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str,
+    trusted: tuple[str, ...],
+    asked: list[str],
+    *,
+    believed: bool,
+) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text(content)
+    monkeypatch.setattr("onionmx.dns.choice.system_resolvers", lambda: system_resolvers(path))
+    choice = choose(DnsSection(trusted=trusted))
+    assert [resolver.host for resolver in choice.resolvers] == asked
+    assert choice.are_believed is believed
+    assert choice.is_trust_ad_missing is ("trust-ad" not in content and trusted == ("loopback",))
+
+
+def test_who_is_not_believed_is_not_asked_beside_one_who_is() -> None:
+    choice = choose(DnsSection(nameservers=("192.0.2.1", TLS), trusted=(TLS,)))
+    assert choice.resolvers == (parse_resolver(TLS),)
+    assert choice.left_out == (NEAR,)
+    assert choice.are_believed
 
 
 def test_through_tor_is_never_asked_directly() -> None:
@@ -131,6 +167,6 @@ def test_through_tor_is_never_asked_directly() -> None:
 
 
 def test_machine_without_a_resolver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmx.dns.resolver.system_resolvers", lambda: system_resolvers(tmp_path / "none"))
+    monkeypatch.setattr("onionmx.dns.choice.system_resolvers", lambda: system_resolvers(tmp_path / "none"))
     with pytest.raises(ConfigurationError, match=r"dns\.nameservers"):
-        make_resolver(DnsSection())
+        DnsResolver(DnsSection())

@@ -11,6 +11,9 @@ import dns.message
 import dns.rcode
 import pytest
 
+from onionmx.answer import Answer, Found
+from onionmx.config import DnsSection
+from onionmx.dns.srv import SrvResolver
 from tests.dns.scripted import Query, Reaction, reply, scripted_server
 from tests.onions import make_onion
 
@@ -67,3 +70,19 @@ def test_asked_again_without_opt(tmp_path: Path, rcode: str, command: str, *, wh
         )
         assert ONION in listed.stdout.decode(), said
     assert 2 <= len([name for name, _ in questions if name == NAME]) <= 4, "it is not asked over and over"
+
+
+@pytest.mark.parametrize("rcode", ["FORMERR", "NOTIMP"])
+def test_asked_again_where_the_next_resolver_is_silent(rcode: str) -> None:
+    async def run() -> Answer:
+        async with (
+            scripted_server({NAME: without_edns(rcode, whole=False)}) as (_, first),
+            scripted_server({NAME: lambda _: None}) as (_, silent),
+        ):
+            settings = DnsSection(nameservers=(first, silent), timeout=1.5)
+            begin = asyncio.get_running_loop().time()
+            answer = await SrvResolver(settings).ask("example.org")
+            assert asyncio.get_running_loop().time() - begin < 2 * settings.timeout
+            return answer
+
+    assert isinstance(asyncio.run(run()), Found)

@@ -1,6 +1,7 @@
 """Whether the resolver validates: the judgement, and questions to a resolver that says what a test wants."""
 
 import asyncio
+from dataclasses import replace
 
 import dns.flags
 import msgspec
@@ -9,7 +10,7 @@ import pytest
 from onionmx.config import Configuration, DnsSection, OwnSection
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
-from onionmx.doctor.resolver import CHECK, Root, judge_resolver
+from onionmx.doctor.resolver import CHECK, Bogus, Root, Standing, View, judge_resolver
 from onionmx.doctor.runner import run_checks
 from tests.dns.scripted import Reaction, reply, scripted_server
 from tests.mapfile.maps import A
@@ -20,18 +21,37 @@ SOA = ". 60 IN SOA a.example. b.example. 1 1 1 1 1"
 VALIDATED = dns.flags.RA | dns.flags.AD
 
 
-@pytest.mark.parametrize(
-    ("root", "severity"),
-    [
-        (Root.VALIDATED, Severity.OK),
-        (Root.NOT_BELIEVED, Severity.WARNING),
-        (Root.NOT_VALIDATED, Severity.WARNING),
-        (Root.UNKNOWN, Severity.NOT_CHECKED),
-    ],
-)
-def test_judgement(root: Root, severity: Severity) -> None:
-    assert judge_resolver(root, "").severity is severity
-    assert judge_resolver(root, "example.org").severity is Severity.OK
+BELIEVED = Standing(are_believed=True)
+NOT_BELIEVED = Standing(are_believed=False)
+TRUST_AD_MISSING = Standing(are_believed=False, is_trust_ad_missing=True, losing=("a.example", "b.example"))
+VALIDATES = View("127.0.0.1 port 53", Root.VALIDATED, Bogus.REFUSED, "unbound 1.17.1")
+FORWARDS = replace(VALIDATES, program="dnsmasq-2.90")
+TAKES = replace(VALIDATES, bogus=Bogus.TAKEN, program="")
+JUDGEMENTS = {
+    "validates": ([VALIDATES], BELIEVED, Severity.OK, "what is signed wrongly is refused"),
+    "says AD": ([replace(VALIDATES, bogus=Bogus.UNKNOWN)], BELIEVED, Severity.OK, "the root zone is validated"),
+    "one takes what is forged": ([VALIDATES, TAKES], BELIEVED, Severity.PROBLEM, "does not validate: it answers for"),
+    "forwarder": ([FORWARDS], BELIEVED, Severity.WARNING, "calls itself 'dnsmasq-2.90': a forwarder"),
+    "not believed": ([VALIDATES], NOT_BELIEVED, Severity.WARNING, "neither on this machine nor asked over TLS"),
+    "trust-ad is missing": ([VALIDATES], TRUST_AD_MISSING, Severity.WARNING, "signed count as unsigned"),
+    "not validated": ([replace(TAKES, root=Root.NOT_VALIDATED)], BELIEVED, Severity.WARNING, "does not validate"),
+    "unknown": ([View("x", Root.UNKNOWN)], BELIEVED, Severity.NOT_CHECKED, "tells nothing"),
+    "through tor": ([], NOT_BELIEVED, Severity.NOT_CHECKED, "tells nothing"),
+}
+
+
+@pytest.mark.parametrize(("views", "standing", "severity", "words"), JUDGEMENTS.values(), ids=list(JUDGEMENTS))
+def test_judgement(views: list[View], standing: Standing, severity: Severity, words: str) -> None:
+    found = judge_resolver(views, standing, "")
+    assert found.severity is severity
+    assert words in found.seen
+    is_in_disguise = standing.are_believed and (TAKES in views or FORWARDS in views)
+    assert (judge_resolver(views, standing, "example.org").severity is Severity.OK) is not is_in_disguise
+
+
+def test_few_of_many_routes_are_named() -> None:
+    standing = Standing(are_believed=False, losing=tuple(f"d{number}.example" for number in range(9)))
+    assert judge_resolver([VALIDATES], standing, "").seen.endswith("d3.example, d4.example and 4 more")
 
 
 @pytest.mark.parametrize(

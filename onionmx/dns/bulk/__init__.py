@@ -11,10 +11,10 @@ ask_many                   this file
 from collections.abc import AsyncGenerator, Iterable
 
 from onionmx.answer import Answer, Ask
-from onionmx.config import DnsSection, Resolver
+from onionmx.config import DnsSection
 from onionmx.dns.bulk.engine import Engine
 from onionmx.dns.bulk.pace import Limits
-from onionmx.dns.resolver import make_resolver
+from onionmx.dns.choice import choose
 
 __all__ = ["ask_many"]
 
@@ -41,19 +41,11 @@ def ask_many(domains: Iterable[str], settings: DnsSection, ordinary: Ask) -> Asy
     Raises:
         ConfigurationError: no resolver is configured, here or in /etc/resolv.conf.
     """
+    choice = choose(settings)
+    is_plain = not (settings.through_tor or any(resolver.tls_name for resolver in choice.resolvers))
     limits = {
         resolver: Limits(settings.bulk_concurrency, 0 if resolver.is_loopback else settings.bulk_rate, settings.timeout)
-        for resolver in _plain_resolvers(settings)
+        for resolver in choice.resolvers
+        if is_plain
     }
-    return Engine(settings, ordinary, limits).answers(domains)
-
-
-def _plain_resolvers(settings: DnsSection) -> list[Resolver]:
-    """All resolvers in their order, if each is asked by UDP; else none."""
-    resolvers = list(settings.resolvers)
-    if settings.through_tor or any(resolver.tls_name for resolver in resolvers):
-        return []
-    if not resolvers:
-        known = make_resolver(settings)
-        return [Resolver(str(host), known.nameserver_ports.get(str(host), known.port)) for host in known.nameservers]
-    return resolvers
+    return Engine(settings, ordinary, limits, choice).answers(domains)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mappin
 from functools import partial
 from itertools import islice
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from onionmx.answer import Answer, Ask, CouldNotTell, NoRoute
 from onionmx.config import DnsSection, Resolver
@@ -13,10 +14,15 @@ from onionmx.dns.bulk.nothing import read_nothing
 from onionmx.dns.bulk.ordinary import OrdinaryQueue
 from onionmx.dns.bulk.pace import Limits, Pace
 from onionmx.dns.bulk.ports import Port, Ports, Question
+from onionmx.dns.choice import Choice
 from onionmx.dns.srv import answer_without_question
 from onionmx.dns.wire import ask_for, is_reply
 from onionmx.domain import SRV_PREFIX
+from onionmx.errors import OwnerError
 from onionmx.target import Trust
+
+if TYPE_CHECKING:
+    from onionmx.net.owner import Listener
 
 _ATTEMPTS = 4  # of a question, each with twice the time of the one before, and from another port
 _TICK = 0.02  # seconds between two looks at the time
@@ -30,13 +36,32 @@ _PROBE = ask_for("invalid")  # resolvers know by themselves that there is no suc
 class _Server:
     """One resolver."""
 
-    def __init__(
-        self, resolver: Resolver, pace: Pace, read: "Callable[[_Server, Port], None]", *, is_believed: bool
-    ) -> None:
+    def __init__(self, resolver: Resolver, pace: Pace, choice: Choice, read: "Callable[[_Server, Port], None]") -> None:
         self.resolver = resolver
-        self.is_believed = is_believed
+        self._choice = choice
+        self._listener: Listener | None = None
+        self.unread: list[tuple[Port, list[bytes]]] = []
         self.pace = pace
         self.ports = Ports(resolver, partial(read, self))
+
+    def look(self) -> None:
+        """See who will get what is sent now.
+
+        Raises:
+            OwnerError: somebody else.
+        """
+        if self._listener is None:
+            self._listener = self._choice.listener(self.resolver, is_udp=True)
+
+    def confirm(self) -> bool:
+        """Whether what has come since is from the same."""
+        try:
+            if self._listener is not None:
+                self._listener.confirm()
+        except OwnerError:
+            self._listener = None
+            return False
+        return True
 
 
 class Engine:
@@ -47,10 +72,14 @@ class Engine:
         ordinary: the ordinary resolver.
         resolvers: who is asked by UDP and within which limits, the best first; without any, all questions go to the
             ordinary resolver.
+        choice: that the resolvers are of.
     """
 
-    def __init__(self, settings: DnsSection, ordinary: Ask, resolvers: Mapping[Resolver, Limits]) -> None:
+    def __init__(
+        self, settings: DnsSection, ordinary: Ask, resolvers: Mapping[Resolver, Limits], choice: Choice
+    ) -> None:
         self._settings = settings
+        self._choice = choice
         self._ready: list[Answer] = []
         self._wake = asyncio.Event()
         self._ordinary = OrdinaryQueue(ordinary, settings, self._add_ready, self._wake.set)
@@ -87,7 +116,7 @@ class Engine:
 
     def _server(self, resolver: Resolver, limits: Limits) -> _Server:
         pace = Pace(limits, monotonic())
-        return _Server(resolver, pace, self._read, is_believed=self._settings.believes(resolver))
+        return _Server(resolver, pace, self._choice, self._read)
 
     def _go_on(self, names: Iterator[str]) -> None:
         """Ask as much as may be asked now."""
@@ -144,18 +173,30 @@ class Engine:
     def _send(self, server: _Server, questions: Sequence[Question], now: float) -> None:
         count = 0
         try:
+            server.look()
             while count < len(questions):
                 count += server.ports.send(questions, count)
-        except OSError as error:
-            server.pace.fail(error.strerror or str(error))
+        except (OSError, OwnerError) as error:
+            server.pace.fail(getattr(error, "strerror", None) or str(error))
             self._again.extend(questions[count:])
         server.pace.sent(count, now)
 
     def _read(self, server: _Server, port: Port) -> None:
-        """Read what has come to a port."""
+        """Read what has come to a port; one look at who sends it is for all ports that are read together."""
+        if not server.unread:
+            asyncio.get_running_loop().call_soon(self._take_unread, server)
+        server.unread.append((port, port.packets()))
+
+    def _take_unread(self, server: _Server) -> None:
+        unread, server.unread = server.unread, []
+        if unread and server.confirm():  # else they count as lost
+            for port, packets in unread:
+                self._take_packets(server, port, packets)
+
+    def _take_packets(self, server: _Server, port: Port, packets: Sequence[bytes]) -> None:
         waiting, ready = port.waiting, self._ready
         answers = failures = 0
-        for packet in port.packets():
+        for packet in packets:
             number = int.from_bytes(packet[:2], "big")
             question = waiting.get(number)
             if question is None:
@@ -168,7 +209,7 @@ class Engine:
             nothing = read_nothing(packet, _HEADER + len(wire)) if domain else None
             if nothing is not None:
                 answers += 1
-                trust = Trust.DNSSEC if server.is_believed and packet[3] & _AD else Trust.UNSIGNED
+                trust = Trust.DNSSEC if self._choice.are_believed and packet[3] & _AD else Trust.UNSIGNED
                 ready.append(NoRoute(domain, *nothing, (), trust))
                 continue
             is_failure = packet[3] & _RCODE not in _RCODES_OF_ANSWERS
@@ -186,6 +227,7 @@ class Engine:
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
         now = monotonic()
         for server in self._servers:
+            self._take_unread(server)  # it came in time
             for port in server.ports:
                 self._expire(server, port, now)
             if server.pace.is_lost(now):
@@ -225,9 +267,10 @@ class Engine:
 
     def _probe(self, server: _Server, now: float) -> None:
         try:
+            server.look()
             server.ports.send([Question("", _PROBE, now + self._settings.timeout)])
-        except OSError as error:
-            server.pace.fail(error.strerror or str(error))
+        except (OSError, OwnerError) as error:
+            server.pace.fail(getattr(error, "strerror", None) or str(error))
 
     def _is_idle(self) -> bool:
         is_waiting = self._again or any(server.pace.under_way for server in self._servers)

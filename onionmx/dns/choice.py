@@ -1,0 +1,70 @@
+"""Who is asked, and whether they are believed when they say that DNSSEC has validated an answer."""
+
+from dataclasses import dataclass
+
+from onionmx.config import SYSTEM_PORT, DnsSection, Resolver
+from onionmx.dns.resolv_conf import system_resolvers
+from onionmx.errors import OwnerError
+from onionmx.net.owner import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The resolvers that are asked.
+
+    Attributes:
+        resolvers: in order; where one is believed, only such, so that what one of them finds bogus, or cannot find out,
+            is not asked of another that would take a forged answer.
+        are_believed: whether their AD counts (RFC 4035 section 3.2.3).
+        left_out: configured, and not asked for that reason.
+        is_trust_ad_missing: they are those of /etc/resolv.conf, on this host, and not believed for want of
+            `options trust-ad` there.
+        users: who may listen in the place of one that is believed and on this host, besides root; see `Listener`.
+    """
+
+    resolvers: tuple[Resolver, ...]
+    are_believed: bool
+    left_out: tuple[Resolver, ...] = ()
+    is_trust_ad_missing: bool = False
+    users: tuple[str, ...] = ()
+
+    def listener(self, resolver: Resolver, *, is_udp: bool) -> Listener | None:
+        """Who listens for what is sent to a resolver: to be confirmed with the answer.
+
+        A certificate says it too, and who is not believed may be anybody: `None` then.
+
+        Args:
+            resolver: one of them.
+            is_udp: it is asked by UDP.
+
+        Raises:
+            OwnerError: somebody else, or it cannot be told; the text says what to do.
+        """
+        if not self.are_believed or resolver.tls_name or not resolver.is_loopback:
+            return None
+        try:
+            return Listener(resolver.host.partition("%")[0], resolver.port, self.users, is_udp=is_udp)
+        except OwnerError as error:
+            raise OwnerError(f"{error}; if it is your resolver, name its user in dns.users") from error
+
+
+def choose(settings: DnsSection) -> Choice:
+    """Choose the resolvers to ask.
+
+    Args:
+        settings: resolvers, and who is believed.
+
+    Raises:
+        ConfigurationError: no resolver is configured, here or in /etc/resolv.conf.
+    """
+    known, vouched = settings.resolvers, True
+    if not known:
+        system = system_resolvers()
+        known = tuple(Resolver(address, SYSTEM_PORT) for address in system.addresses)
+        vouched = system.trusts_ad
+    believed = tuple(each for each in known if settings.believes(each, vouched=vouched))
+    if believed:
+        left_out = tuple(each for each in known if each not in believed)
+        return Choice(believed, are_believed=True, left_out=left_out, users=settings.users)
+    is_missing = not vouched and any(map(settings.believes, known))
+    return Choice(known, are_believed=False, is_trust_ad_missing=is_missing)
