@@ -8,7 +8,7 @@ set -euo pipefail
 
 # "A|B" is the first of the two that this release has. Debian 13 brought Valkey, testing took keymgr out of knot.
 daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot 'knot-keymgr|knot' unbound bind9)
-daemons+=('valkey-server|redis-server' 'valkey-tools|redis-tools')
+daemons+=('valkey-server|redis-server' 'valkey-tools|redis-tools' dnsmasq-base)
 # Programs and libraries of the same build as BIND, which refuses any other: the machine may have older ones.
 companions=(bind9-libs bind9-utils bind9-dnsutils)
 companions+=(exim4-config) # the files that setup changes
@@ -18,7 +18,7 @@ binaries+=('usr/sbin/keymgr|usr/bin/keymgr')
 binaries+=(usr/sbin/postfix usr/sbin/postconf usr/sbin/postqueue usr/sbin/smtp-source usr/lib/postfix/sbin/master)
 binaries+=(heavy/usr/sbin/exim4)
 binaries+=('usr/bin/valkey-server|usr/bin/redis-server')
-binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate)
+binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate usr/sbin/dnsmasq)
 # procps: the units reload by /bin/kill, which systemd-analyze looks for.
 # netbase: Exim and Postfix look smtp up in /etc/services, which a minimal Debian 12 does not have.
 tools=(netbase tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd procps groff-base)

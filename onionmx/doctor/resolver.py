@@ -58,7 +58,7 @@ class View:
 
     Attributes:
         where: it is, in words.
-        root: what it says of the root zone.
+        root: what it says of the root zone, or of an own domain that it validates.
         bogus: what it says of a name whose signatures are wrong.
         program: what it calls itself; empty where it does not say.
     """
@@ -97,7 +97,9 @@ async def look_at_resolver(machine: Machine) -> Sequence[Finding]:
     resolver = DnsResolver(configuration.dns)
     bogus = configuration.doctor.bogus_name
     try:
-        looking = asyncio.gather(*(_view(resolver, number, bogus) for number in range(len(resolver.nameservers))))
+        names = [".", *(f"{domain}." for domain in machine.own_domains()[:_DOMAINS])]
+        numbers = range(len(resolver.nameservers))
+        looking = asyncio.gather(*(_view(resolver, number, names, bogus) for number in numbers))
         signed, views = await asyncio.gather(_signed_domain(machine), looking)
     finally:
         resolver.close()
@@ -183,16 +185,19 @@ def _signed_routes(configuration: Configuration) -> list[str]:
     return []
 
 
-async def _view(resolver: DnsResolver, number: int, bogus: str) -> View:
+async def _view(resolver: DnsResolver, number: int, names: Sequence[str], bogus: str) -> View:
     one = copy.copy(resolver)
     one.nameservers = [resolver.nameservers[number]]
-    root, refused, program = await asyncio.gather(_ask_for_root(one), _ask_for_bogus(one, bogus), _program(one))
+    zones, refused, program = await asyncio.gather(
+        asyncio.gather(*(_ask_for_zone(one, name) for name in names)), _ask_for_bogus(one, bogus), _program(one)
+    )
+    root = Root.VALIDATED if Root.VALIDATED in zones else zones[0]
     return View(str(resolver.choice.resolvers[number]), root, refused, program)
 
 
-async def _ask_for_root(resolver: DnsResolver) -> Root:
+async def _ask_for_zone(resolver: DnsResolver, name: str) -> Root:
     try:
-        answer = await resolver.resolve(".", "SOA", raise_on_no_answer=False)
+        answer = await resolver.resolve(name, "SOA", raise_on_no_answer=False, search=False)
     except (dns.exception.DNSException, DnsError):
         return Root.UNKNOWN
     if answer.response.flags & dns.flags.AD:
