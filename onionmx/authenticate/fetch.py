@@ -11,6 +11,7 @@ import h11
 from onionmx.authenticate.policy import MAX_POLICY_SIZE, Policy, PolicyError, read_policy
 from onionmx.authenticate.questions import Questions
 from onionmx.errors import DnsError, TemporaryError
+from onionmx.net.addresses import is_public
 from onionmx.onion import Endpoint
 from onionmx.probe.printable import printable
 from onionmx.tor.socks import Cause, SocksConnector, SocksError
@@ -56,11 +57,14 @@ def through_tor(connector: SocksConnector) -> Connect:
     return connect
 
 
-def directly(questions: Questions) -> Connect:
+def directly(questions: Questions, may_connect: Callable[[str], bool] = is_public) -> Connect:
     """Connect without Tor, to an address that the configured resolvers give.
+
+    Whoever writes the records of a domain must not make this host talk to itself, or to others in its network.
 
     Args:
         questions: asks them.
+        may_connect: whether an address is one to connect to.
     """
 
     async def connect(endpoint: Endpoint) -> socket.socket:
@@ -72,11 +76,14 @@ def directly(questions: Questions) -> Connect:
             except DnsError as error:
                 why = str(error)
                 continue
-            for record in answer.records:
+            for address in (record.to_text() for record in answer.records):
+                if not may_connect(address):
+                    why = f"{address} is not an address of the internet, and is not connected to"
+                    continue
                 try:
-                    return await _connect_to(record.to_text(), port)
+                    return await _connect_to(address, port)
                 except OSError as error:
-                    why = f"{record.to_text()}: {error.strerror or error}"
+                    why = f"{address}: {error.strerror or error}"
         raise FetchError(why)
 
     return connect

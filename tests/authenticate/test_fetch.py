@@ -197,7 +197,9 @@ def test_tor_does_not_reach_it(authorities: Authorities, reply_code: int, words:
 @pytest.mark.parametrize(
     ("reaction", "words"),
     [
-        (reply(f"{NAME}. 60 IN A 127.0.0.1"), "127.0.0.1: "),  # where nothing listens on port 443
+        (reply(f"{NAME}. 60 IN A 127.0.0.1"), "127.0.0.1 is not an address of the internet"),
+        (reply(f"{NAME}. 60 IN A 127.0.0.1", f"{NAME}. 60 IN A 10.0.0.1"), "is not an address of the internet"),
+        (reply(f"{NAME}. 60 IN A 169.254.169.254"), "169.254.169.254 is not an address of the internet"),
         (reply(rcode="SERVFAIL"), f"{NAME} A: "),
         (reply(rcode="NXDOMAIN"), "it has no address"),
     ],
@@ -211,6 +213,16 @@ def test_direct(authorities: Authorities, reaction: Callable[..., bytes], words:
             return server.questions
 
     assert {kind for _, kind in asyncio.run(run())} == {"A", "AAAA"}
+
+
+def test_address_where_nobody_listens(authorities: Authorities) -> None:
+    async def run() -> None:
+        async with scripted_server({NAME: reply(f"{NAME}. 60 IN A 127.0.0.1")}) as (_, address):
+            connect = directly(Questions(DnsSection(nameservers=(address,), timeout=3.0)), lambda _: True)
+            with pytest.raises(FetchError, match=r"127\.0\.0\.1: "):
+                await fetch_policy("example.org", connect, authorities.https, PATIENCE)
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("content", [b"no certificate", None])
