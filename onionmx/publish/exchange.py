@@ -19,6 +19,7 @@ from onionmx.errors import DnsError, UpdateError, UpdateRefusedError
 TIMEOUT = 30.0
 """Seconds for one answer; an update of some hundred records in a signed zone takes a server well under a second."""
 _MAX_ID = 0x10000
+_ANSWERS = {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}
 
 
 class ConnectionLostError(UpdateError):
@@ -48,14 +49,23 @@ class Exchange:
     async def ask(self, message: dns.message.Message) -> dns.message.Message:
         """Send a question and return the answer; asked once more if the server closes the connection meanwhile.
 
+        What was asked with a signature is answered with one (RFC 8945 section 5.3): anybody could have written another.
+        Only a refusal need not be signed; Knot DNS does so for a zone that it does not hold.
+
         Raises:
             UpdateRefusedError: the server refuses the key.
-            UpdateError: no answer that can be read.
+            UpdateError: no answer that can be read, or one that is not signed though there is a key.
         """
         try:
-            return await self.send(message)
+            answer = await self.send(message)
         except ConnectionLostError:
-            return await self.send(message)
+            answer = await self.send(message)
+        if self._key is not None and not answer.had_tsig and answer.rcode() in _ANSWERS:
+            raise UpdateError(
+                f"{self.name}: its answer is not signed, though the question was (RFC 8945), so it may be anybody's: "
+                f"look for a proxy or load balancer on the way"
+            )
+        return answer
 
     async def send(self, message: dns.message.Message) -> dns.message.Message:
         """Send a message once and return the answer.
@@ -93,8 +103,7 @@ class Exchange:
             try:
                 answer = dns.message.from_wire(wire, keyring=self._key or False, request_mac=message.mac)
             except dns.exception.FormError:
-                # An unsigned answer: a refusal, or a server that signs no answers to questions. It is for the caller
-                # to believe it or not; had_tsig tells.
+                # An unsigned answer: a refusal, or somebody else's. It is for the caller to believe; had_tsig tells.
                 answer = dns.message.from_wire(wire, keyring=False)
         except dns.tsig.PeerBadKey as error:
             raise UpdateRefusedError(f"{self.name}: BADKEY, it does not know {self._key_words()}") from error

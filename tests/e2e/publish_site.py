@@ -92,8 +92,8 @@ class Client:
             f'[tor]\ncontrol_password_file = "{folder}/no-tor-here"\n'
         )
 
-    def run(self, zone: str, *words: str) -> tuple[int, str, str]:
-        server = "{}:{}".format(*self._site.primary_of(zone))
+    def run(self, zone: str, *words: str, server: str = "") -> tuple[int, str, str]:
+        server = server or "{}:{}".format(*self._site.primary_of(zone))
         code = main(["publish", "--config", str(self.configuration), "--update", server, *words])
         return code, *self._capsys.readouterr()
 

@@ -2,11 +2,15 @@
 
 import asyncio
 import re
+import socketserver
+import threading
 import time
 from types import SimpleNamespace
+from typing import ClassVar
 
 import dns.message
 import dns.name
+import dns.opcode
 import dns.query
 import dns.rdatatype
 import dns.tsig
@@ -48,6 +52,42 @@ def test_a_wrong_key(site: Site, client: Client, zone: str, key: str, why: str) 
     assert (code, out, err.count("\n")) == (78, "", 1)
     assert re.match(f"onionmx: {server[0]} port {server[1]}: {why}", err)
     assert serial(server, zone) == before
+
+
+class WithoutSignatures(socketserver.StreamRequestHandler):
+    """Somebody on the way: asks the name server in his own name, and hands on what it says, without a signature."""
+
+    behind: ClassVar[tuple[str, int]]
+    seen: ClassVar[list[int]]
+
+    def handle(self) -> None:
+        while length := self.rfile.read(2):
+            message = dns.message.from_wire(self.rfile.read(int.from_bytes(length, "big")), keyring=False)
+            message.tsig = None
+            self.seen.append(message.opcode())
+            answer = dns.query.tcp(message, self.behind[0], 5, port=self.behind[1]).to_wire()
+            self.wfile.write(len(answer).to_bytes(2, "big") + answer)
+
+
+@pytest.mark.parametrize("zone", ZONES_OF_BOTH)
+def test_answers_without_a_signature(site: Site, client: Client, zone: str) -> None:
+    before = serial(site.primary_of(zone), zone)
+
+    class Handler(WithoutSignatures):
+        behind: ClassVar[tuple[str, int]] = site.primary_of(zone)
+        seen: ClassVar[list[int]] = []
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as proxy:
+        proxy.daemon_threads = True
+        serving = threading.Thread(target=proxy.serve_forever)
+        serving.start()
+        code, out, err = client.run(zone, zone, "--onion", A, server="{}:{}".format(*proxy.server_address))
+        proxy.shutdown()
+        serving.join()
+    assert (code, out, err.count("\n")) == (75, "", 1)
+    assert "its answer is not signed, though the question was" in err
+    assert set(Handler.seen) == {dns.opcode.QUERY}, "nothing is updated on the word of nobody knows whom"
+    assert serial(site.primary_of(zone), zone) == before
 
 
 @pytest.mark.parametrize("zone", ZONES_OF_BOTH)

@@ -98,8 +98,10 @@ def test_success_without_a_signature_is_not_believed() -> None:
     assert (outcome.outcome, "is not signed" in outcome.words) == (Outcome.UNKNOWN, True)
 
 
-def test_an_unsigned_answer_to_a_question_is_for_the_caller_to_judge() -> None:
-    assert not ask(answer, key=KEY).had_tsig
+def test_an_unsigned_answer_to_a_signed_question_is_not_believed() -> None:
+    with pytest.raises(UpdateError, match=r"its answer is not signed, though the question was"):
+        ask(answer, key=KEY)
+    assert not ask(answer).had_tsig
 
 
 def not_authoritative(message: dns.message.Message) -> bytes:
