@@ -9,6 +9,8 @@ from onionmx.onion import is_for_tor_alone, parse_port
 
 PLAIN = "valkey"
 TLS = "valkeys"
+STORE_USERS = ("valkey", "redis")
+"""As Debian's packages call the servers' users."""
 _DEFAULT_PORT = "6379"
 _FORMS = "expected the path of a file, valkey://HOST[:PORT][/DATABASE] or valkeys://HOST[:PORT][/DATABASE]"
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from onionmx.config.section import Section
-from onionmx.config.store import parse_store
+from onionmx.config.store import STORE_USERS, parse_store
 from onionmx.defaults import CONFIGURATION_DIRECTORY
 
 STATE_NAME = "state.sqlite"
@@ -57,6 +57,21 @@ class SyncSection(Section, frozen=True):
     store_ca_file: Annotated[
         str, Meta(description="File with the CAs for that server, in PEM; empty for those of the system.")
     ] = ""
+    store_key_file: Annotated[
+        str,
+        Meta(
+            description="File with a key that the hosts of a shared store have in common and only its owner may read, "
+            "as of `openssl rand -hex 32`: whoever else may write there can then make no route and no pin. Empty for "
+            "none."
+        ),
+    ] = ""
+    store_users: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Users, by name or number, who may listen at the port of a store on this host, besides root "
+            "and the one who asks: any user could while the server is down."
+        ),
+    ] = STORE_USERS
     trust: Annotated[
         Literal["dnssec", "tofu", "any"],
         Meta(

@@ -15,6 +15,7 @@ from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.check import check, count_deferring
 from onionmx.mapfile.pins import read_pins
 from onionmx.mapfile.publish import last_checked
+from onionmx.sync.setup import is_shared
 
 MAP = Topic(
     "map",
@@ -37,6 +38,11 @@ PINS = Topic(
     "the file of pins can be read",
     "a mistake in it makes every route unknown, so all mail is deferred",
 )
+STORE = Topic(
+    "store",
+    "a store that several hosts share takes nothing from those who do not know its key",
+    "whoever may write to the server could otherwise make routes and pins for all hosts",
+)
 _SHOWN = 5  # mistakes of a map that are named
 
 
@@ -50,6 +56,26 @@ async def look_at_pins(machine: Machine) -> Sequence[Finding]:
     """Read the pins."""
     own = machine.own_domains()
     return await in_thread(lambda: [_judge_pins(machine.configuration.sync.pins, own)])
+
+
+async def look_at_store(machine: Machine) -> Sequence[Finding]:
+    """Look at what the configuration says of the store."""
+    return [judge_store(machine.configuration.sync)]
+
+
+def judge_store(settings: SyncSection) -> Finding:
+    """Whether a shared store has a key.
+
+    Args:
+        settings: that say where it is.
+    """
+    if not is_shared(settings):
+        return ok(STORE.name, "it is a file of this host")
+    if settings.store_key_file:
+        return ok(STORE.name, "what other hosts write has a MAC")
+    mend = "openssl rand -hex 32 > /etc/onionmx/store.key   # mode 0600, the same on each host\n"
+    mend += 'onionmx.toml: [sync] store_key_file = "/etc/onionmx/store.key"'
+    return warning(STORE.name, "sync.store is shared, and sync.store_key_file names no key", mend)
 
 
 def judge_age(age: float, longest: float) -> Finding:
@@ -142,4 +168,4 @@ def _judge_pins(file: str, own: Sequence[str]) -> Finding:
     return ok(PINS.name, f"{path} does not exist: no pins" if is_missing(path) else f"{path}: {len(pins)} pins")
 
 
-CHECKS = (Check((MAP, MAP_AGE, OWN_DOMAINS), look_at_map), Check((PINS,), look_at_pins))
+CHECKS = (Check((MAP, MAP_AGE, OWN_DOMAINS), look_at_map), Check((PINS,), look_at_pins), Check((STORE,), look_at_store))

@@ -44,6 +44,8 @@ def opened_store(configuration: Configuration, *, to_write: bool) -> Iterator[St
         store_setting(configuration),
         password_file=settings.store_password_file,
         ca_file=settings.store_ca_file,
+        key_file=settings.store_key_file,
+        users=settings.store_users,
         longest_wait=settings.max_interval * LONGEST_STRETCH,
     )
     try:

@@ -13,7 +13,7 @@ from cdblib import Writer
 from onionmx.config import Configuration, LookupSection, MapSection, OwnSection, SyncSection
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
-from onionmx.doctor.routes import CHECKS
+from onionmx.doctor.routes import CHECKS, judge_store
 from onionmx.doctor.runner import run_checks
 from onionmx.mapfile.cdb import DEFERS
 from tests.mapfile.maps import A, B, make_map
@@ -55,7 +55,7 @@ def faults(found: dict[str, Finding]) -> dict[str, Severity]:
 def test_sound(sound: Path) -> None:
     found = look(sound)
     assert not faults(found)
-    assert list(found) == ["map", "map-age", "own-domains", "pins"]
+    assert list(found) == ["map", "map-age", "own-domains", "pins", "store"]
 
 
 def test_domains_that_defer_are_counted(sound: Path) -> None:
@@ -158,3 +158,17 @@ def test_mistakes_in_the_pins(sound: Path) -> None:
 def test_missing_pins(sound: Path) -> None:
     (sound / "pins").unlink()
     assert faults(look(sound)) == {"pins": Severity.PROBLEM}
+
+
+@pytest.mark.parametrize(
+    ("store", "key_file", "severity"),
+    [
+        ("", "", Severity.OK),
+        ("/var/lib/onionmx/other.sqlite", "", Severity.OK),
+        ("valkeys://state.example.org", "", Severity.WARNING),
+        ("valkey://127.0.0.1", "/etc/onionmx/store.key", Severity.OK),
+    ],
+)
+def test_store(store: str, key_file: str, severity: Severity) -> None:
+    found = judge_store(SyncSection(store=store, store_key_file=key_file))
+    assert (found.check, found.severity) == ("store", severity)

@@ -1,11 +1,13 @@
 """The store that the configuration names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onionmx.config.store import ValkeyAddress, parse_store
+from onionmx.config.store import STORE_USERS, ValkeyAddress, parse_store
 from onionmx.errors import ConfigurationError
 from onionmx.sync.state.encoding import LONGEST_WAIT
+from onionmx.sync.state.keyed import read_seal
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.sync.state.store import Store
 
@@ -13,17 +15,27 @@ if TYPE_CHECKING:
     from onionmx.sync.state.valkey_lists import HostLists
 
 
-def open_store(store: str, *, password_file: str = "", ca_file: str = "", longest_wait: float = LONGEST_WAIT) -> Store:
+def open_store(  # noqa: PLR0913 -- what the configuration says of it
+    store: str,
+    *,
+    password_file: str = "",
+    ca_file: str = "",
+    key_file: str = "",
+    users: Sequence[str] = STORE_USERS,
+    longest_wait: float = LONGEST_WAIT,
+) -> Store:
     """Open the store that `sync.store` names. Whoever opens it closes it.
 
     Args:
         store: see `onionmx.config.store.parse_store`.
         password_file: with the password of a server; empty for none.
         ca_file: with the CAs for a server over TLS, in PEM; empty for those of the system.
+        key_file: with the key that its hosts have in common; empty for none.
+        users: see `onionmx.sync.state.valkey_server.Server`.
         longest_wait: seconds; what is due later than that from now was written by a clock that was ahead, and is due.
 
     Raises:
-        ConfigurationError: the name is impossible, or the password cannot be read.
+        ConfigurationError: the name is impossible, or the password or the key cannot be read.
         StateError: the store cannot be opened, is damaged, or belongs to a newer version.
     """
     place = _parse(store)
@@ -33,16 +45,22 @@ def open_store(store: str, *, password_file: str = "", ca_file: str = "", longes
     from onionmx.sync.state.valkey import ValkeyStore  # noqa: PLC0415
     from onionmx.sync.state.valkey_server import Server  # noqa: PLC0415
 
-    return ValkeyStore(Server(place, password_file=password_file, ca_file=ca_file), longest_wait=longest_wait)
+    seal = read_seal(key_file)
+    server = Server(place, password_file=password_file, ca_file=ca_file, users=users)
+    return ValkeyStore(server, seal, longest_wait=longest_wait)
 
 
-def open_host_lists(store: str, *, password_file: str, ca_file: str) -> "HostLists":
+def open_host_lists(
+    store: str, *, password_file: str, ca_file: str, key_file: str = "", users: Sequence[str] = STORE_USERS
+) -> "HostLists":
     """Open the lists of the hosts that share a store. Whoever opens them closes them.
 
     Args:
         store: of a server.
         password_file: see `open_store`.
         ca_file: likewise.
+        key_file: likewise.
+        users: likewise.
 
     Raises:
         ConfigurationError: the password cannot be read.
@@ -52,7 +70,8 @@ def open_host_lists(store: str, *, password_file: str, ca_file: str) -> "HostLis
 
     place = _parse(store)
     assert not isinstance(place, Path)  # noqa: S101 -- it is shared
-    return HostLists(Server(place, password_file=password_file, ca_file=ca_file))
+    seal = read_seal(key_file)
+    return HostLists(Server(place, password_file=password_file, ca_file=ca_file, users=users), seal)
 
 
 def _parse(store: str) -> Path | ValkeyAddress:

@@ -27,6 +27,7 @@ from onionmx.sync.state.encoding import (
     is_routed,
     is_waiting,
 )
+from onionmx.sync.state.keyed import Seal, domain_of
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
 from onionmx.sync.state.store import Counts
 from onionmx.sync.state.valkey_lock import LEASE, holder, run_lock
@@ -58,6 +59,8 @@ _INDEXES: dict[str, Callable[[DomainRecord], bool]] = {
 }
 _TIMED = frozenset({_DUE, _UNLISTED})
 
+_RECORD, _EVENT, _PIN, _NOTE = "record", "history", "pin", "note"  # what is sealed
+
 _PAGE = 1000  # domains in one command
 _COMMANDS = 20  # with so many each, sent at once
 _TEMPORARY = 3600  # seconds that a run's own keys outlive it
@@ -69,6 +72,7 @@ class ValkeyStore:
 
     Args:
         server: closed with the store.
+        seal: of its entries.
         longest_wait: seconds; see `LONGEST_WAIT`.
         lease: seconds; see `LEASE`.
 
@@ -76,8 +80,11 @@ class ValkeyStore:
         StateError: the server cannot be asked, or what it holds belongs to a newer version.
     """
 
-    def __init__(self, server: Server, *, longest_wait: float = LONGEST_WAIT, lease: float = LEASE) -> None:
+    def __init__(
+        self, server: Server, seal: Seal | None = None, *, longest_wait: float = LONGEST_WAIT, lease: float = LEASE
+    ) -> None:
         self._server = server
+        self._seal = seal or Seal()
         self._longest_wait = longest_wait
         self._lease = lease
         self._guard: Guard | None = None
@@ -204,7 +211,7 @@ class ValkeyStore:
         """Events of a domain, the oldest first."""
         events = self._server.ask("LRANGE", _history_of(domain), 0, -1)
         with self._server.translated():
-            return decode_events(domain, events)
+            return decode_events(domain, (self._seal.open(_EVENT, domain, event) for event in events))
 
     def forget(self, due_before: float) -> int:
         """Remove domains that no list has any more, that have no route, and that were due before then.
@@ -234,23 +241,27 @@ class ValkeyStore:
     def pins(self) -> dict[str, tuple[Endpoint, ...]]:
         """The pinned domains, in alphabetical order; those pinned to none have no endpoints."""
         with self._server.translated():
-            pins = {_text(name): _text(value) for name, value in self._server.ask("HGETALL", _PINS).items()}
-            return {name: decode_pin(name, pins[name]) for name in sorted(pins)}
+            pins = {domain_of(name): value for name, value in self._server.ask("HGETALL", _PINS).items()}
+            return {name: decode_pin(name, _text(self._seal.open(_PIN, name, pins[name]))) for name in sorted(pins)}
 
     def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
         """Make these the pins, and no others."""
-        parts = [part for name, endpoints in pins.items() for part in (name, encode_pin(endpoints))]
+        parts: list[Part] = []
+        for name, endpoints in pins.items():
+            parts += (name, self._seal.close(_PIN, name, encode_pin(endpoints).encode()))
         self._commit([("DEL", _PINS), *([("HSET", _PINS, *parts)] if parts else []), ("INCR", _VERSION)])
 
     def notes(self) -> dict[str, str]:
         """Short texts about runs."""
         with self._server.translated():
-            return {_text(key): _text(text) for key, text in self._server.ask("HGETALL", _NOTES).items()}
+            notes = {_text(key): text for key, text in self._server.ask("HGETALL", _NOTES).items()}
+            return {key: _text(self._seal.open(_NOTE, key, text)) for key, text in notes.items()}
 
     def note(self, **texts: str) -> None:
         """Write some of them."""
         if texts:
-            self._commit([("HSET", _NOTES, *(part for item in texts.items() for part in item))])
+            sealed = {key: self._seal.close(_NOTE, key, text.encode()) for key, text in texts.items()}
+            self._commit([("HSET", _NOTES, *(part for item in sealed.items() for part in item))])
 
     def close(self) -> None:
         """End the use of the store."""
@@ -265,11 +276,10 @@ class ValkeyStore:
                 f"since: it stops; the other one goes on, and the map of this host stays"
             ) from error
 
-    @staticmethod
-    def _save_commands(records: Iterable[DomainRecord], history: Iterable[HistoryLine]) -> Iterator[Command]:
+    def _save_commands(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine]) -> Iterator[Command]:
         iterator = iter(records)
         while page := list(islice(iterator, _PAGE)):
-            yield "HSET", _RECORDS, *(part for record in page for part in (record.domain, _value(record)))
+            yield "HSET", _RECORDS, *(part for record in page for part in (record.domain, self._value(record)))
             for key, belongs in _INDEXES.items():
                 members: list[Part] = []
                 others: list[str] = []
@@ -283,7 +293,8 @@ class ValkeyStore:
                 if others:
                     yield "ZREM", key, *others
         for domain, lines in groupby(history, lambda line: line.domain):
-            yield "RPUSH", _history_of(domain), *map(encode_event, lines)
+            events = (self._seal.close(_EVENT, domain, encode_event(line)) for line in lines)
+            yield "RPUSH", _history_of(domain), *events
             yield "LTRIM", _history_of(domain), -HISTORY_LENGTH, -1
         yield "INCR", _VERSION
 
@@ -302,8 +313,10 @@ class ValkeyStore:
             with self._server.translated():
                 if value is None or len(value) < _FIRST_SEEN.size:
                     raise UnreadableError(f"the record of {domain!r} is missing")
-                (first_seen,) = _FIRST_SEEN.unpack_from(value)
-                detail = value[_FIRST_SEEN.size :]
+                is_bare = len(value) == _FIRST_SEEN.size  # as `set_listed` wrote it for many at once
+                content = value if is_bare else self._seal.open(_RECORD, domain, value)
+                (first_seen,) = _FIRST_SEEN.unpack_from(content)
+                detail = content[_FIRST_SEEN.size :]
                 record = decode_record(domain, detail, first_seen=first_seen, listed=due_at is not None, due_at=time)
             yield record
 
@@ -327,7 +340,11 @@ class ValkeyStore:
 
     def _names(self, names: Iterable[bytes]) -> list[str]:
         with self._server.translated():
-            return list(map(_text, names))
+            return list(map(domain_of, names))
+
+    def _value(self, record: DomainRecord) -> bytes:
+        value = _FIRST_SEEN.pack(record.first_seen) + encode_record(record)
+        return self._seal.close(_RECORD, record.domain, value) if len(value) > _FIRST_SEEN.size else value
 
     @contextmanager
     def _temporary(self, *names: str) -> Iterator[tuple[str, ...]]:
@@ -343,10 +360,6 @@ class ValkeyStore:
 
 def _history_of(domain: str) -> str:
     return f"{PREFIX}history:{domain}"
-
-
-def _value(record: DomainRecord) -> bytes:
-    return _FIRST_SEEN.pack(record.first_seen) + encode_record(record)
 
 
 def _number(text: bytes) -> int:

@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from onionmx.domain import shown
 from onionmx.sync.rules import DAY
 from onionmx.sync.state.encoding import UnreadableError
+from onionmx.sync.state.keyed import Seal
 from onionmx.sync.state.valkey_server import PREFIX, Server
 
 _LISTS = f"{PREFIX}lists"
 _TIME = struct.Struct(">d")
 _REFRESH = DAY  # seconds after which the same list is written again, to tell that its host is there
-_MOST = 1 << 28  # bytes of one list; a million domains take a tenth of it
+_MOST = 1 << 26  # bytes of one list; a million domains take a third of it
+_MOST_OF_ALL = 1 << 28  # bytes of all together
+_MOST_HOSTS = 1000
+_LIST = "list"  # what is sealed
 
 
 class HostLists:
@@ -23,10 +27,12 @@ class HostLists:
 
     Args:
         server: where they are; closed with this.
+        seal: of each.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, seal: Seal | None = None) -> None:
         self._server = server
+        self._seal = seal or Seal()
 
     def exchange(
         self, host: str, own: bytes | None, now: float, *, forget_after: float, to_write: bool = True
@@ -47,10 +53,7 @@ class HostLists:
             StateError: the server cannot be asked, or what it holds cannot be read.
         """
         with self._server.translated():
-            answer = self._server.ask("HGETALL", _LISTS)
-            known = {
-                name: read_list(name, value) for name, value in zip(map(_text, answer), answer.values(), strict=True)
-            }
+            known = self._read(self._server.ask("HGETALL", _LISTS))
         gone = {name for name, (at, _) in known.items() if at < now - forget_after}
         lists = {name: content for name, (_, content) in known.items() if name not in gone | {host}}
         if own is None:
@@ -61,8 +64,20 @@ class HostLists:
             if gone:
                 self._server.ask("HDEL", _LISTS, *sorted(gone))
             if own is not None and not _is_fresh(known.get(host), own, now):
-                self._server.ask("HSET", _LISTS, host, _TIME.pack(now) + zlib.compress(own))
+                value = self._seal.close(_LIST, host, _TIME.pack(now) + zlib.compress(own))
+                self._server.ask("HSET", _LISTS, host, value)
         return {name: lists[name] for name in sorted(lists)}
+
+    def _read(self, values: Mapping[bytes, bytes]) -> dict[str, tuple[float, bytes]]:
+        if len(values) > _MOST_HOSTS:
+            raise UnreadableError(f"{len(values)} hosts have lists there, {_MOST_HOSTS} at most are possible")
+        known: dict[str, tuple[float, bytes]] = {}
+        left = _MOST_OF_ALL
+        for name, value in values.items():
+            host = _text(name)
+            known[host] = read_list(host, self._seal.open(_LIST, host, value, _MOST), min(left, _MOST))
+            left -= len(known[host][1])
+        return known
 
     def close(self) -> None:
         """Close the connections."""
@@ -77,18 +92,25 @@ def _text(name: bytes) -> str:
     return name.decode(errors="replace")
 
 
-def read_list(host: str, value: bytes) -> tuple[float, bytes]:
+def read_list(host: str, value: bytes, most: int = _MOST) -> tuple[float, bytes]:
     """When a host gave its list, and the list.
 
+    Args:
+        host: whose it is.
+        value: what stands in the store, opened.
+        most: bytes that it may have.
+
     Raises:
-        UnreadableError: it is something else.
+        UnreadableError: it is something else, or too long.
     """
     decompressor = zlib.decompressobj()
     try:
         (at,) = _TIME.unpack_from(value)
-        content = decompressor.decompress(value[_TIME.size :], _MOST)
+        content = decompressor.decompress(value[_TIME.size :], most + 1)
     except (struct.error, zlib.error) as error:
         raise UnreadableError(f"the list of {shown(host)} is damaged") from error
+    if len(content) > most:
+        raise UnreadableError(f"the list of {shown(host)}, with those of the others, is longer than is possible")
     if not decompressor.eof:
         raise UnreadableError(f"the list of {shown(host)} is damaged")
     return at, content

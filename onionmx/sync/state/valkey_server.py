@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ from valkey.exceptions import (
     WatchError,
 )
 
-from onionmx.config.store import ValkeyAddress
-from onionmx.errors import ConfigurationError, StateError
+from onionmx.config.store import STORE_USERS, ValkeyAddress
+from onionmx.errors import ConfigurationError, OwnerError, StateError
 from onionmx.files import read_secret
+from onionmx.net.owner import Listener
 from onionmx.net.tls import verifying_context
 from onionmx.sync.state.encoding import UnreadableError
 
@@ -70,6 +71,7 @@ class Server:
         address: where it is.
         password_file: with the password; empty for none.
         ca_file: with the CAs for TLS, in PEM; empty for those of the system.
+        users: who may listen there besides root where it is on this host and has no certificate; see `Listener`.
         timeout: seconds for one answer.
 
     Raises:
@@ -77,12 +79,20 @@ class Server:
     """
 
     def __init__(
-        self, address: ValkeyAddress, *, password_file: str = "", ca_file: str = "", timeout: float = TIMEOUT
+        self,
+        address: ValkeyAddress,
+        *,
+        password_file: str = "",
+        ca_file: str = "",
+        users: Sequence[str] = STORE_USERS,
+        timeout: float = TIMEOUT,
     ) -> None:
         self.address = address
-        tls: dict[str, Any] = {"context": verifying_context(ca_file, "sync.store_ca_file")} if address.is_tls else {}
+        special: dict[str, Any] = {"users": users}
+        if address.is_tls:
+            special = {"context": verifying_context(ca_file, "sync.store_ca_file")}
         pool = ConnectionPool(
-            connection_class=_TlsConnection if address.is_tls else Connection,
+            connection_class=_TlsConnection if address.is_tls else _LocalConnection,
             host=address.host,
             port=address.port,
             db=address.database,
@@ -92,7 +102,7 @@ class Server:
             socket_connect_timeout=min(timeout, CONNECT_TIMEOUT),
             lib_name=None,
             lib_version=None,
-            **tls,
+            **special,
         )
         self._client: Any = Valkey.from_pool(pool)  # the library has types for a part of what it does
 
@@ -157,8 +167,33 @@ class Server:
                 f"state {self.address}: {error}: restore it from a backup, or delete all keys that start with "
                 f"{PREFIX} to start anew; the map of this host stays"
             ) from error
+        except OwnerError as error:
+            raise StateError(
+                f"state {self.address}: {error}; if it is your server, name its user in sync.store_users; the map of "
+                "this host stays"
+            ) from error
         except ValkeyError as error:
             raise StateError(f"state {self.address}: {_described(error)}; the map of this host stays") from error
+
+
+class _LocalConnection(Connection):
+    """Without TLS the server is on this host, where any user can listen on its port while it is down."""
+
+    def __init__(self, *, users: Sequence[str], **settings: Any) -> None:  # noqa: ANN401 -- passed on as they come
+        self._users = users
+        super().__init__(**settings)  # type: ignore[no-untyped-call]
+
+    def _connect(self) -> socket.socket:
+        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        hosts = {str(address[0]) for *_, address in found}
+        listeners = {host: Listener(host, self.port, self._users) for host in hosts}
+        connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
+        try:
+            listeners[connected.getpeername()[0]].confirm()
+        except BaseException:
+            connected.close()
+            raise
+        return connected
 
 
 class _TlsConnection(Connection):
