@@ -35,12 +35,14 @@ class Proven:
         names: what was accepted: names of the certificates, and with DANE the TLSA record.
         expires: when it must be shown again, in seconds since 1970: the end of the policy or of a certificate.
         left_out: one line for each other endpoint, with the reason.
+        unknown: those of the others that could not be asked.
     """
 
     endpoints: tuple[Endpoint, ...]
     names: tuple[str, ...]
     expires: float
     left_out: tuple[str, ...] = ()
+    unknown: tuple[Endpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,8 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
     if proven:
         names = tuple(dict.fromkeys(name for verdict in proven.values() for name in verdict.names))
         ends = [verdict.not_after for verdict in proven.values() if verdict.not_after is not None]
-        return Proven(tuple(proven), names, min([requirement.expires, *ends]), failures)
+        unknown = tuple(endpoint for endpoint, verdict in verdicts.items() if isinstance(verdict, CouldNotTell))
+        return Proven(tuple(proven), names, min([requirement.expires, *ends]), failures, unknown)
     reason = "; ".join(failures)
     if any(isinstance(verdict, CouldNotTell) for verdict in verdicts.values()):
         return CouldNotTell(requirement.domain, reason)

@@ -14,7 +14,7 @@ from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import MapReader
 from onionmx.onion import Endpoint
 from onionmx.sync.explain import Explanation, explain
-from onionmx.sync.proof import requirement_of
+from onionmx.sync.judge.looks import requirement_of
 from onionmx.sync.setup import opened_store, own_pins, read_base
 from onionmx.sync.state.record import DomainRecord
 

@@ -13,7 +13,7 @@ from onionmx.isolation import UnforeseenError, isolated
 from onionmx.sync.entry import needs_look
 from onionmx.sync.looking import Judged, Looking, Prover
 from onionmx.sync.notes import open_routes
-from onionmx.sync.policy import Verdict, judge
+from onionmx.sync.policy import Verdict, judge, settled
 from onionmx.sync.proof import LOOK_AGAIN
 from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
 from onionmx.sync.rules import RulesOf
@@ -191,6 +191,8 @@ class Asking:
     def _save(self, judged: Sequence[Judged]) -> None:
         if not judged:
             return
+        for each in judged:
+            self._settle(each)
         if any(_routing(each.old) != _routing(each.verdict.record) for each in judged):
             # Before the first of them is saved: see onionmx.sync.notes.
             open_routes(self._store)
@@ -199,6 +201,12 @@ class Asking:
         )
         for each in judged:
             self._report(each.answer, each.old, each.verdict.record)
+
+    def _settle(self, judged: Judged) -> None:
+        record = judged.verdict.record
+        if record.established or record.pending:
+            after = settled(record, self._clock(), self._rules_of(record.domain))
+            judged.verdict = Verdict(after.record, (*judged.verdict.history, *after.history))
 
     def _report(self, answer: Answer, old: DomainRecord, new: DomainRecord, *, is_news: bool = False) -> None:
         self._asked.count += 1
@@ -209,8 +217,7 @@ class Asking:
             # Once, and not in each letter that cron sends.
             if is_news or new.failures == 1 or old.established != new.established:
                 self._asked.note(Decision(new.domain, Outcome.UNDECIDED, endpoints, endpoints, reason=answer.reason))
-        elif new.pending and (old.pending is None or old.pending.endpoints != new.pending.endpoints):
-            why = new.pending.reason
+        elif why := _begins_to_wait(old, new):
             self._asked.note(
                 Decision(new.domain, Outcome.WAITING, endpoints, endpoints, reason=why, notes=answer.notes)
             )
@@ -223,8 +230,17 @@ def _domain_of(answer: Answer) -> str:
     return answer.route.domain if isinstance(answer, Found) else answer.domain
 
 
+def _begins_to_wait(old: DomainRecord, new: DomainRecord) -> str:
+    """Why a change begins to wait; empty where none does."""
+    if new.doubt and old.doubt is None:
+        return f"its onion MX does not show what it demands any more: {new.doubt.reason}"
+    known = {frozenset(each.endpoints) for each in (old.pending, *old.rivals) if each}
+    waits = (each for each in (new.pending, *new.rivals) if each)
+    return next((each.reason for each in waits if frozenset(each.endpoints) not in known), "")
+
+
 def _routing(record: DomainRecord) -> object:
     """All of a record that the map is made of."""
     established = record.established
     route = established and (established.endpoints, established.trust)
-    return route, record.requirement, bool(record.requirement_expires), record.proof
+    return route, record.requirement, bool(record.requirement_expires), record.proof, record.defers_until

@@ -10,7 +10,7 @@ from onionmx.authenticate.requirement import Demand
 from onionmx.config import MapSection
 from onionmx.config.sync import SyncSection
 from onionmx.errors import MissingMapError, RemovalError
-from onionmx.mapfile.cdb import MapReader, format_value, parse_value
+from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader, format_value, parse_value
 from onionmx.mapfile.domains import own_answer
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import pinned_answer
@@ -18,13 +18,15 @@ from onionmx.mapfile.publish import publish_records
 from onionmx.mapfile.transport import folded_to, transport_records
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.sync.entry import NOT_LISTED, entry_of, needs_look
-from onionmx.sync.proof import requirement_of
+from onionmx.sync.judge.looks import requirement_of
 from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
 from onionmx.sync.rules import RulesOf
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
 from onionmx.target import Source, Trust
 
+DEFERRING = COULD_NOT_TELL.encode()
+"""What the map has for a domain whose mail has to wait."""
 _NAMED = 5  # domains that a message names
 
 
@@ -80,10 +82,12 @@ class NextMap:
     Attributes:
         values: of the map by domain, in alphabetical order; bytes, because there can be a million of them.
         demands: what a certificate must be like, by domain, for those that are routed because of a proof.
+        until: when the first of the domains that defer does so no more, in seconds since 1970; 0 where none does.
     """
 
     values: dict[str, bytes]
     demands: dict[str, Demand]
+    until: float = 0.0
 
 
 def next_map(store: Store, base: Base, now: float) -> NextMap:
@@ -100,17 +104,21 @@ def next_map(store: Store, base: Base, now: float) -> NextMap:
         if endpoints and domain not in base.own
     }
     demands = {}
+    ends = []
     for record in store.routed():
         domain = record.domain
         if base.has(domain):
             continue
         rules = base.rules_of(domain)
         entry = entry_of(record, rules, now)
+        if entry.defers:
+            entries[domain] = DEFERRING
+            ends.append(record.defers_until)
         if entry.endpoints:
             entries[domain] = format_value(entry.endpoints)
             if needs_look(record, rules) and (requirement := requirement_of(record)) is not None:
                 demands[domain] = requirement.demand
-    return NextMap({domain: entries[domain] for domain in sorted(entries)}, demands)
+    return NextMap({domain: entries[domain] for domain in sorted(entries)}, demands, min(ends, default=0.0))
 
 
 def compare(path: Path, new: Mapping[str, bytes]) -> Changes:

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from onionmx.answer import Answer
 from onionmx.isolation import UnforeseenError, isolated
-from onionmx.sync.policy import Verdict
+from onionmx.sync.judge.looks import not_told
+from onionmx.sync.judge.verdict import Verdict
 from onionmx.sync.proof import LOOK_AGAIN
 from onionmx.sync.state.record import DomainRecord
 
@@ -32,7 +33,7 @@ class Prover(Protocol):
         """Look, as far as it is time to.
 
         Args:
-            record: with an established route.
+            record: with an established route, or a change that waits.
             now: seconds since 1970.
         """
 
@@ -129,5 +130,5 @@ class Looking:
             with isolated(record.domain):
                 return await self._prover.look(record, now)
         except UnforeseenError as error:
-            words = f"{record.decision}; what it demands of its MX could not be told: {error}"
-            return Verdict(replace(record, decision=words, due_at=min(record.due_at, now + LOOK_AGAIN)))
+            record = not_told(record, str(error))
+            return Verdict(replace(record, due_at=min(record.due_at, now + LOOK_AGAIN)))

@@ -8,6 +8,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from onionmx.onion import Endpoint
+from onionmx.sync.state.encoding import is_routed
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
 from onionmx.sync.state.store import Counts, Store
 
@@ -87,7 +88,7 @@ class Overlay:
         known = self._base.routed() if self._base else iter(())
         base = (record for record in known if record.domain not in self._records)
         own = (self._records[domain] for domain in sorted(self._records))
-        own_routed = (record for record in own if record.established or record.pending)
+        own_routed = (record for record in own if is_routed(record))
         return map(self._with_list, merge(base, own_routed, key=lambda record: record.domain))
 
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:

@@ -1,35 +1,43 @@
-"""What an answer of DNS changes in what is known of a domain; no I/O, and all times are given.
+"""The judge: what becomes of a domain after an answer of DNS, and after a look at its onion MX; no I/O.
 
 An unsigned answer can be forged by whoever sits between this host and the name servers of a domain. So a domain that
-has a route keeps it until another one is signed, has been seen steadily for some days, or is accepted by the operator.
-That it has no onion MX any more is such a change too: forged, it would lead the mail back to the open internet.
+has a route keeps it until another one is signed, was seen in most of the answers of some days, proves itself by the
+domain's own policy, or is accepted by the operator. That it has no onion MX any more is such a change too: forged, it
+would lead the mail back to the open internet. What was never in the map is no such route, and gives way at once. What
+was signed gives way to a signature, to the operator, or after 30 days. What could not be told changes nothing.
+
+Facts in, verdict out, in this order, for sync and for live lookups alike:
+
+    verdict = judge(record, answer, now, rules)                   # an answer of DNS
+    if needs_look(verdict.record, rules):                         # onionmx.sync.entry
+        verdict = await proofs.look(verdict.record, now)   # onionmx.sync.proof: asks, and tells the judge
+    verdict = settled(verdict.record, now, rules)                 # always, before the record is saved
+    entry = entry_of(verdict.record, rules, now)                  # onionmx.sync.entry: route, none, or defers
+
+The record is all that is remembered (`onionmx.sync.state.record`); each verdict has lines for its history. `accept`,
+`refuse` and `allow` are the operator's word.
 """
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.onion import Endpoint
-from onionmx.sync.rules import DAY, Belief, Rules
+from onionmx.sync.entry import noted
+from onionmx.sync.judge.looks import judge_doubt
+from onionmx.sync.judge.operator import accept, adopt, allow, refuse
+from onionmx.sync.judge.sightings import count, hold_of, is_firm, is_refused, withdrawn
+from onionmx.sync.judge.verdict import Verdict, days, kept, removed, taken
+from onionmx.sync.rules import Belief, Rules
 from onionmx.sync.schedule import next_question, next_question_after_none
-from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, LastAnswer, Pending
+from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, How, LastAnswer, Pending, Removal
 from onionmx.target import Trust
+
+__all__ = ["MIN_FAILURES", "UNSIGNED_NOW", "Verdict", "accept", "adopt", "allow", "judge", "refuse", "settled"]
 
 MIN_FAILURES = 10
 """Lookups in a row that must have failed before a route is given up: a clock that jumps ahead does not age them."""
-_SHARE_OF_A_GAP = 0.25  # of `hold`, for which the time between two sightings counts at most: five make it steady
-
-
-class Verdict(Struct, frozen=True, gc=False):
-    """What is known of a domain from now on.
-
-    Attributes:
-        record: to be kept in the place of the old one.
-        history: what happened to its route.
-    """
-
-    record: DomainRecord
-    history: tuple[HistoryLine, ...] = ()
+UNSIGNED_NOW = "what was signed is not any more: see whether the domain has given up DNSSEC"
+"""Words of a decision that somebody has to look at."""
 
 
 def judge(record: DomainRecord, answer: Answer, now: float, rules: Rules) -> Verdict:
@@ -55,38 +63,16 @@ def judge(record: DomainRecord, answer: Answer, now: float, rules: Rules) -> Ver
     return replace(verdict, record=replace(verdict.record, due_at=next_question(verdict.record, now, rules)))
 
 
-def adopt(record: DomainRecord, endpoints: tuple[Endpoint, ...], now: float) -> Verdict:
-    """Take the entry that a map has for a domain of which nothing is known: of an older version, or of a lost state."""
-    established = Established(endpoints, Trust.UNSIGNED, now, now)
-    words = "it stood in the map"
-    # Nothing is known of what it demands; it was routed before, and stays so until it is looked at, which is at once.
-    return Verdict(
-        replace(record, established=established, requirement_expires=now, decision=f"taken over: {words}"),
-        (HistoryLine(record.domain, now, "taken", endpoints, Trust.UNSIGNED, words),),
-    )
+def settled(record: DomainRecord, now: float, rules: Rules) -> Verdict:
+    """What follows from a record in which an answer and a look are noted.
 
-
-def accept(record: DomainRecord, now: float) -> Verdict | None:
-    """Make the change that waits, on the operator's word; `None` where none waits."""
-    if record.pending is None:
-        return None
-    endpoints = record.pending.endpoints
-    line = HistoryLine(record.domain, now, "accepted", endpoints, Trust.PINNED, "accepted by the operator")
-    if not endpoints:
-        return Verdict(_removed(record, "removed: accepted by the operator"), (line,))
-    established = Established(endpoints, Trust.PINNED, now, now)
-    words = "accepted by the operator"
-    return Verdict(replace(record, established=established, former=None, pending=None, decision=words), (line,))
-
-
-def refuse(record: DomainRecord, now: float) -> Verdict | None:
-    """Never make the change that waits, unless it comes signed; `None` where none waits."""
-    if record.pending is None:
-        return None
-    words = "refused by the operator"
-    pending = replace(record.pending, is_refused=True, reason=words)
-    line = HistoryLine(record.domain, now, "refused", pending.endpoints, pending.trust, words)
-    return Verdict(replace(record, pending=pending, decision=_kept(record, f"the change was {words}")), (line,))
+    Args:
+        record: to be saved.
+        now: seconds since 1970.
+        rules: of this domain.
+    """
+    verdict = judge_doubt(record, now, rules)
+    return replace(verdict, record=noted(verdict.record, rules, now))
 
 
 def _nothing(record: DomainRecord, answer: NoRoute, now: float, rules: Rules) -> DomainRecord:
@@ -102,6 +88,9 @@ def _nothing(record: DomainRecord, answer: NoRoute, now: float, rules: Rules) ->
         answer.reason,
         decision="no route",
         former=record.former,
+        refused=record.refused,
+        removal=Removal(How.SIGNED, now) if answer.trust is Trust.DNSSEC else record.removal,
+        unknown_since=record.unknown_since,
     )
 
 
@@ -121,124 +110,108 @@ def _not_told(record: DomainRecord, reason: str, now: float, rules: Rules) -> Ve
         reason=reason,
         failures=failures,
         failing_since=since,
-        decision=_kept(record, "DNS does not answer"),
+        decision=kept(record, "DNS does not answer"),
     )
-    if record.established is None or failures < MIN_FAILURES or now - since < rules.max_stale:
+    route = record.established
+    if route is None or failures < MIN_FAILURES or now - since < rules.max_stale:
         return Verdict(record)
-    words = f"DNS has not answered for {_days(now - since)} days, {failures} times in a row"
-    line = HistoryLine(record.domain, now, "expired", record.established.endpoints, record.established.trust, words)
-    return Verdict(_removed(record, f"removed: {words}"), (line,))
+    if route.trust is not Trust.UNSIGNED or record.proof is not None:
+        return Verdict(record)  # silence is no word against a signature or a proof
+    words = f"DNS has not answered for {days(now - since)} days, {failures} times in a row"
+    line = HistoryLine(record.domain, now, "expired", route.endpoints, route.trust, words)
+    return Verdict(removed(record, How.SILENCE, now, f"removed: {words}"), (line,))
 
 
 def _found(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, now: float, rules: Rules) -> Verdict:
     old = record.established
-    if old and set(old.endpoints) == set(endpoints):
-        return _seen_again(record, old, endpoints, trust, now)
     signed = trust is not Trust.UNSIGNED
-    if not signed and rules.belief is Belief.DNSSEC:
-        if old is None:
-            record = replace(record, pending=None, decision="no route: the record is not signed, and only signed count")
-            return Verdict(record)
-        return _wait(record, endpoints, trust, now, None)
-    # A domain that had a route once is not seen for the first time.
-    known = old or record.former
-    is_return = old is None and known is not None and set(known.endpoints) == set(endpoints)
-    if known is None or signed or is_return or rules.belief is Belief.ANY:
-        return _taken(record, endpoints, trust, now, f"{trust} record" if old is None else f"changed: {trust} record")
-    return _wait(record, endpoints, trust, now, rules.hold)
+    if old and set(old.endpoints) == set(endpoints):
+        return _seen_again(record, replace(old, endpoints=endpoints, last_seen=now), trust, now, rules)
+    if not signed and rules.belief is Belief.DNSSEC and old is None:
+        decision = "no route: the record is not signed, and only signed count"
+        return Verdict(replace(record, pending=None, rivals=(), decision=decision))
+    if signed or (
+        not is_refused(record, endpoints)
+        and rules.belief is not Belief.DNSSEC
+        and (rules.belief is Belief.ANY or _is_free(record, endpoints))
+    ):
+        return taken(record, endpoints, trust, now, f"{trust} record" if old is None else f"changed: {trust} record")
+    return _wait(record, endpoints, trust, now, rules)
+
+
+def _is_free(record: DomainRecord, endpoints: tuple[Endpoint, ...]) -> bool:
+    """Whether an unsigned record may be taken at once: nothing was ever routed, or only DNS had been silent."""
+    if record.established is not None:
+        # `None`: it was taken a moment ago, and nobody has looked at it yet.
+        return record.established.is_routed is False
+    if record.removal is None:
+        return record.former is None
+    is_return = record.former is not None and set(record.former.endpoints) == set(endpoints)
+    return record.removal.how is How.SILENCE and is_return
 
 
 def _none(record: DomainRecord, trust: Trust, now: float, rules: Rules) -> Verdict:
     old = record.established
+    signed = trust is not Trust.UNSIGNED
     if old is None:
-        lines = _withdrawn(record, "there is no record any more", now)
-        return Verdict(replace(record, pending=None, decision="no route"), lines)
-    if trust is Trust.UNSIGNED and rules.belief is not Belief.ANY:
-        return _wait(record, (), trust, now, None if rules.belief is Belief.DNSSEC else rules.hold_removal)
+        if signed:
+            lines = withdrawn(record, now)
+            decision = "no route: a signed answer says so"
+            return Verdict(removed(record, How.SIGNED, now, decision), lines)
+        record, _, lines = count(record, None, trust, now, rules)
+        decision = kept(record, f"a change waits: {record.pending.reason}") if record.pending else "no route"
+        return Verdict(replace(record, decision=decision), lines)
+    is_free = rules.belief is Belief.ANY or (old.is_routed is False and rules.belief is Belief.TOFU)
+    if not signed and (is_refused(record, ()) or not is_free):
+        return _wait(record, (), trust, now, rules)
     line = HistoryLine(record.domain, now, "removed", old.endpoints, trust, record.reason)
-    return Verdict(_removed(record, f"removed: {record.reason}"), (line,))
+    if not signed and old.is_routed is False:
+        record = replace(record, established=None, pending=None, rivals=(), told_at=0.0, proof=None, defers_until=0.0)
+        return Verdict(replace(record, decision=f"removed: {record.reason}"), (line,))
+    how = How.SIGNED if signed else How.UNSIGNED
+    return Verdict(removed(record, how, now, f"removed: {record.reason}"), (line,))
 
 
-def _seen_again(
-    record: DomainRecord, old: Established, endpoints: tuple[Endpoint, ...], trust: Trust, now: float
-) -> Verdict:
+def _seen_again(record: DomainRecord, seen: Established, trust: Trust, now: float, rules: Rules) -> Verdict:
     """The same onions. What was signed once does not become less when it is seen unsigned."""
-    better = trust if old.trust is Trust.UNSIGNED else old.trust
-    established = replace(old, endpoints=endpoints, trust=better, last_seen=now)
-    lines = list(_withdrawn(record, "DNS says the same as before again", now))
-    if endpoints != old.endpoints:
-        lines.append(HistoryLine(record.domain, now, "changed", endpoints, trust, "the same onions in another order"))
-    if better is not old.trust:
-        lines.append(HistoryLine(record.domain, now, "changed", endpoints, trust, "the same onions, signed now"))
-    decision = f"as DNS says: {better} record"
-    return Verdict(replace(record, established=established, former=None, pending=None, decision=decision), tuple(lines))
-
-
-def _wait(
-    record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, now: float, hold: float | None
-) -> Verdict:
-    """Keep what is there; `hold` is `None` where no time is long enough."""
-    old = record.pending
-    is_new = old is None or set(old.endpoints) != set(endpoints)
-    if old is None or is_new:
-        pending = Pending(endpoints, trust, now, now, "")
+    old = record.established
+    better = trust if seen.trust is Trust.UNSIGNED else seen.trust
+    if trust is Trust.UNSIGNED:
+        record, _, lines = count(record, None, trust, now, rules)
     else:
-        gap = min(max(now - old.last_seen, 0.0), (hold or 0.0) * _SHARE_OF_A_GAP)
-        pending = replace(old, endpoints=endpoints, last_seen=now, steady=old.steady + gap)
-    if hold is not None and pending.steady >= hold and not pending.is_refused:
-        return _steady(record, pending, now, hold)
-    pending = replace(pending, reason=pending.reason if pending.is_refused else _why_waiting(pending, hold))
-    record = replace(record, pending=pending, decision=_kept(record, f"a change waits: {pending.reason}"))
-    if not is_new:
-        return Verdict(record)
-    lines = _withdrawn(record, "DNS says something else again", now) if old else ()
-    return Verdict(record, (*lines, HistoryLine(record.domain, now, "pending", endpoints, trust, pending.reason)))
+        lines = withdrawn(record, now)
+        record = replace(record, pending=None, rivals=(), told_at=0.0)
+    words = []
+    if old and seen.endpoints != old.endpoints:
+        words.append("the same onions in another order")
+    if better is not seen.trust:
+        words.append("the same onions, signed now")
+    changes = tuple(HistoryLine(record.domain, now, "changed", seen.endpoints, trust, each) for each in words)
+    decision = f"as DNS says: {better} record"
+    if record.pending:
+        decision = f"{decision}; a change waits: {record.pending.reason}"
+    established = replace(seen, trust=better)
+    record = replace(record, established=established, former=None, removal=None, decision=decision)
+    return Verdict(record, (*lines, *changes))
+
+
+def _wait(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, now: float, rules: Rules) -> Verdict:
+    """Keep what is there until the change has been seen for long enough."""
+    counted, own, lines = count(record, endpoints, trust, now, rules)
+    hold = hold_of(record, endpoints, rules)
+    if own and hold is not None and own.steady >= hold:
+        return _steady(record, own, now, hold)
+    waits = counted.pending
+    why = waits.reason if waits else ""
+    return Verdict(replace(counted, decision=kept(record, f"a change waits: {why}")), lines)
 
 
 def _steady(record: DomainRecord, pending: Pending, now: float, hold: float) -> Verdict:
-    words = f"seen steadily for {_days(hold)} days"
+    words = f"seen steadily for {days(hold)} days"
+    if is_firm(record):
+        words = f"{words}; {UNSIGNED_NOW}"
     if pending.endpoints:
-        return _taken(record, pending.endpoints, Trust.UNSIGNED, now, f"unsigned record, {words}")
-    line = HistoryLine(record.domain, now, "removed", _endpoints(record.established), Trust.UNSIGNED, words)
-    return Verdict(_removed(record, f"removed: {record.reason}, {words}"), (line,))
-
-
-def _taken(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, now: float, words: str) -> Verdict:
-    event = "taken" if record.established is None else "changed"
-    established = Established(endpoints, trust, now, now)
-    # A proof is of the onions that made it.
-    proof = record.proof if record.proof and set(endpoints) <= set(record.proof.endpoints) else None
-    return Verdict(
-        replace(record, established=established, former=None, pending=None, proof=proof, decision=words),
-        (HistoryLine(record.domain, now, event, endpoints, trust, words),),
-    )
-
-
-def _removed(record: DomainRecord, decision: str) -> DomainRecord:
-    former = record.established or record.former
-    return replace(record, established=None, former=former, pending=None, proof=None, decision=decision)
-
-
-def _withdrawn(record: DomainRecord, words: str, now: float) -> tuple[HistoryLine, ...]:
-    if record.pending is None:
-        return ()
-    return (HistoryLine(record.domain, now, "withdrawn", record.pending.endpoints, record.pending.trust, words),)
-
-
-def _why_waiting(pending: Pending, hold: float | None) -> str:
-    what = "another record" if pending.endpoints else "no record"
-    if hold is None:
-        return f"unsigned answer of {what}, and only signed ones count"
-    return f"unsigned answer of {what}, seen steadily for {_days(pending.steady)} of {_days(hold)} days"
-
-
-def _kept(record: DomainRecord, why: str) -> str:
-    return f"{'the route stays' if record.established else 'no route'}: {why}"
-
-
-def _endpoints(established: Established | None) -> tuple[Endpoint, ...]:
-    return established.endpoints if established else ()
-
-
-def _days(seconds: float) -> str:
-    return f"{seconds / DAY:.3g}"
+        return taken(record, pending.endpoints, Trust.UNSIGNED, now, f"unsigned record, {words}")
+    endpoints = record.established.endpoints if record.established else ()
+    line = HistoryLine(record.domain, now, "removed", endpoints, Trust.UNSIGNED, words)
+    return Verdict(removed(record, How.UNSIGNED, now, f"removed: {record.reason}, {words}"), (line,))

@@ -10,13 +10,22 @@ from msgspec.structs import replace
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.inquiry import Inquiry, Said
 from onionmx.authenticate.prove import NotProven, Proven, prove
-from onionmx.authenticate.requirement import NotRequired, Requirement, RequirementError, parse_requirement
+from onionmx.authenticate.requirement import NotRequired, Requirement
 from onionmx.authenticate.stream import Authorities
 from onionmx.config import Configuration
 from onionmx.onion import Endpoint
-from onionmx.sync.policy import Verdict
+from onionmx.sync.judge.looks import (
+    candidate,
+    changed_by_proof,
+    demanding,
+    not_required,
+    not_told,
+    requirement_of,
+    shown,
+)
+from onionmx.sync.judge.verdict import Verdict
 from onionmx.sync.rules import DAY
-from onionmx.sync.state.record import DomainRecord, HistoryLine, Proof
+from onionmx.sync.state.record import DomainRecord, Proof
 from onionmx.tor.socks import SocksConnector
 
 LOOK_AGAIN = 3600.0
@@ -51,54 +60,38 @@ class Proofs:
         """Look, as far as it is time to.
 
         Args:
-            record: with an established route.
+            record: with an established route, or a change that waits.
             now: seconds since 1970.
         """
-        known = before = requirement_of(record)
+        requirement = requirement_of(record)
         unknown = ""
-        if now >= record.requirement_expires or known is None:
-            said = await self._inquiry.requirement_of(record.domain, known)
-            match said:
-                case Requirement():
-                    record = replace(record, requirement=said.to_text(), requirement_expires=said.look_at)
-                    known = said
-                case NotRequired(_, _, look_at):
-                    record = replace(record, requirement="", requirement_expires=look_at, proof=None)
-                    known = None
+        if now >= record.requirement_expires or requirement is None:
+            match await self._inquiry.requirement_of(record.domain, requirement):
+                case Requirement() as said:
+                    requirement = said
+                case NotRequired() as none:
+                    record, requirement = not_required(record, none), None
                 case CouldNotTell(_, unknown):
                     pass
         verdict = Verdict(record)
-        if known is not None:
-            is_other = before is None or before.demand != known.demand
-            verdict = await self._prove(record, known, now, is_other=is_other)
+        if requirement is not None:
+            verdict = await self._prove(record, requirement, now)
         if unknown:
-            words = f"{verdict.record.decision}; what it demands of its MX could not be told: {unknown}"
-            verdict = replace(verdict, record=replace(verdict.record, decision=words))
+            verdict = replace(verdict, record=not_told(verdict.record, unknown))
         return replace(verdict, record=replace(verdict.record, due_at=_due_at(verdict.record, now)))
 
-    async def _prove(self, record: DomainRecord, requirement: Requirement, now: float, *, is_other: bool) -> Verdict:
-        endpoints = record.established.endpoints if record.established else ()
-        old = record.proof
-        kind = str(requirement.demand.kind)
-        is_whole = old is not None and set(endpoints) <= set(old.endpoints)
-        if old and is_whole and not is_other and old.made_at <= now < _renewal(old):
-            return Verdict(record)
-        match await self._show(requirement, endpoints):
-            case Proven(proven, names, expires, left_out):
-                proof = Proof(proven, kind, names, now, expires)
-                words = f"{kind}: showed a certificate for {', '.join(names)}"
-                is_news = old is None or set(old.endpoints) != set(proven) or old.names != names
-                lines = [HistoryLine(record.domain, now, "proven", proven, None, words)] if is_news else []
-                decision = "; ".join((record.decision, words, *left_out))
-                return Verdict(replace(record, proof=proof, decision=decision), tuple(lines))
-            case NotProven(reason):
-                words = f"{kind}: {reason}"
-                lines = [HistoryLine(record.domain, now, "unproven", endpoints, None, words)]
-                is_news = old is not None or words not in record.decision
-                decision = f"not routed: {words}"
-                return Verdict(replace(record, proof=None, decision=decision), tuple(lines if is_news else ()))
-            case CouldNotTell(_, reason):
-                return Verdict(replace(record, decision=f"{record.decision}; {kind}: no proof could be had: {reason}"))
+    async def _prove(self, record: DomainRecord, requirement: Requirement, now: float) -> Verdict:
+        if record.established and _is_time(record, requirement, now):
+            verdict = shown(record, requirement, await self._show(requirement, record.established.endpoints), now)
+        else:
+            verdict = Verdict(demanding(record, requirement))
+        changed = candidate(verdict.record)
+        if changed and (known := requirement_of(verdict.record)) is not None:
+            result = await self._show(known, changed)
+            if isinstance(result, Proven):
+                after = changed_by_proof(verdict.record, known, result, now)
+                return Verdict(after.record, (*verdict.history, *after.history))
+        return verdict
 
 
 class ConfiguredProofs:
@@ -143,14 +136,12 @@ class ConfiguredProofs:
         return Proofs(self._inquiry, show)
 
 
-def requirement_of(record: DomainRecord) -> Requirement | None:
-    """The requirement in a record; one that cannot be read counts for none, and is found out again."""
-    if not record.requirement:
-        return None
-    try:
-        return parse_requirement(record.requirement)
-    except RequirementError:
-        return None
+def _is_time(record: DomainRecord, requirement: Requirement, now: float) -> bool:
+    """Whether the onion MX has to show what is required."""
+    proof, route, known = record.proof, record.established, requirement_of(record)
+    if proof is None or route is None or record.doubt or known is None or known.demand != requirement.demand:
+        return True
+    return not set(route.endpoints) <= set(proof.endpoints) or not proof.made_at <= now < _renewal(proof)
 
 
 def _renewal(proof: Proof) -> float:
@@ -159,6 +150,8 @@ def _renewal(proof: Proof) -> float:
 
 def _due_at(record: DomainRecord, now: float) -> float:
     times = [record.due_at, record.requirement_expires]
-    if record.requirement:
+    if record.doubt:
+        times.append(0.0)
+    elif record.requirement and record.established:
         times.append(_renewal(record.proof) if record.proof else 0.0)
     return max(min(times), min(record.due_at, now + LOOK_AGAIN))

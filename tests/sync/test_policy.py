@@ -80,10 +80,17 @@ def test_first_and_last_sighting_are_not_steady() -> None:
 
 
 @pytest.mark.parametrize("other", [unsigned(C), unsigned(A), none(DOMAIN), unsigned(B, C)])
-def test_a_different_answer_starts_the_time_again(other: Answer) -> None:
-    life = Life().see(unsigned(A)).see(unsigned(B), after=6 * HOUR, times=12).see(other)
-    assert life.see(unsigned(B), after=6 * HOUR, times=12).onions == (A,)
+def test_a_different_answer_counts_against_a_change_and_does_not_end_it(other: Answer) -> None:
+    life = Life().see(unsigned(A)).see(unsigned(B), after=6 * HOUR, times=12).see(other, after=6 * HOUR)
+    assert life.see(unsigned(B), after=6 * HOUR, times=2).onions == (A,)
     assert life.see(unsigned(B), after=6 * HOUR).onions == (B,)
+
+
+@pytest.mark.parametrize("other", [unsigned(C), unsigned(A), none(DOMAIN), unsigned(B, C)])
+def test_a_change_that_is_seen_no_more_is_withdrawn(other: Answer) -> None:
+    life = Life().see(unsigned(A)).see(unsigned(B)).see(other)
+    assert "withdrawn" in life.events
+    life = Life().see(unsigned(A)).see(unsigned(B), after=6 * HOUR, times=3).see(other, after=6 * HOUR, times=2)
     assert "withdrawn" in life.events
 
 
@@ -138,16 +145,26 @@ def test_signed_removal_is_taken_at_once() -> None:
     assert (life.onions, life.events) == ((), ["taken", "removed"])
 
 
-def test_after_a_removal_the_old_onions_may_return_and_others_wait() -> None:
-    gone = Life().see(unsigned(A)).see(none(DOMAIN, Trust.DNSSEC))
+def test_after_a_removal_a_record_waits() -> None:
+    gone = Life().see(unsigned(A)).see(none(DOMAIN), after=6 * HOUR, times=9)
+    assert gone.onions == ()
     record, now = gone.record, gone.now
+    for onion in (A, B):
+        gone.record, gone.now = record, now
+        gone.see(unsigned(onion))
+        assert (gone.onions, gone.events[-1]) == ((), "pending")
+        assert gone.see(unsigned(onion), after=6 * HOUR, times=12).onions == (onion,)
+        gone.record, gone.now = record, now
+        assert gone.see(signed(onion)).onions == (onion,)
+
+
+def test_after_silence_the_old_onions_return_at_once_and_others_wait() -> None:
+    gone = Life().see(unsigned(A)).see(unknown(DOMAIN), after=DAY, times=40)
+    assert gone.onions == ()
+    record = gone.record
     assert gone.see(unsigned(A)).onions == (A,)
-    gone.record, gone.now = record, now
-    gone.see(unsigned(B))
-    assert (gone.onions, gone.events[-1]) == ((), "pending")
-    assert gone.see(unsigned(B), after=6 * HOUR, times=12).onions == (B,)
-    gone.record, gone.now = record, now
-    assert gone.see(signed(B)).onions == (B,)
+    gone.record = record
+    assert gone.see(unsigned(B)).onions == ()
 
 
 def test_a_domain_without_a_record_may_get_its_first_one() -> None:

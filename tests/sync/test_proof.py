@@ -10,8 +10,9 @@ from onionmx.authenticate.prove import NotProven, Proven
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
 from onionmx.onion import Endpoint
 from onionmx.sync.entry import entry_of
-from onionmx.sync.policy import Verdict
-from onionmx.sync.proof import LOOK_AGAIN, Proofs, requirement_of
+from onionmx.sync.judge.looks import requirement_of
+from onionmx.sync.policy import Verdict, settled
+from onionmx.sync.proof import LOOK_AGAIN, Proofs
 from onionmx.sync.rules import Rules
 from onionmx.sync.state.record import DomainRecord, Established
 from onionmx.target import Trust
@@ -52,9 +53,10 @@ class Outside:
         return self.shown
 
     def look(self, now: float = START) -> Verdict:
-        verdict = asyncio.run(Proofs(self, self.show).look(self.record, now))
+        looked = asyncio.run(Proofs(self, self.show).look(self.record, now))
+        verdict = settled(looked.record, now, Rules())
         self.record = verdict.record
-        return verdict
+        return Verdict(self.record, (*looked.history, *verdict.history))
 
     def routed(self, now: float = START) -> tuple[Endpoint, ...]:
         return entry_of(self.record, Rules(), now).endpoints
@@ -134,17 +136,58 @@ def test_not_shown() -> None:
     assert outside.routed() == BOTH
 
 
-def test_a_wrong_certificate_ends_an_earlier_proof_and_silence_does_not() -> None:
+def test_silence_ends_no_proof() -> None:
     outside = Outside()
     outside.look()
     outside.shown = CouldNotTell(DOMAIN, "no descriptor found")
     outside.look(START + 8 * DAY)
     assert outside.routed(START + 8 * DAY) == BOTH
     assert "no proof could be had: no descriptor found" in outside.record.decision
-    assert outside.routed(START + 80 * DAY) == ()
-    outside.shown = NotProven("no")
-    outside.look(START + 9 * DAY)
-    assert outside.routed(START + 9 * DAY) == ()
+    outside.said = CouldNotTell(DOMAIN, "its policy cannot be read")
+    outside.look(START + 400 * DAY)
+    assert outside.routed(START + 400 * DAY) == BOTH
+    assert requirement_of(outside.record)
+
+
+def test_one_of_two_that_is_silent_stays_proven() -> None:
+    outside = Outside()
+    outside.look()
+    outside.shown = Proven(BOTH[:1], ("mx.example",), START + 80 * DAY, (f"{B}: no descriptor",), BOTH[1:])
+    outside.look(START + 8 * DAY)
+    assert outside.routed() == BOTH
+
+
+def test_a_wrong_certificate_ends_an_earlier_proof_when_it_has_been_seen_for_the_time_of_a_removal() -> None:
+    outside = Outside()
+    outside.look()
+    outside.shown = NotProven("it has expired")
+    now = START + 8 * DAY
+    for _ in range(8):
+        verdict = outside.look(now)
+        assert outside.routed() == BOTH
+        assert requirement_of(outside.record) == outside.said
+        now += 6 * HOUR
+    assert "it has expired" in verdict.record.decision
+    proven = outside.record
+    assert [line.event for line in outside.look(now).history] == ["unproven"]
+    assert outside.routed() == ()
+    outside.record, outside.shown = proven, Proven(BOTH, ("mx.example",), START + 80 * DAY)
+    outside.look(now)
+    assert outside.record.doubt is None
+
+
+def test_another_policy_counts_when_it_is_met_or_when_the_time_of_a_removal_is_over() -> None:
+    outside = Outside()
+    outside.look()
+    first = outside.said
+    outside.said = Requirement(DOMAIN, Demand(Kind.MTA_STS, ("evil.example",)), START + 9 * DAY, START + 400 * DAY)
+    outside.shown = NotProven("no such name")
+    for hour in range(24):
+        outside.look(START + DAY + hour * HOUR)
+        assert (requirement_of(outside.record), outside.routed()) == (first, BOTH)
+    outside.said, outside.shown = first, Proven(BOTH, ("mx.example",), START + 80 * DAY)
+    outside.look(START + 2 * DAY + HOUR)
+    assert (requirement_of(outside.record), outside.routed(), outside.record.doubt) == (first, BOTH, None)
 
 
 def test_what_is_demanded_cannot_be_told() -> None:

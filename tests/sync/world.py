@@ -3,20 +3,25 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
+from dataclasses import replace as replace_requirement
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.authenticate.inquiry import Said
+from onionmx.authenticate.prove import NotProven, Proven
+from onionmx.authenticate.requirement import Requirement, parse_requirement
 from onionmx.config import Configuration, MapSection, SyncSection
 from onionmx.mapfile.cdb import MapReader
 from onionmx.onion import Endpoint
 from onionmx.sync.build import Base
 from onionmx.sync.policy import Verdict
+from onionmx.sync.proof import Proofs
 from onionmx.sync.report import Summary
 from onionmx.sync.rules import Belief, make_rules
 from onionmx.sync.run import Inputs, Run, Wishes
-from onionmx.sync.state.record import DomainRecord, HistoryLine, Proof
+from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.sync.state.store import Store
 from onionmx.target import Route, Source, Target, Trust
@@ -65,12 +70,15 @@ class Demanding:
     async def look(self, record: DomainRecord, now: float) -> Verdict:
         if record.domain not in self.domains:
             return Verdict(replace(record, requirement="", requirement_expires=now + DAY, proof=None))
-        assert record.established
-        endpoints = tuple(endpoint for endpoint in record.established.endpoints if endpoint[0] in self.onions)
-        proof = Proof(endpoints, "mta-sts", ("mx.example",), now, now + 30 * DAY) if endpoints else None
-        line = HistoryLine(record.domain, now, "proven" if proof else "unproven", endpoints, None, "test")
-        record = replace(record, requirement=self.requirement, requirement_expires=now + DAY, proof=proof)
-        return Verdict(record, (line,))
+        return await Proofs(self, self._show).look(record, now)
+
+    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+        del known
+        return replace_requirement(parse_requirement(self.requirement), domain=domain)
+
+    async def _show(self, requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven:
+        shown = tuple(endpoint for endpoint in endpoints if endpoint[0] in self.onions)
+        return Proven(shown, ("mx.example",), requirement.expires) if shown else NotProven("test")
 
 
 @dataclass

@@ -12,7 +12,7 @@ import msgspec
 
 from onionmx.errors import OnionError
 from onionmx.onion import Endpoint, format_endpoint, parse_endpoint
-from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, LastAnswer, Pending, Proof
+from onionmx.sync.state.record import DomainRecord, Doubt, Established, HistoryLine, LastAnswer, Pending, Proof, Removal
 from onionmx.target import Trust
 
 HISTORY_LENGTH = 100
@@ -43,6 +43,14 @@ class _Detail(msgspec.Struct, array_like=True, frozen=True):
     proof: Proof | None = None
     former: Established | None = None
     failing_since: float = 0.0
+    removal: Removal | None = None
+    rivals: tuple[Pending, ...] = ()
+    told_at: float = 0.0
+    refused: tuple[tuple[Endpoint, ...], ...] = ()
+    doubt: Doubt | None = None
+    unknown: str = ""
+    unknown_since: float = 0.0
+    defers_until: float = 0.0
 
 
 class _Event(msgspec.Struct, array_like=True, frozen=True):
@@ -61,12 +69,13 @@ _event_decoder = msgspec.msgpack.Decoder(_Event)
 
 def is_routed(record: DomainRecord) -> bool:
     """Whether the record is one of `Store.routed`."""
-    return record.established is not None or record.pending is not None
+    return record.established is not None or record.pending is not None or bool(record.refused)
 
 
 def is_waiting(record: DomainRecord) -> bool:
     """Whether the record is one of `Counts.pending`."""
-    return record.pending is not None and not record.pending.is_refused
+    waits = record.pending or record.doubt
+    return waits is not None and not waits.is_refused
 
 
 def encode_record(record: DomainRecord) -> bytes:
@@ -85,6 +94,14 @@ def encode_record(record: DomainRecord) -> bytes:
         record.proof,
         record.former,
         record.failing_since,
+        record.removal,
+        record.rivals,
+        record.told_at,
+        record.refused,
+        record.doubt,
+        record.unknown,
+        record.unknown_since,
+        record.defers_until,
     )
     length = len(values)
     while length and values[length - 1] == _DEFAULTS[length - 1]:
@@ -100,6 +117,7 @@ def decode_record(domain: str, detail: bytes, *, first_seen: float, listed: bool
     """
     try:
         known = _detail_decoder.decode(_unseal(domain, detail)) if detail else _Detail()
+        established, refused = _of_older_version(known)
         return DomainRecord(
             domain,
             float(first_seen),
@@ -110,7 +128,7 @@ def decode_record(domain: str, detail: bytes, *, first_seen: float, listed: bool
             known.ttl,
             known.reason,
             known.failures,
-            known.established,
+            established,
             known.pending,
             known.requirement,
             known.requirement_expires,
@@ -118,10 +136,30 @@ def decode_record(domain: str, detail: bytes, *, first_seen: float, listed: bool
             known.decision,
             known.former,
             known.failing_since,
+            known.rivals,
+            known.told_at,
+            refused,
+            known.removal,
+            known.doubt,
+            known.unknown,
+            known.unknown_since,
+            known.defers_until,
         )
     # Columns in a damaged file can have any type, whatever the schema says.
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableError(f"the record of {domain!r} is not readable: {error}") from error
+
+
+def _of_older_version(known: _Detail) -> tuple[Established | None, tuple[tuple[Endpoint, ...], ...]]:
+    """The route and the refusals of a record, where an older version wrote it, which did not note them so."""
+    established = known.established
+    if established and established.is_routed is None:
+        # It had been in the map, but where a proof was demanded and is not there.
+        is_routed = established.trust is not Trust.UNSIGNED or not known.requirement or known.proof is not None
+        established = msgspec.structs.replace(established, is_routed=is_routed)
+    pending = known.pending
+    is_refused = pending is not None and pending.is_refused and not known.refused
+    return established, (pending.endpoints,) if pending and is_refused else known.refused
 
 
 def encode_event(line: HistoryLine) -> bytes:

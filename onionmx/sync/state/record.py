@@ -47,8 +47,9 @@ class Pending(Struct, frozen=True, gc=False):
         since: when it was first seen; seen steadily since then.
         last_seen: when it was seen last.
         reason: one line of why it waits, and what would end that.
-        is_refused: the operator has refused it; another change may come.
-        steady: seconds for which it counts as seen: the time between two sightings, of which a long one counts in part.
+        is_refused: the operator has refused it.
+        steady: seconds for which it counts as seen: the times between two sightings in a row, less those before an
+            answer that said something else; a long time counts in part.
     """
 
     endpoints: tuple[Endpoint, ...]
@@ -68,12 +69,58 @@ class Established(Struct, frozen=True, gc=False):
         trust: what stood behind it when it was taken.
         since: when it was taken.
         last_seen: when DNS last said the same.
+        is_routed: it has been in the map; `None` where that was not noted yet.
     """
 
     endpoints: tuple[Endpoint, ...]
     trust: Trust
     since: float
     last_seen: float
+    is_routed: bool | None = None
+
+
+class Doubt(Struct, frozen=True, gc=False):
+    """The onion MX of a route does not show what the domain demands.
+
+    Attributes:
+        since: when that was seen first.
+        last_seen: when it was seen last.
+        reason: one line of why it counts for nothing.
+        requirement: what the domain demands now, as a text; the one that was met stays in the record until then.
+        is_refused: the operator keeps the route.
+        steady: seconds for which it was so; of a long time between two looks a part.
+    """
+
+    since: float
+    last_seen: float
+    reason: str
+    requirement: str = ""
+    is_refused: bool = False
+    steady: float = 0.0
+
+
+class How(StrEnum):
+    """On whose word a domain has no route."""
+
+    SIGNED = "signed"
+    """A validated answer said that there is no record."""
+    OPERATOR = "operator"
+    UNSIGNED = "unsigned"
+    """Unsigned answers said so for long enough."""
+    SILENCE = "silence"
+    """DNS has not answered for too long."""
+
+
+class Removal(Struct, frozen=True, gc=False):
+    """Why a domain has no route, which decides what may bring one.
+
+    Attributes:
+        how: on whose word.
+        at: since when; of a signed denial the last time.
+    """
+
+    how: How
+    at: float
 
 
 class DomainRecord(Struct, frozen=True, gc=False):
@@ -90,13 +137,21 @@ class DomainRecord(Struct, frozen=True, gc=False):
         reason: one line about that answer: why there is nothing, or why it could not be told.
         failures: answers in a row that told nothing.
         established: what the map has, or would have if the policy of the domain did not ask for a proof.
-        pending: a change that waits.
+        pending: a change that waits; of several the one that was seen most.
         requirement: `mta-sts`, `dane` or empty: whether the domain demands that its MX proves itself.
         requirement_expires: when to look at that again.
         proof: that it did.
         decision: one line of why the map has what it has.
         former: the route that the domain had before it lost it; other onions than these are a change.
         failing_since: when the first of the failures in a row came; 0 where there is none.
+        rivals: other changes that wait, seen less.
+        told_at: when DNS last said anything at all, where something waits; 0 where that was not noted.
+        refused: changes that the operator has refused, until he takes that back.
+        removal: why there is no route; `None` where there is one, or never was.
+        doubt: the onion MX that had been routed does not show what the domain demands; its end waits as a change does.
+        unknown: why it could not be told what the domain demands, or whether its onion MX has it; empty where it could.
+        unknown_since: when that was first so; kept when it is known, so that it does not begin anew soon.
+        defers_until: until when mail waits because of it; 0 where it does not.
     """
 
     domain: str
@@ -116,6 +171,14 @@ class DomainRecord(Struct, frozen=True, gc=False):
     decision: str = ""
     former: Established | None = None
     failing_since: float = 0.0
+    rivals: tuple[Pending, ...] = ()
+    told_at: float = 0.0
+    refused: tuple[tuple[Endpoint, ...], ...] = ()
+    removal: Removal | None = None
+    doubt: Doubt | None = None
+    unknown: str = ""
+    unknown_since: float = 0.0
+    defers_until: float = 0.0
 
 
 class HistoryLine(Struct, frozen=True, gc=False):
@@ -124,8 +187,8 @@ class HistoryLine(Struct, frozen=True, gc=False):
     Attributes:
         domain: in normal form.
         at: when.
-        event: one word: `taken`, `changed`, `removed`, `pending`, `withdrawn`, `accepted`, `refused`, `expired`,
-            `proven` or `unproven`.
+        event: one word: `taken`, `changed`, `removed`, `pending`, `withdrawn`, `accepted`, `refused`, `allowed`,
+            `expired`, `proven`, `doubted` or `unproven`.
         endpoints: what it was about.
         trust: what stood behind it.
         words: one line.

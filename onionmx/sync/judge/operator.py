@@ -1,0 +1,90 @@
+"""The operator's word on a domain; no I/O."""
+
+from msgspec.structs import replace
+
+from onionmx.onion import Endpoint
+from onionmx.sync.judge.looks import end_doubt
+from onionmx.sync.judge.verdict import Verdict, kept, removed, replace_route
+from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, How
+from onionmx.target import Trust
+
+
+def adopt(record: DomainRecord, endpoints: tuple[Endpoint, ...], now: float) -> Verdict:
+    """Take the entry that a map has for a domain of which nothing is known: of an older version, or of a lost state."""
+    established = Established(endpoints, Trust.UNSIGNED, now, now, is_routed=True)
+    words = "it stood in the map"
+    # Nothing is known of what it demands; it was routed before, and stays so until it is looked at, which is at once.
+    return Verdict(
+        replace(record, established=established, requirement_expires=now, decision=f"taken over: {words}"),
+        (HistoryLine(record.domain, now, "taken", endpoints, Trust.UNSIGNED, words),),
+    )
+
+
+def accept(record: DomainRecord, now: float) -> Verdict | None:
+    """Make the change that waits, on the operator's word; `None` where none waits.
+
+    Of several it is the one that was seen most. That it was refused before counts no more.
+    """
+    words = "accepted by the operator"
+    if record.pending is None:
+        if record.doubt is None:
+            return None
+        line = HistoryLine(record.domain, now, "accepted", (), None, words)
+        return Verdict(end_doubt(record, f"removed: {words}"), (line,))
+    endpoints = record.pending.endpoints
+    line = HistoryLine(record.domain, now, "accepted", endpoints, Trust.PINNED, words)
+    wanted = set(endpoints)
+    refused = tuple(other for other in record.refused if set(other) != wanted and not set(other) & wanted)
+    record = replace(record, refused=refused)
+    if not endpoints:
+        return Verdict(removed(record, How.OPERATOR, now, f"removed: {words}"), (line,))
+    established = Established(endpoints, Trust.PINNED, now, now, is_routed=True)
+    return Verdict(replace(replace_route(record, established), decision=words), (line,))
+
+
+def refuse(record: DomainRecord, now: float) -> Verdict | None:
+    """Keep what is there, whatever waits; `None` where nothing waits.
+
+    It holds until `allow` takes it back: a refused change, or another one to an onion of it, needs a signature.
+    """
+    words = "refused by the operator"
+    waiting = [each for each in (record.pending, *record.rivals) if each]
+    if not waiting and record.doubt is None:
+        return None
+    changes = [each.endpoints for each in waiting]
+    known = [set(other) for other in record.refused]
+    refused = (*record.refused, *(endpoints for endpoints in changes if set(endpoints) not in known))
+    stopped = [replace(each, is_refused=True, steady=0.0, reason=words) for each in waiting]
+    doubt = record.doubt and replace(record.doubt, is_refused=True, steady=0.0, reason=words)
+    lines = [HistoryLine(record.domain, now, "refused", each.endpoints, each.trust, words) for each in waiting]
+    if doubt and record.doubt and not record.doubt.is_refused:
+        lines.append(HistoryLine(record.domain, now, "refused", (), None, f"an end for want of a proof {words}"))
+    record = replace(
+        record,
+        pending=stopped[0] if stopped else None,
+        rivals=tuple(stopped[1:]),
+        doubt=doubt,
+        refused=refused,
+        decision=kept(record, f"the change was {words}"),
+    )
+    return Verdict(record, tuple(lines))
+
+
+def allow(record: DomainRecord, now: float) -> Verdict | None:
+    """Take back all that was refused: such a change waits as any other; `None` where nothing is refused."""
+    if not record.refused and not (record.doubt and record.doubt.is_refused):
+        return None
+    words = "the operator takes the refusal back"
+    changes = record.refused or ((),)
+    pending, *rivals = (
+        replace(each, is_refused=False, reason=words) if each else None for each in (record.pending, *record.rivals)
+    )
+    record = replace(
+        record,
+        refused=(),
+        pending=pending,
+        rivals=tuple(each for each in rivals if each),
+        doubt=record.doubt and replace(record.doubt, is_refused=False, reason=words),
+        decision=kept(record, words),
+    )
+    return Verdict(record, tuple(HistoryLine(record.domain, now, "allowed", each, None, words) for each in changes))
