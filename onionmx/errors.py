@@ -12,7 +12,6 @@
         │   └── MissingMapError       there is no such file
         ├── LockedError               another writer is at work on the same map or state
         ├── StateError                what sync remembers cannot be read or written
-        ├── RemovalError              the next map would lose too much at once
         ├── DnsError                  DNS gave no answer that can be trusted
         ├── UpdateError               the primary name server could not be asked, or did not say what it did
         ├── OwnerError                a port is not, or not surely, that of whom it should be
@@ -86,10 +85,6 @@ class LockedError(TemporaryError):
 
 class StateError(TemporaryError):
     """What sync remembers cannot be read or written; the map stays as it is."""
-
-
-class RemovalError(TemporaryError):
-    """The next map would lose more entries than one run may take from it; the old one stays."""
 
 
 class DnsError(TemporaryError):

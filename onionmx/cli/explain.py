@@ -16,8 +16,14 @@ from onionmx.onion import Endpoint
 from onionmx.sync.explain import Explanation, explain
 from onionmx.sync.judge.looks import requirement_of
 from onionmx.sync.setup import opened_store, own_pins, read_base
-from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.record import DomainRecord, How
 
+_BY = {
+    How.SIGNED: "a signed answer said that there is none",
+    How.OPERATOR: "the operator accepted its end",
+    How.UNSIGNED: "unsigned answers said so for long enough",
+    How.SILENCE: "DNS had not answered for too long",
+}
 _WIDTH = 12  # columns of what stands on the left
 
 
@@ -93,9 +99,15 @@ def _print_record(record: DomainRecord) -> None:
         if route:
             seen = f"taken {shown_time(route.since)}, last seen {shown_time(route.last_seen)}"
             _line(name, f"{shown_endpoints(route.endpoints)} ({route.trust}), {seen}")
-    if record.pending:
-        what = shown_endpoints(record.pending.endpoints) if record.pending.endpoints else "no onion MX"
-        _line("waiting", f"{what}, since {shown_time(record.pending.since)}: {record.pending.reason}")
+    for each in filter(None, (record.pending, *record.rivals)):
+        what = shown_endpoints(each.endpoints) if each.endpoints else "no onion MX"
+        _line("waiting", f"{what}, since {shown_time(each.since)}: {each.reason}")
+    if record.doubt:
+        _line("waiting", f"an end for want of a proof, since {shown_time(record.doubt.since)}: {record.doubt.reason}")
+    for endpoints in record.refused:
+        _line("refused", shown_endpoints(endpoints) if endpoints else "no onion MX")
+    if record.removal:
+        _line("no route", f"{_BY[record.removal.how]}, {shown_time(record.removal.at)}")
     _line_of_proof(record)
 
 

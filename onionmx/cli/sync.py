@@ -16,10 +16,9 @@ from onionmx.answer import Answer
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, write_json
 from onionmx.cli.sync_report import print_pending, print_status, print_summary, summary_as_json
 from onionmx.config import Configuration
-from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.mapfile.entries import Entries
-from onionmx.sync.changes import settle, waiting
+from onionmx.sync.changes import Words, settle, waiting
 from onionmx.sync.lists import Lists
 from onionmx.sync.metrics_file import measured
 from onionmx.sync.proof import ConfiguredProofs
@@ -37,11 +36,12 @@ from onionmx.sync.state.store import Store
 @map_option
 @click.option("--pins", metavar="FILE", help="Pins (default: sync.pins of the configuration).")
 @click.option("--all", "ask_all", is_flag=True, help="Ask for every listed domain, not only for those that are due.")
-@click.option("--accept", is_flag=True, help="Publish the map although it loses many entries (sync.max_removal).")
+@click.option("--accept", is_flag=True, help="Remove entries although they are many (sync.max_removal).")
 @click.option("-n", "--dry-run", is_flag=True, help="Ask and report, but write nothing.")
 @click.option("--pending", is_flag=True, help="List the changes that wait, and ask nothing.")
 @click.option("--accept-change", "accepted", metavar="DOMAIN", multiple=True, help="Make the change that waits.")
 @click.option("--refuse-change", "refused", metavar="DOMAIN", multiple=True, help="Keep what is there instead.")
+@click.option("--allow-change", "allowed", metavar="DOMAIN", multiple=True, help="Take --refuse-change back.")
 @click.option("--status", is_flag=True, help="Tell of the last run and of what is known, and ask nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when nothing changed and all was decided.")
 @json_option
@@ -52,6 +52,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
     pins: str | None,
     accepted: tuple[str, ...],
     refused: tuple[str, ...],
+    allowed: tuple[str, ...],
     *,
     ask_all: bool,
     accept: bool,
@@ -67,15 +68,18 @@ def command(  # noqa: PLR0917 -- click gives them by name
     in the mail logs of sync.logs. Only those that are new or due are asked. Pins override DNS. A domain whose lookup
     failed keeps its entry; one that is neither listed nor pinned any more loses it. Own domains get none.
 
-    An unsigned change of onions waits until it was seen for some days (sync.hold), or is accepted by name.
+    An unsigned change of onions waits until it was seen for some days (sync.hold), or is accepted by name. One that was
+    refused comes with a signature only, until --allow-change. Too many removals at once (sync.max_removal) wait for
+    --accept.
 
-    Exit codes: 0 the map is up to date; 64 no change waits for a DOMAIN; 75 every lookup failed, the map would lose too
-    much, map or state cannot be read or written, or another sync is running; 78 configuration, pins or a list are
-    wrong. At 75 and 78 the map was not changed.
+    Exit codes: 0 the map is up to date; 64 no change waits for a DOMAIN; 75 every lookup failed, map or state cannot be
+    read or written, or another sync is running; 78 configuration, pins or a list are wrong. At 75 and 78 the map was
+    not changed.
     """
     configuration = with_map(configuration, map_path)
-    _check_modes(lists, [pending, status, bool(accepted or refused), ask_all or dry_run])
-    wishes = Wishes(ask_all=ask_all, accept_removal=accept, dry_run=dry_run, ask_none=bool(accepted or refused))
+    words = Words(accepted, refused, allowed)
+    _check_modes(lists, [pending, status, bool(words), ask_all or dry_run])
+    wishes = Wishes(ask_all=ask_all, accept_removal=accept, dry_run=dry_run, ask_none=bool(words))
     if pending or status:
         with opened_store(configuration, to_write=False) as store:
             _tell(store, configuration, pending=pending, as_json=as_json)
@@ -90,7 +94,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
                 base = read_base(configuration, store.pins() if pinned is None else pinned)
                 if wishes.ask_none:
                     with store.run_lock():
-                        settle(store, list(map(normalize, accepted)), list(map(normalize, refused)), time.time())
+                        settle(store, words.normalized(), time.time())
                 shared = pinned if is_shared(configuration.sync) else None
                 summary = _run(configuration, store, Inputs(base, files, shared), wishes)
             if recipients:
@@ -125,7 +129,8 @@ def _check_modes(lists: tuple[str, ...], modes: list[bool]) -> None:
     is_asking = modes[-1]
     if sum(modes) > 1 or (lists and any(modes) and not is_asking):
         raise UsageError(
-            "expected one of: lists to ask for, --pending, --status, --accept-change or --refuse-change with a domain"
+            "expected one of: lists to ask for, --pending, --status, or --accept-change, --refuse-change or "
+            "--allow-change with a domain"
         )
 
 

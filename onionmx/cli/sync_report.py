@@ -50,7 +50,7 @@ def print_summary(summary: Summary, *, quiet: bool) -> None:
     if summary.omitted:
         click.echo(f"and {summary.omitted} more")
     if summary.refusal:
-        click.echo(f"refused   {summary.refusal}")
+        click.echo(f"held      {summary.refusal}")
     counts = [f"{summary.count(outcome)} {outcome}" for outcome in _COUNTED]
     counts.append(f"{summary.count(Outcome.WITHOUT)} without an onion MX")
     if summary.waiting:
@@ -76,6 +76,7 @@ def summary_as_json(summary: Summary) -> dict[str, Any]:
         "entries": summary.entries,
         "published": summary.is_published,
         "refusal": summary.refusal,
+        "held": summary.held,
         "counts": {str(outcome): count for outcome, count in summary.counts.items()},
         "waiting": summary.waiting,
         "domains": summary.decisions,
@@ -92,22 +93,32 @@ def outgoing_as_json(outgoing: Outgoing) -> dict[str, Any]:
 def print_pending(records: list[DomainRecord], *, as_json: bool) -> None:
     """Print the changes that wait, and those that were refused."""
     if as_json:
-        write_json(
-            [
-                {"domain": record.domain, "established": record.established, "pending": record.pending}
-                for record in records
-            ]
-        )
+        names = ("domain", "established", "pending", "rivals", "refused", "doubt")
+        write_json([{name: getattr(record, name) for name in names} for record in records])
         return
+    waiting = refused = 0
     for record in records:
-        assert record.pending  # noqa: S101 -- that is what they are here for
         old = shown_endpoints(record.established.endpoints) if record.established else "nothing"
-        new = shown_endpoints(record.pending.endpoints) if record.pending.endpoints else "nothing"
-        click.echo(
-            f"{record.domain}: {old} -> {new}; since {shown_time(record.pending.since)}: {record.pending.reason}"
-        )
-    waiting = sum(not record.pending.is_refused for record in records if record.pending)
-    click.echo(f"{waiting} waiting, {len(records) - waiting} refused")
+        changes = [each for each in (record.pending, *record.rivals) if each]
+        for each in changes:
+            since = shown_time(each.since)
+            click.echo(f"{record.domain}: {old} -> {_or_nothing(each.endpoints)}; since {since}: {each.reason}")
+        if doubt := record.doubt:
+            click.echo(f"{record.domain}: {old} -> nothing; since {shown_time(doubt.since)}: {doubt.reason}")
+        seen = {frozenset(each.endpoints) for each in changes}
+        unseen = [each for each in record.refused if frozenset(each) not in seen]
+        for endpoints in unseen:
+            click.echo(f"{record.domain}: {old} -> {_or_nothing(endpoints)}; refused by the operator, not seen now")
+        flags = [each.is_refused for each in changes] + [each.is_refused for each in (record.doubt,) if each]
+        waiting += flags.count(False)
+        refused += flags.count(True) + len(unseen)
+    click.echo(f"{waiting} waiting, {refused} refused")
+    if refused:
+        click.echo("onionmx sync --allow-change DOMAIN takes a refusal back")
+
+
+def _or_nothing(endpoints: tuple[Endpoint, ...]) -> str:
+    return shown_endpoints(endpoints) if endpoints else "nothing"
 
 
 def print_status(store: Store, map_path: str, *, as_json: bool) -> None:

@@ -134,8 +134,8 @@ class SyncSection(Section, frozen=True):
         Meta(
             ge=0,
             le=1,
-            description="Part of the map that a run may remove. One that would remove more publishes nothing until "
-            "`onionmx sync --accept`.",
+            description="Part of the map that a run may remove. What is beyond it stays until `onionmx sync --accept`, "
+            "and everything else is published.",
         ),
     ] = 0.2
     min_removal: Annotated[

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from onionmx.authenticate.requirement import Demand
 from onionmx.config import MapSection
-from onionmx.config.sync import SyncSection
-from onionmx.errors import MissingMapError, RemovalError
+from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader, format_value, parse_value
 from onionmx.mapfile.domains import own_answer
 from onionmx.mapfile.entries import Entries
@@ -19,6 +18,7 @@ from onionmx.mapfile.transport import folded_to, transport_records
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.sync.entry import NOT_LISTED, entry_of, needs_look
 from onionmx.sync.judge.looks import requirement_of
+from onionmx.sync.policy import UNSIGNED_NOW
 from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
 from onionmx.sync.rules import RulesOf
 from onionmx.sync.state.record import DomainRecord
@@ -27,7 +27,6 @@ from onionmx.target import Source, Trust
 
 DEFERRING = COULD_NOT_TELL.encode()
 """What the map has for a domain whose mail has to wait."""
-_NAMED = 5  # domains that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,24 +148,6 @@ def compare(path: Path, new: Mapping[str, bytes]) -> Changes:
     return changes
 
 
-def check_removal(changes: Changes, settings: SyncSection) -> None:
-    """Refuse a map that would lose too much at once.
-
-    Raises:
-        RemovalError: nothing may be published before somebody has looked.
-    """
-    count = len(changes.removed)
-    if count < settings.min_removal or count <= settings.max_removal * changes.old:
-        return
-    names = ", ".join(islice(changes.removed, _NAMED))
-    more = f" and {count - _NAMED} more" if count > _NAMED else ""
-    raise RemovalError(
-        f"{count} of {changes.old} entries would go ({names}{more}), more than sync.max_removal "
-        f"({settings.max_removal:.0%}) allows: nothing was published. `onionmx explain DOMAIN` tells why; "
-        f"`onionmx sync --accept` publishes it"
-    )
-
-
 def write(settings: MapSection, new: Mapping[str, bytes], changes: Changes) -> bool:
     """Publish the next map, and the one for Postfix, where they differ; whether the first did.
 
@@ -232,6 +213,9 @@ def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
             outcome = Outcome.CHANGED if domain in changes.changed else Outcome.ADDED
             source, trust = source_of(domain, records.get(domain), base)
             notes = tuple(filter(None, [note_of(domain)]))
+            record = records.get(domain)
+            if record and UNSIGNED_NOW in record.decision:
+                notes = (record.decision, *notes)
             yield Decision(domain, outcome, old, parse_value(new[domain]), source, trust, notes=notes)
 
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from onionmx.mapfile.domains import own_answer
-from onionmx.onion import Endpoint
+from onionmx.onion import SUFFIX, Endpoint
 from onionmx.sync.build import Base, source_of
 from onionmx.sync.entry import entry_of, needs_look
+from onionmx.sync.judge.sightings import FIRM_HOLD, hold_of, is_firm
+from onionmx.sync.judge.verdict import days
 from onionmx.sync.policy import MIN_FAILURES
 from onionmx.sync.rules import DAY, Belief, Rules
-from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
+from onionmx.sync.state.record import DomainRecord, HistoryLine, How, LastAnswer
 from onionmx.sync.state.store import Store
 from onionmx.target import Source, Trust
 
@@ -93,12 +95,19 @@ def _changes(record: DomainRecord, rules: Rules) -> list[str]:
     found = []
     if record.pending:
         found += _of_pending(record, rules)
+    if record.doubt:
+        by_hand = f"`onionmx sync --accept-change {record.domain}` ends it now, --refuse-change keeps the route"
+        what = "refused" if record.doubt.is_refused else f"for {days(rules.hold_removal)} days in all"
+        found.append(f"no proof ({what}) removes the route, a new proof ends the doubt; {by_hand}")
+    if record.refused and not record.pending:
+        found.append(f"a change was refused: `onionmx sync --allow-change {record.domain}` takes that back")
     if record.established is None and not record.pending:
         signed = "a signed SRV record" if rules.belief is Belief.DNSSEC else "an SRV record"
-        found.append(f"{signed} that leads to an onion")
+        found.append(f"{signed} that leads to an onion{_after_removal(record, rules)}")
     elif record.established and not record.pending:
-        found.append(_of_route(rules))
-    if record.established and record.answer is LastAnswer.UNKNOWN:
+        found.append(_of_route(record, rules))
+    is_held = record.established and (record.established.trust is not Trust.UNSIGNED or record.proof)
+    if record.established and record.answer is LastAnswer.UNKNOWN and not is_held:
         found.append(
             f"DNS that does not answer for {rules.max_stale / DAY:g} days and {MIN_FAILURES} times removes the route"
         )
@@ -107,13 +116,27 @@ def _changes(record: DomainRecord, rules: Rules) -> list[str]:
     return [*found, "a pin overrides DNS"]
 
 
-def _of_route(rules: Rules) -> str:
+def _after_removal(record: DomainRecord, rules: Rules) -> str:
+    """What a removal asks of a record that comes after it."""
+    endpoints = record.former.endpoints if record.former else ((SUFFIX, 0),)
+    if record.removal is None or rules.belief is not Belief.TOFU:
+        return ""
+    if record.removal.how is How.SILENCE:
+        return ", at once if it is the old one"
+    hold = days(hold_of(record, endpoints, rules) or rules.hold)
+    why = {How.SIGNED: "a signed answer", How.OPERATOR: "the operator", How.UNSIGNED: "DNS"}[record.removal.how]
+    return f"; unsigned it must be seen for {hold} days, because {why} said that there is none"
+
+
+def _of_route(record: DomainRecord, rules: Rules) -> str:
     match rules.belief:
         case Belief.ANY:
             return "any other record is taken at once"
         case Belief.DNSSEC:
             return "a signed change is taken at once, an unsigned one only by `onionmx sync --accept-change`"
         case Belief.TOFU:
+            if is_firm(record):
+                return f"a signed change is taken at once, an unsigned one when seen for {FIRM_HOLD / DAY:g} days"
             return (
                 f"a signed change is taken at once, an unsigned one when it has been seen for {rules.hold / DAY:g} "
                 f"days, the end of the record for {rules.hold_removal / DAY:g}"
@@ -124,10 +147,11 @@ def _of_pending(record: DomainRecord, rules: Rules) -> list[str]:
     assert record.pending  # noqa: S101 -- the caller has looked
     by_hand = f"`onionmx sync --accept-change {record.domain}`"
     if record.pending.is_refused:
-        return [f"the change was refused; {by_hand} takes it all the same, and so does a signature"]
+        allow = f"`onionmx sync --allow-change {record.domain}` takes the refusal back"
+        return [f"the change was refused; {by_hand} makes it anyway, and so does a signature; {allow}"]
     refuse = f"`onionmx sync --refuse-change {record.domain}` keeps what is there"
     if rules.belief is Belief.DNSSEC:
         return [f"{by_hand}, or a signature, takes the change; {refuse}"]
-    hold = rules.hold if record.pending.endpoints else rules.hold_removal
+    hold = hold_of(record, record.pending.endpoints, rules) or 0.0
     left = max(0.0, hold - record.pending.steady) / DAY
     return [f"DNS saying so for {left:.3g} more days, a signature, or {by_hand} takes the change; {refuse}"]

@@ -11,6 +11,7 @@
 | `onionmx_sync_asked_domains` | domains that DNS was asked for |
 | `onionmx_sync_domains{outcome}` | `added`, `changed`, `removed`, `kept`, `undecided`, `without` |
 | `onionmx_sync_waiting_changes` | changes of onions that wait |
+| `onionmx_sync_held_removals` | entries that stay in the map because too many would go at once |
 | `onionmx_sync_outgoing_recipients` | remote recipients in the logs |
 | `onionmx_sync_outgoing_recipients_with_route` | those of them whose domain is in the map |
 
@@ -99,6 +100,7 @@ def write_metrics(path: Path, *, now: float, seconds: float, exit_code: int, sum
         for outcome in _OUTCOMES:
             outcomes.labels(outcome.value).set(summary.count(outcome))
         gauge("onionmx_sync_waiting_changes", "Changes of onions that wait.", summary.waiting)
+        gauge("onionmx_sync_held_removals", "Entries that stay because too many would go at once.", summary.held)
         if summary.outgoing is not None:
             gauge("onionmx_sync_outgoing_recipients", "Remote recipients in the logs.", summary.outgoing.recipients)
             gauge(

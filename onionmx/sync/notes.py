@@ -5,7 +5,7 @@ before the first change is saved until after the last: whoever builds a map in b
 there, does not take it for the whole. So whatever moment a run ends at, the next one builds the map again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from socket import gethostname
@@ -16,7 +16,7 @@ from onionmx.sync.state.store import Store
 OPEN = "open"
 ROUTES, LISTS, LISTED, LAST_RUN, PENDING = "routes", "lists", "listed", "last_run", "pending"
 HELD = "held"
-"""Why the last run published nothing, where it would have removed too much."""
+"""Why removals wait, in words, where the last run would have removed too much."""
 
 
 def open_routes(store: Store) -> None:
@@ -54,18 +54,34 @@ class MapStamp:
         # Several hosts share one store, and each has its own map.
         self._name = f"map {gethostname()} {paths[0]}"
 
-    def is_current(self) -> bool:
-        """Whether the map is what would be written now."""
+    def is_current(self, now: float) -> bool:
+        """Whether the map is what would be written now, in seconds since 1970."""
         notes = self._store.notes()
+        until = number(notes, f"{self._name} until")
+        if until and now >= until:
+            return False
         return notes.get(ROUTES, OPEN) != OPEN and notes.get(self._name) == self._stamp(notes)
+
+    def held(self) -> frozenset[str]:
+        """Domains that are in the map only because their removal waits."""
+        return frozenset(self._store.notes().get(f"{self._name} held", "").split())
 
     def is_known(self) -> bool:
         """Whether the map is one that was built from this store."""
         return self._store.notes().get(self._name, "").partition(" ")[0] == self._files()
 
-    def set(self, version: str) -> None:
-        """Note that the map was built from the routes of this version."""
-        self._store.note(**{self._name: f"{self._files()} {version} {self._settings}"})
+    def set(self, version: str, until: float, held: Iterable[str]) -> None:
+        """Note how the map was built.
+
+        Args:
+            version: of the routes.
+            until: when it has to be built again whatever happens, in seconds since 1970; 0 for never.
+            held: domains whose removal waits.
+        """
+        texts = {self._name: f"{self._files()} {version} {self._settings}"}
+        changed = {f"{self._name} until": f"{until}", f"{self._name} held": " ".join(sorted(held))}
+        known = self._store.notes()
+        self._store.note(**texts, **{key: text for key, text in changed.items() if known.get(key, "") != text})
 
     def version(self) -> str:
         """The version of the routes as it is now."""

@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
     """The lookup failed: an entry that was there stays as it was."""
     WAITING = "waiting"
-    """DNS says something else, and is not believed yet: the entry stays as it was."""
+    """Something is to change, and does not yet: the entry stays as it was."""
     WITHOUT = "without"
     """No onion MX, before and now."""
 
@@ -69,7 +69,8 @@ class Summary:
         waiting: changes that wait, of this run and earlier ones.
         decisions: about domains of which there is something to say, in alphabetical order.
         omitted: number of further ones.
-        refusal: of a dry run: why the map would not be published.
+        refusal: why entries stay although nothing speaks for them any more; empty where none do.
+        held: number of those entries.
         outgoing: how much of the mail in the logs has an entry; `None` where no logs were read.
     """
 
@@ -87,6 +88,7 @@ class Summary:
     decisions: tuple[Decision, ...] = ()
     omitted: int = 0
     refusal: str = ""
+    held: int = 0
     outgoing: Outgoing | None = None
 
     def count(self, outcome: Outcome) -> int:

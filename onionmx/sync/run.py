@@ -16,18 +16,19 @@ from pathlib import Path
 from onionmx.answer import Answer
 from onionmx.authenticate.published import demands_path, publishing_demands
 from onionmx.config import Configuration
-from onionmx.errors import LockedError, MissingMapError, RemovalError
+from onionmx.errors import LockedError, MissingMapError
 from onionmx.files import is_missing
 from onionmx.mapfile.cdb import DEFERS, MapReader
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.publish import mark_checked, writer_lock
-from onionmx.sync import notes
+from onionmx.sync import notes, removals
 from onionmx.sync.asking import Asked, Asking, Clock, Questions
-from onionmx.sync.build import Base, Changes, NextMap, check_removal, compare, decisions, next_map, table_note, write
+from onionmx.sync.build import Base, Changes, NextMap, compare, decisions, next_map, table_note, write
 from onionmx.sync.entry import NOT_LISTED
 from onionmx.sync.lists import Lists, digest_of, read_lists
 from onionmx.sync.looking import Prover
 from onionmx.sync.policy import adopt
+from onionmx.sync.removals import held_back, in_words, keep
 from onionmx.sync.report import Decision, Outcome, Summary
 from onionmx.sync.rules import DAY
 from onionmx.sync.schedule import CLOCK_TOLERANCE
@@ -35,7 +36,7 @@ from onionmx.sync.state.record import LastAnswer
 from onionmx.sync.state.store import Store
 
 _BATCH = 1000
-_MAP_FORMAT = 2
+_MAP_FORMAT = 3
 """Another number has every map written anew: 2 added the checksums."""
 _FORGET_AFTER = 90 * DAY
 """Seconds after which a domain is forgotten that no list has any more, and that has no route."""
@@ -63,7 +64,7 @@ class Wishes:
     Attributes:
         ask_all: ask for all listed domains, due or not.
         ask_none: only publish what is known.
-        accept_removal: publish a map that loses many entries.
+        accept_removal: remove entries although they are many.
         dry_run: decide and report, but write no map; the store must be one that forgets.
     """
 
@@ -109,7 +110,6 @@ class Run:
             MapError: the old map cannot be read, or the new one not be written; the old one stays.
             StateError: the state cannot be read or written; the map stays.
             DnsError: every lookup failed; nothing was published.
-            RemovalError: the next map would lose too much; nothing was published.
             ConfigurationError: a list has mistakes; nothing was changed.
         """
         started = self._clock()
@@ -201,36 +201,32 @@ class Run:
                 yield batch
 
     def _publish(self, base: Base, wishes: Wishes, stamp: notes.MapStamp, asked: Asked) -> Summary:
-        if stamp.is_current():
-            with MapReader(self._path) as reader:
-                return self._summary(base, Changes(old=len(reader)), {}, asked, len(reader), wishes)
         now = self._clock()
+        waited = stamp.held()
+        if stamp.is_current(now) and not (waited and wishes.accept_removal):
+            with MapReader(self._path) as reader:
+                summary = self._summary(base, Changes(old=len(reader)), {}, asked, len(reader), wishes)
+            return replace(summary, held=len(waited), refusal=self._store.notes().get(notes.HELD, ""))
         version = stamp.version()
         new = next_map(self._store, base, now)
         changes = compare(self._path, new.values)
-        refusal = self._refusal(changes, wishes)
+        settings = self._configuration.sync
+        held = [] if wishes.accept_removal else held_back(changes, waited, base, settings)
+        if held:
+            new = keep(new, changes, held, self._path)
         note_of = table_note if self._configuration.map.transport_path else lambda _domain: ""
         found = {each.domain: each for each in decisions(changes, new.values, self._store, base, now, note_of)}
+        begins = removals.decisions((domain for domain in held if domain not in waited), new)
+        found |= {each.domain: each for each in begins}
+        words = in_words(held, changes.old, settings)
         is_published = False
         if not wishes.dry_run:
             is_published = self._write(base, new, changes)
-            stamp.set(version)
-            if self._store.notes().get(notes.HELD):
-                self._store.note(**{notes.HELD: ""})
+            stamp.set(version, new.until, held)
+            if self._store.notes().get(notes.HELD, "") != words:
+                self._store.note(**{notes.HELD: words})
         summary = self._summary(base, changes, found, asked, len(new.values), wishes)
-        return replace(summary, is_published=is_published, refusal=refusal)
-
-    def _refusal(self, changes: Changes, wishes: Wishes) -> str:
-        if wishes.accept_removal:
-            return ""
-        try:
-            check_removal(changes, self._configuration.sync)
-        except RemovalError as error:
-            if wishes.dry_run:
-                return str(error)
-            self._store.note(**{notes.HELD: str(error)})
-            raise
-        return ""
+        return replace(summary, is_published=is_published, refusal=words, held=len(held))
 
     def _write(self, base: Base, new: NextMap, changes: Changes) -> bool:
         # Without the file the relay delivers nothing; one that it finds empty costs nothing.

@@ -57,7 +57,7 @@ def test_a_route(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
         "TTL 60 s",
         "next question at 20",
         f"route       {A} (dnssec), taken 20",
-        "changes it  a signed change is taken at once, an unsigned one when it has been seen for 3 days",
+        "changes it  a signed change is taken at once, an unsigned one when seen for 30 days",
         "a pin overrides DNS",
         f"taken {A}: dnssec record",
     ):

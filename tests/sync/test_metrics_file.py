@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from onionmx.errors import RemovalError, StateError
+from onionmx.errors import DnsError, StateError
 from onionmx.sync import metrics_file
 from onionmx.sync.metrics_file import measured, write_metrics
 from onionmx.sync.report import Outcome, Summary
@@ -42,6 +42,7 @@ def test_a_run_that_did_its_work(path: Path) -> None:
         "last_success_timestamp_seconds": 1000,
         "exit_code": 0,
         "duration_seconds": 2.5,
+        "held_removals": 0,
         "map_entries": 3,
         "listed_domains": 10,
         "asked_domains": 4,
@@ -81,8 +82,8 @@ def test_however_a_run_ends(path: Path) -> None:
     with measured(str(path)) as measure:
         measure(SUMMARY)
     assert samples(path)["exit_code"] == 0
-    with pytest.raises(RemovalError), measured(str(path)):
-        raise RemovalError("too much")
+    with pytest.raises(DnsError), measured(str(path)):
+        raise DnsError("too much")
     assert samples(path)["exit_code"] == 75
 
 
@@ -102,8 +103,8 @@ def test_it_cannot_be_written(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "none" / "onionmx.prom")
     with pytest.raises(StateError, match=r"sync\.metrics_file .*No such file"), measured(nowhere) as measure:
         measure(SUMMARY)
-    with pytest.raises(RemovalError, match="too much"), measured(nowhere):
-        raise RemovalError("too much")
+    with pytest.raises(DnsError, match="too much"), measured(nowhere):
+        raise DnsError("too much")
 
 
 def test_the_list_of_metrics_is_whole(path: Path) -> None:

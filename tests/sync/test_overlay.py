@@ -18,7 +18,7 @@ from tests.mapfile.maps import A
 from tests.sync.world import START
 
 NAMES = [f"{letter}.example" for letter in "abcdef"]
-ROUTE = Established(((A, 25),), Trust.UNSIGNED, START, START)
+ROUTE = Established(((A, 25),), Trust.UNSIGNED, START, START, is_routed=True)
 names = st.lists(st.sampled_from(NAMES), unique=True)
 records = st.builds(
     DomainRecord,

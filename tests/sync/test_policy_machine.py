@@ -3,8 +3,10 @@
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
-from onionmx.sync.policy import Verdict, accept, judge, refuse
+from onionmx.sync.judge.sightings import is_firm
+from onionmx.sync.policy import Verdict, accept, allow, judge, refuse
 from onionmx.sync.rules import Belief, Rules
 from onionmx.sync.state.record import DomainRecord, Established
 from onionmx.target import Trust
@@ -14,6 +16,12 @@ from tests.sync.world import DAY, START, found, none, unknown
 DOMAIN = "a.example"
 onion_sets = st.lists(st.sampled_from(ONIONS[:3]), min_size=1, max_size=2, unique=True)
 gaps = st.one_of(st.floats(1.0, 0.3 * DAY), st.floats(0.3 * DAY, 100 * DAY), st.floats(-50 * DAY, 0.0))
+
+
+def noted(record: DomainRecord) -> DomainRecord:
+    """A record as it is saved: what was taken is in the map."""
+    route = record.established
+    return replace(record, established=replace(route, is_routed=True)) if route else record
 
 
 class OneDomain(RuleBasedStateMachine):
@@ -28,18 +36,22 @@ class OneDomain(RuleBasedStateMachine):
         self.record = DomainRecord(DOMAIN, START)
         self.before: Established | None = None
         self.is_authorized = True
-        self.steady = 0.0
+        self.is_firm = False
+        self.refused: set[frozenset[str]] = set()
+        self.credit: dict[frozenset[str], float] = {}
         self.said: frozenset[str] | None = None
         self.said_at = START
 
     def _take(self, verdict: Verdict, *, is_authorized: bool, said: frozenset[str] | None) -> None:
         self.before = self.record.established or self.record.former
-        self.record = verdict.record
+        self.is_firm = is_firm(self.record)
+        self.record = noted(verdict.record)
         self.is_authorized = is_authorized
         if said is not None:
             hold = self.times.hold if said else self.times.hold_removal
             gap = min(max(self.now - self.said_at, 0.0), hold / 4)
-            self.steady = self.steady + gap if said == self.said else 0.0
+            # No more than this can ever count for it, whatever counts against it.
+            self.credit[said] = self.credit.get(said, 0.0) + (gap if said == self.said else 0.0)
             self.said, self.said_at = said, self.now
 
     @rule(onions=onion_sets, gap=gaps)
@@ -79,6 +91,9 @@ class OneDomain(RuleBasedStateMachine):
         if self.record.established != old.established:
             assert self.record.failures >= 10
             assert self.now - self.record.failing_since >= self.times.max_stale
+            assert old.established
+            assert old.established.trust is Trust.UNSIGNED
+            assert old.proof is None
         self.is_authorized = True
 
     @precondition(lambda self: self.record.pending)
@@ -87,12 +102,23 @@ class OneDomain(RuleBasedStateMachine):
         verdict = accept(self.record, self.now)
         assert verdict
         self._take(verdict, is_authorized=True, said=None)
+        self.refused.clear()  # those that are left are looked for in the record
 
     @precondition(lambda self: self.record.pending)
     @rule()
     def refuse(self) -> None:
         verdict = refuse(self.record, self.now)
         assert verdict
+        waiting = [each for each in (self.record.pending, *self.record.rivals) if each]
+        self.refused |= {frozenset(onion for onion, _ in each.endpoints) for each in waiting}
+        self._take(verdict, is_authorized=False, said=None)
+
+    @precondition(lambda self: self.record.refused)
+    @rule()
+    def allow(self) -> None:
+        verdict = allow(self.record, self.now)
+        assert verdict
+        self.refused.clear()
         self._take(verdict, is_authorized=False, said=None)
 
     @invariant()
@@ -102,13 +128,14 @@ class OneDomain(RuleBasedStateMachine):
         now = self.record.established
         old = frozenset(onion for onion, _ in self.before.endpoints)
         new = frozenset(onion for onion, _ in now.endpoints) if now else frozenset()
-        if new and new != old:
+        is_removal = not new and self.record.former != self.before
+        if (new and new != old) or is_removal:
             assert self.belief is Belief.TOFU
+            assert new not in self.refused
+            hold = self.times.hold if new else self.times.hold_removal
+            assert self.credit[new] >= (30 * DAY if self.is_firm else hold) - 1e-3
             assert self.said == new
-            assert self.steady >= self.times.hold - 1e-3
-        if not new and self.record.former != self.before:
-            assert self.belief is Belief.TOFU
-            assert self.steady >= self.times.hold_removal - 1e-3
+            self.credit.clear()
 
     @invariant()
     def the_record_agrees_with_itself(self) -> None:
@@ -116,8 +143,10 @@ class OneDomain(RuleBasedStateMachine):
         if record.established:
             assert record.established.endpoints
             assert record.former is None
-        if record.pending and record.established:
-            assert set(record.pending.endpoints) != set(record.established.endpoints)
+        waiting = [frozenset(each.endpoints) for each in (record.pending, *record.rivals) if each]
+        assert len(set(waiting)) == len(waiting) <= 6
+        if record.established:
+            assert frozenset(record.established.endpoints) not in waiting
         assert record.proof is None
         if record.asked_at is not None:
             assert record.asked_at < record.due_at <= record.asked_at + 1.1 * self.times.max_interval

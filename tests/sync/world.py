@@ -106,7 +106,7 @@ class World:
         self.pins: dict[str, tuple[Endpoint, ...]] = {}
         self.own: frozenset[str] = frozenset()
         self.beliefs: dict[str, Belief] = {}
-        self.prover: NoDemands | Silent | Demanding = NoDemands()
+        self.prover: NoDemands | Silent | Demanding | Proofs = NoDemands()
         self.lists: list[str] = []
         self.authenticates = True
 

@@ -114,7 +114,8 @@ def _weight(pending: Pending) -> tuple[bool, float, float]:
 
 
 def _described(record: DomainRecord, pending: Pending, rules: Rules) -> Pending:
-    what = "another record" if pending.endpoints else "no record"
+    other = "another record" if record.established else "a record"
+    what = other if pending.endpoints else "no record"
     hold = hold_of(record, pending.endpoints, rules)
     is_refused_now = is_refused(record, pending.endpoints)
     if is_refused_now:
@@ -124,5 +125,5 @@ def _described(record: DomainRecord, pending: Pending, rules: Rules) -> Pending:
     else:
         reason = f"unsigned answer of {what}, seen steadily for {days(pending.steady)} of {days(hold)} days"
         if is_firm(record):
-            reason += ", because what is there was signed"
+            reason += ", because a signed answer says otherwise"
     return replace(pending, is_refused=is_refused_now, reason=reason)

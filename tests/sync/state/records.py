@@ -3,20 +3,32 @@
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, LastAnswer, Pending, Proof
+from onionmx.sync.state.record import (
+    DomainRecord,
+    Doubt,
+    Established,
+    HistoryLine,
+    How,
+    LastAnswer,
+    Pending,
+    Proof,
+    Removal,
+)
 from onionmx.target import Trust
 from tests.onions import make_onion
 
 ENDPOINTS = tuple((make_onion(number), port) for number, port in enumerate((25, 25, 2525)))
 DOMAINS = ("a.org", "b.org", "c.example.net", "d.xn--p1ai", "e")
-OLD = Established(ENDPOINTS[:1], Trust.DNSSEC, 10.0, 20.0)
+OLD = Established(ENDPOINTS[:1], Trust.DNSSEC, 10.0, 20.0, is_routed=True)
 WAITING = Pending(ENDPOINTS[1:], Trust.UNSIGNED, 30.0, 40.0, "seen since yesterday", steady=10.0)
 
 times = st.floats(0, 1e11)
 endpoints = st.lists(st.sampled_from(ENDPOINTS), unique=True).map(tuple)
 some_endpoints = endpoints.filter(bool)
 trusts = st.none() | st.sampled_from(Trust)
-established = st.builds(Established, some_endpoints, st.sampled_from(Trust), times, times)
+established = st.builds(Established, some_endpoints, st.sampled_from(Trust), times, times, st.booleans())
+doubts = st.builds(Doubt, times, times, st.text(), st.text(), st.booleans(), times)
+removals = st.builds(Removal, st.sampled_from(How), times)
 pending = st.builds(Pending, endpoints, trusts, times, times, st.text(), st.booleans(), times)
 proofs = st.builds(Proof, some_endpoints, st.text(), st.lists(st.text()).map(tuple), times, times)
 records = st.builds(
@@ -38,7 +50,15 @@ records = st.builds(
     decision=st.text(),
     former=st.none() | established,
     failing_since=times,
-)
+    rivals=st.lists(pending, max_size=4).map(tuple),
+    told_at=times,
+    refused=st.lists(endpoints, max_size=3).map(tuple),
+    removal=st.none() | removals,
+    doubt=st.none() | doubts,
+    unknown=st.text(),
+    unknown_since=times,
+    defers_until=times,
+).filter(lambda record: record.refused or not (record.pending and record.pending.is_refused))
 lines = st.builds(HistoryLine, st.sampled_from(DOMAINS), times, st.text(min_size=1), endpoints, trusts, st.text())
 
 

@@ -56,6 +56,14 @@ def test_no_field_of_a_record_is_left_out() -> None:
         former=object(),
         failing_since=6.0,
         listed=False,
+        rivals=(WAITING,),
+        told_at=7.0,
+        refused=((),),
+        removal=object(),
+        doubt=object(),
+        unknown="u",
+        unknown_since=8.0,
+        defers_until=9.0,
     )
     default = DomainRecord("", 0.0)
     assert not [field.name for field in fields(full) if getattr(full, field.name) == getattr(default, field.name)]
