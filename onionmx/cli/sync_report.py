@@ -155,7 +155,7 @@ def _described(decision: Decision) -> str:
         case Outcome.CHANGED:
             return f"{shown_endpoints(decision.old)} -> {new} ({decision.source}, {decision.trust})"
         case Outcome.UNDECIDED:
-            return f"{decision.reason}; {kept}"
+            return decision.reason if decision.new == DEFERS else f"{decision.reason}; {kept}"
         case Outcome.WAITING:
             return f"{decision.reason}; {kept if decision.new else 'it has no entry until then'}"
         case _:

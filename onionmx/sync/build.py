@@ -206,16 +206,19 @@ def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
         records = store.get(domains)
         for domain in domains:
             old = _endpoints(changes.removed.get(domain) or changes.changed.get(domain))
+            record = records.get(domain)
+            loud = record.decision if record and UNSIGNED_NOW in record.decision else ""
             if domain in changes.removed:
-                reason = _why_removed(domain, records.get(domain), base, now)
-                yield Decision(domain, Outcome.REMOVED, old, (), reason=reason)
+                reason = _why_removed(domain, record, base, now)
+                yield Decision(domain, Outcome.REMOVED, old, (), reason=reason, notes=tuple(filter(None, [loud])))
+                continue
+            if new[domain] == DEFERRING:
+                why = entry_of(record, base.rules_of(domain), now).why if record else ""
+                yield Decision(domain, Outcome.UNDECIDED, old, parse_value(DEFERRING), reason=why)
                 continue
             outcome = Outcome.CHANGED if domain in changes.changed else Outcome.ADDED
-            source, trust = source_of(domain, records.get(domain), base)
-            notes = tuple(filter(None, [note_of(domain)]))
-            record = records.get(domain)
-            if record and UNSIGNED_NOW in record.decision:
-                notes = (record.decision, *notes)
+            source, trust = source_of(domain, record, base)
+            notes = tuple(filter(None, [loud, note_of(domain)]))
             yield Decision(domain, outcome, old, parse_value(new[domain]), source, trust, notes=notes)
 
 

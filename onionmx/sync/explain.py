@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.domains import own_answer
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.sync.build import Base, source_of
@@ -70,9 +71,9 @@ def explain(domain: str, published: tuple[Endpoint, ...] | None, store: Store, b
         why, changes = "it is in no list and not pinned, and never was", ["put it into a list of domains, or pin it"]
     else:
         entry = entry_of(record, rules, now)
-        endpoints = entry.endpoints
+        endpoints = DEFERS if entry.defers else entry.endpoints
         why = entry.why or record.decision
-        if entry.why and record.listed and needs_look(record, rules):
+        if entry.why and record.listed and needs_look(record, rules) and record.decision not in entry.why:
             # What is missing is said; what came of looking for it stands in the decision.
             why = f"{entry.why}: {record.decision}"
         changes = list(_changes(record, rules)) if record.listed else ["put it into a list of domains, or pin it"]

@@ -187,7 +187,6 @@ class Run:
                 if records[domain].answer is LastAnswer.NEVER
                 and records[domain].established is None
                 and not base.has(domain)
-                and batch[domain] != DEFERS
             ]
             if verdicts:
                 notes.open_routes(self._store)
