@@ -11,6 +11,7 @@ from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.errors import DnsError
 from onionmx.isolation import UnforeseenError, isolated
 from onionmx.sync.entry import needs_look
+from onionmx.sync.judge.looks import not_told
 from onionmx.sync.looking import Judged, Looking, Prover
 from onionmx.sync.notes import open_routes
 from onionmx.sync.policy import Verdict, judge, settled
@@ -174,10 +175,15 @@ class Asking:
         self._patience -= monotonic() - begun
         self._save(self._looking.take())
 
-    def _leave(self, judged: Iterable[Judged]) -> None:
-        """Leave domains to the next run: what is known of them stays as it was."""
+    def _leave(self, judged: Sequence[Judged]) -> None:
+        """Leave domains to the next run: until then it could not be told."""
+        words = f"what it demands of its MX, or whether its onion MX has it, was not known within {MOST_TIME:g} s"
         for each in judged:
-            words = f"what it demands of its MX, or whether its onion MX has it, was not known within {MOST_TIME:g} s"
+            # A moment later than now, or this very run would ask again.
+            record = replace(not_told(each.verdict.record, words), due_at=self._clock() + 1.0)
+            each.verdict = Verdict(record, each.verdict.history)
+        self._keep_verdicts(judged)
+        for each in judged:
             self._report(CouldNotTell(each.old.domain, words), each.old, each.old, is_news=True)
 
     def _judge(self, old: DomainRecord, answer: Answer, now: float) -> Judged:
@@ -189,6 +195,11 @@ class Asking:
             return Judged(CouldNotTell(old.domain, str(error)), old, Verdict(record))
 
     def _save(self, judged: Sequence[Judged]) -> None:
+        self._keep_verdicts(judged)
+        for each in judged:
+            self._report(each.answer, each.old, each.verdict.record)
+
+    def _keep_verdicts(self, judged: Sequence[Judged]) -> None:
         if not judged:
             return
         for each in judged:
@@ -199,8 +210,6 @@ class Asking:
         self._store.save(
             [each.verdict.record for each in judged], [line for each in judged for line in each.verdict.history]
         )
-        for each in judged:
-            self._report(each.answer, each.old, each.verdict.record)
 
     def _settle(self, judged: Judged) -> None:
         record = judged.verdict.record

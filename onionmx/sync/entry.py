@@ -91,9 +91,9 @@ def _proven(record: DomainRecord, endpoints: tuple[Endpoint, ...]) -> Entry:
     if not record.requirement:
         # The third answer: a domain of which that is not known may demand something.
         unknown = "it is not known yet whether the domain demands a certificate of its MX (MTA-STS, DANE)"
-        return Entry(endpoints) if record.requirement_expires else Entry((), unknown)
+        return Entry(endpoints) if record.requirement_expires else Entry((), record.unknown or unknown)
     if proof is None:
-        return Entry((), "its onion MX has not shown a certificate that the domain would accept")
+        return Entry((), record.unknown or "its onion MX has not shown a certificate that the domain would accept")
     # Proven once it stays, with its demand, for the relay asks again; see onionmx.sync.judge.looks for its end.
     proven = tuple(endpoint for endpoint in endpoints if endpoint in proof.endpoints)
     if len(proven) == len(endpoints):
