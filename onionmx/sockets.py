@@ -6,9 +6,19 @@ import os
 import pwd
 import socket
 import stat
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from onionmx.errors import ConfigurationError
+
+
+def written_address(bound: socket.socket) -> str:
+    """The address of a bound socket as the configuration writes it: `unix:/path`, `IP:PORT` or `[IPV6]:PORT`."""
+    address = bound.getsockname()
+    if bound.family == socket.AF_UNIX:
+        return f"unix:{address}"
+    host, port = address[:2]
+    return f"[{IPv6Address(host)}]:{port}" if bound.family == socket.AF_INET6 else f"{host}:{port}"
 
 
 def bind_tcp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:

@@ -10,12 +10,11 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from ipaddress import IPv6Address
 from pathlib import Path
 
 from onionmx.config import UNIX, ServeSection, parse_socket
 from onionmx.errors import ConfigurationError
-from onionmx.sockets import bind_tcp, bind_unix
+from onionmx.sockets import bind_tcp, bind_unix, written_address
 
 CONTROL_MODE = 0o600
 BACKLOG = 1024
@@ -99,7 +98,7 @@ def _open(protocol: Protocol, text: str, settings: ServeSection) -> Listener:
 def _protocol_of(name: str, bound: socket.socket, configured: Mapping[Protocol, Sequence[str]]) -> Protocol:
     if name in set(Protocol):
         return Protocol(name)
-    address = _written(bound)
+    address = written_address(bound)
     for protocol, texts in configured.items():
         if address in texts:
             return protocol
@@ -107,12 +106,3 @@ def _protocol_of(name: str, bound: socket.socket, configured: Mapping[Protocol, 
         f"systemd has handed over a socket at {address}, named {name!r}: expected one of {', '.join(Protocol)} as "
         "FileDescriptorName=, or an address that the configuration has under [serve]"
     )
-
-
-def _written(bound: socket.socket) -> str:
-    """The address of a socket as the configuration writes it."""
-    address = bound.getsockname()
-    if bound.family == socket.AF_UNIX:
-        return f"{UNIX}{address}"
-    host, port = address[:2]
-    return f"[{IPv6Address(host)}]:{port}" if bound.family == socket.AF_INET6 else f"{host}:{port}"

@@ -6,7 +6,8 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -15,14 +16,16 @@ from onionmx.authenticate.policy_file import policy_file
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.relay.metrics_server import bind_metrics, remove_metrics, serve_metrics
-from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve
+from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve, take_over
 from onionmx.relay.service import Delivering, server_settings
-from onionmx.relay.workers import supervise, take_signals
+from onionmx.relay.workers import READY, supervise, take_signals
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope
-from onionmx.systemd import notify
+from onionmx.systemd import inherited_sockets, notify
 
 _logger = logging.getLogger(__name__)
+
+_READY = "READY=1"
 
 Load = Callable[[], Configuration]
 """Reads the configuration again."""
@@ -44,17 +47,23 @@ def run_relay(configuration: Configuration, load: Load) -> int:
             "%s is not fully qualified: many onion MXes refuse such a name in EHLO; set relay.hostname",
             configuration.relay.ehlo_name,
         )
-    listeners = _listen(configuration.relay)
+    listeners = _listen(configuration.relay, inherited_sockets())
     scraped = bind_metrics(configuration.relay)
 
     def work(worker: int) -> None:
-        uvloop.run(_serve(_latest(configuration, load), load, listeners, *scraped[worker : worker + 1]))
+        parent = os.getppid()
+
+        def tell(state: str) -> None:
+            if state == _READY:
+                os.kill(parent, READY)
+
+        uvloop.run(_serve(_latest(configuration, load), load, tell, listeners, *scraped[worker : worker + 1]))
 
     try:
         if configuration.relay.workers == 1:
-            uvloop.run(_serve(configuration, load, listeners, *scraped))
+            uvloop.run(_serve(configuration, load, notify, listeners, *scraped))
         else:
-            supervise(configuration.relay.workers, work)
+            supervise(configuration.relay.workers, work, partial(notify, _READY))
     finally:
         remove_metrics(configuration.relay)
         for listener in listeners:
@@ -77,10 +86,11 @@ def _allow_many_sessions() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _listen(settings: RelaySection) -> list[Listener]:
-    listeners: list[Listener] = []
+def _listen(settings: RelaySection, inherited: Iterable[tuple[str, socket.socket]]) -> list[Listener]:
+    listeners = take_over(inherited, settings.smtp_listen, settings.lmtp_listen)
+    served = {listener.is_lmtp for listener in listeners}
     for texts, is_lmtp in ((settings.smtp_listen, False), (settings.lmtp_listen, True)):
-        for text in texts:
+        for text in () if is_lmtp in served else texts:
             if text.startswith(UNIX):
                 path = Path(text.removeprefix(UNIX))
                 mode = int(settings.unix_mode, 8)
@@ -93,7 +103,11 @@ def _listen(settings: RelaySection) -> list[Listener]:
 
 
 async def _serve(
-    configuration: Configuration, load: Load, listeners: list[Listener], scraped: socket.socket | None = None
+    configuration: Configuration,
+    load: Load,
+    tell: Callable[[str], None],
+    listeners: list[Listener],
+    scraped: socket.socket | None = None,
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -105,9 +119,9 @@ async def _serve(
     server = await serve(server_settings(configuration.relay), relay.begin, listeners)
     metrics = await serve_metrics(scraped) if scraped is not None else None
     _logger.info("relay ready (process %d)", os.getpid())
-    notify("READY=1")
+    tell(_READY)
     await stop.wait()
-    notify("STOPPING=1")
+    tell("STOPPING=1")
     _logger.info("relay stopping, %d messages in flight", server.open_deliveries)
     await server.close(configuration.relay.grace)
     await relay.close()

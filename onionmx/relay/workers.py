@@ -12,13 +12,17 @@ _logger = logging.getLogger(__name__)
 RESTART_DELAY = 1.0
 """Seconds, so that a worker that fails at once does not take all of a core."""
 
+READY = signal.SIGUSR1
+"""A worker sends it to its parent when it serves; systemd hears of it from the main process alone."""
+
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """What a worker has to handle; they are blocked in it until it calls `take_signals`."""
 
+_OF_WORKERS = frozenset({signal.SIGCHLD, READY})
 _PR_SET_PDEATHSIG = 1
 
 
-def supervise(count: int, work: Callable[[int], None]) -> None:
+def supervise(count: int, work: Callable[[int], None], on_ready: Callable[[], None]) -> None:
     """Keep workers running until SIGTERM or SIGINT, which end them all, as SIGHUP reaches them all.
 
     Call it before there is a loop or a thread: the workers are forked. Signals are not handled but waited for, so that
@@ -27,8 +31,9 @@ def supervise(count: int, work: Callable[[int], None]) -> None:
     Args:
         count: how many.
         work: what a worker does, by its number; the process ends with it.
+        on_ready: called when a worker has sent `READY`, once for those that did so at the same time.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS | {signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS | _OF_WORKERS)
     workers = {_start(number, work): number for number in range(count)}
     due: dict[int, float] = {}  # workers to be started again, and when
     stopping = False
@@ -39,6 +44,8 @@ def supervise(count: int, work: Callable[[int], None]) -> None:
                     if not stopping:
                         _logger.error("worker %d ended with status %d, starting it again", number, status)
                         due[number] = time.monotonic() + RESTART_DELAY
+            case signal.SIGUSR1:
+                on_ready()
             case signal.SIGHUP:
                 _tell(workers, signal.SIGHUP)
             case signal.SIGTERM | signal.SIGINT:
@@ -57,7 +64,7 @@ def take_signals() -> None:
 
 def _wait(until: float | None) -> int | None:
     """The next signal; `None` where the time has come before it."""
-    awaited = SIGNALS | {signal.SIGCHLD}
+    awaited = SIGNALS | _OF_WORKERS
     if until is None:
         return signal.sigwait(awaited)
     found = signal.sigtimedwait(awaited, max(0.0, until - time.monotonic()))
@@ -71,7 +78,7 @@ def _start(number: int, work: Callable[[int], None]) -> int:
         return pid
     code = os.EX_SOFTWARE
     try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_WORKERS)
         # Workers must not outlive their parent and hold its sockets (prctl(2), PR_SET_PDEATHSIG).
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() == parent:

@@ -4,6 +4,7 @@ It delivers nothing. The way in: `transaction.py` is the seam to what does, `ses
 `connection.py` what is under them, `content.py` the way of a message through, `serve.py` wires it.
 """
 
+from onionmx.relay.server.inherited import take_over
 from onionmx.relay.server.listener import Listener, listen_tcp, listen_unix
 from onionmx.relay.server.serve import Server, serve
 from onionmx.relay.server.settings import ServerSettings
@@ -20,4 +21,5 @@ __all__ = [
     "listen_tcp",
     "listen_unix",
     "serve",
+    "take_over",
 ]
