@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from onionmx.cli import COMMANDS
-from onionmx.config import Configuration
+from onionmx.config import Configuration, RelaySection
 from tests.e2e.programs import find_program
 from tests.lookup.test_units import DEPLOY, analyze
 
 UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in {".service", ".socket", ".timer"})
 SERVICES = [name for name in UNITS if name.endswith(".service")]
-EXPOSURE = {"onionmx-relay.service": 1.3, "onionmx-serve.service": 1.3, "onionmx-sync.service": 1.8}
+EXPOSURE = 1.0
 
 
 def lines(name: str, option: str) -> list[str]:
@@ -36,7 +36,7 @@ def test_the_sandbox_is_tight(name: str) -> None:
     said = analyze("security", "--offline=true", DEPLOY / name)
     exposure = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
     assert exposure
-    assert float(exposure[1]) <= EXPOSURE[name]
+    assert float(exposure[1]) <= EXPOSURE
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -68,3 +68,23 @@ def test_the_command_is_there(name: str) -> None:
         program, word, *_ = command.split()
         assert program == "/usr/bin/onionmx"
         assert word in COMMANDS
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_limits_are_set_and_nobody_is_root(name: str) -> None:
+    for option in ("MemoryMax", "TasksMax", "PrivateMounts"):
+        assert lines(name, option), option
+    assert lines(name, "User") or lines(name, "DynamicUser") == ["yes"]
+    for user in lines(name, "User"):
+        assert re.search(rf"^u {user} ", (DEPLOY / "onionmx-sysusers.conf").read_text(), re.MULTILINE)
+
+
+def test_no_unit_needs_the_kill_of_procps() -> None:
+    for name in SERVICES:
+        for command in (*lines(name, "ExecReload"), *lines(name, "ExecStop")):
+            assert not re.match(r"[-+!:@]*(/usr)?/bin/kill\b", command), f"{name}: {command}"
+
+
+def test_the_relays_sockets_are_those_of_the_configuration() -> None:
+    settings = RelaySection()
+    assert lines("onionmx-relay.socket", "ListenStream") == [*settings.smtp_listen, *settings.lmtp_listen]

@@ -25,6 +25,7 @@ from deploy.debian.man import pages
 from onionmx.cli import command as program
 from onionmx.config import Configuration, MapSection, ServeSection
 from onionmx.defaults import MAP_PATH, STATE_DIRECTORY
+from onionmx.setup.programs.settings import USERS
 
 PROJECT = Path(__file__).parent.parent.parent
 FILES = Path(__file__).parent / "files"
@@ -86,6 +87,10 @@ def _lay_out_shared(root: Path, packages: Path) -> None:
         if unit.suffix in UNIT_SUFFIXES:
             shutil.move(unit, units / unit.name)
             unit.symlink_to(f"../../../lib/systemd/system/{unit.name}")
+    users = root / "usr/lib/sysusers.d/onionmx.conf"
+    users.parent.mkdir(parents=True)
+    shutil.move(share / "deploy" / USERS, users)
+    (share / "deploy" / USERS).symlink_to("../../../lib/sysusers.d/onionmx.conf")
     for name, content in postfix_examples(PROJECT / "docs"):
         _write(share / "postfix" / name, content)
 
@@ -93,7 +98,6 @@ def _lay_out_shared(root: Path, packages: Path) -> None:
 def _lay_out_system(root: Path, epoch: datetime) -> None:
     defaults = system_defaults()
     _write(root / "etc/onionmx/onionmx.toml", defaults.to_toml(is_commented=True))
-    _write(root / "usr/lib/sysusers.d/onionmx.conf", (FILES / "sysusers.conf").read_bytes())
     _write(root / "usr/lib/tmpfiles.d/onionmx.conf", (FILES / "tmpfiles.conf").read_bytes())
     for name, page in pages(f"{epoch:%Y-%m-%d}", defaults).items():
         _write(root / f"usr/share/man/man{name[-1]}" / f"{name}.gz", _compressed(page))

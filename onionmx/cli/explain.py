@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from onionmx.cli.options import configuration_option, json_option, map_option, write_json
+from onionmx.cli.state_user import become_owner
 from onionmx.cli.sync import with_map
 from onionmx.cli.sync_report import shown_endpoints, shown_time
 from onionmx.config import Configuration
@@ -45,6 +46,7 @@ def command(
     """
     name = normalize(domain)
     configuration = with_map(configuration, map_path)
+    become_owner(Path(configuration.map.path).parent)
     pinned = own_pins(configuration, pins)
     with opened_store(configuration, to_write=False) as store:
         base = read_base(configuration, store.pins() if pinned is None else pinned)

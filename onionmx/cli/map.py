@@ -7,6 +7,7 @@ import click
 
 from onionmx.authenticate.published import keeping_demands
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, write_json
+from onionmx.cli.state_user import become_owner
 from onionmx.config import Configuration
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, InputError, TemporaryError
@@ -145,6 +146,7 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
     if parsed.problems:
         raise InputError(described(parsed.problems))
     path = Path(map_path or configuration.map.path)
+    become_owner(path.parent)
     with writer_lock(path), keeping_demands(path, parsed.entries):
         publish(path, parsed.entries)
     click.echo(f"{path}: {len(parsed.entries)} entries")

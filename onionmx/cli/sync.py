@@ -14,6 +14,7 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from onionmx.answer import Answer
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, write_json
+from onionmx.cli.state_user import become_owner
 from onionmx.cli.sync_report import print_pending, print_status, print_summary, summary_as_json
 from onionmx.config import Configuration
 from onionmx.errors import ConfigurationError, UsageError
@@ -68,6 +69,9 @@ def command(  # noqa: PLR0917 -- click gives them by name
     in the mail logs of sync.logs. Only those that are new or due are asked. Pins override DNS. A domain whose lookup
     failed keeps its entry; one that is neither listed nor pinned any more loses it. Own domains get none.
 
+    Root becomes the user who owns the folder of the map, and then needs to be able to read what that user can: lists,
+    pins, logs of the group adm.
+
     An unsigned change of onions waits until it was seen for some days (sync.hold), or is accepted by name. One that was
     refused comes with a signature only, until --allow-change. Too many removals at once (sync.max_removal) wait for
     --accept.
@@ -78,6 +82,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
     """
     configuration = with_map(configuration, map_path)
     words = Words(accepted, refused, allowed)
+    become_owner(Path(configuration.map.path).parent)
     _check_modes(lists, [pending, status, bool(words), ask_all or dry_run])
     wishes = Wishes(ask_all=ask_all, accept_removal=accept, dry_run=dry_run, ask_none=bool(words))
     if pending or status:

@@ -1,11 +1,13 @@
 """Carrying out a plan: the manifest first, then files, checks, commands; all put back where something fails."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from onionmx.defaults import STATE_DIRECTORY
 from onionmx.errors import ConfigurationError, TemporaryError
-from onionmx.setup.manifest import FOLDER, Manifest, Part, load, store
+from onionmx.setup.manifest import FOLDER, FORMER_FOLDER, Manifest, Part, load, store
 from onionmx.setup.old_routers import refuse_old
 from onionmx.setup.plan import Plan
 from onionmx.setup.put_back import put_back
@@ -250,6 +252,8 @@ class Run:
             self.applied.to_run.append(f"systemctl {' '.join(words)} {unit}")
             return True
         if new:
+            if unit.endswith(".socket"):  # systemd does not listen where the service does already
+                self._command(Command(("systemctl", "stop", unit.replace(".socket", ".service"))))
             self._way_back.enabled.append(unit)
             self.applied.changed = True
         self._command(Command(("systemctl", *words, unit)))
@@ -264,7 +268,19 @@ class Run:
 
 
 def prepare(system: System) -> None:
-    """Make the folder of the manifest."""
-    for folder, mode in ((str(PurePosixPath(FOLDER).parent), 0o755), (FOLDER, 0o700)):
+    """Make the folder of the manifest, out of that of an older version where there is one, and that of the map.
+
+    Raises:
+        ConfigurationError: somebody else than root could have written the older one.
+    """
+    if system.exists(FORMER_FOLDER) and not system.exists(FOLDER):
+        for path in (STATE_DIRECTORY, FORMER_FOLDER):
+            if (owner := system.real(path).lstat().st_uid) != os.geteuid():
+                raise ConfigurationError(
+                    f"{FORMER_FOLDER} says what setup has changed, and user {owner}, who owns {path}, could have "
+                    f"written it: look at it, then move it to {FOLDER} and chown -R root it"
+                )
+        system.rename(FORMER_FOLDER, FOLDER)
+    for folder, mode in ((STATE_DIRECTORY, 0o755), (FOLDER, 0o700)):
         if not system.exists(folder):
             system.make_folder(folder, mode)

@@ -10,8 +10,11 @@ from onionmx.setup.steps import Change, Command, Stage, State
 from onionmx.setup.system import System
 from onionmx.setup.wishes import Wishes
 
-FOLDER = f"{STATE_DIRECTORY}/setup"
+FOLDER = f"{STATE_DIRECTORY}-setup"
+"""Of root alone, and not below the folder of sync's user, who could put another one in its place."""
 FILE = f"{FOLDER}/manifest.json"
+FORMER_FOLDER = f"{STATE_DIRECTORY}/setup"
+"""Where it was as long as root ran sync."""
 _VERSION = 1
 _MODE = 0o600
 

@@ -44,6 +44,7 @@ class Observed:
         map_types: of Postfix (`postconf -m`).
         program: command that runs onionmx.
         helper: path of `onionmx-route`.
+        users: file that says which users onionmx needs (sysusers.d(5)).
         logs: of the MTA, as patterns that have a file.
         problems: of the folder of the onion service, in words; empty for none.
     """
@@ -63,6 +64,7 @@ class Observed:
     map_types: frozenset[str] = frozenset()
     program: str = settings.PACKAGED_PROGRAM
     helper: str = "/usr/bin/onionmx-route"
+    users: str = "/usr/lib/sysusers.d/onionmx.conf"
     logs: tuple[str, ...] = ()
     problems: str = ""
 
@@ -137,6 +139,7 @@ def observe(system: System, wishes: Wishes, program: str, helper: str) -> Observ
         enabled=frozenset(unit for unit in settings.UNITS if systemd and _is_on(system, unit)),
         program=program,
         helper=helper,
+        users=str(shipped(f"deploy/{settings.USERS}")),
         logs=_logs(system, wishes),
         problems=_folder_problem(system, configuration.onion.directory) if wishes.receive else "",
         **more,

@@ -140,7 +140,10 @@ def _tor(observed: Observed, ports: tor.Ports) -> list[Stage]:
     back = (*(step for step in steps if isinstance(step, Command)), _reload_tor(observed))
     check = _verify_tor(observed)
     why = f"tor did not open {ports.relay_socks} after its reload: journalctl -u {observed.tor_unit} says why"
-    steps += [check, _reload_tor(observed), Wait(ports.relay_socks, _PATIENCE, why)]
+    # tor opens a port below 1024 when it starts; a running one without any cannot (tor(1), KeepBindCapabilities).
+    low = any(option.value == tor.LOW_DNSPORT for option in ports.client)
+    take = _systemctl("restart", observed.tor_unit) if low else _reload_tor(observed)
+    steps += [check, take, Wait(ports.relay_socks, _PATIENCE, why)]
     stages = [Stage("tor", tuple(changes), tuple(steps), back=(*back[:-1], check, back[-1]))]
     if ports.forward is not None:
         hostname = f"{ports.directory}/{HOSTNAME}"
@@ -172,13 +175,14 @@ def _onionmx(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
     configuration = observed.configuration
     text = settings.drop_in(configuration, wishes, ports, observed.logs)
     changes = [Change(settings.DROP_IN, text.encode(), whole=True)]
-    units = settings.units(wishes)
+    units = settings.units(configuration, wishes)
     steps: list[Command | Wait] = [Command(_program(observed, "config"), is_check=True)]
     back: tuple[Command, ...] = ()
     if any(unit not in observed.packaged_units for unit in units):
         files = settings.unit_files(units, observed.shipped, observed.program)
         changes += [Change(path, content, whole=True) for path, content in files.items()]
         back = (_systemctl("daemon-reload"),)
+        steps.append(Command(("systemd-sysusers", observed.users), needs_systemd=True))
         steps += back
     if wishes.send:
         steps.append(Command(_program(observed, "sync"), may_fail=True))

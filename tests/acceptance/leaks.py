@@ -106,7 +106,7 @@ def _no_map(site: Site) -> Iterator[None]:
 
 _FAULTS: dict[str, Callable[[Site], AbstractContextManager[None]]] = {
     "map missing": _no_map,
-    "relay down": lambda site: _stopped(site, "onionmx-relay"),
+    "relay down": lambda site: _stopped(site, "onionmx-relay.socket onionmx-relay.service"),
     "daemon down": lambda site: _stopped(site, "onionmx-serve.socket onionmx-serve.service"),
     "tor down": _no_tor,
 }

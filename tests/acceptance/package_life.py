@@ -6,6 +6,7 @@ Runs as root inside a root of Debian or on a booted machine, and needs Python al
 watched as well. Without network, as an installation must work: start it under `unshare --net` where there is one.
 """
 
+import grp
 import hashlib
 import os
 import pwd
@@ -18,7 +19,11 @@ from pathlib import Path
 CONFIGURATION = Path("/etc/onionmx/onionmx.toml")
 PRIVATE = Path("/usr/lib/onionmx")
 SERVICES = ("onionmx-relay.service", "onionmx-serve.service")
-UNITS = (*SERVICES, "onionmx-serve.socket", "onionmx-sync.timer")
+UNITS = ("onionmx-relay.socket", *SERVICES, "onionmx-serve.socket", "onionmx-sync.timer")
+USER = "onionmx"
+STATE = Path("/var/lib/onionmx")
+SETUP = Path("/var/lib/onionmx-setup/manifest.json")
+PASSWORD = Path("/etc/onionmx/store-password")
 SKIPPED = frozenset({"/dev", "/proc", "/run", "/sys", "/tmp", "/root", "/var/tmp", "/var/cache", "/var/log"})  # noqa: S108
 CHANGING = (
     *("/var/lib/dpkg", "/var/lib/apt", "/var/lib/systemd", "/etc/ld.so.cache"),
@@ -145,7 +150,32 @@ def units_are_idle() -> None:
         for unit in UNITS:
             require(holds=shown(unit, "ActiveState") == "inactive", what=f"{unit} runs")
             require(holds=shown(unit, "UnitFileState") == "disabled", what=f"{unit} is enabled")
-        pwd.getpwnam("onionmx")
+        pwd.getpwnam(USER)
+
+
+def as_once() -> None:
+    """Leave state, notes of setup and a secret as a version did whose sync ran as root."""
+    (STATE / "setup").mkdir(mode=0o700)
+    (STATE / "setup" / SETUP.name).write_text("{}")
+    (STATE / "state.sqlite").touch(mode=0o600)
+    (STATE / "link").symlink_to(CONFIGURATION)
+    PASSWORD.touch(mode=0o600)
+    CONFIGURATION.with_suffix(".toml.d").mkdir()
+    CONFIGURATION.with_suffix(".toml.d").joinpath("store.toml").write_text(
+        f'[sync]\nstore_password_file = "{PASSWORD}"\n'
+    )
+    run("chown", "-Rh", "root:root", STATE)
+
+
+def is_handed_over() -> None:
+    """The user of sync has his files and his secret, and nothing of root's; what setup noted is out of his reach."""
+    user = pwd.getpwnam(USER)
+    for path in (STATE, STATE / "state.sqlite", STATE / "link", PASSWORD):
+        require(holds=path.lstat().st_uid == user.pw_uid, what=f"{path} does not belong to {USER}")
+    for path in (CONFIGURATION, SETUP, SETUP.parent, SETUP.parent.parent):
+        require(holds=path.stat().st_uid == 0, what=f"{path} does not belong to root")
+    require(holds=not (STATE / "setup").exists(), what="what setup noted is where sync's user could replace it")
+    require(holds=USER in grp.getgrnam("adm").gr_mem, what=f"{USER} may not read mail logs")
 
 
 def process_ids() -> dict[str, str]:
@@ -172,7 +202,9 @@ def main(package: Path) -> None:
         if IS_BOOTED:
             run("systemctl", "enable", "--now", *UNITS)
             running = process_ids()
+        as_once()
         install(upgrade)
+        is_handed_over()
         if IS_BOOTED:
             now = process_ids()
             require(holds=not set(running.values()) & set(now.values()), what=f"not restarted: {running} {now}")
@@ -192,6 +224,10 @@ def main(package: Path) -> None:
         if IS_BOOTED:
             run("systemctl", "start", *UNITS)
             process_ids()
+        run("apt-get", "-q", "-y", "purge", "onionmx")
+        require(holds=SETUP.exists(), what="purge has removed what undoes a set-up")
+        install(upgrade)
+        SETUP.unlink()
         run("apt-get", "-q", "-y", "purge", "onionmx")
     unchanged(before, "purge")
     require(holds=not list(Path("/var/lib/systemd").rglob("*onionmx*")), what="purge has left stamps of timers")

@@ -16,6 +16,12 @@ from tests.e2e.programs import PROJECT
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+
+
+class SandboxError(RuntimeError):
+    """This machine lacks what namespaces for a part need."""
+
+
 _running: "set[subprocess.Popen[bytes]]" = set()
 _ENTER = 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"'
 
@@ -60,8 +66,11 @@ def kill_all() -> None:
 def _cgroup() -> Iterator[Path]:
     """A cgroup (version 2) below that of this process."""
     mounts = (line.split() for line in Path("/proc/self/mounts").read_text().splitlines())
-    mounted = next(Path(fields[1]) for fields in mounts if fields[2] == "cgroup2")
-    own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    mounted = next((Path(fields[1]) for fields in mounts if fields[2] == "cgroup2"), None)
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    own = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
+    if mounted is None or own is None:
+        raise SandboxError("cgroups of version 2 are not mounted: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
     parent = mounted / own.lstrip("/")
     for left in parent.glob("onionmx-acceptance-*"):  # by a run that was killed
         if not Path("/proc", left.name.split("-")[2]).exists():

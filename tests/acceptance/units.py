@@ -1,5 +1,6 @@
 """Every unit of the package, and onion create without any configuration, on a machine with nothing set up."""
 
+import re
 from functools import partial
 
 from tests.e2e.daemon import answers, wait_until
@@ -8,11 +9,14 @@ from .machine import MachineError
 from .site import CLONE, Site
 from .world import REMOTE
 
-_PORTS = {"onionmx-relay.service": (10025, 10026), "onionmx-serve.socket": (10027, 10028, 10029, 10030)}
+_PORTS = {"onionmx-relay.socket": (10025, 10026), "onionmx-serve.socket": (10027, 10028, 10029, 10030)}
 _LEFT = """\
 ls -d /usr/lib/onionmx /usr/share/onionmx /etc/onionmx 2>/dev/null
 find /etc/systemd -name 'onionmx*'"""
 _SERVICES = ("onionmx-relay.service", "onionmx-serve.service", "onionmx-sync.service")
+EXPOSURE = 1.0
+_USER = "onionmx"
+_SOCKS = "0100007F:235A"  # 127.0.0.1:9050 (proc(5), /proc/net/tcp)
 
 
 def prove(site: Site) -> None:
@@ -31,12 +35,15 @@ def prove(site: Site) -> None:
     shipped = machine.read("dpkg -L onionmx | sed -n 's,.*/systemd/system/\\(onionmx[^/]*\\)$,\\1,p'").split()
     if missing := {*_SERVICES, *_PORTS, "onionmx-sync.timer"} - set(shipped):
         raise MachineError(f"the package does not have {missing}")
-    machine.run("systemctl enable --now onionmx-relay.service onionmx-serve.socket onionmx-sync.timer")
+    machine.run("systemctl enable --now onionmx-relay.socket onionmx-serve.socket onionmx-sync.timer")
+    machine.run("systemctl enable --now onionmx-relay.service")
     for unit, ports in _PORTS.items():
         for port in ports:
             wait_until(partial(answers, "127.0.0.1", port), f"{unit} at port {port}")
     machine.run("systemctl start onionmx-serve.service onionmx-sync.service")
     _all_well(site, shipped)
+    _exposure(site)
+    _rights(site)
     machine.reboot()
     site.tor_is_up()
     _all_well(site, shipped)
@@ -51,3 +58,32 @@ def _all_well(site: Site, shipped: list[str]) -> None:
         print(f"{unit}: {' '.join(state)}", flush=True)
         if "failed" in state or "success" not in state or (state[-1].isdigit() and state[-1] != "0"):
             raise MachineError(f"{unit}: {state}\n{site.machine.read(f'systemctl status --no-pager -n 40 {unit}')}")
+
+
+def _exposure(site: Site) -> None:
+    """What this release's systemd finds, of the units as they run."""
+    for unit in _SERVICES:
+        said = site.machine.read(f"systemd-analyze security --no-pager {unit}")
+        found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+        print(f"{unit}: exposure {found[1] if found else said}", flush=True)
+        if found is None or float(found[1]) > EXPOSURE:
+            raise MachineError(f"{unit} is more exposed than {EXPOSURE}:\n{said}")
+
+
+def _rights(site: Site) -> None:
+    """Sync is a user of its own, whom root does not get in the way of; no daemon reaches tor's control socket."""
+    machine = site.machine
+    machine.run("onionmx sync && onionmx sync --status && systemctl start onionmx-sync.service")
+    if others := machine.read(f"find /var/lib/onionmx ! -user {_USER}"):
+        raise MachineError(f"not of {_USER}:\n{others}")
+    # Root's number is known in the user namespace of the units, that of debian-tor is not.
+    owner = machine.read(f'awk \'$2 == "{_SOCKS}" && $4 == "0A" {{print $8}}\' /proc/net/tcp').strip()
+    if owner != "0":
+        raise MachineError(f"the port of Debian's tor belongs to user {owner!r}")
+    for unit in _SERVICES[:2]:
+        groups = machine.read(f"grep ^Groups: /proc/$(systemctl show -P MainPID {unit})/status").split()[1:]
+        control = machine.read("stat -c '%a %g' /run/tor/control").split()
+        if int(control[0][-1]) or control[1] in groups:
+            raise MachineError(f"{unit} may use tor's control socket: {control}, {groups}")
+    if machine.code(f"setpriv --reuid {_USER} --regid {_USER} --init-groups test -w /run/tor/control") == 0:
+        raise MachineError("sync may use tor's control socket")

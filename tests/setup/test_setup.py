@@ -261,7 +261,7 @@ def test_units_that_were_on_before_stay_on(tmp_path: Path, setup: Setup) -> None
     sandbox = Sandbox.make(tmp_path / "root", "postfix")
     (sandbox.root / "run/fake-units").write_text("onionmx-relay.service")
     assert setup(sandbox) == 0
-    assert sandbox.units == {"onionmx-relay.service", "onionmx-sync.timer"}
+    assert sandbox.units == {"onionmx-relay.service", "onionmx-relay.socket", "onionmx-sync.timer"}
     assert setup(sandbox, "--undo", "--yes") == 0
     assert sandbox.units == {"onionmx-relay.service"}
 
@@ -326,7 +326,7 @@ def test_on_a_terminal_it_asks_what_it_cannot_know(machine: Machine) -> None:
     assert process.wait() == 0, said.decode()
     os.close(terminal)
     assert not answers
-    assert sandbox.units == {"onionmx-relay.service", "onionmx-sync.timer"}
+    assert sandbox.units == {"onionmx-relay.service", "onionmx-relay.socket", "onionmx-sync.timer"}
     assert sandbox.exists("/var/lib/tor/onion-mx")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from onionmx.config import UNIX, Configuration, parse_socket
+from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.defaults import CONFIGURATION_DIRECTORY
 from onionmx.setup.programs import exim, postfix
 from onionmx.setup.programs.tor import Ports
@@ -14,13 +14,17 @@ from onionmx.setup.wishes import Wishes
 FILE = f"{CONFIGURATION_DIRECTORY}/onionmx.toml"
 FOLDER = f"{FILE}.d"
 DROP_IN = f"{FOLDER}/50-setup.toml"
-RELAY, TIMER, SERVE, SERVE_SOCKET = (
+RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET = (
     "onionmx-relay.service",
+    "onionmx-relay.socket",
     "onionmx-sync.timer",
+    "onionmx-sync.service",
     "onionmx-serve.service",
     "onionmx-serve.socket",
 )
-UNITS = (RELAY, TIMER, "onionmx-sync.service", SERVE, SERVE_SOCKET)
+UNITS = (RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET)
+USERS = "onionmx-sysusers.conf"
+"""The user of sync, where no package has made it (sysusers.d(5))."""
 UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/lib/systemd/system")
 """Where packages have their units; in these setup writes nothing."""
 OWN_UNITS = "/etc/systemd/system"
@@ -108,10 +112,18 @@ def _toml(value: Any) -> str:  # noqa: ANN401 -- anything that the schema has
     return msgspec.json.encode(value).decode()  # JSON's strings, numbers and lists are TOML's too
 
 
-def units(wishes: Wishes) -> tuple[str, ...]:
-    """The units that have to run, in the order in which they are started."""
+def units(configuration: Configuration, wishes: Wishes) -> tuple[str, ...]:
+    """The units that have to run, in the order in which they are started.
+
+    Args:
+        configuration: in effect without our drop-in.
+        wishes: what is wanted.
+    """
     wanted = []
     if wishes.uses_relay:
+        relay, usual = configuration.relay, RelaySection()
+        if (relay.smtp_listen, relay.lmtp_listen) == (usual.smtp_listen, usual.lmtp_listen):
+            wanted.append(RELAY_SOCKET)  # which has those addresses
         wanted.append(RELAY)
     if wishes.uses_serve:
         wanted += [SERVE_SOCKET, SERVE]
@@ -128,7 +140,7 @@ def unit_files(wanted: Sequence[str], shipped: Mapping[str, bytes], program: str
         shipped: unit files by name.
         program: command that runs onionmx, in the place of `PACKAGED_PROGRAM`.
     """
-    names = [*wanted, *(["onionmx-sync.service"] if TIMER in wanted else [])]
+    names = [*wanted, *([SYNC] if TIMER in wanted else [])]
     start = b"ExecStart="
     return {
         f"{OWN_UNITS}/{name}": shipped[name].replace(start + PACKAGED_PROGRAM.encode(), start + program.encode())

@@ -1,0 +1,49 @@
+"""Root gives its rights away where another user owns the map: what it would leave there he could not write."""
+
+import grp
+import os
+import pwd
+from contextlib import suppress
+from pathlib import Path
+
+from onionmx.errors import ConfigurationError
+
+LOG_READERS = "adm"
+"""The group that may read mail logs, as Debian has them."""
+
+
+def become_owner(folder: Path) -> None:
+    """Become the user who owns a folder, for good, with his groups; nothing happens to anybody but root.
+
+    Files that root made in it could not be written by him at his next run, and root would follow the links that he
+    has put there.
+
+    Args:
+        folder: of map and state. Where it does not exist yet, the first one above it counts.
+
+    Raises:
+        ConfigurationError: it cannot be looked at, or the rights cannot be given away.
+    """
+    if os.geteuid() != 0:
+        return
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    try:
+        owner = existing.stat()
+        if owner.st_uid != 0:
+            _become(owner.st_uid, owner.st_gid)
+    except OSError as error:
+        raise ConfigurationError(f"cannot become the user who owns {existing}: {error.strerror}") from error
+
+
+def _become(uid: int, gid: int) -> None:
+    groups = {gid}
+    with suppress(KeyError):  # a user of a container, perhaps
+        user = pwd.getpwuid(uid)
+        gid = user.pw_gid
+        groups |= {gid, *os.getgrouplist(user.pw_name, gid)}
+        os.environ["HOME"] = user.pw_dir
+    with suppress(KeyError):
+        groups.add(grp.getgrnam(LOG_READERS).gr_gid)
+    os.setgroups(sorted(groups))
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)

@@ -1,0 +1,80 @@
+"""What root runs by hand is done by the user who owns map and state."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onionmx.cli.state_user import become_owner
+from tests.onions import V3_ONION
+
+ONIONMX = Path(sys.executable).with_name("onionmx")
+OWNER = 65533
+"""Nobody of this machine."""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def state() -> Iterator[Path]:
+    """A folder of map and state that belongs to another user; the configuration is beside it."""
+    # pytest's own folders are searched by nobody but who runs the tests.
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield _state(Path(name))
+
+
+def _state(tmp_path: Path) -> Path:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (tmp_path / "pins").write_text("example.org none\n")
+    (tmp_path / "onionmx.toml").write_text(
+        f'[map]\npath = "{folder}/map.cdb"\n[sync]\npins = "{tmp_path}/pins"\n[dns]\nnameservers = ["127.0.0.1:9"]\n'
+    )
+    os.chown(folder, OWNER, OWNER)
+    return folder
+
+
+def onionmx(state: Path, *words: str | Path, code: int = 0, given: str = "") -> str:
+    environment = {**os.environ, "ONIONMX_CONFIG": str(state.parent / "onionmx.toml")}
+    done = subprocess.run([ONIONMX, *words], env=environment, capture_output=True, text=True, input=given, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stderr
+
+
+def test_sync_of_root_leaves_no_file_that_the_owner_cannot_write(state: Path) -> None:
+    onionmx(state, "sync")
+    onionmx(state, "sync", "--status")
+    onionmx(state, "explain", "example.org")
+    onionmx(state, "map", "import", "-", given=f"example.net {V3_ONION}\n")
+    assert {path.stat().st_uid for path in state.iterdir()} == {OWNER}
+    assert (state / "map.cdb").stat().st_mode & 0o777 == 0o644
+
+
+def test_owner_of_the_state_cannot_make_root_write_elsewhere(state: Path) -> None:
+    """Links in the place of the lock and of the store lead root nowhere that their owner may not write himself."""
+    prize = state.parent / "prize"
+    prize.write_text("root's\n")
+    for name in ("state.sqlite", "map.cdb.lock", "recipients.sqlite"):
+        (state / name).symlink_to(prize)
+        os.chown(state / name, OWNER, OWNER, follow_symlinks=False)
+    said = onionmx(state, "sync", code=75)
+    assert said
+    assert prize.read_text() == "root's\n"
+    assert prize.stat().st_uid == 0
+
+
+def test_list_that_the_owner_cannot_read_is_named(state: Path) -> None:
+    hidden = state.parent / "hidden"
+    hidden.write_text("example.org\n")
+    hidden.chmod(0o600)
+    assert f"{hidden}" in onionmx(state, "sync", hidden, code=64)
+
+
+def test_root_stays_root_where_the_folder_is_its_own(tmp_path: Path) -> None:
+    become_owner(tmp_path / "not" / "there")
+    assert os.geteuid() == 0
