@@ -63,11 +63,11 @@ def test_port_that_does_not_fit_is_not_used(line: str) -> None:
 def test_exim_by_itself_gets_a_port_and_virtual_addresses() -> None:
     found = ports("", virtual=True)
     assert found.client_lines.splitlines()[1:] == [
-        "+SocksPort 127.0.0.1:9052 OnionTrafficOnly",
+        "+SocksPort 127.0.0.1:905 OnionTrafficOnly",
         "+DNSPort 127.0.0.1:530",
         "AutomapHostsOnResolve 1",
     ]
-    assert (found.exim_socks, found.dnsport) == ("127.0.0.1:9052", "127.0.0.1:530")
+    assert (found.exim_socks, found.dnsport) == ("127.0.0.1:905", "127.0.0.1:530")
     there = "SocksPort 9150 OnionTrafficOnly\nDNSPort 5353\nAutomapHostsOnResolve 1\n"
     found = ports(there, virtual=True)
     assert (found.exim_socks, found.dnsport) == ("127.0.0.1:9150", "127.0.0.1:5353")
