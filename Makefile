@@ -43,7 +43,7 @@ lint: setup
 	@$(BIN)/mypy
 
 acceptance: setup
-	@$(BIN)/python -m tests.acceptance --releases="$(RELEASES)" --mtas="$(MTAS)" $(if $(SUITE),--suite $(SUITE)) $(PARTS)
+	@ATTACK_SECONDS=$(ATTACK_SECONDS) $(BIN)/python -m tests.acceptance --releases="$(RELEASES)" --mtas="$(MTAS)" $(if $(SUITE),--suite $(SUITE)) $(PARTS)
 
 bench: setup
 	@$(BIN)/python -m tests.bench

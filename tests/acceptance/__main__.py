@@ -16,7 +16,7 @@ from .part import Part
 from .roots import RELEASES, cache_folder
 from .run import Run, say
 
-KINDS = ("documents", "setup", "units")
+KINDS = ("documents", "setup", "units", "attacker")
 """The parts that run when none is named."""
 FRESH = "fresh"
 UPGRADE = "upgrade"
@@ -79,8 +79,15 @@ def _stages(asked: argparse.Namespace, folder: Path) -> list[list[Part]]:
     upgrade = parts(UPGRADE, [EXIM.name]) if UPGRADE in asked.parts else []
     machines = dict.fromkeys([*(asked.mtas if booted else []), *(part.mta for part in upgrade)])
     made = [*parts("package", [""]), *parts("machine", list(machines))] if machines else []
-    # One machine is enough for the units, which have nothing to do with the MTA.
-    done = [part for kind in booted for part in parts(kind, asked.mtas[:1] if kind == "units" else asked.mtas)]
+    # One machine of a release is enough for the units, which have nothing to do with the MTA, and for the attacker,
+    # who would find the same in testing.
+    alone = {"units": asked.releases, "attacker": [name for name in asked.releases if RELEASES[name].settled]}
+    done = [
+        part
+        for kind in booted
+        for part in parts(kind, asked.mtas[:1] if kind in alone else asked.mtas)
+        if part.release in alone.get(kind, asked.releases)
+    ]
     return [made, [*done, *upgrade, *(parts(FRESH, [""]) if FRESH in asked.parts else [])]]
 
 

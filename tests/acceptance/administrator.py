@@ -13,7 +13,6 @@ SHARED = "/usr/share/onionmx"
 _PATIENCE = 400.0  # seconds; setup waits for a new onion service
 EXPECTED_CODES: Mapping[str, str] = {
     "onionmx doctor": "0|1|75",  # run before the record is there
-    "onionmx setup": "0|1",  # the same
     "onionmx publish": "0|1",  # it prints the record, and says that the name servers do not have it
 }
 """Commands that may end with something else than 0, and the codes that are right."""

@@ -4,14 +4,22 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import by_documents, by_setup, units, upgrade
+from . import attacker, by_documents, by_setup, units, upgrade
 from .mta import MTAS
 from .package import build, fresh
 from .sandbox import stack
-from .site import CLONE, install, site
+from .site import CLONE, Site, install, site
+
+_PROOFS: Mapping[str, Callable[[Site], None]] = {
+    "documents": by_documents.prove,
+    "setup": by_setup.prove,
+    "units": units.prove,
+    "attacker": attacker.prove,
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,7 @@ class Part:
     """What to do, and where.
 
     Args:
-        kind: `package`, `machine`, `documents`, `setup`, `units`, `upgrade` or `fresh`.
+        kind: `package`, `machine`, `documents`, `setup`, `units`, `attacker`, `upgrade` or `fresh`.
         release: code name.
         mta: which MTA, where there is one.
         base: the root of the release.
@@ -70,7 +78,7 @@ def run(part: Part) -> None:
             dist.mkdir(parents=True)
             shutil.copy(deb, dist / "onionmx_built.deb")
             shutil.copy(Path(__file__).with_name("package_life.py"), running.machine.path(CLONE))
-            {"documents": by_documents.prove, "setup": by_setup.prove, "units": units.prove}[part.kind](running)
+            _PROOFS[part.kind](running)
 
 
 if __name__ == "__main__":

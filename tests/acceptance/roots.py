@@ -25,6 +25,8 @@ SECURITY = "http://deb.debian.org/debian-security"
 
 KEPT = 24 * 3600
 """Seconds after which a root is made anew."""
+LONGEST_KEPT = 14 * KEPT
+"""Seconds for which a root does where none can be made: the archive of testing is in motion, but not for ever."""
 ATTEMPTS = 3
 
 
@@ -39,7 +41,7 @@ class Release:
     Args:
         name: its code name.
         label: as the documents call it.
-        settled: whether its archive is always whole; that of testing is in motion.
+        settled: whether its archive is always whole; that of testing is in motion, and an older root does meanwhile.
     """
 
     name: str
@@ -83,7 +85,7 @@ def obtain(release: Release, log: IO[str]) -> Root:
     """Return the root of a release; make it if it is not there, older than a day or of another recipe.
 
     Raises:
-        RootError: mmdebstrap failed several times.
+        RootError: mmdebstrap failed several times, and there is no older root that does.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,17 +95,23 @@ def obtain(release: Release, log: IO[str]) -> Root:
     if not _is_good(root, stamp, release):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not _is_good(root, stamp, release):
-            _make(release, root, stamp, log)
+            try:
+                _make(release, root, stamp, log)
+            except RootError as error:
+                if release.settled or not _is_good(root, stamp, release, LONGEST_KEPT):
+                    lock.close()
+                    raise
+                log.write(f"{error}; the root of {time.ctime(stamp.stat().st_mtime)} does\n")
         fcntl.flock(lock, fcntl.LOCK_SH)
     return Root(release, root, lock)
 
 
-def _is_good(root: Path, stamp: Path, release: Release) -> bool:
+def _is_good(root: Path, stamp: Path, release: Release, kept: float = KEPT) -> bool:
     try:
         recipe, made = stamp.read_text(), stamp.stat().st_mtime
     except FileNotFoundError:
         return False
-    return root.is_dir() and time.time() - made < KEPT and recipe == _recipe(release)
+    return root.is_dir() and time.time() - made < kept and recipe == _recipe(release)
 
 
 def _recipe(release: Release) -> str:
@@ -121,16 +129,16 @@ def _options() -> list[str]:
 
 
 def _make(release: Release, root: Path, stamp: Path, log: IO[str]) -> None:
-    stamp.unlink(missing_ok=True)
     new = root.with_suffix(".new")
     settings = root.with_suffix(".apt")
     settings.write_text(host_apt_settings())
     command = ["mmdebstrap", *_options(), f"--aptopt={settings}", release.name, str(new), "-"]
     for attempt in range(1, ATTEMPTS + 1):
-        for folder in (root, new):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
         done = subprocess.run(command, input=release.sources, stdout=log, stderr=log, text=True, check=False)
         if done.returncode == 0:
+            stamp.unlink(missing_ok=True)
+            shutil.rmtree(root, ignore_errors=True)
             new.rename(root)
             stamp.write_text(_recipe(release))
             return

@@ -2,7 +2,8 @@
 
 import smtplib
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -47,13 +48,14 @@ class World:
         self._folder = folder
         self._running = ExitStack()
         self._received: Queue[EmailMessage] = Queue()
+        self._times: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         """Start it."""
         with ExitStack() as starting:
             with _held(_MACHINE_PORTS):
                 self.tor = starting.enter_context(TorNetwork(parent=self._folder))
-            server = _Server(self._received, _REMOTE_ADDRESS, _REMOTE_PORT)
+            server = _Server(self._take, _REMOTE_ADDRESS, _REMOTE_PORT)
             server.start()
             starting.callback(server.stop)
             self.onion = self.tor.add_onion_service({25: (_REMOTE_ADDRESS, _REMOTE_PORT)})
@@ -94,6 +96,14 @@ class World:
             if message["Subject"] == subject:
                 return message
 
+    def arrived(self, subjects: Iterable[str]) -> dict[str, float]:
+        """When each of these came first, by the monotonic clock."""
+        return {subject: self._times[subject] for subject in subjects if subject in self._times}
+
+    def _take(self, message: EmailMessage) -> None:
+        self._times.setdefault(str(message["Subject"]), time.monotonic())
+        self._received.put(message)
+
     def send(self, onion: str, recipient: str, subject: str) -> None:
         """Send a message through the onion service of the machine."""
         with _OnionSmtp(self.tor.client.socks, onion) as client:
@@ -110,21 +120,21 @@ class _OnionSmtp(smtplib.SMTP):
 
 
 class _Handler:
-    def __init__(self, received: "Queue[EmailMessage]") -> None:
-        self._received = received
+    def __init__(self, take: Callable[[EmailMessage], None]) -> None:
+        self._take = take
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take the message (the name is aiosmtpd's)."""
         del server, session
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         message = message_from_bytes(content, policy=policy.default)
-        self._received.put(message)
+        self._take(message)
         return "250 2.0.0 taken"
 
 
 class _Server(Controller):
-    def __init__(self, received: "Queue[EmailMessage]", host: str, port: int) -> None:
-        super().__init__(_Handler(received), hostname=host, port=port)
+    def __init__(self, take: Callable[[EmailMessage], None], host: str, port: int) -> None:
+        super().__init__(_Handler(take), hostname=host, port=port)
 
 
 @contextmanager
