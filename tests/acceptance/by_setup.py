@@ -14,6 +14,7 @@ _OTHERS = (
     *("subuid", "subgid", "subuid-", "subgid-"),
     "ld.so.cache",  # dpkg runs ldconfig
     "mtab",
+    "systemd/system/sockets.target.wants",  # systemctl disable takes it away when it is empty, by release
 )
 """Files of /etc that are made anew by other programs while a package is installed."""
 
