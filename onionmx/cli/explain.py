@@ -5,9 +5,8 @@ from pathlib import Path
 
 import click
 
-from onionmx.cli.options import configuration_option, json_option, map_option, write_json
+from onionmx.cli.options import configuration_option, json_option, map_option, with_map, write_json
 from onionmx.cli.state_user import become_owner
-from onionmx.cli.sync import with_map
 from onionmx.cli.sync_report import shown_endpoints, shown_time
 from onionmx.config import Configuration
 from onionmx.domain import normalize

@@ -1,19 +1,21 @@
 """`onionmx lookup`."""
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import click
 from rich.table import Table
 
-from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
-from onionmx.cli.options import configuration_option, json_option, map_option, write_json
+from onionmx.cli.options import configuration_option, json_option, map_option, with_map, write_json
 from onionmx.config import Configuration
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
-from onionmx.lookup.files import RouteFiles
+from onionmx.lookup.router import Router
 from onionmx.lookup.shown import shown_answer
+from onionmx.mapfile.cdb import MapReader
 from onionmx.sync.discover import discover
 from onionmx.target import Route
 from onionmx.tor.resolver import srv_resolver
@@ -30,13 +32,13 @@ def command(
 ) -> int:
     """Show where mail for DOMAIN goes over Tor.
 
-    Own domains go nowhere. Then pins come first, then the map, then the SRV record in DNS.
+    It is what the relay and `onionmx serve` say. Own domains go nowhere. Then pins come first, then the map, then, with
+    lookup.live, the SRV record in DNS.
 
     Exit codes: 0 every domain has an onion MX; 1 one has none; 75 for one it could not be found out.
     """
     names = list(dict.fromkeys(map(normalize, domains)))
-    ask = _ask(configuration, map_path, live=live)
-    answers = list(asyncio.run(discover(names, ask, configuration.dns, _ignore)).values())
+    answers = asyncio.run(_find(names, configuration, map_path, live=live))
     if as_json:
         write_json([shown_answer(answer) for answer in answers])
     else:
@@ -44,21 +46,18 @@ def command(
     return max(map(_exit_code, answers))
 
 
-def _ask(configuration: Configuration, map_path: str | None, *, live: bool) -> Ask:
-    resolver = srv_resolver(configuration.dns, configuration.tor)
+async def _find(names: list[str], configuration: Configuration, map_path: str | None, *, live: bool) -> list[Answer]:
     if live:
-        return resolver.ask
-    files = RouteFiles(
-        configuration.own,
-        Path(configuration.sync.pins),
-        Path(map_path or configuration.map.path),
-        map_may_be_missing=map_path is None,
-    )
-
-    async def ask(domain: str) -> Answer:
-        return files.get(domain) or await resolver.ask(domain)
-
-    return ask
+        resolver = srv_resolver(configuration.dns, configuration.tor)
+        with closing(resolver):
+            return list((await discover(names, resolver.ask, configuration.dns, _ignore)).values())
+    if map_path is not None:
+        MapReader(Path(map_path)).close()  # live lookups do without the usual one, but not without one that was named
+    router = Router.from_configuration(with_map(configuration, map_path))
+    try:
+        return list((await discover(names, router.route, configuration.dns, _ignore)).values())
+    finally:
+        await router.close()
 
 
 def _ignore(_answer: Answer) -> None:

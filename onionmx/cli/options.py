@@ -57,3 +57,9 @@ def read_input(name: str, *, is_configured: bool = False) -> tuple[str, bytes]:
         return name, read_regular(Path(name)) if is_configured else Path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def with_map(configuration: Configuration, map_path: str | None) -> Configuration:
+    """The configuration, with the map that the command line names."""
+    settings = msgspec.structs.replace(configuration.map, path=map_path or configuration.map.path)
+    return msgspec.structs.replace(configuration, map=settings)

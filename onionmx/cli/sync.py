@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-import msgspec
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from onionmx.answer import Answer
-from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, write_json
+from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, with_map, write_json
 from onionmx.cli.state_user import become_owner
 from onionmx.cli.sync_report import print_pending, print_status, print_summary, summary_as_json
 from onionmx.config import Configuration
@@ -122,12 +121,6 @@ def _run(configuration: Configuration, store: Store, inputs: Inputs, wishes: Wis
     with closing(ConfiguredProofs(configuration)) as proofs, _progress() as on_answer:
         run = Run(configuration, store, questions_of(configuration), proofs, time.time)
         return asyncio.run(run.synchronize(inputs, wishes, on_answer))
-
-
-def with_map(configuration: Configuration, map_path: str | None) -> Configuration:
-    """The configuration, with the map that the command line names."""
-    settings = msgspec.structs.replace(configuration.map, path=map_path or configuration.map.path)
-    return msgspec.structs.replace(configuration, map=settings)
 
 
 def _check_modes(lists: tuple[str, ...], modes: list[bool]) -> None:

@@ -62,6 +62,9 @@ class Site:
         command, *rest = map(str, words)
         return main([command, "--config", str(self.configuration), *rest])
 
+    def set(self, table: str, line: str) -> None:
+        self.configuration.write_text(f"{self.configuration.read_text()}\n[{table}]\n{line}\n")
+
     @property
     def entries(self) -> dict[str, tuple[Endpoint, ...]]:
         with MapReader(self.map) as reader:
@@ -267,6 +270,7 @@ def test_second_map_has_no_key_that_is_another_domains_name(
 
 
 def test_lookup_asks_pins_then_map_then_dns(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.set("lookup", "live = true")
     make_map(site.map, dict.fromkeys(("mapped.example", "pinned.example"), ((B, 25),)))
     site.pins.write_text(f"pinned.example {A}\nnever.example none\n")
     for name in ("mapped.example", "pinned.example", "never.example", "asked.example"):
@@ -286,6 +290,7 @@ def test_lookup_asks_pins_then_map_then_dns(site: Site, capsys: pytest.CaptureFi
 
 
 def test_lookup_table_and_exit_codes(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.set("lookup", "live = true")
     site.reactions.update(srv("example.org", A, B))
     site.reactions[f"{SRV}failing.example"] = FAILING
     assert site.run("lookup", "example.org") == 0
