@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from onionmx.onion import Endpoint
 from onionmx.sync.state.encoding import is_routed
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
-from onionmx.sync.state.store import Counts, Store
+from onionmx.sync.state.store import Change, Counts, Store
 
 _BATCH = 1000
 
@@ -95,6 +95,10 @@ class Overlay:
         """Keep records and history."""
         self._records |= {record.domain: record for record in records}
         self._history += history
+
+    def revise(self, domains: Iterable[str], change: Change) -> None:
+        """Keep what becomes of records."""
+        self.save(*change(self.get(domains)))
 
     def history(self, domain: str) -> list[HistoryLine]:
         """Events of a domain, the oldest first."""

@@ -28,7 +28,7 @@ from onionmx.sync.state.encoding import (
 )
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
 from onionmx.sync.state.schema import prepare
-from onionmx.sync.state.store import Counts
+from onionmx.sync.state.store import Change, Counts
 
 _MODE = 0o600  # it tells to whom this host writes
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -80,6 +80,7 @@ class SqliteStore:
     def __init__(self, path: Path, *, longest_wait: float = LONGEST_WAIT) -> None:
         self._path = path
         self._longest_wait = longest_wait
+        self._history_length = HISTORY_LENGTH
         with self._translated():
             make_file(path)
             self._connection = sqlite3.connect(
@@ -209,14 +210,24 @@ class SqliteStore:
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
         """Write records, in one transaction, and add to the history, of which the last `HISTORY_LENGTH` are kept."""
         with self._writing() as connection:
-            # In the order of the tree: a page that several of them share is changed once.
-            for some in _chunks(records, _BATCH):
-                connection.executemany(_SAVE, map(_row, sorted(some, key=_name)))
-            lines = list(history)
-            connection.executemany(
-                "INSERT INTO history (name, event) VALUES (?, ?)", ((line.domain, encode_event(line)) for line in lines)
-            )
-            connection.executemany(_TRIM, ((name, HISTORY_LENGTH) for name in {line.domain for line in lines}))
+            self._save(connection, records, history)
+
+    def revise(self, domains: Iterable[str], change: Change) -> None:
+        """Read records and write what becomes of them, with nobody's write in between."""
+        with self._writing() as connection:
+            self._save(connection, *change(self.get(domains)))
+
+    def _save(
+        self, connection: sqlite3.Connection, records: Iterable[DomainRecord], history: Iterable[HistoryLine]
+    ) -> None:
+        # In the order of the tree: a page that several of them share is changed once.
+        for some in _chunks(records, _BATCH):
+            connection.executemany(_SAVE, map(_row, sorted(some, key=_name)))
+        lines = list(history)
+        connection.executemany(
+            "INSERT INTO history (name, event) VALUES (?, ?)", ((line.domain, encode_event(line)) for line in lines)
+        )
+        connection.executemany(_TRIM, ((name, self._history_length) for name in {line.domain for line in lines}))
 
     def history(self, domain: str) -> list[HistoryLine]:
         """Events of a domain, the oldest first."""

@@ -1,12 +1,15 @@
 """Where records are kept: one interface, with an embedded and a shared implementation."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from onionmx.onion import Endpoint
 from onionmx.sync.state.record import DomainRecord, HistoryLine
+
+Change = Callable[[dict[str, DomainRecord]], tuple[Iterable[DomainRecord], Iterable[HistoryLine]]]
+"""Decides what becomes of records: those that are to be written, and their history. May be called several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,9 @@ class Store(Protocol):
 
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
         """Write records, in one transaction, and add to the history."""
+
+    def revise(self, domains: Iterable[str], change: Change) -> None:
+        """Read records and write what becomes of them, with nobody's write to them in between; as `save` does."""
 
     def history(self, domain: str) -> list[HistoryLine]:
         """Events of a domain, the oldest first."""

@@ -29,7 +29,7 @@ from onionmx.sync.state.encoding import (
 )
 from onionmx.sync.state.keyed import Seal, domain_of
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
-from onionmx.sync.state.store import Counts
+from onionmx.sync.state.store import Change, Counts
 from onionmx.sync.state.valkey_lock import LEASE, holder, run_lock
 from onionmx.sync.state.valkey_server import PREFIX, Command, Guard, LostLockError, Part, Server
 
@@ -63,6 +63,7 @@ _RECORD, _EVENT, _PIN, _NOTE = "record", "history", "pin", "note"  # what is sea
 
 _PAGE = 1000  # domains in one command
 _COMMANDS = 20  # with so many each, sent at once
+_REVISIONS = 100  # attempts to write before anybody else does
 _TEMPORARY = 3600  # seconds that a run's own keys outlive it
 _FIRST_SEEN = struct.Struct(">d")
 
@@ -206,6 +207,19 @@ class ValkeyStore:
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
         """Write records, in one transaction, and add to the history, of which the last `HISTORY_LENGTH` are kept."""
         self._commit(self._save_commands(records, history))
+
+    def revise(self, domains: Iterable[str], change: Change) -> None:
+        """Read records and write what becomes of them, with nobody's write in between."""
+        names = list(domains)
+        for _ in range(_REVISIONS):
+            version = self._server.ask("GET", _VERSION)
+            commands = self._save_commands(*change(self.get(names)))
+            if version is None:
+                self._server.ask("SET", _VERSION, 0, "NX")
+            with suppress(LostLockError):
+                self._server.commit(commands, Guard(_VERSION, version or b"0"))
+                return
+        raise StateError(f"state {self._server.address}: others write to it all the time")
 
     def history(self, domain: str) -> list[HistoryLine]:
         """Events of a domain, the oldest first."""

@@ -49,6 +49,18 @@ class Model(RuleBasedStateMachine):
         assert self.store.version() > self.version
         self.version = self.store.version()
 
+    @rule(names=st.lists(st.sampled_from(DOMAINS), unique=True), now=times)
+    def revise(self, names: list[str], now: float) -> None:
+        def change(found: dict[str, DomainRecord]) -> tuple[list[DomainRecord], list[HistoryLine]]:
+            assert found == {name: self.known[name] for name in names if name in self.known}
+            return [replace(found.get(name) or DomainRecord(name, now), reason="revised") for name in names], []
+
+        self.store.revise(names, change)
+        self.known |= {
+            name: replace(self.known.get(name) or DomainRecord(name, now), reason="revised") for name in names
+        }
+        self.version = self.store.version()
+
     @rule(before=times)
     def forget(self, before: float) -> None:
         gone = [r.domain for r in self.known.values() if not r.listed and not is_routed(r) and r.due_at < before]
