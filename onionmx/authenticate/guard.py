@@ -1,23 +1,18 @@
-"""Routes that DNS tells now: those of unsigned records only as far as the domain's policy lets them pass."""
+"""What it takes to find out, for a lookup, what a domain demands of its MX, and whether its onion MXes have it."""
 
-from dataclasses import replace
-
-from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
+from onionmx.answer import CouldNotTell
 from onionmx.authenticate.inquiry import Inquiry
 from onionmx.authenticate.prove import Connect, NotProven, Proven, prove
 from onionmx.authenticate.remember import RememberedInquiry
-from onionmx.authenticate.requirement import NotRequired, Requirement
+from onionmx.authenticate.requirement import Requirement
 from onionmx.authenticate.stream import Authorities
 from onionmx.config import Configuration
-from onionmx.target import Trust
+from onionmx.onion import Endpoint
 from onionmx.tor.socks import SocksConnector
 
 
 class Guard:
-    """Lets routes pass.
-
-    A route that is signed, or whose domain demands nothing, passes as it is. Otherwise each onion MX has to prove
-    itself, and those that do not are left out.
+    """Asks domains what they demand, and onion MXes for it.
 
     Args:
         inquiry: finds out what domains demand; closed with this.
@@ -59,56 +54,21 @@ class Guard:
         guard._connectors.append(connector)
         return guard
 
-    def guarding(self, ask: Ask) -> Ask:
-        """The same answers, as far as they pass.
+    async def show(
+        self, requirement: Requirement, endpoints: tuple[Endpoint, ...]
+    ) -> Proven | NotProven | CouldNotTell:
+        """Have the onion MXes of a domain show what it demands; those that do not are left out.
 
         Args:
-            ask: finds routes in DNS.
+            requirement: of the domain.
+            endpoints: of its onion MXes.
         """
-
-        async def guarded(domain: str) -> Answer:
-            answer = await ask(domain)
-            if not isinstance(answer, Found) or answer.route.trust is not Trust.UNSIGNED:
-                return answer
-            return await self._judge(answer)
-
-        return guarded
+        return await prove(
+            requirement, endpoints, self._connect, self._authorities, hello=self._hello, timeout=self._timeout
+        )
 
     async def close(self) -> None:
         """End all questions and proofs."""
         for connector in self._connectors:
             connector.close()
         await self.inquiry.close()
-
-    async def _judge(self, answer: Found) -> Answer:
-        domain = answer.route.domain
-        match await self.inquiry.requirement_of(domain):
-            case NotRequired():
-                return answer
-            case CouldNotTell(_, reason):
-                words = f"an unsigned record, and it could not be told what the domain demands of its MX: {reason}"
-                return CouldNotTell(domain, words)
-            case Requirement() as requirement:
-                return await self._prove(answer, requirement)
-
-    async def _prove(self, answer: Found, requirement: Requirement) -> Answer:
-        route = answer.route
-        proof = await prove(
-            requirement,
-            route.endpoints,
-            self._connect,
-            self._authorities,
-            hello=self._hello,
-            timeout=self._timeout,
-        )
-        match proof:
-            case Proven(endpoints, _, _, left_out):
-                targets = tuple(target for target in route.targets if target.endpoint in endpoints)
-                notes = tuple(f"left out: {line}" for line in left_out)
-                return Found(replace(route, targets=targets), answer.notes + notes)
-            case NotProven(reason):
-                words = f"an unsigned record, and no onion MX proves itself by {requirement.demand.kind}: {reason}"
-                return NoRoute(route.domain, words, route.ttl, answer.notes)
-            case CouldNotTell(_, reason):
-                words = f"an unsigned record, and no onion MX could be asked for its {requirement.demand.kind} proof"
-                return CouldNotTell(route.domain, f"{words}: {reason}")

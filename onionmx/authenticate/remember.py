@@ -67,12 +67,15 @@ class RememberedInquiry:
         except PolicyFileError as error:
             _logger.warning("%s; the policies that were known are fetched anew", error)
 
-    async def requirement_of(self, domain: str) -> Said:
+    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
         """What a domain demands: as it said last, or asked for now. A question that is under way is joined.
 
         Args:
             domain: in normal form.
+            known: what it demanded in an earlier run, where that is known.
         """
+        if known is not None and domain not in self._known:
+            _put(self._known, domain, known)
         said, until = self._said.get(domain, (None, 0.0))
         if said is not None and self._clock() < until:
             return said

@@ -1,22 +1,27 @@
 """`onionmx explain`."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
+import msgspec
 
-from onionmx.cli.options import configuration_option, json_option, map_option, with_map, write_json
+from onionmx.cli.live import opened_memories
+from onionmx.cli.options import configuration_option, json_option, map_option, warn, with_map, write_json
 from onionmx.cli.state_user import become_owner
 from onionmx.cli.sync_report import shown_endpoints, shown_time
 from onionmx.config import Configuration
 from onionmx.domain import normalize
-from onionmx.errors import MissingMapError
+from onionmx.errors import MissingMapError, StateError
 from onionmx.mapfile.cdb import MapReader
 from onionmx.onion import Endpoint
+from onionmx.sync.build import Base
 from onionmx.sync.explain import Explanation, explain
 from onionmx.sync.judge.looks import requirement_of
 from onionmx.sync.setup import opened_store, own_pins, read_base
 from onionmx.sync.state.record import DomainRecord, How
+from onionmx.sync.state.store import Store
 
 _BY = {
     How.SIGNED: "a signed answer said that there is none",
@@ -45,16 +50,39 @@ def command(
     """
     name = normalize(domain)
     configuration = with_map(configuration, map_path)
+    memories = click.get_current_context().with_resource(opened_memories(configuration))
     become_owner(Path(configuration.map.path).parent)
     pinned = own_pins(configuration, pins)
     with opened_store(configuration, to_write=False) as store:
         base = read_base(configuration, store.pins() if pinned is None else pinned)
         published = _published(Path(configuration.map.path), name)
         explanation = explain(name, published, store, base, time.time())
+    live = _live(name, memories, base)
     if as_json:
-        write_json(explanation)
+        write_json(
+            {
+                **msgspec.to_builtins(explanation),
+                "live": [{"memory": place, **msgspec.to_builtins(found)} for place, found in live.items()],
+            }
+        )
     else:
         _print(explanation)
+        for place, found in live.items():
+            _print_live(place, found)
+
+
+def _live(domain: str, memories: Mapping[str, Store], base: Base) -> dict[str, Explanation]:
+    """What the memories of live lookups have, where they know the domain."""
+    found: dict[str, Explanation] = {}
+    for place, store in () if base.has(domain) else memories.items():
+        try:
+            explanation = explain(domain, None, store, base, time.time())
+        except StateError as error:
+            warn(str(error))
+            continue
+        if explanation.record is not None:
+            found[place] = explanation
+    return found
 
 
 def _published(path: Path, domain: str) -> tuple[Endpoint, ...] | None:
@@ -76,6 +104,17 @@ def _print(found: Explanation) -> None:
     if found.endpoints:
         _line("source", f"{found.source}, {found.trust}")
     _line("trust", f"{found.belief}")
+    _print_rest(found)
+
+
+def _print_live(place: str, found: Explanation) -> None:
+    click.echo(f"  live lookups, which ask where the map has no entry; {place}")
+    _line("route", shown_endpoints(found.endpoints) if found.endpoints else "none")
+    _line("because", found.why)
+    _print_rest(found)
+
+
+def _print_rest(found: Explanation) -> None:
     if found.record:
         _print_record(found.record)
     for index, change in enumerate(found.what_would_change_it):

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import click
+import msgspec
 from rich.table import Table
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
@@ -53,9 +54,12 @@ async def _find(names: list[str], configuration: Configuration, map_path: str | 
             return list((await discover(names, resolver.ask, configuration.dns, _ignore)).values())
     if map_path is not None:
         MapReader(Path(map_path)).close()  # live lookups do without the usual one, but not without one that was named
-    router = Router.from_configuration(with_map(configuration, map_path))
+    router = Router.from_configuration(with_map(configuration, map_path), to_write=False)
     try:
-        return list((await discover(names, router.route, configuration.dns, _ignore)).values())
+        once = msgspec.structs.replace(
+            configuration.dns, retries=0
+        )  # as relay and serve, which have MTAs that ask again
+        return list((await discover(names, router.route, once, _ignore)).values())
     finally:
         await router.close()
 

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from onionmx.answer import Answer
+from onionmx.cli.live import opened_memories
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, with_map, write_json
 from onionmx.cli.state_user import become_owner
 from onionmx.cli.sync_report import print_pending, print_status, print_summary, summary_as_json
 from onionmx.config import Configuration
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.mapfile.entries import Entries
-from onionmx.sync.changes import Words, settle, waiting
+from onionmx.sync.changes import Words, settle_everywhere, waiting
 from onionmx.sync.lists import Lists
 from onionmx.sync.metrics_file import measured
 from onionmx.sync.proof import ConfiguredProofs
@@ -81,12 +82,15 @@ def command(  # noqa: PLR0917 -- click gives them by name
     """
     configuration = with_map(configuration, map_path)
     words = Words(accepted, refused, allowed)
+    memories: dict[str, Store] = {}
+    if pending or words:
+        memories = click.get_current_context().with_resource(opened_memories(configuration))
     become_owner(Path(configuration.map.path).parent)
     _check_modes(lists, [pending, status, bool(words), ask_all or dry_run])
     wishes = Wishes(ask_all=ask_all, accept_removal=accept, dry_run=dry_run, ask_none=bool(words))
     if pending or status:
         with opened_store(configuration, to_write=False) as store:
-            _tell(store, configuration, pending=pending, as_json=as_json)
+            _tell(store, memories, configuration, pending=pending, as_json=as_json)
         return
     with measured("" if dry_run else configuration.sync.metrics_file) as measure:
         pinned = own_pins(configuration, pins)
@@ -98,7 +102,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
                 base = read_base(configuration, store.pins() if pinned is None else pinned)
                 if wishes.ask_none:
                     with store.run_lock():
-                        settle(store, words.normalized(), time.time())
+                        settle_everywhere([store, *memories.values()], words.normalized(), time.time())
                 shared = pinned if is_shared(configuration.sync) else None
                 summary = _run(configuration, store, Inputs(base, files, shared), wishes)
             if recipients:
@@ -110,9 +114,14 @@ def command(  # noqa: PLR0917 -- click gives them by name
         print_summary(summary, quiet=quiet)
 
 
-def _tell(store: Store, configuration: Configuration, *, pending: bool, as_json: bool) -> None:
+def _tell(
+    store: Store, memories: dict[str, Store], configuration: Configuration, *, pending: bool, as_json: bool
+) -> None:
     if pending:
-        print_pending(list(waiting(store)), as_json=as_json)
+        records = [(record, "") for record in waiting(store)]
+        for place, memory in memories.items():
+            records += [(record, place) for record in waiting(memory)]
+        print_pending(records, as_json=as_json)
     else:
         print_status(store, configuration.map.path, as_json=as_json)
 

@@ -90,25 +90,33 @@ def outgoing_as_json(outgoing: Outgoing) -> dict[str, Any]:
     return {"recipients": outgoing.recipients, "with_route": outgoing.with_route, "share": outgoing.share}
 
 
-def print_pending(records: list[DomainRecord], *, as_json: bool) -> None:
-    """Print the changes that wait, and those that were refused."""
+def print_pending(records: list[tuple[DomainRecord, str]], *, as_json: bool) -> None:
+    """Print the changes that wait, and those that were refused.
+
+    Args:
+        records: with the memory of live lookups that they are from; empty where they are from sync's.
+        as_json: for programs.
+    """
     if as_json:
         names = ("domain", "established", "pending", "rivals", "refused", "doubt")
-        write_json([{name: getattr(record, name) for name in names} for record in records])
+        write_json(
+            [{name: getattr(record, name) for name in names} | {"memory": place or None} for record, place in records]
+        )
         return
     waiting = refused = 0
-    for record in records:
+    for record, place in records:
+        of = record.domain + (f" (live lookups, {place})" if place else "")
         old = shown_endpoints(record.established.endpoints) if record.established else "nothing"
         changes = [each for each in (record.pending, *record.rivals) if each]
         for each in changes:
             since = shown_time(each.since)
-            click.echo(f"{record.domain}: {old} -> {_or_nothing(each.endpoints)}; since {since}: {each.reason}")
+            click.echo(f"{of}: {old} -> {_or_nothing(each.endpoints)}; since {since}: {each.reason}")
         if doubt := record.doubt:
-            click.echo(f"{record.domain}: {old} -> nothing; since {shown_time(doubt.since)}: {doubt.reason}")
+            click.echo(f"{of}: {old} -> nothing; since {shown_time(doubt.since)}: {doubt.reason}")
         seen = {frozenset(each.endpoints) for each in changes}
         unseen = [each for each in record.refused if frozenset(each) not in seen]
         for endpoints in unseen:
-            click.echo(f"{record.domain}: {old} -> {_or_nothing(endpoints)}; refused by the operator, not seen now")
+            click.echo(f"{of}: {old} -> {_or_nothing(endpoints)}; refused by the operator, not seen now")
         flags = [each.is_refused for each in changes] + [each.is_refused for each in (record.doubt,) if each]
         waiting += flags.count(False)
         refused += flags.count(True) + len(unseen)

@@ -10,8 +10,10 @@ from msgspec import Meta
 
 from onionmx.config.address import OWNER, check_listen
 from onionmx.config.section import Section, state_directory
+from onionmx.config.store import parse_store
 
 CACHE_NAME = "cache"
+MEMORY_NAME = "live.sqlite"
 CONTROL_NAME = "serve.sock"
 RESULT_PLACEHOLDERS = frozenset({"domain", "onion", "port"})
 
@@ -64,8 +66,28 @@ class LookupSection(Section, frozen=True):
         Meta(ge=0, description="Seconds for which a route stays in use after its time while DNS does not answer."),
     ] = 604800.0
 
+    memory: Annotated[
+        str,
+        Meta(
+            description="What live lookups remember of domains, so that unsigned changes wait as those of sync do: a "
+            "file, or the server that `sync.store` names, for one memory with the syncs of all hosts (that server's "
+            "password and CAs are those of sync). Empty for `live.sqlite` in the folder that systemd makes for the "
+            "service (StateDirectory=), or beside the map."
+        ),
+    ] = ""
+    memory_size: Annotated[
+        int,
+        Meta(
+            ge=1000,
+            le=10000000,
+            description="Domains in a memory that is a file, which takes at most 4096 bytes for each of them.",
+        ),
+    ] = 100000
+
     def __post_init__(self) -> None:
-        """Refuse limits that leave no time between them."""
+        """Refuse limits that leave no time between them, and a memory that cannot be."""
+        if self.memory:
+            parse_store(self.memory, "lookup.memory")
         if self.min_ttl > self.max_ttl:
             raise ValueError(f"lookup.min_ttl is {self.min_ttl:g}, above lookup.max_ttl, {self.max_ttl:g}")
 

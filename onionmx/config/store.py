@@ -38,8 +38,12 @@ class ValkeyAddress:
         return f"{TLS if self.is_tls else PLAIN}://{host}:{self.port}/{self.database}"
 
 
-def parse_store(text: str) -> ValkeyAddress | Path:
+def parse_store(text: str, option: str = "sync.store") -> ValkeyAddress | Path:
     """Read a path, or `valkeys://[USER@]HOST[:PORT][/DATABASE]`; `valkey://` is the same without TLS, on this host.
+
+    Args:
+        text: as it stands in the configuration.
+        option: where it stands there.
 
     Raises:
         ValueError: not of these forms, a password in it, or a server elsewhere without TLS.
@@ -47,38 +51,38 @@ def parse_store(text: str) -> ValkeyAddress | Path:
     scheme, separator, _ = text.partition("://")
     if not separator:
         if not text:
-            raise ValueError(f"sync.store is empty: {_FORMS}")
+            raise ValueError(f"{option} is empty: {_FORMS}")
         return Path(text)
     if scheme not in {PLAIN, TLS}:
-        raise ValueError(f"sync.store: {scheme!r} is unknown, Redis has the same protocol as Valkey: {_FORMS}")
-    address = _parse_address(text)
+        raise ValueError(f"{option}: {scheme!r} is unknown, Redis has the same protocol as Valkey: {_FORMS}")
+    address = _parse_address(text, option)
     if is_for_tor_alone(address.host):
-        raise ValueError(f"sync.store: {address.host} is a name for Tor, and would be asked for in DNS: expected an IP")
+        raise ValueError(f"{option}: {address.host} is a name for Tor, and would be asked for in DNS: expected an IP")
     if not address.is_tls and not _is_loopback(address.host):
         raise ValueError(
-            f"sync.store: {address} is on another host, and whoever is on the way could read to whom this one writes, "
+            f"{option}: {address} is on another host, and whoever is on the way could read to whom this one writes, "
             f"and change the routes: expected {TLS}://"
         )
     return address
 
 
-def _parse_address(text: str) -> ValkeyAddress:
+def _parse_address(text: str, option: str) -> ValkeyAddress:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", _port_of(parts)
         database = parts.path.removeprefix("/") or "0"
     except ValueError as error:
-        raise ValueError(f"sync.store: not an address: {_FORMS}") from error
+        raise ValueError(f"{option}: not an address: {_FORMS}") from error
     if parts.password is not None:
         # The text is not repeated: the message may end in a log that more people read than the configuration.
         raise ValueError(
-            "sync.store has a password in it, which whoever may read the configuration could read: "
+            f"{option} has a password in it, which whoever may read the configuration could read: "
             "expected it in a file of its own with mode 0600, named by sync.store_password_file"
         )
     # int() would take the digits of other scripts too.
     is_number = database.isascii() and database.isdecimal() and len(database) < len("10000")
     if not host or parts.query or parts.fragment or not is_number:
-        raise ValueError(f"sync.store: {text!r} is not an address: {_FORMS}")
+        raise ValueError(f"{option}: {text!r} is not an address: {_FORMS}")
     return ValkeyAddress(host, port, int(database), parts.scheme == TLS, parts.username or "")
 
 

@@ -13,6 +13,7 @@ from onionmx.dns.srv import SrvResolver
 from onionmx.lookup.cache import CacheEntry
 from onionmx.lookup.cache_file import read_cache, write_cache
 from onionmx.lookup.files import RouteFiles
+from onionmx.lookup.judged import JudgedRoutes
 from onionmx.lookup.live import CacheStats, LiveRoutes
 from onionmx.lookup.standing import Hits, Outlook, Standing
 from onionmx.tor.resolver import srv_resolver
@@ -30,7 +31,8 @@ class Router:
         files: own domains, pins and map.
         live: asks DNS for what they do not have; `None` where the map is the last word.
         resolver: what it asks, to be closed with the router.
-        guard: what its answers have passed, to be closed with the router.
+        guard: what it asks for proofs, likewise.
+        judged: decides which answers count, likewise.
     """
 
     def __init__(
@@ -39,27 +41,33 @@ class Router:
         live: LiveRoutes | None,
         resolver: SrvResolver | None = None,
         guard: Guard | None = None,
+        judged: JudgedRoutes | None = None,
     ) -> None:
         self._files = files
         self._live = live
         self._resolver = resolver
         self._guard = guard
+        self._judged = judged
         self._hits = Hits()
 
     @classmethod
-    def from_configuration(cls, configuration: Configuration) -> "Router":
+    def from_configuration(cls, configuration: Configuration, *, to_write: bool = True) -> "Router":
         """The router that the configuration describes.
 
+        Args:
+            configuration: settings.
+            to_write: else what DNS says now is not remembered.
+
         Raises:
-            ConfigurationError: there is no resolver, or no way to ask it.
+            ConfigurationError: there is no resolver, or no way to ask it, or the file of `sync.trust_of` has mistakes.
         """
         files = RouteFiles.from_configuration(configuration)
         if not configuration.lookup.live:
             return cls(files, None)
         resolver = srv_resolver(configuration.dns, configuration.tor)
         guard = Guard.from_configuration(configuration)
-        ask = guard.guarding(resolver.ask) if guard else resolver.ask
-        return cls(files, LiveRoutes(ask, configuration.lookup), resolver, guard)
+        judged = JudgedRoutes.from_configuration(configuration, resolver.ask, guard, to_write=to_write)
+        return cls(files, LiveRoutes(judged.ask, configuration.lookup), resolver, guard, judged)
 
     @property
     def inquiry(self) -> RememberedInquiry | None:
@@ -155,8 +163,7 @@ class Router:
             Number of entries read.
         """
         entries = read_cache(path)
-        if self._live:
-            self._live.restore(entries)
+        self._restore(entries)
         return len(entries)
 
     def keep_policies(self, path: Path) -> None:
@@ -170,8 +177,7 @@ class Router:
 
     def inherit(self, other: "Router") -> None:
         """Take over what the cache of another router holds, as when the configuration is read again."""
-        if self._live:
-            self._live.restore(other.entries())
+        self._restore(other.entries())
         if self.inquiry and other.inquiry:
             self.inquiry.inherit(other.inquiry)
 
@@ -179,8 +185,15 @@ class Router:
         """End all questions and close the map; whoever waits for an answer is told that nobody could tell."""
         if self._live:
             await self._live.close()
+        if self._judged:
+            await self._judged.close()
         if self._guard:
             await self._guard.close()
         if self._resolver:
             self._resolver.close()
         self._files.close()
+
+    def _restore(self, entries: Iterable[CacheEntry]) -> None:
+        if self._live:
+            judged = self._judged
+            self._live.restore(entry for entry in entries if judged is None or judged.is_believed(entry.answer))

@@ -1,13 +1,13 @@
 """Changes that wait for the operator's word."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from onionmx.domain import normalize
 from onionmx.errors import UsageError
 from onionmx.sync.notes import open_routes
 from onionmx.sync.policy import Verdict, accept, allow, refuse
-from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.record import DomainRecord, HistoryLine
 from onionmx.sync.state.store import Store
 
 Settle = Callable[[DomainRecord, float], Verdict | None]
@@ -45,6 +45,47 @@ class Words:
         """
         return Words(*(tuple(map(normalize, some)) for some in (self.accepted, self.refused, self.allowed)))
 
+    def about(self, domains: set[str]) -> "Words":
+        """Those about some domains."""
+        some = (self.accepted, self.refused, self.allowed)
+        return Words(*(tuple(domain for domain in each if domain in domains) for each in some))
+
+    def wanted(self) -> dict[str, Settle]:
+        """What they make of each domain.
+
+        Raises:
+            UsageError: they contradict each other.
+        """
+        accepted, refused, allowed = set(self.accepted), set(self.refused), set(self.allowed)
+        if both := sorted(accepted & refused | (accepted | refused) & allowed):
+            raise UsageError(f"{', '.join(both)}: either accept, refuse or allow the change")
+        wanted: dict[str, Settle] = dict.fromkeys(sorted(accepted), accept)
+        return wanted | dict.fromkeys(sorted(refused), refuse) | dict.fromkeys(sorted(allowed), allow)
+
+
+def settle_everywhere(stores: Sequence[Store], words: Words, now: float) -> None:
+    """Take the operator's words in each store in which they change something.
+
+    Args:
+        stores: the first one is that of sync, in which nobody else changes anything meanwhile.
+        words: about domains in normal form.
+        now: seconds since 1970.
+
+    Raises:
+        UsageError: they change nothing of a domain in any store, or contradict each other; nothing was changed.
+        StateError: a store cannot be read or written.
+    """
+    wanted = words.wanted()
+    known_in = [
+        {domain for domain, record in store.get(wanted).items() if wanted[domain](record, now) is not None}
+        for store in stores
+    ]
+    # What is known nowhere is said of the first one, before anything is changed.
+    known_in[0] |= wanted.keys() - set().union(*known_in)
+    for store, domains in zip(stores, known_in, strict=True):
+        if domains:
+            settle(store, words.about(domains), now)
+
 
 def settle(store: Store, words: Words, now: float) -> list[DomainRecord]:
     """Make some of the changes that wait, refuse others, and take refusals back; all or none.
@@ -61,24 +102,20 @@ def settle(store: Store, words: Words, now: float) -> list[DomainRecord]:
         UsageError: no change of one of them waits, or was refused, or one is to be two of these.
         StateError: it cannot be saved; nothing was changed.
     """
-    accepted, refused, allowed = set(words.accepted), set(words.refused), set(words.allowed)
-    if both := sorted(accepted & refused | (accepted | refused) & allowed):
-        raise UsageError(f"{', '.join(both)}: either accept, refuse or allow the change")
-    wanted: dict[str, Settle] = dict.fromkeys(sorted(accepted), accept)
-    wanted |= dict.fromkeys(sorted(refused), refuse) | dict.fromkeys(sorted(allowed), allow)
-    records = store.get(wanted)
-    verdicts = []
-    without = []
-    for domain, how in wanted.items():
-        verdict = how(records[domain], now) if domain in records else None
-        if verdict is None:
-            without.append(domain)
-        else:
-            verdicts.append(verdict)
-    if without:
-        what = "waits" if set(without) - allowed else "was refused"
-        raise UsageError(f"no change {what} for {', '.join(sorted(without))}: see `onionmx sync --pending`")
+    wanted = words.wanted()
+    settled: list[DomainRecord] = []
+
+    def change(records: dict[str, DomainRecord]) -> tuple[list[DomainRecord], list[HistoryLine]]:
+        verdicts = {domain: wanted[domain](record, now) for domain, record in records.items()}
+        made = [verdict for verdict in verdicts.values() if verdict is not None]
+        if without := sorted(domain for domain in wanted if verdicts.get(domain) is None):
+            what = "waits" if set(without) - set(words.allowed) else "was refused"
+            raise UsageError(f"no change {what} for {', '.join(without)}: see `onionmx sync --pending`")
+        settled[:] = [verdict.record for verdict in made]
+        return settled, [line for verdict in made for line in verdict.history]
+
+    change(store.get(wanted))
     open_routes(store)
-    settled = [verdict.record for verdict in verdicts]
-    store.save(settled, [line for verdict in verdicts for line in verdict.history])
+    # A memory of live lookups may be written meanwhile.
+    store.revise(wanted, change)
     return settled

@@ -16,7 +16,7 @@ from onionmx.mapfile.pins import read_pins
 from onionmx.sync.asking import Questions
 from onionmx.sync.build import Base
 from onionmx.sync.overlay import Overlay
-from onionmx.sync.rules import make_rules, read_beliefs
+from onionmx.sync.rules import Belief, RulesOf, make_rules, read_beliefs
 from onionmx.sync.schedule import LONGEST_STRETCH
 from onionmx.sync.state.open import open_store
 from onionmx.sync.state.store import Store
@@ -87,7 +87,7 @@ def read_base(configuration: Configuration, pins: Entries) -> Base:
         ConfigurationError: one of the files has mistakes; all of them are named.
     """
     settings = configuration.sync
-    beliefs = read_beliefs(Path(settings.trust_of), may_be_missing=settings.trust_of == SyncSection().trust_of)
+    beliefs = _beliefs(settings)
     authenticates = configuration.authenticate.mode != "off"
     return Base(
         pins,
@@ -96,6 +96,23 @@ def read_base(configuration: Configuration, pins: Entries) -> Base:
         authenticates,
         repr((settings.trust, sorted(beliefs.items()), configuration.authenticate.mode)),
     )
+
+
+def configured_rules(configuration: Configuration) -> RulesOf:
+    """What is believed of each domain.
+
+    Args:
+        configuration: where it stands.
+
+    Raises:
+        ConfigurationError: the file of `sync.trust_of` has mistakes; all of them are named.
+    """
+    authenticates = configuration.authenticate.mode != "off"
+    return make_rules(configuration.sync, _beliefs(configuration.sync), authenticates=authenticates)
+
+
+def _beliefs(settings: SyncSection) -> dict[str, Belief]:
+    return read_beliefs(Path(settings.trust_of), may_be_missing=settings.trust_of == SyncSection().trust_of)
 
 
 def is_shared(settings: SyncSection) -> bool:

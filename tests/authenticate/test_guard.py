@@ -1,25 +1,17 @@
-"""Live routes: what domains demand is remembered, and unsigned routes pass only as far as they are proven."""
+"""Live routes: what domains demand is remembered. How it decides about routes is in tests/lookup/test_judged.py."""
 
 import asyncio
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.authenticate.guard import Guard
 from onionmx.authenticate.inquiry import Said
 from onionmx.authenticate.remember import REMEMBERED, RememberedInquiry
 from onionmx.authenticate.requirement import Requirement
-from onionmx.authenticate.stream import Authorities
 from onionmx.config import AuthenticateSection, Configuration
-from onionmx.target import Source, Trust
-from tests.authenticate.domains import DOMAIN, MX, NOTHING, REQUIREMENT, UNKNOWN, Domains, live
-from tests.authenticate.onions import OnionMxes
-from tests.mapfile.maps import A, B
+from tests.authenticate.domains import DOMAIN, MX, NOTHING, REQUIREMENT, UNKNOWN, Domains
 from tests.probe.certificates import issue
-from tests.probe.mx import PATIENCE, connector_of, run
-from tests.relay.peer import running
 
 CA = issue(is_ca=True)
 RIGHT = issue(MX, ca=CA)
@@ -88,79 +80,6 @@ class TestMemory:
             assert await patient == REQUIREMENT
 
         asyncio.run(ask())
-
-
-def guarded(tmp_path: Path, said: Said, answer: Answer, mx: OnionMxes) -> Answer:
-    """What passes."""
-    (tmp_path / "ca.pem").write_bytes(CA.pem)
-    found: list[Answer] = []
-
-    async def resolve(_domain: str) -> Answer:
-        return answer
-
-    async def ask() -> None:
-        async with running(mx):
-            connector = connector_of(mx)
-            authorities = Authorities(str(tmp_path / "ca.pem"))
-            inquiry = RememberedInquiry(Domains(said), lambda: 0.0)
-            guard = Guard(inquiry, connector.connect, authorities, "client.example", PATIENCE)
-            try:
-                found.append(await guard.guarding(resolve)(DOMAIN))
-            finally:
-                connector.close()
-                await guard.close()
-                await mx.finish()
-
-    run(ask())
-    return found[0]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Found(live(Trust.DNSSEC)),
-        Found(live(Trust.PINNED, Source.ONION)),
-        NoRoute(DOMAIN, "no SRV record"),
-        CouldNotTell(DOMAIN, "SERVFAIL"),
-    ],
-)
-def test_answers_that_need_no_proof(tmp_path: Path, answer: Answer) -> None:
-    assert guarded(tmp_path, UNKNOWN, answer, OnionMxes()) is answer
-
-
-def test_domain_that_demands_nothing(tmp_path: Path) -> None:
-    answer = Found(live())
-    assert guarded(tmp_path, NOTHING, answer, OnionMxes()) is answer
-
-
-def test_domain_that_cannot_be_asked(tmp_path: Path) -> None:
-    passed = guarded(tmp_path, UNKNOWN, Found(live()), OnionMxes())
-    assert isinstance(passed, CouldNotTell)
-    assert "DNS is silent" in passed.reason
-
-
-def test_targets_that_prove_themselves(tmp_path: Path) -> None:
-    mx = OnionMxes(contexts={A: issue(MX).context(tmp_path), B: RIGHT.context(tmp_path)})
-    passed = guarded(tmp_path, REQUIREMENT, Found(live(Trust.UNSIGNED, Source.SRV, A, B), ("a note",)), mx)
-    assert isinstance(passed, Found)
-    assert passed.route.endpoints == ((B, 25),)
-    assert passed.route.targets[0].priority == 1
-    first, second = passed.notes
-    assert first == "a note"
-    assert second.startswith(f"left out: {A}: no authority vouches")
-
-
-def test_nobody_proves_himself(tmp_path: Path) -> None:
-    passed = guarded(tmp_path, REQUIREMENT, Found(live()), OnionMxes(contexts={A: issue(MX).context(tmp_path)}))
-    assert isinstance(passed, NoRoute)
-    assert "no onion MX proves itself by mta-sts" in passed.reason
-    assert passed.ttl == 300
-
-
-def test_nobody_can_be_asked(tmp_path: Path) -> None:
-    passed = guarded(tmp_path, REQUIREMENT, Found(live()), OnionMxes(socks=0xF0))
-    assert isinstance(passed, CouldNotTell)
-    assert "no descriptor found" in passed.reason
 
 
 def test_nothing_is_guarded_where_it_is_off() -> None:

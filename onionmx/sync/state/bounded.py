@@ -15,7 +15,7 @@ from pathlib import Path
 
 from onionmx.sync.rules import DAY
 from onionmx.sync.state.encoding import LONGEST_WAIT
-from onionmx.sync.state.record import DomainRecord
+from onionmx.sync.state.record import DomainRecord, How
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.target import Trust
 
@@ -43,6 +43,10 @@ class BoundedStore(SqliteStore):
         most: domains, about.
         longest_wait: see `SqliteStore`.
     """
+
+    # Somebody waits for each write, and a few seconds that a power failure takes are no loss of what was there before.
+    _journal = "WAL"
+    _synchronous = "NORMAL"
 
     def __init__(self, path: Path, most: int, *, longest_wait: float = LONGEST_WAIT) -> None:
         super().__init__(path, longest_wait=longest_wait)
@@ -110,8 +114,10 @@ class BoundedStore(SqliteStore):
 
 def is_operators(record: DomainRecord) -> bool:
     """Whether the operator has decided something about a domain."""
-    established, pending = record.established, record.pending
-    return bool(established and established.trust is Trust.PINNED) or bool(pending and pending.is_refused)
+    is_accepted = record.established is not None and record.established.trust is Trust.PINNED
+    is_removed = record.removal is not None and record.removal.how is How.OPERATOR
+    is_kept = record.doubt is not None and record.doubt.is_refused
+    return is_accepted or is_removed or is_kept or bool(record.refused)
 
 
 def zone_of(domain: str) -> str:

@@ -77,6 +77,9 @@ class SqliteStore:
         StateError: it cannot be opened, is damaged, or belongs to a newer version.
     """
 
+    _journal = "TRUNCATE"
+    _synchronous = "FULL"
+
     def __init__(self, path: Path, *, longest_wait: float = LONGEST_WAIT) -> None:
         self._path = path
         self._longest_wait = longest_wait
@@ -97,8 +100,8 @@ class SqliteStore:
         # A rollback journal, not a WAL: on a full disk it can still be read and rolled back, where a WAL needs room
         # for its index before the first read and for a checkpoint before it gives any back. Truncated, because FULL
         # makes that durable, while the removal of a journal would also need its folder to be written.
-        self._connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
-        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute(f"PRAGMA journal_mode = {self._journal}").fetchone()
+        self._connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE}")
         # Not in /var/tmp, which may be full, and where the names of a whole list have no business.
         self._connection.execute("PRAGMA temp_store = MEMORY")
