@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from onionmx.onion import Endpoint
+from onionmx.target import MOST_TARGETS
 from tests.mapfile.maps import A, B, C, make_map
 from tests.onions import V2_ONION
 
@@ -91,7 +92,7 @@ FOUND = {
     "alias.example.test": ([(A, 25)], "dnssec"),
     "away.example.test": ([(B, 25)], "unsigned"),
     "unsigned.test": ([(B, 25)], "unsigned"),
-    "many.unsigned.test": ([(A, port + 1) for port in range(MANY)], "unsigned"),
+    "many.unsigned.test": ([(A, port + 1) for port in range(MOST_TARGETS)], "unsigned"),
 }
 
 
