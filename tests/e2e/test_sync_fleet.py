@@ -185,7 +185,7 @@ def test_without_the_store_each_keeps_its_map(server: ValkeyServer, hosts: tuple
                 r"onionmx: state valkeys://.*: the server cannot be reached \(.*\); the map of this host stays\n",
                 result.stderr,
             )
-        assert f"{A}" in host.output("lookup", SIGNED)
+        assert f"{A}" in host.output("map", "get", SIGNED)
     assert [host.map.read_bytes() for host in hosts] == before
     server.start()
     for host in hosts:
