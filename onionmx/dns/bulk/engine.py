@@ -40,9 +40,13 @@ class _Server:
         self.resolver = resolver
         self._choice = choice
         self._listener: Listener | None = None
-        self.unread: list[tuple[Port, list[bytes]]] = []
+        self.is_read = False
         self.pace = pace
         self.ports = Ports(resolver, partial(read, self))
+
+    def forget_turn(self) -> None:
+        """Let the next packets be read."""
+        self.is_read = False
 
     def look(self) -> None:
         """See who will get what is sent now.
@@ -181,17 +185,16 @@ class Engine:
             self._again.extend(questions[count:])
         server.pace.sent(count, now)
 
-    def _read(self, server: _Server, port: Port) -> None:
-        """Read what has come to a port; one look at who sends it is for all ports that are read together."""
-        if not server.unread:
-            asyncio.get_running_loop().call_soon(self._take_unread, server)
-        server.unread.append((port, port.packets()))
-
-    def _take_unread(self, server: _Server) -> None:
-        unread, server.unread = server.unread, []
-        if unread and server.confirm():  # else they count as lost
-            for port, packets in unread:
-                self._take_packets(server, port, packets)
+    def _read(self, server: _Server, port: Port) -> None:  # noqa: ARG002 -- of the loop, which tells of each port
+        """Read what has come to all ports, once in a turn of the loop: one look at who sends it is then enough."""
+        if server.is_read:
+            return
+        server.is_read = True
+        asyncio.get_running_loop().call_soon(server.forget_turn)
+        unread = [(each, each.packets()) for each in server.ports if each.waiting]
+        if server.confirm():  # else they count as lost
+            for each, packets in unread:
+                self._take_packets(server, each, packets)
 
     def _take_packets(self, server: _Server, port: Port, packets: Sequence[bytes]) -> None:
         waiting, ready = port.waiting, self._ready
@@ -227,7 +230,6 @@ class Engine:
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
         now = monotonic()
         for server in self._servers:
-            self._take_unread(server)  # it came in time
             for port in server.ports:
                 self._expire(server, port, now)
             if server.pace.is_lost(now):
