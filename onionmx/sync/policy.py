@@ -86,6 +86,8 @@ def _nothing(record: DomainRecord, answer: NoRoute, now: float, rules: Rules) ->
         now,
         answer.ttl,
         answer.reason,
+        requirement=record.requirement,  # a policy that is known outlives the route (RFC 8461 section 10.2)
+        requirement_expires=record.requirement_expires if record.requirement else 0.0,
         decision="no route",
         former=record.former,
         refused=record.refused,

@@ -275,6 +275,18 @@ def test_a_refused_change_comes_with_a_signature() -> None:
     assert life.see(signed(B)).onions == (B,)
 
 
+def test_a_demand_that_is_known_outlives_the_route() -> None:
+    """Else whoever denies the record for some days could forge another one afterwards, and hide the policy."""
+    life = Life().see(unsigned(A))
+    life.record = replace(life.record, requirement="a policy of a year", requirement_expires=life.now + HOUR)
+    life.see(none(DOMAIN), after=6 * HOUR, times=20)
+    assert (life.onions, life.record.answer) == ((), LastAnswer.NONE)
+    assert life.record.requirement == "a policy of a year"
+    # That nothing was demanded is not kept: it is asked anew when there is a record again.
+    life.record = replace(life.record, requirement="", requirement_expires=life.now)
+    assert life.see(none(DOMAIN)).record.requirement_expires == 0.0
+
+
 def test_nothing_waits() -> None:
     life = Life().see(unsigned(A))
     assert accept(life.record, life.now) is None
