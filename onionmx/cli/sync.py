@@ -101,8 +101,10 @@ def command(  # noqa: PLR0917 -- click gives them by name
                     files = [*files, *lists_of_hosts(configuration, recipients, time.time(), to_write=not dry_run)]
                 base = read_base(configuration, store.pins() if pinned is None else pinned)
                 if wishes.ask_none:
+                    words = words.normalized()
+                    wishes = replace(wishes, accepted=words.accepted)
                     with store.run_lock():
-                        settle_everywhere([store, *memories.values()], words.normalized(), time.time())
+                        settle_everywhere([store, *memories.values()], words, time.time())
                 shared = pinned if is_shared(configuration.sync) else None
                 summary = _run(configuration, store, Inputs(base, files, shared), wishes)
             if recipients:

@@ -10,24 +10,39 @@ from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import parse_value
 from onionmx.sync.build import DEFERRING, Base, Changes, NextMap
 from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
+from onionmx.sync.state.record import How
+from onionmx.sync.state.store import Store
 
 _NAMED = 5  # domains that a message names
 
 
-def held_back(changes: Changes, known: Collection[str], base: Base, settings: SyncSection) -> list[str]:
+def by_operator(store: Store, changes: Changes) -> set[str]:
+    """The domains that would go because the operator accepted that by name."""
+    records = store.get(changes.removed).values()
+    return {each.domain for each in records if each.removal and each.removal.how is How.OPERATOR}
+
+
+def held_back(
+    changes: Changes, known: Collection[str], base: Base, settings: SyncSection, by_name: Collection[str] = ()
+) -> list[str]:
     """The domains that stay in the map although nothing speaks for them any more, in alphabetical order.
 
     Those that a run would remove beyond the share that it may; each waits until the operator has looked, or until it
     is to stay after all, so that a run after a run does not take the share again. What the operator removed by name,
-    as an own or a pinned domain, and what only deferred, never waits.
+    by `--accept-change`, as an own or a pinned domain, and what only deferred, never waits.
 
     Args:
         changes: between the maps.
         known: domains that wait already.
         base: pins and own domains.
         settings: how much a run may remove.
+        by_name: domains that the operator removed by name.
     """
-    counted = [domain for domain, old in changes.removed.items() if old != DEFERRING and not base.has(domain)]
+    counted = [
+        domain
+        for domain, old in changes.removed.items()
+        if old != DEFERRING and not base.has(domain) and domain not in by_name
+    ]
     new = [domain for domain in counted if domain not in known]
     if len(new) < settings.min_removal or len(new) <= settings.max_removal * changes.old:
         new = []

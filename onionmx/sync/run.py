@@ -7,7 +7,7 @@ from which version of the routes it was built, and while routes are being change
 match (see onionmx.sync.notes). A run that ends between the map and that note builds it once more and finds it right.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -28,7 +28,7 @@ from onionmx.sync.entry import NOT_LISTED
 from onionmx.sync.lists import Lists, digest_of, read_lists
 from onionmx.sync.looking import Prover
 from onionmx.sync.policy import adopt
-from onionmx.sync.removals import held_back, in_words, keep
+from onionmx.sync.removals import by_operator, held_back, in_words, keep
 from onionmx.sync.report import Decision, Outcome, Summary
 from onionmx.sync.rules import DAY
 from onionmx.sync.schedule import CLOCK_TOLERANCE
@@ -65,12 +65,14 @@ class Wishes:
         ask_all: ask for all listed domains, due or not.
         ask_none: only publish what is known.
         accept_removal: remove entries although they are many.
+        accepted: domains whose change was accepted by name just now.
         dry_run: decide and report, but write no map; the store must be one that forgets.
     """
 
     ask_all: bool = False
     ask_none: bool = False
     accept_removal: bool = False
+    accepted: Collection[str] = ()
     dry_run: bool = False
 
 
@@ -210,7 +212,8 @@ class Run:
         new = next_map(self._store, base, now)
         changes = compare(self._path, new.values)
         settings = self._configuration.sync
-        held = [] if wishes.accept_removal else held_back(changes, waited, base, settings)
+        by_name = by_operator(self._store, changes) | set(wishes.accepted)
+        held = [] if wishes.accept_removal else held_back(changes, waited - by_name, base, settings, by_name)
         if held:
             new = keep(new, changes, held, self._path)
         note_of = table_note if self._configuration.map.transport_path else lambda _domain: ""

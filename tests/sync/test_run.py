@@ -1,6 +1,7 @@
 """Whole runs, with a real store and a real map."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from onionmx.config import SyncSection
 from onionmx.errors import ConfigurationError, DnsError, LockedError, MapError
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.publish import last_checked, writer_lock
+from onionmx.sync.changes import Words, settle
 from onionmx.sync.notes import open_routes
 from onionmx.sync.overlay import Overlay
 from onionmx.sync.report import Outcome
@@ -191,6 +193,46 @@ def test_what_is_held_back_keeps_its_demand(world: World) -> None:
     demands = PublishedDemands(world.map)
     assert demands.get("0.example") == REQUIREMENT.demand
     demands.close()
+
+
+def test_removals_that_were_accepted_by_name_never_wait(world: World) -> None:
+    world.lists = [f"{number}.example" for number in range(12)]
+    world.answers = {name: found(name, A) for name in world.lists}
+    world.run()
+    world.answers = {}
+    world.pass_time(2 * HOUR)
+    world.run()
+    with closing(world.open()) as store:
+        settle(store, Words(world.lists), world.now)
+    assert world.run(Wishes(ask_none=True, accepted=world.lists)).held == 0
+    assert world.entries == {}
+
+
+def test_those_of_which_another_host_was_told_do_not_wait_either(world: World) -> None:
+    world.lists = [f"{number}.example" for number in range(12)]
+    world.answers = {name: found(name, A) for name in world.lists}
+    world.run()
+    world.answers = {}
+    world.pass_time(2 * HOUR)
+    world.run()
+    with closing(world.open()) as store:
+        settle(store, Words(world.lists), world.now)
+    assert world.run().held == 0
+    assert world.entries == {}
+
+
+def test_ends_for_want_of_a_proof_that_were_accepted_by_name_never_wait(world: World) -> None:
+    world.lists = [f"{number}.example" for number in range(12)]
+    world.answers = {name: found(name, A) for name in world.lists}
+    world.prover = prover = Demanding(world.lists, [A], REQUIREMENT.to_text())
+    world.run()
+    prover.onions = set()
+    world.pass_time(8 * DAY)
+    world.run()
+    with closing(world.open()) as store:
+        settle(store, Words(world.lists), world.now)
+    assert world.run(Wishes(ask_none=True, accepted=world.lists)).held == 0
+    assert world.entries == {}
 
 
 def test_own_domains_and_pins_to_none_never_wait(world: World) -> None:
