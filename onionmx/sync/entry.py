@@ -60,6 +60,9 @@ def noted(record: DomainRecord, rules: Rules, now: float) -> DomainRecord:
         is_routed = bool(route.is_routed) or bool(_entry(record, rules).endpoints)
         if is_routed is not route.is_routed:
             record = replace(record, established=replace(route, is_routed=is_routed))
+        if is_routed and route.trust is Trust.UNSIGNED and not (rules.authenticates or record.requirement_expires):
+            # Nobody asks what it demands now. Who begins to later keeps it in the map until that is known.
+            record = replace(record, requirement_expires=now)
     if not _is_unknown(record, rules):
         return replace(record, defers_until=0.0) if record.defers_until else record
     # From the first sight on, whatever record comes after it: else a forger could let the mail wait for ever.

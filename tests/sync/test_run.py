@@ -489,6 +489,23 @@ def test_no_proof_is_asked_for_when_that_is_off(world: World) -> None:
     assert not demands_path(world.map).exists()
 
 
+def test_routes_stay_when_proofs_are_asked_for_from_now_on(world: World) -> None:
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A, ttl=int(7 * DAY))
+    world.authenticates = False
+    for _ in range(5):
+        world.run()
+        world.pass_time(DAY)
+    world.run()
+    world.authenticates = True
+    world.prover = Silent()
+    world.pass_time(HOUR)
+    world.settings = replace(world.settings, max_removal=0.9)
+    world.lists.append("b.example")  # so that the map is looked at anew
+    world.run()
+    assert world.entries == {"a.example": ((A, 25),)}
+
+
 def test_first_seen_and_last_answer_are_remembered(world: World) -> None:
     world.lists = ["a.example"]
     world.answers["a.example"] = found("a.example", A, ttl=7200)
