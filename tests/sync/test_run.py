@@ -61,6 +61,16 @@ def test_all_of_them_when_wished(world: World) -> None:
     assert sorted(world.asked) == world.lists
 
 
+def test_all_of_them_are_asked_once_however_long_it_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmx.sync.asking.BATCH", 10)
+    monkeypatch.setattr("onionmx.sync.state.sqlite._PAGE", 20)
+    world.lists = [f"{number}.example" for number in range(100)]
+    world.run()
+    world.pass_time(HOUR)
+    world.run(Wishes(ask_all=True))
+    assert sorted(world.asked) == sorted(world.lists)
+
+
 def test_a_clock_that_was_set_back_makes_everything_due(world: World) -> None:
     world.lists = ["a.example", "b.example"]
     world.answers["a.example"] = found("a.example", A)

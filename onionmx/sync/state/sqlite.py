@@ -46,6 +46,7 @@ _RECORD = "SELECT name, first_seen, listed, due_at, detail FROM domain"
 _ROUTED = f"{_RECORD} WHERE routed AND name > ? ORDER BY name LIMIT ?"
 _DUE = """SELECT due_at, name FROM domain WHERE listed AND (due_at, name) > (?, ?) AND due_at <= ?
 ORDER BY due_at, name LIMIT ?"""
+_LISTED = "SELECT name FROM domain WHERE listed AND name > ? ORDER BY name LIMIT ?"
 _COUNTS = """SELECT count(*), coalesce(sum(answer = 1), 0), coalesce(sum(answer = 2), 0), coalesce(sum(answer = 3), 0)
 FROM domain WHERE listed"""
 _ANSWERS = {LastAnswer.NEVER: 0, LastAnswer.FOUND: 1, LastAnswer.NONE: 2, LastAnswer.UNKNOWN: 3}
@@ -166,15 +167,28 @@ class SqliteStore:
         connection.execute("DROP TABLE temp.unsorted")
 
     def due(self, now: float, *, all_listed: bool = False) -> Iterator[str]:
-        """Listed domains that are to be asked now, those due first first; with `all_listed`, every one.
+        """Listed domains that are to be asked now, those due first first; with `all_listed`, every one by its name.
 
         Records may be saved meanwhile.
         """
         if all_listed:
-            yield from self._due_between((-math.inf, ""), math.inf)
+            # Not by the time: one that is saved meanwhile is due later, and would come again.
+            yield from self._all_listed()
             return
         yield from self._due_between((-math.inf, ""), now)
         yield from self._due_between((now + self._longest_wait, _AFTER_ALL_NAMES), math.inf)
+
+    def _all_listed(self) -> Iterator[str]:
+        after = ""
+        while True:
+            with self._translated():
+                names = [name for (name,) in self._connection.execute(_LISTED, (after, _PAGE))]
+                if not all(isinstance(name, str) for name in names):
+                    raise UnreadableError("a name is no text")
+            if not names:
+                return
+            after = names[-1]
+            yield from names
 
     def _due_between(self, after: tuple[float, str], last: float) -> Iterator[str]:
         while True:
