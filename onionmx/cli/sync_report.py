@@ -98,7 +98,7 @@ def print_pending(records: list[tuple[DomainRecord, str]], *, as_json: bool) -> 
         as_json: for programs.
     """
     if as_json:
-        names = ("domain", "established", "pending", "rivals", "refused", "doubt")
+        names = ("domain", "established", "pending", "rivals", "refused", "doubt", "keeps_unproven")
         write_json(
             [{name: getattr(record, name) for name in names} | {"memory": place or None} for record, place in records]
         )
@@ -117,9 +117,12 @@ def print_pending(records: list[tuple[DomainRecord, str]], *, as_json: bool) -> 
         unseen = [each for each in record.refused if frozenset(each) not in seen]
         for endpoints in unseen:
             click.echo(f"{of}: {old} -> {_or_nothing(endpoints)}; refused by the operator, not seen now")
+        is_unseen_doubt = record.keeps_unproven and record.doubt is None
+        if is_unseen_doubt:
+            click.echo(f"{of}: {old} -> nothing; an end for want of a proof, refused by the operator, not seen now")
         flags = [each.is_refused for each in changes] + [each.is_refused for each in (record.doubt,) if each]
         waiting += flags.count(False)
-        refused += flags.count(True) + len(unseen)
+        refused += flags.count(True) + len(unseen) + is_unseen_doubt
     click.echo(f"{waiting} waiting, {refused} refused")
     if refused:
         click.echo("onionmx sync --allow-change DOMAIN takes a refusal back")

@@ -16,7 +16,7 @@ Settle = Callable[[DomainRecord, float], Verdict | None]
 def waiting(store: Store) -> Iterator[DomainRecord]:
     """Listed domains with a change that waits or was refused, in alphabetical order."""
     known = (record for record in store.routed() if record.listed)
-    return (record for record in known if record.pending or record.doubt or record.refused)
+    return (record for record in known if record.pending or record.doubt or record.refused or record.keeps_unproven)
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ def _changes(record: DomainRecord, rules: Rules) -> list[str]:
         by_hand = f"`onionmx sync --accept-change {record.domain}` ends it now, --refuse-change keeps the route"
         what = "refused" if record.doubt.is_refused else f"for {days(rules.hold_removal)} days in all"
         found.append(f"no proof ({what}) removes the route, a new proof ends the doubt; {by_hand}")
-    if record.refused and not record.pending:
+    if (record.refused and not record.pending) or (record.keeps_unproven and not record.doubt):
         found.append(f"a change was refused: `onionmx sync --allow-change {record.domain}` takes that back")
     if record.established is None and not record.pending:
         signed = "a signed SRV record" if rules.belief is Belief.DNSSEC else "an SRV record"

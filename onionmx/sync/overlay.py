@@ -8,7 +8,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from onionmx.onion import Endpoint
-from onionmx.sync.state.encoding import is_routed
+from onionmx.sync.state.encoding import is_routed, is_waiting
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
 from onionmx.sync.state.store import Change, Counts, Store
 
@@ -49,7 +49,7 @@ class Overlay:
         for batch in _batches(self._all_listed()):
             for record in self.get(batch).values():
                 answers[record.answer] += 1
-                pending += record.pending is not None and not record.pending.is_refused
+                pending += is_waiting(record)
         found, none, unknown = answers[LastAnswer.FOUND], answers[LastAnswer.NONE], answers[LastAnswer.UNKNOWN]
         return Counts(sum(answers.values()), found, none, unknown, pending)
 

@@ -11,7 +11,7 @@ from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirem
 from onionmx.onion import Endpoint
 from onionmx.sync.entry import entry_of
 from onionmx.sync.judge.looks import requirement_of
-from onionmx.sync.policy import Verdict, settled
+from onionmx.sync.policy import Verdict, allow, refuse, settled
 from onionmx.sync.proof import LOOK_AGAIN, Proofs
 from onionmx.sync.rules import Rules
 from onionmx.sync.state.record import DomainRecord, Established
@@ -174,6 +174,29 @@ def test_a_wrong_certificate_ends_an_earlier_proof_when_it_has_been_seen_for_the
     outside.record, outside.shown = proven, Proven(BOTH, ("mx.example",), START + 80 * DAY)
     outside.look(now)
     assert outside.record.doubt is None
+
+
+def test_a_refused_end_for_want_of_a_proof_stays_refused_after_a_proof() -> None:
+    outside = Outside()
+    outside.look()
+    good, outside.shown = outside.shown, NotProven("it has expired")
+    outside.look(START + 8 * DAY)
+    verdict = refuse(outside.record, START + 8 * DAY)
+    assert verdict
+    outside.record, outside.shown = verdict.record, good
+    outside.look(START + 9 * DAY)
+    assert (outside.record.doubt, outside.record.keeps_unproven) == (None, True)
+    outside.shown = NotProven("it has expired")
+    for day in range(17, 30):
+        outside.look(START + day * DAY)
+        assert outside.routed() == BOTH
+    allowed = allow(outside.record, START + 30 * DAY)
+    assert allowed
+    outside.record = allowed.record
+    assert allow(outside.record, START + 30 * DAY) is None
+    for hour in range(12, 84, 12):
+        outside.look(START + 30 * DAY + hour * HOUR)
+    assert outside.routed() == ()
 
 
 def test_another_policy_counts_when_it_is_met_or_when_the_time_of_a_removal_is_over() -> None:

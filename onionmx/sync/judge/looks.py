@@ -110,7 +110,7 @@ def changed_by_proof(record: DomainRecord, requirement: Requirement, result: Pro
 def end_doubt(record: DomainRecord, decision: str) -> DomainRecord:
     """The route is not proven any more, and the demand that it does not meet holds."""
     requirement = record.doubt.requirement if record.doubt else record.requirement
-    return replace(record, requirement=requirement, proof=None, doubt=None, decision=decision)
+    return replace(record, requirement=requirement, proof=None, doubt=None, keeps_unproven=False, decision=decision)
 
 
 def judge_doubt(record: DomainRecord, now: float, rules: Rules) -> Verdict:
@@ -159,7 +159,8 @@ def _doubted(record: DomainRecord, requirement: Requirement, words: str, now: fl
     endpoints = record.established.endpoints if record.established else ()
     lines: tuple[HistoryLine, ...] = ()
     if old is None:
-        doubt = Doubt(now, now, words, requirement.to_text())
+        reason = "refused by the operator" if record.keeps_unproven else words
+        doubt = Doubt(now, now, reason, requirement.to_text(), is_refused=record.keeps_unproven)
         lines = (HistoryLine(record.domain, now, "doubted", endpoints, None, words),)
     else:
         gap = 0.0 if old.is_refused else min(max(now - old.last_seen, 0.0), _LONGEST_GAP)

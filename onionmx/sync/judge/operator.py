@@ -64,6 +64,7 @@ def refuse(record: DomainRecord, now: float) -> Verdict | None:
         pending=stopped[0] if stopped else None,
         rivals=tuple(stopped[1:]),
         doubt=doubt,
+        keeps_unproven=record.keeps_unproven or doubt is not None,
         refused=refused,
         decision=kept(record, f"the change was {words}"),
     )
@@ -72,7 +73,7 @@ def refuse(record: DomainRecord, now: float) -> Verdict | None:
 
 def allow(record: DomainRecord, now: float) -> Verdict | None:
     """Take back all that was refused: such a change waits as any other; `None` where nothing is refused."""
-    if not record.refused and not (record.doubt and record.doubt.is_refused):
+    if not record.refused and not record.keeps_unproven and not (record.doubt and record.doubt.is_refused):
         return None
     words = "the operator takes the refusal back"
     changes = record.refused or ((),)
@@ -82,6 +83,7 @@ def allow(record: DomainRecord, now: float) -> Verdict | None:
     record = replace(
         record,
         refused=(),
+        keeps_unproven=False,
         pending=pending,
         rivals=tuple(each for each in rivals if each),
         doubt=record.doubt and replace(record.doubt, is_refused=False, reason=words),

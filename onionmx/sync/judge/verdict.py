@@ -38,7 +38,15 @@ def taken(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, n
 def replace_route(record: DomainRecord, established: Established) -> DomainRecord:
     """A record with another route, and with nothing that waits."""
     return replace(
-        record, established=established, former=None, pending=None, rivals=(), told_at=0.0, doubt=None, removal=None
+        record,
+        established=established,
+        former=None,
+        pending=None,
+        rivals=(),
+        told_at=0.0,
+        doubt=None,
+        removal=None,
+        keeps_unproven=False,
     )
 
 
@@ -54,6 +62,7 @@ def removed(record: DomainRecord, how: How, now: float, decision: str) -> Domain
         told_at=0.0,
         proof=None,
         doubt=None,
+        keeps_unproven=False,
         removal=Removal(how, now),
         defers_until=0.0,
         decision=decision,

@@ -51,6 +51,7 @@ class _Detail(msgspec.Struct, array_like=True, frozen=True):
     unknown: str = ""
     unknown_since: float = 0.0
     defers_until: float = 0.0
+    keeps_unproven: bool = False
 
 
 class _Event(msgspec.Struct, array_like=True, frozen=True):
@@ -74,7 +75,7 @@ def is_routed(record: DomainRecord) -> bool:
 
 def is_waiting(record: DomainRecord) -> bool:
     """Whether the record is one of `Counts.pending`."""
-    waits = record.pending or record.doubt
+    waits = record.pending or (record.doubt if record.established else None)
     return waits is not None and not waits.is_refused
 
 
@@ -102,6 +103,7 @@ def encode_record(record: DomainRecord) -> bytes:
         record.unknown,
         record.unknown_since,
         record.defers_until,
+        record.keeps_unproven,
     )
     length = len(values)
     while length and values[length - 1] == _DEFAULTS[length - 1]:
@@ -144,6 +146,7 @@ def decode_record(domain: str, detail: bytes, *, first_seen: float, listed: bool
             known.unknown,
             known.unknown_since,
             known.defers_until,
+            known.keeps_unproven,
         )
     # Columns in a damaged file can have any type, whatever the schema says.
     except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError, AttributeError) as error:

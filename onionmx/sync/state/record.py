@@ -152,6 +152,7 @@ class DomainRecord(Struct, frozen=True, gc=False):
         unknown: why it could not be told what the domain demands, or whether its onion MX has it; empty where it could.
         unknown_since: when that was first so; kept when it is known, so that it does not begin anew soon.
         defers_until: until when mail waits because of it; 0 where it does not.
+        keeps_unproven: the operator has refused that this route ends for want of a proof, until he takes that back.
     """
 
     domain: str
@@ -179,6 +180,7 @@ class DomainRecord(Struct, frozen=True, gc=False):
     unknown: str = ""
     unknown_since: float = 0.0
     defers_until: float = 0.0
+    keeps_unproven: bool = False
 
 
 class HistoryLine(Struct, frozen=True, gc=False):

@@ -58,6 +58,7 @@ records = st.builds(
     unknown=st.text(),
     unknown_since=times,
     defers_until=times,
+    keeps_unproven=st.booleans(),
 ).filter(lambda record: record.refused or not (record.pending and record.pending.is_refused))
 lines = st.builds(HistoryLine, st.sampled_from(DOMAINS), times, st.text(min_size=1), endpoints, trusts, st.text())
 

@@ -64,6 +64,7 @@ def test_no_field_of_a_record_is_left_out() -> None:
         unknown="u",
         unknown_since=8.0,
         defers_until=9.0,
+        keeps_unproven=True,
     )
     default = DomainRecord("", 0.0)
     assert not [field.name for field in fields(full) if getattr(full, field.name) == getattr(default, field.name)]
