@@ -157,12 +157,19 @@ def _of_older_version(known: _Detail) -> tuple[Established | None, tuple[tuple[E
     """The route and the refusals of a record, where an older version wrote it, which did not note them so."""
     established = known.established
     if established and established.is_routed is None:
-        # It had been in the map, but where a proof was demanded and is not there.
-        is_routed = established.trust is not Trust.UNSIGNED or not known.requirement or known.proof is not None
-        established = msgspec.structs.replace(established, is_routed=is_routed)
+        established = msgspec.structs.replace(established, is_routed=_was_routed(established, known))
     pending = known.pending
     is_refused = pending is not None and pending.is_refused and not known.refused
     return established, (pending.endpoints,) if pending and is_refused else known.refused
+
+
+def _was_routed(established: Established, known: _Detail) -> bool | None:
+    """It had been in the map, but where a proof was demanded and is not there; `None` where that cannot be told."""
+    if established.trust is not Trust.UNSIGNED or known.proof is not None:
+        return True
+    if known.requirement:
+        return False
+    return True if known.requirement_expires else None  # else it was in the map where no proofs are asked for
 
 
 def encode_event(line: HistoryLine) -> bytes:

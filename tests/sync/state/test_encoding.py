@@ -14,7 +14,8 @@ from onionmx.sync.state.encoding import (
     encode_pin,
     encode_record,
 )
-from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
+from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, LastAnswer, Proof
+from onionmx.target import Trust
 
 from .records import ENDPOINTS, WAITING, endpoints, lines, records, routed, taken
 
@@ -28,6 +29,23 @@ def decoded(record: DomainRecord, detail: bytes) -> DomainRecord:
 @given(records)
 def test_nothing_of_a_record_is_lost(record: DomainRecord) -> None:
     assert decoded(record, encode_record(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("known", "was_routed"),
+    [
+        ({"requirement_expires": 5.0}, True),
+        ({"requirement": "mta-sts"}, False),
+        ({"requirement": "mta-sts", "proof": Proof(ENDPOINTS[:1], "mta-sts", (), 1.0, 2.0)}, True),
+        # Never looked at: in the map where no proofs are asked for, and in no other.
+        ({}, None),
+    ],
+)
+def test_whether_a_route_of_an_older_version_was_in_the_map(known: dict[str, object], was_routed: bool | None) -> None:  # noqa: FBT001
+    record = routed("a.org", established=Established(ENDPOINTS[:1], Trust.UNSIGNED, 1.0, 2.0), **known)
+    established = decoded(record, encode_record(record)).established
+    assert established
+    assert established.is_routed is was_routed
 
 
 @given(lines)
