@@ -3,7 +3,6 @@
 import asyncio
 import copy
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,13 +13,13 @@ import dns.rcode
 import dns.resolver
 
 from onionmx.answer import Found
-from onionmx.config import Configuration
 from onionmx.dns.resolver import DnsResolver
 from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
-from onionmx.errors import DnsError, OnionmxError
-from onionmx.sync.setup import opened_store
+from onionmx.doctor.signed import signed_routes
+from onionmx.errors import DnsError
+from onionmx.probe.printable import printable
 from onionmx.target import Trust
 from onionmx.tor.resolver import srv_resolver
 
@@ -104,7 +103,7 @@ async def look_at_resolver(machine: Machine) -> Sequence[Finding]:
     finally:
         resolver.close()
     choice = resolver.choice
-    losing = [] if choice.are_believed else await in_thread(lambda: _signed_routes(configuration))
+    losing = [] if choice.are_believed else await in_thread(lambda: signed_routes(configuration))
     standing = Standing(choice.are_believed, choice.is_trust_ad_missing, losing)
     return [judge_resolver(views, standing, signed)]
 
@@ -170,19 +169,9 @@ def _not_believed(view: View, standing: Standing) -> Finding:
 def _losing(standing: Standing) -> str:
     if not standing.losing:
         return ""
-    names = ", ".join(standing.losing[:_SHOWN])
+    names = printable(", ".join(standing.losing[:_SHOWN]))
     more = f" and {len(standing.losing) - _SHOWN} more" if len(standing.losing) > _SHOWN else ""
     return f"; routes that were signed count as unsigned when they are asked for next: {names}{more}"
-
-
-def _signed_routes(configuration: Configuration) -> list[str]:
-    with suppress(OnionmxError), opened_store(configuration, to_write=False) as store:
-        return [
-            record.domain
-            for record in store.routed()
-            if record.established is not None and record.established.trust is Trust.DNSSEC
-        ]
-    return []
 
 
 async def _view(resolver: DnsResolver, number: int, names: Sequence[str], bogus: str) -> View:

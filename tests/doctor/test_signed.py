@@ -1,0 +1,54 @@
+"""Signed routes, as the doctor reads them from the state of another user."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from onionmx.config import Configuration, MapSection
+from onionmx.doctor.signed import signed_routes
+from onionmx.sync.state.record import DomainRecord, Established
+from onionmx.sync.state.sqlite import SqliteStore
+from onionmx.target import Trust
+from tests.mapfile.maps import A
+
+OWNER = 65533
+"""Nobody of this machine."""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    # pytest's own folders are searched by nobody but who runs the tests.
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def configuration(folder: Path) -> Configuration:
+    return Configuration(map=MapSection(path=str(folder / "map.cdb")))
+
+
+def test_only_those_that_are_signed(folder: Path) -> None:
+    assert signed_routes(configuration(folder)) == []
+    assert signed_routes(configuration(folder / "not there")) == []
+    routes = {f"{trust}.example": Established(((A, 25),), trust, 1.0, 1.0) for trust in (Trust.DNSSEC, Trust.UNSIGNED)}
+    with closing(SqliteStore(folder / "state.sqlite")) as store:
+        store.save(DomainRecord(name, 1.0, established=route) for name, route in routes.items())
+    assert signed_routes(configuration(folder)) == ["dnssec.example"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_owner_of_the_state_leads_root_nowhere(folder: Path) -> None:
+    """A link in the place of the state: root would take from all others the right to read what it leads to."""
+    prize = folder / "prize"
+    prize.write_text("for all\n")
+    prize.chmod(0o644)
+    state = folder / "state"
+    state.mkdir()
+    (state / "state.sqlite").symlink_to(prize)
+    os.chown(state, OWNER, OWNER)
+    assert signed_routes(configuration(state)) == []
+    assert prize.stat().st_mode & 0o777 == 0o644
