@@ -146,6 +146,8 @@ def _print_record(record: DomainRecord) -> None:
         _line("waiting", f"an end for want of a proof, since {shown_time(record.doubt.since)}: {record.doubt.reason}")
     for endpoints in record.refused:
         _line("refused", shown_endpoints(endpoints) if endpoints else "no onion MX")
+    if record.keeps_unproven:
+        _line("refused", "an end for want of a proof")
     if record.removal:
         _line("no route", f"{_BY[record.removal.how]}, {shown_time(record.removal.at)}")
     _line_of_proof(record)
