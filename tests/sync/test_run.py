@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from onionmx.answer import CouldNotTell
+from onionmx.authenticate.inquiry import Said
 from onionmx.authenticate.published import PublishedDemands, demands_path
 from onionmx.authenticate.requirement import Demand, Kind, Requirement
 from onionmx.config import SyncSection
 from onionmx.errors import ConfigurationError, DnsError, LockedError, MapError
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.publish import last_checked, writer_lock
+from onionmx.onion import Endpoint
 from onionmx.sync.changes import Words, settle
 from onionmx.sync.notes import open_routes
 from onionmx.sync.overlay import Overlay
+from onionmx.sync.proof import Proofs
 from onionmx.sync.report import Outcome
 from onionmx.sync.rules import Belief
 from onionmx.sync.run import Wishes
@@ -514,6 +518,31 @@ def test_routes_stay_when_proofs_are_asked_for_from_now_on(world: World) -> None
     world.lists.append("b.example")  # so that the map is looked at anew
     world.run()
     assert world.entries == {"a.example": ((A, 25),)}
+
+
+def test_other_onions_wait_until_it_is_known_what_is_demanded_now(world: World) -> None:
+    """Whoever forges the record of others for days could keep the policy from being read as long."""
+
+    class Blocked:
+        async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+            del known
+            return CouldNotTell(domain, "the policy host is silent")
+
+    async def show(requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> CouldNotTell:
+        raise NotImplementedError
+
+    world.lists = ["a.example"]
+    world.answers["a.example"] = found("a.example", A)
+    world.run()
+    world.prover = Proofs(Blocked(), show)
+    world.answers["a.example"] = found("a.example", B)
+    seen = []
+    for _ in range(6 * 24):
+        world.pass_time(HOUR)
+        world.run()
+        seen.append(world.entries.get("a.example"))
+    assert list(dict.fromkeys(seen)) == [((A, 25),), DEFERS, None]
+    assert seen.count(DEFERS) <= 49
 
 
 def test_first_seen_and_last_answer_are_remembered(world: World) -> None:

@@ -28,9 +28,19 @@ def taken(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, n
     # A proof is of the onions that made it.
     proof = record.proof if record.proof and set(endpoints) & set(record.proof.endpoints) else None
     record = replace_route(record, established)
+    # That nothing was demanded is no word for other onions: it is asked anew, and not known until then.
+    known_until = record.requirement_expires if record.requirement else 0.0
     refused = tuple(other for other in record.refused if set(other) != set(endpoints))
     return Verdict(
-        replace(record, proof=proof, refused=refused, removal=None, unknown="", decision=words),
+        replace(
+            record,
+            requirement_expires=known_until,
+            proof=proof,
+            refused=refused,
+            removal=None,
+            unknown="",
+            decision=words,
+        ),
         (HistoryLine(record.domain, now, event, endpoints, trust, words),),
     )
 
