@@ -5,7 +5,7 @@ secrets and answer what he likes. tor's DNSPort, which sets SO_REUSEADDR, he can
 
     listener = Listener("127.0.0.1", 9050, ("debian-tor",))  # refuses somebody else's
     ...connect, or ask by UDP and take the answer...
-    listener.confirm()  # refuses what became somebody else's in between
+    listener.confirm(connection)  # refuses what is, or became in between, somebody else's
 
 A port below `net.ipv4.ip_unprivileged_port_start` (ip(7); 1024) is root's to give, and a port of another machine is
 believed by its address.
@@ -59,15 +59,27 @@ class Listener:
         self._places = _places(host, port) if port >= _first_unprivileged_port() else {}
         self._sockets = self._look()
         self._check(self._sockets)
+        self._check_ends()
 
-    def confirm(self) -> None:
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether it is a port of this machine that others than root could give."""
+        return bool(self._places)
+
+    def confirm(self, connection: _socket.socket | None = None) -> None:
         """Look again, when there is a connection or an answer.
+
+        Args:
+            connection: to the port, by TCP; its other end is looked at too.
 
         Raises:
             OwnerError: somebody else listens there, it cannot be told who, or others than before.
         """
         now = self._look()
-        if not self._places or (now and now == self._sockets):
+        if not self._places:
+            return
+        if now and now == self._sockets:
+            self._check_ends(connection)
             return
         self._check(now)
         if not now:
@@ -76,6 +88,14 @@ class Listener:
 
     def _look(self) -> list[tuple[int, bytes]]:
         return _found(self._where, self._places, is_udp=self._is_udp)
+
+    def _check_ends(self, connection: _socket.socket | None = None) -> None:
+        if self._is_udp or not self._places:
+            return
+        from onionmx.net.ends import check_ends  # noqa: PLC0415 -- the route helper asks by UDP alone
+
+        remote = _ends_of(connection) if connection is not None else ()
+        check_ends(f"{_TABLES}tcp", self._where, self._places, self._users, remote)
 
     def _check(self, found: Iterable[tuple[int, bytes]]) -> None:
         for uid, _ in found:
@@ -150,6 +170,17 @@ def _rows(path: str, at_once: int) -> Iterator[bytes]:
             yield from rows
     finally:
         os.close(descriptor)
+
+
+def _ends_of(connection: _socket.socket) -> tuple[bytes, ...]:
+    """Our end of a connection, as the tables may have it at the other end: of IPv4 also as that of a socket of IPv6."""
+    host, port = connection.getsockname()[:2]
+    if ":" in host:
+        address = _socket.inet_pton(_socket.AF_INET6, host.partition("%")[0])
+    else:
+        address = _MAPPED + _socket.inet_pton(_socket.AF_INET, host)
+    addresses = (address, address[12:]) if address.startswith(_MAPPED) else (address,)
+    return tuple(b"%s:%04X" % (_written(each), port) for each in addresses)
 
 
 def _places(host: str, port: int) -> dict[str, tuple[bytes, ...]]:

@@ -49,7 +49,7 @@ class _Port(ControlSocket):  # type: ignore[misc] # stem has no types
                 listener = Listener(*address, (self._user,))
                 with ExitStack() as on_error:
                     connection = on_error.enter_context(socket.create_connection(address, CONNECT_TIMEOUT))
-                    listener.confirm()
+                    listener.confirm(connection)
                     connection.settimeout(None)
                     on_error.pop_all()
                     return connection

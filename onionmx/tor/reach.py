@@ -6,6 +6,7 @@ from pathlib import Path
 
 from onionmx.config import UNIX, Address
 from onionmx.defaults import AUTO, SOCKS_ADDRESS, SOCKS_SOCKET
+from onionmx.net.ends import bind_random
 from onionmx.net.owner import Listener
 from onionmx.net.users import check_unix_peer
 
@@ -37,7 +38,8 @@ async def reach(address: Address, user: str) -> socket.socket:
         OSError: there is no connection.
         OwnerError: somebody else listens there, or it cannot be told who; nothing was sent.
     """
-    listener = None if isinstance(address, Path) else Listener(*address, (user,))
+    # In threads: tables are looked at that may be long.
+    listener = None if isinstance(address, Path) else await asyncio.to_thread(Listener, *address, (user,))
     connection = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
         connection.settimeout(0)
@@ -45,9 +47,11 @@ async def reach(address: Address, user: str) -> socket.socket:
             await _connect_unix(connection, address)
             check_unix_peer(connection, str(address), (user,))
         else:
+            if listener and listener.is_looked_at:
+                bind_random(connection)
             await asyncio.get_running_loop().sock_connect(connection, address)
-            if listener:
-                listener.confirm()
+            if listener and listener.is_looked_at:
+                await asyncio.to_thread(listener.confirm, connection)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         connection.close()

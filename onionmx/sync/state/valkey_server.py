@@ -189,7 +189,7 @@ class _LocalConnection(Connection):
         listeners = {host: Listener(host, self.port, self._users) for host in hosts}
         connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
         try:
-            listeners[connected.getpeername()[0]].confirm()
+            listeners[connected.getpeername()[0]].confirm(connected)
         except BaseException:
             connected.close()
             raise
