@@ -14,7 +14,7 @@ from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, 
 from onionmx.doctor.machine import MAIL_PORT, RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ControlError, OnionmxError, OwnerError
-from onionmx.tor.reach import reach, socks_in_use
+from onionmx.tor.reach import is_socket, reach, socks_in_use
 from onionmx.tor.socks import Cause
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ async def _without_control(machine: Machine, error: OnionmxError) -> Sequence[Fi
     """The control port keeps silent: the SOCKS port can still tell whether tor runs."""
     settings = machine.configuration.tor
     socks = socks_in_use(settings.socks)
-    lines = judge_control(settings.control, is_debian=await in_thread(Path(_DEBIAN_SOCKET).is_socket))
+    lines = judge_control(settings.control, is_debian=await in_thread(lambda: is_socket(Path(_DEBIAN_SOCKET))))
     unknown = [
         not_checked(topic.name, f"tor cannot be asked: {error}", cause=CONTROL.name) for topic in (CLOCK, LONG_LIVED)
     ]

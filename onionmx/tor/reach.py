@@ -21,7 +21,15 @@ def socks_in_use(socks: str) -> str:
     """
     if socks != AUTO:
         return socks
-    return f"{UNIX}{SOCKS_SOCKET}" if Path(SOCKS_SOCKET).is_socket() else SOCKS_ADDRESS
+    return f"{UNIX}{SOCKS_SOCKET}" if is_socket(Path(SOCKS_SOCKET)) else SOCKS_ADDRESS
+
+
+def is_socket(path: Path) -> bool:
+    """Whether there is a unix socket that this user can get at: not every system lets others look into tor's folder."""
+    try:
+        return path.is_socket()
+    except PermissionError:
+        return False
 
 
 async def reach(address: Address, user: str) -> socket.socket:

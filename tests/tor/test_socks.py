@@ -1,10 +1,12 @@
 """Connections through a SOCKS port that is scripted: what is said, over what, and why there is none."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -248,3 +250,16 @@ def test_auto_is_the_socket_of_onionmx_where_it_is_there(tmp_path: Path, monkeyp
 def test_impossible_ports(value: str) -> None:
     with pytest.raises(ValueError, match=r"expected"):
         TorSection(socks=value)
+
+
+def test_auto_where_this_user_may_not_look_into_the_folder_of_tor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on systems whose /run/tor is tor's alone."""
+    if os.geteuid() != 0:
+        return
+    with TemporaryDirectory() as folder:
+        monkeypatch.setattr(reach, "SOCKS_SOCKET", f"{folder}/onionmx.sock")
+        os.seteuid(65534)
+        try:
+            assert reach.socks_in_use("auto") == "127.0.0.1:9050"
+        finally:
+            os.seteuid(0)
