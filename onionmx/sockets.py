@@ -6,6 +6,7 @@ import os
 import pwd
 import socket
 import stat
+from errno import EINVAL
 from ipaddress import IPv6Address
 from pathlib import Path
 
@@ -90,7 +91,15 @@ def _give(path: Path, mode: int, owner: str) -> None:
         itself = f"/proc/self/fd/{opened}"
         os.chmod(itself, mode)  # noqa: PTH101 -- no path of a file
         if numbers:
-            os.chown(itself, *numbers)
+            try:
+                os.chown(itself, *numbers)
+            except OSError as error:
+                if error.errno == EINVAL:  # user_namespaces(7)
+                    raise OSError(
+                        f"it cannot be given to {owner}, whom the user namespace of this process does not know: set "
+                        "PrivateUsers=no in the unit, or have its socket unit make the socket"
+                    ) from error
+                raise
     finally:
         os.close(opened)
 

@@ -4,6 +4,8 @@ import grp
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -62,3 +64,15 @@ def test_link_to_a_stale_socket_is_left_alone(tmp_path: Path) -> None:
         bind_unix(path, 0o600)
     assert path.is_symlink()
     assert stale.is_socket()
+
+
+def test_owner_whom_the_user_namespace_does_not_know(tmp_path: Path) -> None:
+    """As with PrivateUsers=yes: only root and the unit's own user are known there."""
+    if os.geteuid() != 0:
+        return
+    words = "from pathlib import Path; from onionmx.sockets import bind_unix; bind_unix(Path('socket'), 0o660, ':adm')"
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", words]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "it cannot be given to :adm, whom the user namespace of this process does not know" in done.stderr
+    assert not (tmp_path / "socket").exists()
