@@ -72,6 +72,25 @@ def test_shell_takes_the_scripts(script: str) -> None:
     subprocess.run(["sh", "-n", FILES / script], check=True)
 
 
+@pytest.mark.parametrize(("mode", "is_given"), [(0o600, True), (0o400, True), (0o640, False), (0o644, False)])
+def test_upgrade_gives_the_user_of_sync_what_root_alone_could_read(tmp_path: Path, mode: int, is_given: bool) -> None:  # noqa: FBT001 -- pytest gives it
+    """What others could read already stays root's: sync reads it as they do, or refuses it."""
+    secret = tmp_path / "secret"
+    secret.touch()
+    secret.chmod(mode)
+    stand_in = f"""
+        onionmx() {{ echo 'store_password_file = "{secret}"'; }}
+        systemctl() {{ :; }}
+        mv() {{ :; }}
+        stat() {{ echo "0:$(command stat -c %a "$3")"; }}
+        chown() {{ echo "$@"; }}
+    """
+    text = (FILES / "postinst").read_text()
+    function = text[text.index("hand_over() {") : text.index('if [ "$1" = configure ]')]
+    done = subprocess.run(["sh", "-ec", f"{stand_in}{function}hand_over"], capture_output=True, text=True, check=True)
+    assert (f"onionmx {secret}\n" in done.stdout) == is_given
+
+
 def test_programs_run_in_the_private_environment_alone(tmp_path: Path) -> None:
     environment = tmp_path / "private"
     (environment / "bin").mkdir(parents=True)
