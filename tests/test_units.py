@@ -85,6 +85,14 @@ def test_no_unit_needs_the_kill_of_procps() -> None:
             assert not re.match(r"[-+!:@]*(/usr)?/bin/kill\b", command), f"{name}: {command}"
 
 
+def test_daemon_that_fails_again_and_again_keeps_its_ports() -> None:
+    """Else its socket unit would end with it: `service-start-limit-hit`."""
+    for socket in (name for name in UNITS if name.endswith(".socket")):
+        service = socket.replace(".socket", ".service")
+        assert lines(service, "StartLimitIntervalSec") == ["0"], service
+        assert lines(service, "Restart")[0] in {"always", "on-failure"}
+
+
 def test_the_relays_sockets_are_those_of_the_configuration() -> None:
     settings = RelaySection()
     assert lines("onionmx-relay.socket", "ListenStream") == [*settings.smtp_listen, *settings.lmtp_listen]
