@@ -2,15 +2,19 @@
 
 import contextlib
 import grp
+import logging
 import os
 import pwd
 import socket
 import stat
+from collections.abc import Iterable
 from errno import EINVAL
 from ipaddress import IPv6Address
 from pathlib import Path
 
 from onionmx.errors import ConfigurationError
+
+_logger = logging.getLogger(__name__)
 
 
 def written_address(bound: socket.socket) -> str:
@@ -20,6 +24,18 @@ def written_address(bound: socket.socket) -> str:
         return f"unix:{address}"
     host, port = address[:2]
     return f"[{IPv6Address(host)}]:{port}" if bound.family == socket.AF_INET6 else f"{host}:{port}"
+
+
+def tell_unserved(configured: Iterable[str], handed_over: Iterable[socket.socket]) -> None:
+    """Say at which configured addresses nobody listens, as systemd has handed over other sockets in their place."""
+    there = set(map(written_address, handed_over))
+    if missing := [address for address in configured if address not in there]:
+        _logger.warning(
+            "nobody listens on %s: systemd has handed over %s alone; add it to the socket unit as ListenStream=, or "
+            "take it out of the configuration",
+            ", ".join(missing),
+            ", ".join(sorted(there)),
+        )
 
 
 def bind_tcp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onionmx.config import UNIX, ServeSection, parse_socket
 from onionmx.errors import ConfigurationError
-from onionmx.sockets import bind_tcp, bind_unix, written_address
+from onionmx.sockets import bind_tcp, bind_unix, tell_unserved, written_address
 
 CONTROL_MODE = 0o600
 BACKLOG = 1024
@@ -65,11 +65,14 @@ def open_listeners(settings: ServeSection, inherited: Iterable[tuple[str, socket
     }
     listeners = [Listener(_protocol_of(name, bound, configured), bound) for name, bound in inherited]
     served = {listener.protocol for listener in listeners}
+    handed_over = [listener.socket for listener in listeners]
     try:
         for protocol, texts in configured.items():
-            if protocol not in served:
-                for text in texts:
-                    listeners.append(_open(protocol, text, settings))  # noqa: PERF401 -- what is open gets closed
+            if protocol in served:
+                tell_unserved(texts, handed_over)
+                continue
+            for text in texts:
+                listeners.append(_open(protocol, text, settings))  # noqa: PERF401 -- what is open gets closed
     except ConfigurationError:
         close_listeners(listeners)
         raise

@@ -21,6 +21,7 @@ from onionmx.relay.service import Delivering, server_settings
 from onionmx.relay.workers import READY, supervise, take_signals
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope
+from onionmx.sockets import tell_unserved
 from onionmx.systemd import inherited_sockets, notify
 
 _logger = logging.getLogger(__name__)
@@ -89,8 +90,12 @@ def _allow_many_sessions() -> None:
 def _listen(settings: RelaySection, inherited: Iterable[tuple[str, socket.socket]]) -> list[Listener]:
     listeners = take_over(inherited, settings.smtp_listen, settings.lmtp_listen)
     served = {listener.is_lmtp for listener in listeners}
+    handed_over = [listener.socket for listener in listeners]
     for texts, is_lmtp in ((settings.smtp_listen, False), (settings.lmtp_listen, True)):
-        for text in () if is_lmtp in served else texts:
+        if is_lmtp in served:
+            tell_unserved(texts, handed_over)
+            continue
+        for text in texts:
             if text.startswith(UNIX):
                 path = Path(text.removeprefix(UNIX))
                 mode = int(settings.unix_mode, 8)

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.config import RelaySection
 from onionmx.errors import ConfigurationError
+from onionmx.relay.run import _listen
 from onionmx.relay.server import take_over
 from tests.lookup.daemon import ActivatedDaemon
 from tests.relay.test_run import running
@@ -68,6 +70,16 @@ def test_socket_that_nobody_knows_is_refused() -> None:
         assert take_over([("x", bound)], [], [address])[0].is_lmtp
         assert not take_over([("x", bound)], [address], [])[0].is_lmtp
         assert not take_over([("smtp", bound)], [], [address])[0].is_lmtp
+
+
+def test_address_that_the_socket_unit_does_not_have_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody would know why the MTA is refused there."""
+    with socket.create_server(("127.0.0.1", 0)) as bound, socket.create_server(("127.0.0.1", 0)) as lmtp:
+        here, there = (f"127.0.0.1:{one.getsockname()[1]}" for one in (bound, lmtp))
+        settings = RelaySection(smtp_listen=(here, f"unix:{tmp_path}/smtp"), lmtp_listen=(there,))
+        assert len(_listen(settings, [("a", bound), ("b", lmtp)])) == 2
+    assert f"nobody listens on unix:{tmp_path}/smtp: systemd has handed over {min(here, there)}" in caplog.text
+    assert caplog.text.count("nobody listens on") == 1
 
 
 @given(st.text(), st.lists(st.text()), st.lists(st.text()))
