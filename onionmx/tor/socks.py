@@ -260,7 +260,8 @@ class SocksConnector:
         except TimeoutError as error:
             raise SocksError(endpoint, Cause.PROXY_UNREACHABLE, f"{Cause.PROXY_UNREACHABLE.words} ({where})") from error
         except OwnerError as error:
-            words = f"tor's SOCKS port at {where} is not believed: {error}; nothing was said to it"
+            why = f"is not believed: {error}; nothing was said to it; if that is tor, set tor.user"
+            words = f"tor's SOCKS port at {where} {why}"
             raise SocksError(endpoint, Cause.FOREIGN, words) from error
         except OSError as error:
             words = f"{Cause.PROXY_UNREACHABLE.words} ({where}: {error.strerror or error})"
