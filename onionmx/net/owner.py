@@ -30,6 +30,8 @@ _TABLES = "/proc/self/net/"
 """Which is there with ProcSubset=pid too (systemd.exec(5)), where /proc/net is not."""
 _ROW = 150  # bytes of a row of TCP; to read more at once makes the kernel look for more, which takes it milliseconds
 _AT_ONCE = 65536  # bytes
+_LOOKS = 5
+"""The kernel gives out a page of rows at a time: a socket that somebody closes in between hides the row of another."""
 _LISTEN = b"0A"  # include/net/tcp_states.h
 _LOCAL, _STATE, _UID, _INODE = 1, 3, 7, 9  # columns (proc(5))
 _FIRST_UNPRIVILEGED = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
@@ -57,8 +59,11 @@ class Listener:
         self._is_udp = is_udp
         self._where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._places = _places(host, port) if port >= _first_unprivileged_port() else {}
-        self._sockets = self._look()
-        self._check(self._sockets)
+        self._sockets: frozenset[tuple[int, bytes]] = frozenset()
+        for _ in range(_LOOKS if self._places else 0):
+            self._sockets = self._look()
+            if self._sockets:
+                break
         self._check_ends()
 
     @property
@@ -75,19 +80,25 @@ class Listener:
         Raises:
             OwnerError: somebody else listens there, it cannot be told who, or others than before.
         """
-        now = self._look()
         if not self._places:
             return
-        if now and now == self._sockets:
-            self._check_ends(connection)
-            return
-        self._check(now)
+        for _ in range(_LOOKS):
+            now = self._look()
+            if self._sockets and self._sockets <= now:
+                self._check_ends(connection)
+                return
         if not now:
             raise OwnerError(f"it cannot be told who listens at {self._where}: {_TABLES} shows nobody there")
         raise OwnerError(f"who listens at {self._where} changed just then")
 
-    def _look(self) -> list[tuple[int, bytes]]:
-        return _found(self._where, self._places, is_udp=self._is_udp)
+    def _look(self) -> frozenset[tuple[int, bytes]]:
+        found = frozenset(_found(self._where, self._places, is_udp=self._is_udp))
+        for uid, _ in found:
+            if uid != 0:
+                from onionmx.net.users import check_user  # noqa: PLC0415 -- tor opens its ports as root, mostly
+
+                check_user(uid, self._users, f"listens at {self._where}")
+        return found
 
     def _check_ends(self, connection: _socket.socket | None = None) -> None:
         if self._is_udp or not self._places:
@@ -96,13 +107,6 @@ class Listener:
 
         remote = _ends_of(connection) if connection is not None else ()
         check_ends(f"{_TABLES}tcp", self._where, self._places, self._users, remote)
-
-    def _check(self, found: Iterable[tuple[int, bytes]]) -> None:
-        for uid, _ in found:
-            if uid != 0:
-                from onionmx.net.users import check_user  # noqa: PLC0415 -- tor opens its ports as root, mostly
-
-                check_user(uid, self._users, f"listens at {self._where}")
 
 
 def owners(host: str, port: int, *, is_udp: bool = False) -> tuple[int, ...] | None:

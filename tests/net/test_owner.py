@@ -6,9 +6,11 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Event
 
 import pytest
 from hypothesis import given
@@ -250,3 +252,25 @@ def test_user_namespace() -> None:
     finally:
         place.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def test_sockets_that_come_and_go_hide_no_listener() -> None:
+    """The rows behind one that has just gone move up while the table is read."""
+    stop = Event()
+
+    def come_and_go() -> None:
+        while not stop.is_set():
+            others = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(100)]
+            for other in others:
+                other.bind(("127.0.0.1", 0))
+            for other in others:
+                other.close()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening, ThreadPoolExecutor(1) as busy:
+        listening.bind(("127.0.0.1", 0))
+        busy.submit(come_and_go)
+        try:
+            for _ in range(300):
+                Listener(*listening.getsockname(), (), is_udp=True).confirm()
+        finally:
+            stop.set()
