@@ -268,9 +268,10 @@ def test_sockets_that_come_and_go_hide_no_listener() -> None:
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening, ThreadPoolExecutor(1) as busy:
         listening.bind(("127.0.0.1", 0))
+        host, port = listening.getsockname()
         busy.submit(come_and_go)
         try:
             for _ in range(300):
-                Listener(*listening.getsockname(), (), is_udp=True).confirm()
+                Listener(host, port, (), is_udp=True).confirm()
         finally:
             stop.set()
