@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onionmx.config import parse_socket
+from onionmx.defaults import DNSPORT
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.setup.blocks import appended, settled
@@ -141,7 +142,7 @@ def _tor(observed: Observed, ports: tor.Ports) -> list[Stage]:
     check = _verify_tor(observed)
     why = f"tor did not open {ports.relay_socks} after its reload: journalctl -u {observed.tor_unit} says why"
     # tor opens a port below 1024 when it starts; a running one without any cannot (tor(1), KeepBindCapabilities).
-    low = any(option.value.startswith((tor.LOW_DNSPORT, tor.EXIM_SOCKS)) for option in ports.client)
+    low = any(option.value.startswith((DNSPORT, tor.EXIM_SOCKS)) for option in ports.client)
     take = _systemctl("restart", observed.tor_unit) if low else _reload_tor(observed)
     steps += [check, take, Wait(ports.relay_socks, _PATIENCE, why)]
     stages = [Stage("tor", tuple(changes), tuple(steps), back=(*back[:-1], check, back[-1]))]

@@ -32,7 +32,7 @@ _BETWEEN_COLONS = re.compile(r"(?:[^:]|::)+")
 DEFAULTS = {
     "ONIONMX_HELPER": "/usr/bin/onionmx-route",
     "ONIONMX_MAP": "/var/lib/onionmx/onionmx.cdb",
-    "ONIONMX_DNSPORT": "127.0.0.1:5300",
+    "ONIONMX_DNSPORT": "127.0.0.1:530",
     "ONIONMX_SOCKS": "127.0.0.1 port=9050",
     "ONIONMX_LISTEN_ADDRESS": "127.0.0.2",
     "ONIONMX_RELAY_ADDRESS": "127.0.0.1",

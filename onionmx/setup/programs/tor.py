@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from onionmx.config import UNIX, parse_socket
+from onionmx.defaults import DNSPORT
 from onionmx.errors import ConfigurationError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.setup.blocks import appended
@@ -21,8 +22,6 @@ SOCKET = f"{UNIX}/run/tor/onionmx.sock"
 EXIM_SOCKS = "127.0.0.1:905"
 """Exim's SOCKS transport speaks TCP alone, and does not look who listens. Below 1024 that is root or tor: no other user
 of this machine can listen there while tor is down."""
-LOW_DNSPORT = "127.0.0.1:530"
-"""Below 1024 for the same reason; he could even listen beside tor (SO_REUSEADDR)."""
 _OWN_PORT = "9050"  # what tor opens where no SocksPort is set
 _ONION_ONLY = "OnionTrafficOnly"
 _DNS = "dnsport"
@@ -148,10 +147,10 @@ def _dns_port(options: Sequence[Option]) -> tuple[list[Option], str]:
     values = [option.value.split()[0] for option in options if _keyword(option) == _DNS and option.value]
     there = next(filter(None, map(_loopback, values)), "")
     if not there:
-        lines.append(Option("+DNSPort", LOW_DNSPORT))
+        lines.append(Option("+DNSPort", DNSPORT))
     if not any(_keyword(option) == _AUTOMAP and option.value == "1" for option in options):
         lines.append(Option("AutomapHostsOnResolve", "1"))
-    return lines, there or LOW_DNSPORT
+    return lines, there or DNSPORT
 
 
 def _mail_service(options: Sequence[Option]) -> ServiceBlock | None:
