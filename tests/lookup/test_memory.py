@@ -1,7 +1,9 @@
 """What live lookups remember: what protects a domain, written in few writes, over restarts, by several processes."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -62,6 +64,20 @@ def test_two_processes(tmp_path: Path) -> None:
     with_all = SqliteStore(tmp_path / "live.sqlite")
     assert with_all.get(["a.example"])["a.example"].failures == 20
     with_all.close()
+
+
+def test_processes_that_make_the_file_together(tmp_path: Path) -> None:
+    """As the workers of a relay do at its first start; SQLite does not wait there by itself."""
+    for number in range(50):
+        path, start = tmp_path / f"{number}.sqlite", Barrier(3)
+
+        def open_it(path: Path = path, start: Barrier = start) -> None:
+            start.wait()
+            BoundedStore(path, 1000).close()
+
+        with ThreadPoolExecutor(3) as threads:
+            for opened in [threads.submit(open_it) for _ in range(3)]:
+                opened.result()
 
 
 def test_what_protects_nothing_is_not_kept(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The tables of the embedded store, and how a file of an older version becomes one of this version."""
 
 import sqlite3
+import time
 from collections.abc import Sequence
 
 from onionmx import __version__
@@ -8,6 +9,9 @@ from onionmx.errors import StateError
 
 APPLICATION_ID = 0x6F6E4D58
 """`onMX`, in the header of the file: PRAGMA application_id."""
+
+_PRIMARY = 0xFF  # part of an extended error code (sqlite.org/rescode.html)
+_PAUSE = 0.01  # seconds
 
 Step = Sequence[str]
 """Statements that bring a file from one version to the next."""
@@ -89,3 +93,25 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def set_journal(connection: sqlite3.Connection, journal: str, patience: float) -> None:
+    """Choose the kind of journal, also while another process makes the same file.
+
+    SQLite waits for no lock where it switches to WAL (sqlite3_busy_handler, "deadlock").
+
+    Args:
+        connection: without a transaction.
+        journal: as in `PRAGMA journal_mode`.
+        patience: seconds.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode = {journal}").fetchone()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY or time.monotonic() >= end:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return

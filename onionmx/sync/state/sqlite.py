@@ -27,7 +27,7 @@ from onionmx.sync.state.encoding import (
     is_waiting,
 )
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
-from onionmx.sync.state.schema import prepare
+from onionmx.sync.state.schema import prepare, set_journal
 from onionmx.sync.state.store import Change, Counts
 
 _MODE = 0o600  # it tells to whom this host writes
@@ -101,7 +101,7 @@ class SqliteStore:
         # A rollback journal, not a WAL: on a full disk it can still be read and rolled back, where a WAL needs room
         # for its index before the first read and for a checkpoint before it gives any back. Truncated, because FULL
         # makes that durable, while the removal of a journal would also need its folder to be written.
-        self._connection.execute(f"PRAGMA journal_mode = {self._journal}").fetchone()
+        set_journal(self._connection, self._journal, _BUSY_TIMEOUT)
         self._connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         self._connection.execute(f"PRAGMA cache_size = -{_CACHE}")
         # Not in /var/tmp, which may be full, and where the names of a whole list have no business.
