@@ -1,7 +1,10 @@
 """The real networks that end-to-end tests share: each started once a run, on first use, and always taken down."""
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -22,11 +25,19 @@ def skip_without(*programs: str) -> None:
         pytest.skip(str(error))
 
 
-@pytest.fixture
-def tor_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have onionmx run the tor that the set-up has unpacked, which is not where Debian's package has it."""
+@pytest.fixture(scope="session")
+def installed_tor() -> Iterator[Path]:
+    """Return a copy of the tor that the set-up has unpacked where, as where Debian has it, every user can run it."""
     skip_without("tor")
-    monkeypatch.setattr("onionmx.tor.torrc_file.PROGRAM", str(find_program("tor")))
+    with TemporaryDirectory(prefix="onionmx-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(shutil.copy(find_program("tor"), folder))
+
+
+@pytest.fixture
+def tor_program(monkeypatch: pytest.MonkeyPatch, installed_tor: Path) -> None:
+    """Have onionmx run this tor."""
+    monkeypatch.setattr("onionmx.tor.torrc_file.PROGRAM", str(installed_tor))
 
 
 @pytest.fixture(scope="session")
