@@ -14,6 +14,7 @@ import pytest
 
 from onionmx.errors import ConfigurationError
 from onionmx.sockets import _give, bind_unix
+from tests.net.stranger import user_namespace
 
 
 def test_mode_and_owner(tmp_path: Path) -> None:
@@ -66,10 +67,9 @@ def test_link_to_a_stale_socket_is_left_alone(tmp_path: Path) -> None:
     assert stale.is_socket()
 
 
+@user_namespace
 def test_owner_whom_the_user_namespace_does_not_know(tmp_path: Path) -> None:
     """As with PrivateUsers=yes: only root and the unit's own user are known there."""
-    if os.geteuid() != 0:
-        return
     words = "from pathlib import Path; from onionmx.sockets import bind_unix; bind_unix(Path('socket'), 0o660, ':adm')"
     command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", words]
     environment = {"PYTHONPATH": str(Path(__file__).parents[1])}

@@ -52,6 +52,15 @@ class _Wish(Struct, frozen=True):
     future: "asyncio.Future[Kept]"
 
 
+class _Forgetting(Overlay):
+    """What is written is forgotten; the store below has nobody else who would close it."""
+
+    def close(self) -> None:
+        """Close the store below."""
+        if self._base is not None:
+            self._base.close()
+
+
 class Memory:
     """Records of domains, for one event loop.
 
@@ -86,7 +95,7 @@ class Memory:
             if place is None:
                 return Overlay(None)
             store = open_memory(configuration, place)
-            return store if to_write else Overlay(store)
+            return store if to_write else _Forgetting(store)
 
         is_shared = place is not None and not isinstance(parse_store(place), Path)
         return cls(open_it, is_shared=is_shared)

@@ -28,7 +28,7 @@ def is_public(text: str) -> bool:
         return address.is_global and not address.is_multicast
     if any(address in network for network in _WITH_IPV4):
         return is_public(str(IPv4Address(int(address) & 0xFFFFFFFF)))
-    if address.sixtofour is not None:  # 2002::/16, RFC 3056
-        return address.is_global and is_public(str(address.sixtofour))
+    if address.sixtofour is not None:  # 2002::/16, RFC 3056; Python 3.13 calls none of it global
+        return is_public(str(address.sixtofour))
     is_special = address.is_multicast or address.is_site_local or address in _LOCAL_NAT64 or address.scope_id
     return address.is_global and not is_special

@@ -11,6 +11,11 @@ import pytest
 
 UID = 65533
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can open connections of another user")
+user_namespace = pytest.mark.skipif(
+    os.geteuid() != 0
+    or subprocess.run(["unshare", "--user", "true"], check=False, capture_output=True).returncode != 0,
+    reason="user_namespaces(7): the kernel makes none for a process in a chroot",
+)
 # Says the same on each connection, reads one answer, and holds them until its input ends.
 _PROGRAM = """
 import os, socket, sys

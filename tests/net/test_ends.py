@@ -13,6 +13,7 @@ from onionmx.errors import OwnerError
 from onionmx.net.ends import bind_random
 from onionmx.net.owner import Listener
 from onionmx.tor.reach import reach
+from tests.net.stranger import user_namespace
 from tests.net.test_owner import ASK, OWN, STRANGER, as_user, bound
 
 root_only = pytest.mark.skipif(OWN != 0, reason="only root can open connections of another user")
@@ -75,7 +76,7 @@ def test_stranger_who_connects_to_who_connects_is_found(host: str) -> None:
             listener.confirm(ours)
 
 
-@root_only
+@user_namespace
 def test_namespace_sees_the_stranger_who_waits() -> None:
     served, port = two_ports("127.0.0.1")
     command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", ASK, str(served), "root", "/"]

@@ -20,6 +20,7 @@ from onionmx.errors import OwnerError
 from onionmx.net import owner
 from onionmx.net.owner import Listener, owners, sockets
 from onionmx.net.users import check_unix_peer, hidden_user, numbers
+from tests.net.stranger import user_namespace
 
 STRANGER = 65534
 OWN = os.geteuid()
@@ -221,10 +222,9 @@ def in_namespace(port: int, user: str, path: Path, *options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@user_namespace
 def test_user_namespace() -> None:
     """It knows root, whose port it was when tor started; tor's user and the stranger are one there."""
-    if not IS_ROOT:
-        return
     assert hidden_user() is None
     folder = Path("/run") / f"onionmx-test-{os.getpid()}"  # as /run/tor: above it there is only root's
     folder.mkdir(0o755)
