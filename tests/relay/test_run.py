@@ -232,8 +232,9 @@ def test_silent_connections_take_no_metrics_and_no_threads(tmp_path: Path) -> No
         status = Path(f"/proc/{pid}/status").read_text()
         assert int(re.findall(r"Threads:\s+(\d+)", status)[0]) < 5
         rebound = urllib.request.Request(url, headers={"Host": "evil.example"})
-        with pytest.raises(urllib.error.HTTPError, match="421"):
+        with pytest.raises(urllib.error.HTTPError, match="421") as refused:
             urllib.request.urlopen(rebound, timeout=20)  # noqa: S310 -- of http
+        refused.value.close()
 
 
 def scraped(path: Path) -> str:
