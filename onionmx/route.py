@@ -220,7 +220,7 @@ def _fail(message: str, code: int) -> int:
 def _crashed(error: BaseException, *, with_traceback: bool) -> int:
     try:
         if with_traceback:
-            import traceback  # noqa: PLC0415 -- for whoever looks for a mistake
+            import traceback  # noqa: PLC0415 -- for those who look for a mistake
 
             _write_error("".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace"))
         words = f"onionmx-route: internal error: {type(error).__name__}: {error}"

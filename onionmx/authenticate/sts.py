@@ -34,7 +34,7 @@ async def sts_requirement(
     A policy that is known holds until its time is over, whatever DNS or the policy host say, unless the host itself
     serves another one (RFC 8461 section 3.3). It is fetched again every day, announced or not: so only an attacker
     who hides both for nearly all of its max_age ends it (RFC 8461 section 10.2). While DNS announces a policy and it
-    cannot be fetched, nobody can tell: whoever forges the SRV record could as well block the policy.
+    cannot be fetched, nobody can tell: an attacker who forges the SRV record can also block the policy.
 
     Args:
         domain: in normal form.

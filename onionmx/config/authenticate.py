@@ -23,8 +23,8 @@ class AuthenticateSection(Section, frozen=True):
         Literal["tor", "direct"],
         Meta(
             description="How MTA-STS policies are fetched: through Tor, whose exit resolves the name of the policy "
-            "host, or directly, which shows the domain to whoever watches this host; no address of this host or of a "
-            "private network is connected to then."
+            "host, or directly, which shows the domain to anyone who watches this host; no address of this host or of "
+            "a private network is connected to then."
         ),
     ] = "tor"
     socks: Annotated[

@@ -156,7 +156,7 @@ def _check_client(text: str) -> None:
     )
     if not is_private and not is_host:
         raise ValueError(
-            f"relay.clients: {text} is wider than a private network: whoever is in it could send through the relay; "
+            f"relay.clients: {text} is wider than a private network: anyone in it could send through the relay; "
             "expected loopback, RFC 1918 (10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16), fc00::/7, link-local, or single "
             "addresses"
         )

@@ -61,8 +61,8 @@ class SyncSection(Section, frozen=True):
         str,
         Meta(
             description="File with a key that the hosts of a shared store have in common and only its owner may read, "
-            "as of `openssl rand -hex 32`: whoever else may write there can then make no route and no pin. Empty for "
-            "none."
+            "as of `openssl rand -hex 32`: anyone else who may write there can then make no route and no pin. Empty "
+            "for none."
         ),
     ] = ""
     store_users: Annotated[

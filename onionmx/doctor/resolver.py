@@ -140,14 +140,12 @@ def _in_disguise(views: Sequence[View], says_ad: Sequence[View]) -> Finding | No
     for view in views:
         if view.bogus is Bogus.TAKEN and says_ad:
             seen = f"{view.where} is believed, and does not validate: it answers for a name whose signatures are wrong"
-            why = (
-                "AD in its answers is what others say, and whoever is on the way to them can say it of a forged record"
-            )
+            why = "AD in its answers is what others say, and anyone on the way to them can say it of a forged record"
             return problem(RESOLVER.name, seen, _MEND + "\nor, to believe nobody: [dns] trusted = []", why)
     for view in says_ad:
         if view.is_forwarder:
             seen = f"{view.where} is believed, and calls itself {view.program!r}: a forwarder"
-            why = "unless it validates itself, whoever is on the way to the resolver behind it can say of a forged "
+            why = "unless it validates itself, anyone on the way to the resolver behind it can say of a forged "
             why += "record that it was validated"
             return warning(RESOLVER.name, seen, f"{_MEND}\ndnsmasq: dnssec, without proxy-dnssec", why)
     return None
@@ -162,7 +160,7 @@ def _not_believed(view: View, standing: Standing) -> Finding:
             mend = "/etc/resolv.conf: options trust-ad\nor onionmx.toml: [dns] nameservers with its address"
         return warning(RESOLVER.name, seen, mend, why)
     seen = "the resolver validates, but it is neither on this machine nor asked over TLS and named in dns.trusted"
-    why = "whoever is on the way to it can say that a forged record was validated"
+    why = "anyone on the way to it can say that a forged record was validated"
     return warning(RESOLVER.name, seen + _losing(standing), _MEND, why)
 
 

@@ -41,7 +41,7 @@ PINS = Topic(
 STORE = Topic(
     "store",
     "a store that several hosts share takes nothing from those who do not know its key",
-    "whoever may write to the server could otherwise make routes and pins for all hosts",
+    "anyone who may write to the server could otherwise make routes and pins for all hosts",
 )
 _SHOWN = 5  # mistakes of a map that are named
 

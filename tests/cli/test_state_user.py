@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from onionmx.cli.state_user import become_owner
+from tests.net.stranger import root_only
 from tests.onions import V3_ONION
 
 ONIONMX = Path(sys.executable).with_name("onionmx")
 OWNER = 65533
 """Nobody of this machine."""
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+pytestmark = root_only
 
 
 @pytest.fixture

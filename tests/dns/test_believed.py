@@ -1,7 +1,6 @@
 """Nobody takes the place of a resolver that is believed: neither another one when it fails, nor a user of this host."""
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -19,6 +18,7 @@ from onionmx.dns.srv import SrvResolver
 from onionmx.errors import DnsError
 from onionmx.target import Trust
 from tests.dns.scripted import Reaction, reply, scripted_server
+from tests.net.stranger import root_only
 from tests.onions import make_onion
 
 DOMAIN = "example.org"
@@ -137,7 +137,7 @@ def impostor(user: int, record: str) -> Iterator[tuple[subprocess.Popen[str], st
             process.kill()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")
+@root_only
 @WAYS
 @pytest.mark.parametrize("record", [RECORD, ""], ids=["record", "no record"])
 def test_local_user_in_the_place_of_the_resolver(ask: Way, record: str) -> None:
@@ -150,7 +150,7 @@ def test_local_user_in_the_place_of_the_resolver(ask: Way, record: str) -> None:
         assert heard.strip() == "0"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user too")
+@root_only
 @WAYS
 @pytest.mark.parametrize("record", [RECORD, ""], ids=["record", "no record"])
 def test_user_whom_the_configuration_names(ask: Way, record: str) -> None:

@@ -14,6 +14,7 @@ from onionmx.sync.state.record import DomainRecord, Established
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.target import Trust
 from tests.mapfile.maps import A
+from tests.net.stranger import root_only
 
 OWNER = 65533
 """Nobody of this machine."""
@@ -40,7 +41,7 @@ def test_only_those_that_are_signed(folder: Path) -> None:
     assert signed_routes(configuration(folder)) == ["dnssec.example"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@root_only
 def test_owner_of_the_state_leads_root_nowhere(folder: Path) -> None:
     """A link in the place of the state: root would take from all others the right to read what it leads to."""
     prize = folder / "prize"

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 UID = 65533
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can open connections of another user")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
 user_namespace = pytest.mark.skipif(
     os.geteuid() != 0
     or subprocess.run(["unshare", "--user", "true"], check=False, capture_output=True).returncode != 0,
