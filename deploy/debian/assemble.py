@@ -22,9 +22,8 @@ from deploy.debian.copyright import copyright_file
 from deploy.debian.environment import HOME, clean, relocate, remove_unused_packages, site_packages
 from deploy.debian.examples import postfix_examples
 from deploy.debian.man import pages
+from deploy.reference import system_defaults
 from onionmx.cli import command as program
-from onionmx.config import Configuration, MapSection, ServeSection
-from onionmx.defaults import MAP_PATH, STATE_DIRECTORY
 from onionmx.setup.programs.settings import USERS
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -35,12 +34,6 @@ COMPLETIONS = {
     "zsh": "usr/share/zsh/vendor-completions/_onionmx",
     "fish": "usr/share/fish/vendor_completions.d/onionmx.fish",
 }
-
-
-def system_defaults() -> Configuration:
-    """The defaults as the units see them, whoever builds the package."""
-    serve = ServeSection(control="/run/onionmx/serve.sock", cache_path=f"{STATE_DIRECTORY}-serve/cache")
-    return Configuration(map=MapSection(path=MAP_PATH), serve=serve)
 
 
 def completion(shell: str) -> str:

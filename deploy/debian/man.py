@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from deploy.debian import roff
+from deploy.reference import ABOUT, default
 from onionmx import __version__
 from onionmx.cli import command as program
 from onionmx.config import Configuration
@@ -121,21 +122,15 @@ def _configuration_page(date: str, defaults: Configuration) -> str:
     for table in msgspec.structs.fields(Configuration):
         values = getattr(defaults, table.name)
         keys = "".join(
-            roff.item(f"{name} = {msgspec.json.encode(getattr(values, name)).decode()}", description)
+            roff.item(f"{name} = {default(values, name)}", description)
             for name, description in described_fields(type(values))
         )
         tables.append(roff.subsection(f"[{table.name}]", roff.prose(values.__doc__) + keys))
-    about = (
-        f"`{DEFAULT_FILE}`, or the file that `--config` or `{ENVIRONMENT_VARIABLE}` names, is TOML. Every key has a "
-        "default, which is shown here, and the file may be missing. Unknown keys, wrong types and impossible values "
-        f"are refused. Then come the files `{DEFAULT_FILE.name}.d/*.toml` beside it, by name; each key in them "
-        "replaces the one before. `onionmx config` prints the configuration in effect."
-    )
     return "".join(
         (
             roff.heading(DEFAULT_FILE.name, 5, date, __version__),
             roff.section("NAME", rf"{DEFAULT_FILE.name} \- configuration of onionmx" + "\n"),
-            roff.section("DESCRIPTION", roff.prose(about)),
+            roff.section("DESCRIPTION", roff.prose(ABOUT)),
             roff.section("TABLES", *tables),
             _see_also("onionmx", "onionmx-config"),
         )
