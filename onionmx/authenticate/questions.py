@@ -6,12 +6,11 @@ import dns.exception
 import dns.message
 import dns.name
 import dns.rdata
-import dns.resolver
 import dns.rrset
 
 from onionmx.config import DnsSection
-from onionmx.dns.resolver import MAX_ALIASES, DnsResolver, translated
-from onionmx.dns.response import Alias, Nothing, read_chain
+from onionmx.dns.resolver import DnsResolver
+from onionmx.dns.response import Nothing, read_chain
 from onionmx.dns.stream import Connect
 from onionmx.errors import DnsError
 
@@ -51,7 +50,6 @@ class Questions:
     """
 
     def __init__(self, settings: DnsSection, connect: Connect | None = None) -> None:
-        self._settings = settings
         self._resolver = DnsResolver(settings, connect)
 
     @property
@@ -70,38 +68,19 @@ class Questions:
             DnsError: it could not be found out.
         """
         try:
-            return await self._follow(dns.name.from_text(f"{name}."), kind)
+            found = await self._resolver.follow(dns.name.from_text(f"{name}."), kind, read_chain)
         except DnsError as error:
             raise DnsError(f"{name} {kind}: {error}") from error
         except dns.exception.DNSException as error:  # the name itself
             raise DnsError(f"{name} {kind}: {type(error).__name__}") from error
+        ttl = min(found.ttl, _LONGEST)
+        if isinstance(found.result, Nothing):
+            return Answered((), ttl, found.is_secure, _text(_end_of_aliases(found.response)))
+        return Answered(tuple(found.result.rrset), ttl, found.is_secure, _text(found.result.rrset.name))
 
     def close(self) -> None:
         """Close the connections to resolvers that stay open."""
         self._resolver.close()
-
-    async def _follow(self, name: dns.name.Name, kind: str) -> Answered:
-        secure, ttl = True, _LONGEST
-        for _ in range(MAX_ALIASES):
-            response, validated = await self._exchange(name, kind)
-            secure = secure and validated
-            result = read_chain(response)
-            if isinstance(result, Alias):
-                name, ttl = result.name, min(ttl, result.ttl)
-                continue
-            if isinstance(result, Nothing):
-                return Answered((), min(ttl, result.ttl), secure, _text(_end_of_aliases(response)))
-            return Answered(tuple(result.rrset), min(ttl, result.ttl), secure, _text(result.rrset.name))
-        raise DnsError(f"more than {MAX_ALIASES} aliases in a row")
-
-    async def _exchange(self, name: dns.name.Name, kind: str) -> tuple[dns.message.Message, bool]:
-        with translated(self._settings):
-            try:
-                answer = await self._resolver.resolve(name, kind, raise_on_no_answer=False, search=False)
-            except dns.resolver.NXDOMAIN as error:
-                response: dns.message.Message = error.kwargs["responses"][name]
-                return response, self._resolver.is_validated(response)
-        return answer.response, self._resolver.is_validated(answer.response)
 
 
 def _end_of_aliases(response: dns.message.Message) -> dns.name.Name:

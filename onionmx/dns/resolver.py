@@ -1,14 +1,16 @@
 """dnspython's asyncio resolver, asking those whom the configuration names in the way that it says."""
 
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 import dns.asyncresolver
 import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.nameserver
 import dns.resolver
 
@@ -16,6 +18,7 @@ from onionmx.config import DnsSection, Resolver
 from onionmx.dns.choice import choose
 from onionmx.dns.leaving import check_name
 from onionmx.dns.nameserver import PlainNameserver, noting_failures
+from onionmx.dns.response import Alias, Nothing
 from onionmx.dns.stream import Connect, StreamNameserver
 from onionmx.dns.wire import UDP_PAYLOAD
 from onionmx.errors import ConfigurationError, DnsError
@@ -24,6 +27,34 @@ from onionmx.net.tls import verifying_context
 MAX_ALIASES = 8
 """In a row; as many as unbound and BIND follow, about. A loop is found by this too."""
 _ATTEMPTS = 3  # of a question at one resolver within the time for it
+
+
+class _Read(Protocol):
+    """What a response says."""
+
+    @property
+    def ttl(self) -> int:
+        """Seconds."""
+
+
+R = TypeVar("R", bound=_Read)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed(Generic[R]):
+    """What is found at the end of aliases.
+
+    Attributes:
+        result: what the last response says.
+        ttl: seconds, the smallest on the way.
+        is_secure: whether DNSSEC has validated each step, as far as a resolver that is believed says.
+        response: the last one.
+    """
+
+    result: R | Nothing
+    ttl: int
+    is_secure: bool
+    response: dns.message.Message
 
 
 class DnsResolver(dns.asyncresolver.Resolver):
@@ -44,6 +75,7 @@ class DnsResolver(dns.asyncresolver.Resolver):
         if settings.through_tor and connect is None:
             raise ConfigurationError("dns.through_tor is set, and this command has no way to ask DNS through tor")
         super().__init__(configure=False)
+        self._settings = settings
         self.choice = choose(settings)
         self.nameservers = [self._nameserver(each, settings, connect) for each in self.choice.resolvers]
         self.timeout = settings.timeout / _ATTEMPTS
@@ -73,6 +105,38 @@ class DnsResolver(dns.asyncresolver.Resolver):
         is_asked = self.choice.are_believed and not (self.flags or 0) & dns.flags.CD
         if failures and is_asked and not all(map(self.is_validated, responses)):
             raise DnsError(f"{failures[0]} answered SERVFAIL, and what another says is not validated")
+
+    async def follow(
+        self, name: dns.name.Name, kind: str, read: Callable[[dns.message.Message], R | Nothing | Alias]
+    ) -> Followed[R]:
+        """Ask for records, and again where a response ends in an alias.
+
+        Args:
+            name: the first one.
+            kind: type of the records.
+            read: decides what a response says; raises `DnsError` where it says nothing that can be relied on.
+
+        Raises:
+            DnsError: it could not be found out.
+        """
+        secure, ttls = True, []
+        for _ in range(MAX_ALIASES):
+            response = await self._exchange(name, kind)
+            secure = secure and self.is_validated(response)
+            result = read(response)
+            ttls.append(result.ttl)
+            if not isinstance(result, Alias):
+                return Followed(result, min(ttls), secure, response)
+            name = result.name
+        raise DnsError(f"more than {MAX_ALIASES} aliases in a row")
+
+    async def _exchange(self, name: dns.name.Name, kind: str) -> dns.message.Message:
+        with translated(self._settings):
+            try:
+                return (await self.resolve(name, kind, raise_on_no_answer=False, search=False)).response
+            except dns.resolver.NXDOMAIN as error:
+                response: dns.message.Message = error.kwargs["responses"][name]
+                return response
 
     def is_validated(self, response: dns.message.Message) -> bool:
         """Whether a resolver that is believed says that DNSSEC has validated a response."""

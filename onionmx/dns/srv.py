@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterable
 from random import Random
 from socket import gethostname
 
-import dns.exception
-import dns.message
 import dns.name
-import dns.resolver
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import DnsSection
 from onionmx.dns.datagram import Datagrams
-from onionmx.dns.resolver import MAX_ALIASES, DnsResolver, translated
-from onionmx.dns.response import Alias, Nothing, Record, read_response, read_targets
+from onionmx.dns.resolver import DnsResolver
+from onionmx.dns.response import Nothing, Record, read_response, read_targets
 from onionmx.dns.stream import Connect
 from onionmx.dns.wire import ask_for, read_plain
 from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX
@@ -53,7 +50,6 @@ class SrvResolver:
         connect: Connect | None = None,
         chance: Callable[[str], Random] = chance_for,
     ) -> None:
-        self._settings = settings
         self._chance = chance
         self._resolver = DnsResolver(settings, connect)
         self._datagrams = None
@@ -98,30 +94,10 @@ class SrvResolver:
 
     async def _follow(self, domain: str) -> Answer:
         name = dns.name.from_text(f"{SRV_PREFIX}{domain}.")
-        secure = True
-        ttl = None
-        for _ in range(MAX_ALIASES):
-            response, validated = await self._exchange(name)
-            secure = secure and validated
-            result = read_response(response)
-            ttl = result.ttl if ttl is None else min(ttl, result.ttl)
-            if isinstance(result, Nothing):
-                return NoRoute(domain, result.reason, ttl, trust=_trust(secure=secure))
-            if isinstance(result, Alias):
-                name = result.name
-                continue
-            return self._answer(domain, result.records, ttl, secure=secure)
-        raise DnsError(f"more than {MAX_ALIASES} aliases in a row")
-
-    async def _exchange(self, name: dns.name.Name) -> tuple[dns.message.Message, bool]:
-        """The response to a question, and whether a validating resolver that is believed vouches for it."""
-        with translated(self._settings):
-            try:
-                answer = await self._resolver.resolve(name, "SRV", raise_on_no_answer=False, search=False)
-            except dns.resolver.NXDOMAIN as error:
-                response: dns.message.Message = error.kwargs["responses"][name]
-                return response, self._resolver.is_validated(response)
-        return answer.response, self._resolver.is_validated(answer.response)
+        found = await self._resolver.follow(name, "SRV", read_response)
+        if isinstance(found.result, Nothing):
+            return NoRoute(domain, found.result.reason, found.ttl, trust=_trust(secure=found.is_secure))
+        return self._answer(domain, found.result.records, found.ttl, secure=found.is_secure)
 
     def _answer(self, domain: str, records: Iterable[Record], ttl: int, *, secure: bool) -> Answer:
         targets, notes = read_targets(records)
