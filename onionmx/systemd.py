@@ -8,6 +8,9 @@ import time
 _FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
 _SOCKET_VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 
+READY, STOPPING, WATCHDOG = "READY=1", "STOPPING=1", "WATCHDOG=1"
+"""States of sd_notify(3)."""
+
 _logger = logging.getLogger(__name__)
 
 
@@ -29,9 +32,9 @@ def notify(state: str) -> None:
         _logger.warning("the service manager cannot be told %s: %s", state.partition("\n")[0], error)
 
 
-def notify_reloading() -> None:
-    """Say that the configuration is being read again; `READY=1` says that this is over."""
-    notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+def reloading() -> str:
+    """The state that says that the configuration is being read again; `READY` says that this is over."""
+    return f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 def watchdog_seconds() -> float | None:

@@ -25,6 +25,7 @@ FLOORS = [
     {"smtp"},
     {"mapfile"},
     {"net"},
+    {"daemon"},  # how one runs
     {"config"},
     {"answer"},
     {"target"},

@@ -15,7 +15,7 @@ def test_notifications_reach_the_socket(tmp_path: Path, monkeypatch: pytest.Monk
         manager.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         systemd.notify("READY=1")
-        systemd.notify_reloading()
+        systemd.notify(systemd.reloading())
         assert manager.recv(100) == b"READY=1"
         state, clock = manager.recv(100).decode().split("\n")
         assert state == "RELOADING=1"
@@ -27,7 +27,7 @@ def test_nobody_to_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog:
     systemd.notify("READY=1")
     assert not caplog.records
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    systemd.notify_reloading()
+    systemd.notify(systemd.reloading())
     assert "the service manager cannot be told RELOADING=1: No such file" in caplog.records[0].getMessage().replace(
         "[Errno 2] ", ""
     )

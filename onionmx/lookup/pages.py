@@ -77,13 +77,7 @@ class Pages:
         if page == "metrics":
             body = generate_latest(REGISTRY) + generate_latest(self._registry)
             return Response(HTTPStatus.OK, body, CONTENT_TYPE_LATEST)
-        return await (self._healthz() if page == "healthz" else self._route(domain))
-
-    async def _healthz(self) -> Response:
-        parts = await self._health.parts()
-        healthy = all(part.ok for part in parts.values())
-        status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
-        return as_json(status, {"healthy": healthy, "parts": parts})
+        return await (health_page(self._health) if page == "healthz" else self._route(domain))
 
     async def _route(self, written: str) -> Response:
         try:
@@ -106,6 +100,14 @@ class Pages:
     def _shown(self, answer: Answer) -> dict[str, Any]:
         """Without what tells when this host asked for the domain before: any local user may be asking."""
         return {name: value for name, value in shown_answer(answer).items() if name not in _TELL_WHEN}
+
+
+async def health_page(health: Health) -> Response:
+    """What was seen of each part: 200 where all of them work, else 503."""
+    parts = await health.parts()
+    healthy = all(part.ok for part in parts.values())
+    status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
+    return as_json(status, {"healthy": healthy, "parts": parts})
 
 
 class ControlPages(Pages):

@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import os
-import resource
-import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -14,21 +12,19 @@ import uvloop
 
 from onionmx.authenticate.policy_file import policy_file
 from onionmx.config import Configuration
+from onionmx.daemon import Load, allow_many_files, run
 from onionmx.errors import MapError, OnionmxError
 from onionmx.lookup.cache import CacheEntry
 from onionmx.lookup.cache_file import write_cache
 from onionmx.lookup.listeners import BACKLOG, Listener, close_listeners, open_listeners
 from onionmx.lookup.router import Router
 from onionmx.lookup.service import LookupService
-from onionmx.systemd import inherited_sockets, notify, notify_reloading, watchdog_seconds
+from onionmx.systemd import inherited_sockets, watchdog_seconds
 
 SAVE_INTERVAL = 300.0
 """Seconds between two writings of the cache to its file."""
 
 _logger = logging.getLogger(__name__)
-
-Load = Callable[[], Configuration]
-"""Reads the configuration again."""
 
 
 def run_serve(configuration: Configuration, load: Load) -> int:
@@ -41,42 +37,13 @@ def run_serve(configuration: Configuration, load: Load) -> int:
     Raises:
         ConfigurationError: an address cannot be bound, or a file that the configuration names has mistakes.
     """
-    _allow_many_connections()
+    allow_many_files()
     listeners = open_listeners(configuration.serve, inherited_sockets())
     try:
-        uvloop.run(_serve(configuration, load, listeners))
+        uvloop.run(run(_LookupDaemon(configuration, listeners), load, watchdog_seconds()))
     finally:
         close_listeners(listeners)
     return os.EX_OK
-
-
-def _allow_many_connections() -> None:
-    """Raise the soft limit of open files to the hard one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def _serve(configuration: Configuration, load: Load, listeners: list[Listener]) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    daemon = _Daemon(configuration, load)
-    loop.add_signal_handler(signal.SIGHUP, daemon.reload)
-    servers = [await _listen(daemon.service, listener) for listener in listeners]
-    _feed_watchdog(loop)
-    saving = asyncio.create_task(daemon.save_now_and_then())
-    _logger.info("lookups ready (process %d)", os.getpid())
-    notify("READY=1")
-    await stop.wait()
-    notify("STOPPING=1")
-    _logger.info("stopping")
-    saving.cancel()
-    # First of all nothing new is taken: who comes now waits in the socket, which systemd keeps for the next process.
-    for server in servers:
-        server.close()
-    await daemon.close()
-    _logger.info("stopped")
 
 
 async def _listen(service: LookupService, listener: Listener) -> asyncio.Server:
@@ -86,21 +53,24 @@ async def _listen(service: LookupService, listener: Listener) -> asyncio.Server:
     return await create(connect, sock=listener.socket, backlog=BACKLOG)
 
 
-def _feed_watchdog(loop: asyncio.AbstractEventLoop) -> None:
-    """Tell systemd that the loop turns, twice as often as it wants to hear it."""
-    seconds = watchdog_seconds()
-    if seconds is not None:
-        notify("WATCHDOG=1")
-        loop.call_later(seconds / 2, _feed_watchdog, loop)
+class _LookupDaemon:
+    """What runs: the service, and what changes it: a new configuration, the cache of an earlier run.
 
+    Args:
+        configuration: settings.
+        listeners: where clients connect.
+    """
 
-class _Daemon:
-    """The service, and what changes it: a new configuration, the cache of an earlier run."""
+    name = "lookups"
 
-    def __init__(self, configuration: Configuration, load: Load) -> None:
-        self._load = load
+    def __init__(self, configuration: Configuration, listeners: list[Listener]) -> None:
         self._configuration = configuration
+        self._listeners = listeners
         self._former: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """See `onionmx.daemon.Service`."""
+        configuration = self._configuration
         router = Router.from_configuration(configuration)
         try:
             router.check()
@@ -110,48 +80,46 @@ class _Daemon:
             number = router.load(Path(configuration.serve.cache_path))
             _logger.info("%d answers of an earlier run are in the cache", number)
         router.keep_policies(policy_file(configuration))
-        self.service = LookupService(configuration, router)
+        self._service = LookupService(configuration, router)
+        self._servers = [await _listen(self._service, listener) for listener in self._listeners]
+        self._saving = asyncio.create_task(self._save_now_and_then())
 
-    def reload(self) -> None:
-        """Take the configuration as it is now; sockets and the files of cache and control stay until a restart."""
-        notify_reloading()
-        try:
-            self._take(self._load())
-        except OnionmxError as error:
-            why = "; ".join(str(error).splitlines())
-            _logger.error("the new configuration cannot be used, the old one stays: %s", why)  # noqa: TRY400
-            self.service.metrics.reloads["refused"] += 1
-        else:
-            _logger.info("configuration reloaded")
-            self.service.metrics.reloads["taken"] += 1
-        notify("READY=1")
-
-    def _take(self, configuration: Configuration) -> None:
+    def take(self, configuration: Configuration) -> None:
+        """Use another configuration; sockets and the files of cache and control stay until a restart."""
         router = Router.from_configuration(configuration)
         router.check()
-        former = self.service.routes.router
+        former = self._service.routes.router
         router.keep_policies(policy_file(configuration))
         router.inherit(former)
-        self.service.use(configuration, router)
+        self._service.use(configuration, router)
         # Whoever asked the former one gets its answer, at the latest when the time for it is over.
         task = asyncio.create_task(_close_later(former, self._configuration.serve.timeout))
         self._former.add(task)
         task.add_done_callback(self._former.discard)
         self._configuration = configuration
+        self._service.metrics.reloads["taken"] += 1
 
-    async def save_now_and_then(self) -> None:
+    def refused(self) -> None:
+        """See `onionmx.daemon.Service`."""
+        self._service.metrics.reloads["refused"] += 1
+
+    async def _save_now_and_then(self) -> None:
         """Write the cache every few minutes, so that a power failure does not lose it."""
         while True:
             await asyncio.sleep(SAVE_INTERVAL)
             if self._configuration.serve.cache_path:
-                entries = tuple(self.service.routes.router.entries())
+                entries = tuple(self._service.routes.router.entries())
                 path = Path(self._configuration.serve.cache_path)
                 await asyncio.get_running_loop().run_in_executor(None, _save, path, entries)
 
-    async def close(self) -> None:
+    async def stop(self) -> None:
         """Answer what is under way, keep the cache, and end."""
-        await self.service.close()
-        router = self.service.routes.router
+        self._saving.cancel()
+        # First of all nothing new is taken: a client that comes now waits in the socket, which systemd keeps.
+        for server in self._servers:
+            server.close()
+        await self._service.close()
+        router = self._service.routes.router
         if self._configuration.serve.cache_path:
             _save(Path(self._configuration.serve.cache_path), router.entries())
         for task in self._former:

@@ -1,4 +1,4 @@
-"""The metrics of one worker, for Prometheus: HTTP on a TCP port, or on a unix socket."""
+"""Metrics and health of one worker: HTTP on a TCP port, or on a unix socket."""
 
 import asyncio
 import socket
@@ -13,9 +13,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from onionmx.config import UNIX, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError
 from onionmx.lookup.connections import Connections
+from onionmx.lookup.health import Health
 from onionmx.lookup.http import MAX_CONNECTIONS, HttpConnection, Response
 from onionmx.lookup.metrics import Tally
-from onionmx.lookup.pages import READ, refused
+from onionmx.lookup.pages import READ, health_page, refused
 from onionmx.onion import MAX_PORT
 from onionmx.relay.server.settings import BACKLOG
 from onionmx.sockets import bind_tcp, bind_unix
@@ -27,16 +28,19 @@ class MetricsServer:
     Args:
         server: takes connections.
         connections: those it took.
+        health: closed with this.
     """
 
-    def __init__(self, server: asyncio.Server, connections: Connections) -> None:
+    def __init__(self, server: asyncio.Server, connections: Connections, health: Health) -> None:
         self._server = server
         self._connections = connections
+        self._health = health
 
     async def close(self) -> None:
         """Take no more connections and end those there are."""
         self._server.close()
         await self._connections.close(0)
+        await self._health.close()
 
 
 def bind_metrics(settings: RelaySection) -> list[socket.socket]:
@@ -58,8 +62,13 @@ def bind_metrics(settings: RelaySection) -> list[socket.socket]:
     return [bind_tcp(host, port + worker) for worker in range(settings.workers)]
 
 
-async def serve_metrics(bound: socket.socket) -> MetricsServer:
-    """Serve the metrics of this process."""
+async def serve_metrics(bound: socket.socket, health: Health) -> MetricsServer:
+    """Serve the metrics of this process, and its health under `/healthz`.
+
+    Args:
+        bound: the socket.
+        health: what is looked at; closed with this.
+    """
     connections = Connections(MAX_CONNECTIONS)
     tally = Tally("http")
     loop = asyncio.get_running_loop()
@@ -68,9 +77,9 @@ async def serve_metrics(bound: socket.socket) -> MetricsServer:
         # From Python 3.13 on the path would go with the first of several workers that ends.
         keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         create = partial(loop.create_unix_server, **keep)
-    return MetricsServer(
-        await create(lambda: HttpConnection(_respond, tally, connections), sock=bound, backlog=BACKLOG), connections
-    )
+    respond = partial(_respond, health)
+    server = await create(lambda: HttpConnection(respond, tally, connections), sock=bound, backlog=BACKLOG)
+    return MetricsServer(server, connections, health)
 
 
 def remove_metrics(settings: RelaySection) -> None:
@@ -85,9 +94,12 @@ def _paths(settings: RelaySection) -> list[Path]:
     return [Path(f"{path}.{worker}" if worker else path) for worker in range(settings.workers)]
 
 
-async def _respond(method: str, target: str) -> Response:
-    if target.partition("?")[0] not in {"/", "/metrics"}:
+async def _respond(health: Health, method: str, target: str) -> Response:
+    path = target.partition("?")[0]
+    if path not in {"/", "/metrics", "/healthz"}:
         return Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
     if method not in READ:
         return refused(READ)
+    if path == "/healthz":
+        return await health_page(health)
     return Response(HTTPStatus.OK, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)

@@ -3,33 +3,30 @@
 import asyncio
 import logging
 import os
-import resource
-import signal
 import socket
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 
 import uvloop
 
 from onionmx.authenticate.policy_file import policy_file
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
+from onionmx.daemon import Load, allow_many_files, run
 from onionmx.errors import ConfigurationError, OnionmxError
+from onionmx.lookup.health import Health
+from onionmx.relay import workers
 from onionmx.relay.metrics_server import bind_metrics, remove_metrics, serve_metrics
 from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve, take_over
 from onionmx.relay.service import Delivering, server_settings
-from onionmx.relay.workers import READY, supervise, take_signals
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope
 from onionmx.sockets import tell_unserved
-from onionmx.systemd import inherited_sockets, notify
+from onionmx.systemd import READY, WATCHDOG, inherited_sockets, notify, watchdog_seconds
 
 _logger = logging.getLogger(__name__)
 
-_READY = "READY=1"
-
-Load = Callable[[], Configuration]
-"""Reads the configuration again."""
+_SIGNALS = {READY: workers.READY, WATCHDOG: workers.ALIVE}
+"""How a worker tells its parent a state of sd_notify(3): systemd hears of it from the main process alone."""
 
 
 def run_relay(configuration: Configuration, load: Load) -> int:
@@ -42,7 +39,7 @@ def run_relay(configuration: Configuration, load: Load) -> int:
     Raises:
         ConfigurationError: an address cannot be bound.
     """
-    _allow_many_sessions()
+    allow_many_files()
     if "." not in configuration.relay.ehlo_name:
         _logger.warning(
             "%s is not fully qualified: many onion MXes refuse such a name in EHLO; set relay.hostname",
@@ -51,20 +48,23 @@ def run_relay(configuration: Configuration, load: Load) -> int:
     listeners = _listen(configuration.relay, inherited_sockets())
     scraped = bind_metrics(configuration.relay)
 
+    watchdog = watchdog_seconds()
+
     def work(worker: int) -> None:
         parent = os.getppid()
 
         def tell(state: str) -> None:
-            if state == _READY:
-                os.kill(parent, READY)
+            if state in _SIGNALS:
+                os.kill(parent, _SIGNALS[state])
 
-        uvloop.run(_serve(_latest(configuration, load), load, tell, listeners, *scraped[worker : worker + 1]))
+        service = RelayService(_latest(configuration, load), listeners, *scraped[worker : worker + 1])
+        uvloop.run(run(service, load, watchdog, tell))
 
     try:
         if configuration.relay.workers == 1:
-            uvloop.run(_serve(configuration, load, notify, listeners, *scraped))
+            uvloop.run(run(RelayService(configuration, listeners, *scraped), load, watchdog))
         else:
-            supervise(configuration.relay.workers, work, partial(notify, _READY))
+            workers.supervise(configuration.relay.workers, work, notify)
     finally:
         remove_metrics(configuration.relay)
         for listener in listeners:
@@ -79,12 +79,6 @@ def _latest(configuration: Configuration, load: Load) -> Configuration:
         return load()
     except OnionmxError:
         return configuration
-
-
-def _allow_many_sessions() -> None:
-    """Raise the soft limit of open files to the hard one: each message takes two descriptors."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(settings: RelaySection, inherited: Iterable[tuple[str, socket.socket]]) -> list[Listener]:
@@ -107,67 +101,66 @@ def _listen(settings: RelaySection, inherited: Iterable[tuple[str, socket.socket
     return listeners
 
 
-async def _serve(
-    configuration: Configuration,
-    load: Load,
-    tell: Callable[[str], None],
-    listeners: list[Listener],
-    scraped: socket.socket | None = None,
-) -> None:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    relay = _Relay(configuration, load)
-    loop.add_signal_handler(signal.SIGHUP, relay.reload)
-    take_signals()
-    server = await serve(server_settings(configuration.relay), relay.begin, listeners)
-    metrics = await serve_metrics(scraped) if scraped is not None else None
-    _logger.info("relay ready (process %d)", os.getpid())
-    tell(_READY)
-    await stop.wait()
-    tell("STOPPING=1")
-    _logger.info("relay stopping, %d messages in flight", server.open_deliveries)
-    await server.close(configuration.relay.grace)
-    await relay.close()
-    if metrics is not None:
-        await metrics.close()
-    _logger.info("relay stopped")
+class RelayService:
+    """What runs. A transaction ends with the version of the configuration with which it began.
 
+    Args:
+        configuration: settings.
+        listeners: where clients connect.
+        scraped: where metrics are served.
 
-class _Relay:
-    """What the server calls. A transaction ends with the version of the configuration with which it began."""
+    Attributes:
+        configuration: with which it began.
+    """
 
-    def __init__(self, configuration: Configuration, load: Load) -> None:
-        self._load = load
-        self._configuration = configuration
-        self._delivering = Delivering(configuration)
-        self._delivering.router.keep_policies(policy_file(configuration))
+    name = "relay"
+
+    def __init__(
+        self, configuration: Configuration, listeners: list[Listener], scraped: socket.socket | None = None
+    ) -> None:
+        self.configuration = configuration
+        self._listeners = listeners
+        self._scraped = scraped
         self._former: dict[asyncio.Task[None], Delivering] = {}
 
-    async def begin(self, envelope: Envelope, client: Client) -> Transaction | Reply:
-        return self._delivering.begin(envelope, client)
+    async def start(self) -> None:
+        """See `onionmx.daemon.Service`."""
+        self._delivering = _delivering(self.configuration)
+        self._server = await serve(server_settings(self.configuration.relay), self.begin, self._listeners)
+        self._health = Health(self.configuration, self._delivering.router, lambda: False)
+        self._metrics = await serve_metrics(self._scraped, self._health) if self._scraped is not None else None
 
-    def reload(self) -> None:
-        """Take the configuration as it is now; sockets, workers and limits of the server stay until a restart."""
-        try:
-            configuration = self._load()
-            delivering = Delivering(configuration)
-        except OnionmxError as error:
-            _logger.error("the new configuration cannot be used, the old one stays: %s", error)  # noqa: TRY400
-            return
-        delivering.router.keep_policies(policy_file(configuration))
+    def take(self, configuration: Configuration) -> None:
+        """Use another configuration; sockets, workers and limits of the server stay until a restart."""
+        delivering = _delivering(configuration)
         delivering.inherit(self._delivering)
         former = asyncio.get_running_loop().create_task(self._delivering.finish())
         self._former[former] = self._delivering
         former.add_done_callback(self._former.pop)
-        self._configuration, self._delivering = configuration, delivering
-        _logger.info("configuration reloaded")
+        self._delivering = delivering
+        self._health.use(configuration, delivering.router)
 
-    async def close(self) -> None:
-        """End everything, transactions too."""
+    def refused(self) -> None:
+        """See `onionmx.daemon.Service`."""
+
+    async def stop(self) -> None:
+        """End everything; transactions get time to finish."""
+        _logger.info("waiting for %d messages in flight", self._server.open_deliveries)
+        await self._server.close(self.configuration.relay.grace)
         everything = [*self._former.values(), self._delivering]
         for former in self._former:
             former.cancel()
         for delivering in everything:
             await delivering.close()
+        if self._metrics is not None:
+            await self._metrics.close()
+
+    async def begin(self, envelope: Envelope, client: Client) -> Transaction | Reply:
+        """Open a transaction at MAIL."""
+        return self._delivering.begin(envelope, client)
+
+
+def _delivering(configuration: Configuration) -> Delivering:
+    delivering = Delivering(configuration)
+    delivering.router.keep_policies(policy_file(configuration))
+    return delivering

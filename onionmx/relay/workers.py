@@ -7,6 +7,8 @@ import signal
 import time
 from collections.abc import Callable
 
+from onionmx import systemd
+
 _logger = logging.getLogger(__name__)
 
 RESTART_DELAY = 1.0
@@ -15,14 +17,17 @@ RESTART_DELAY = 1.0
 READY = signal.SIGUSR1
 """A worker sends it to its parent when it serves; systemd hears of it from the main process alone."""
 
-SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-"""What a worker has to handle; they are blocked in it until it calls `take_signals`."""
+ALIVE = signal.SIGRTMIN
+"""A worker sends it to its parent while its loop turns; of these signals none is lost (signal(7))."""
 
-_OF_WORKERS = frozenset({signal.SIGCHLD, READY})
+SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""What a worker has to handle; they are blocked in it until it has handlers for them."""
+
+_OF_WORKERS = frozenset({signal.SIGCHLD, READY, ALIVE})
 _PR_SET_PDEATHSIG = 1
 
 
-def supervise(count: int, work: Callable[[int], None], on_ready: Callable[[], None]) -> None:
+def supervise(count: int, work: Callable[[int], None], tell: Callable[[str], None]) -> None:
     """Keep workers running until SIGTERM or SIGINT, which end them all, as SIGHUP reaches them all.
 
     Call it before there is a loop or a thread: the workers are forked. Signals are not handled but waited for, so that
@@ -31,44 +36,86 @@ def supervise(count: int, work: Callable[[int], None], on_ready: Callable[[], No
     Args:
         count: how many.
         work: what a worker does, by its number; the process ends with it.
-        on_ready: called when a worker has sent `READY`, once for those that did so at the same time.
+        tell: tells the service manager that a worker serves, that all of them are reloading, and that all are alive.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS | _OF_WORKERS)
-    workers = {_start(number, work): number for number in range(count)}
-    due: dict[int, float] = {}  # workers to be started again, and when
-    stopping = False
-    while workers or due:
-        match _wait(min(due.values(), default=None)):
+    workers = _Workers(count, work, tell)
+    while workers.running or workers.due:
+        workers.handle(*_wait(min(workers.due.values(), default=None)))
+        workers.start_what_is_due()
+
+
+class _Workers:
+    """The workers, and what they have said.
+
+    Attributes:
+        running: numbers of workers, by their process.
+        due: when a worker is started again, by its number.
+    """
+
+    def __init__(self, count: int, work: Callable[[int], None], tell: Callable[[str], None]) -> None:
+        self._work = work
+        self._tell = tell
+        self._is_stopping = False
+        self._alive: set[int] = set()
+        self.running = {_start(number, work): number for number in range(count)}
+        self.due: dict[int, float] = {}
+
+    def handle(self, number: int, sender: int) -> None:
+        """Do what a signal asks for.
+
+        Args:
+            number: of the signal; 0 for none.
+            sender: the process that sent it.
+        """
+        match number:
             case signal.SIGCHLD:
-                for number, status in _ended(workers):
-                    if not stopping:
-                        _logger.error("worker %d ended with status %d, starting it again", number, status)
-                        due[number] = time.monotonic() + RESTART_DELAY
+                self._bury()
             case signal.SIGUSR1:
-                on_ready()
+                self._tell(systemd.READY)
             case signal.SIGHUP:
-                _tell(workers, signal.SIGHUP)
+                self._tell(systemd.reloading())
+                self._send(signal.SIGHUP)
             case signal.SIGTERM | signal.SIGINT:
-                stopping = True
-                due.clear()
-                _tell(workers, signal.SIGTERM)
-        for number in [number for number, when in due.items() if when <= time.monotonic()]:
-            del due[number]
-            workers[_start(number, work)] = number
+                self._is_stopping = True
+                self.due.clear()
+                self._tell(systemd.STOPPING)
+                self._send(signal.SIGTERM)
+            case _ if number == ALIVE:
+                self._alive.add(sender)
+                if self._alive >= self.running.keys():
+                    self._tell(systemd.WATCHDOG)
+                    self._alive.clear()
+
+    def start_what_is_due(self) -> None:
+        """Start workers again that ended a while ago."""
+        for number in [number for number, when in self.due.items() if when <= time.monotonic()]:
+            del self.due[number]
+            self.running[_start(number, self._work)] = number
+
+    def _bury(self) -> None:
+        """Take out the workers that have ended; one signal may speak for several."""
+        for pid in list(self.running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                number = self.running.pop(pid)
+                if not self._is_stopping:
+                    _logger.error("worker %d ended with status %d, starting it again", number, status)
+                    self.due[number] = time.monotonic() + RESTART_DELAY
+
+    def _send(self, number: int) -> None:
+        for pid in self.running:
+            os.kill(pid, number)
 
 
-def take_signals() -> None:
-    """Let the signals in that were blocked until there are handlers for them; those that came meanwhile come now."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-
-
-def _wait(until: float | None) -> int | None:
-    """The next signal; `None` where the time has come before it."""
+def _wait(until: float | None) -> tuple[int, int]:
+    """The next signal and the process that sent it; zeros where the time has come before it."""
     awaited = SIGNALS | _OF_WORKERS
     if until is None:
-        return signal.sigwait(awaited)
-    found = signal.sigtimedwait(awaited, max(0.0, until - time.monotonic()))
-    return found.si_signo if found else None
+        found: signal.struct_siginfo | None = signal.sigwaitinfo(awaited)
+    else:
+        found = signal.sigtimedwait(awaited, max(0.0, until - time.monotonic()))
+    return (found.si_signo, found.si_pid) if found else (0, 0)
 
 
 def _start(number: int, work: Callable[[int], None]) -> int:
@@ -88,18 +135,3 @@ def _start(number: int, work: Callable[[int], None]) -> int:
         _logger.exception("worker %d fails", number)
     finally:
         os._exit(code)
-
-
-def _ended(workers: dict[int, int]) -> list[tuple[int, int]]:
-    """The workers that have ended, with their status; they are taken out. One signal may speak for several."""
-    found = []
-    for pid in list(workers):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
-            found.append((workers.pop(pid), status))
-    return found
-
-
-def _tell(workers: dict[int, int], number: int) -> None:
-    for pid in workers:
-        os.kill(pid, number)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmx.relay.run import _Relay
+from onionmx.relay.run import RelayService
 from onionmx.relay.server import Client
 from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope, Recipient
@@ -15,27 +15,28 @@ from tests.relay.onion_mx import OnionMx, running
 from tests.relay.relay import LMTP, MESSAGE, SMTP, configured, pieces
 
 
-def play(tmp_path: Path, test: Callable[[_Relay, OnionMx], Awaitable[None]]) -> None:
+def play(tmp_path: Path, test: Callable[[RelayService, OnionMx], Awaitable[None]]) -> None:
     async def run() -> None:
         async with running(OnionMx()) as mx, asyncio.timeout(30):
             configuration = configured(tmp_path, mx.port, {"example.org": ((A, 25),)})
-            relay = _Relay(configuration, lambda: configuration)
+            relay = RelayService(configuration, [])
+            await relay.start()
             try:
                 await test(relay, mx)
             finally:
-                await relay.close()
+                await relay.stop()
 
     asyncio.run(run())
 
 
 @pytest.mark.parametrize("client", [SMTP, LMTP], ids=["SMTP", "LMTP"])
 def test_transaction_keeps_what_it_began_with(tmp_path: Path, client: Client) -> None:
-    async def test(relay: _Relay, mx: OnionMx) -> None:
+    async def test(relay: RelayService, mx: OnionMx) -> None:
         transaction = await relay.begin(Envelope("me@sender.test"), client)
         assert not isinstance(transaction, Reply)
         for name in ("a", "b"):
             assert (await transaction.recipient(Recipient(f"{name}@example.org"), more_follow=False)).is_positive
-        relay.reload()
+        relay.take(relay.configuration)
         (former,) = relay._former  # noqa: SLF001
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(former), 0.1)
@@ -49,12 +50,12 @@ def test_transaction_keeps_what_it_began_with(tmp_path: Path, client: Client) ->
 
 
 def test_reload_without_a_transaction_closes_the_sessions_at_once(tmp_path: Path) -> None:
-    async def test(relay: _Relay, mx: OnionMx) -> None:
+    async def test(relay: RelayService, mx: OnionMx) -> None:
         transaction = await relay.begin(Envelope("me@sender.test"), LMTP)
         assert not isinstance(transaction, Reply)
         await transaction.recipient(Recipient("a@example.org"), more_follow=False)
         await transaction.content(pieces(MESSAGE))
-        relay.reload()
+        relay.take(relay.configuration)
         await asyncio.gather(*relay._former)  # noqa: SLF001
         assert mx.verbs[-1] == "QUIT"
 
@@ -62,11 +63,11 @@ def test_reload_without_a_transaction_closes_the_sessions_at_once(tmp_path: Path
 
 
 def test_several_reloads_each_end_with_their_own_transactions(tmp_path: Path) -> None:
-    async def test(relay: _Relay, _mx: OnionMx) -> None:
+    async def test(relay: RelayService, _mx: OnionMx) -> None:
         transactions = []
         for _ in range(3):
             transactions.append(await relay.begin(Envelope("me@sender.test"), LMTP))
-            relay.reload()
+            relay.take(relay.configuration)
         formers = list(relay._former)  # noqa: SLF001
         for transaction, former in zip(reversed(transactions), reversed(formers), strict=True):
             assert not isinstance(transaction, Reply)

@@ -1,6 +1,7 @@
 """The relay as a process: sockets, signals, workers, readiness, metrics."""
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import socket
 import sys
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -96,14 +98,64 @@ def test_every_metric_is_documented() -> None:
             assert f"`{metric.name}" in documentation
 
 
-def test_systemd_is_told(tmp_path: Path) -> None:
+@contextmanager
+def manager(folder: Path) -> Iterator[socket.socket]:
+    """What plays the service manager: the socket where states arrive."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
-        notified.bind(str(tmp_path / "notify"))
-        notified.settimeout(20)
-        with running(tmp_path) as process:
+        notified.bind(str(folder / "notify"))
+        notified.settimeout(60)
+        yield notified
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_systemd_is_told(tmp_path: Path, workers: str) -> None:
+    with manager(tmp_path) as notified, running(tmp_path, workers=workers) as process:
+        for _ in range(int(workers)):
             assert notified.recv(100) == b"READY=1"
-            process.daemon.signal(signal.SIGTERM)
-            assert notified.recv(100) == b"STOPPING=1"
+        process.daemon.signal(signal.SIGHUP)
+        assert notified.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert notified.recv(100) == b"READY=1"
+        process.daemon.signal(signal.SIGTERM)
+        while (state := notified.recv(100)) == b"READY=1":
+            pass  # the second worker's
+        assert state == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_watchdog_is_fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    with manager(tmp_path) as notified, running(tmp_path, workers=workers):
+        states = iter(lambda: notified.recv(100), b"")
+        for _ in range(3):
+            assert next(state for state in states if state != b"READY=1") == b"WATCHDOG=1"
+
+
+def test_watchdog_is_not_fed_for_a_worker_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    with manager(tmp_path) as notified, running(tmp_path, workers="2") as process:
+        process.daemon.wait_for_log(r"(?s)(relay ready \(process .*){2}")
+        hanging, _ = map(int, re.findall(r"relay ready \(process (\d+)\)", process.daemon.log_text()))
+        os.kill(hanging, signal.SIGSTOP)
+        try:
+            notified.settimeout(4)  # ten times as long as the watchdog waits
+            with pytest.raises(TimeoutError):
+                deque(iter(lambda: notified.recv(100), b""), maxlen=0)
+        finally:
+            os.kill(hanging, signal.SIGCONT)
+        notified.settimeout(60)
+        assert notified.recv(100) == b"WATCHDOG=1"
+
+
+def test_health(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            urllib.request.urlopen(f"http://127.0.0.1:{process.metrics}/healthz")
+        with raised.value as response:
+            assert response.code == 503
+            parts = json.load(response)["parts"]
+        assert parts["map"]["ok"]
+        assert not parts["tor"]["ok"]
+        assert "is tor running" in parts["tor"]["seen"]
 
 
 def test_reload_takes_a_good_configuration_and_keeps_the_old_one_for_a_bad(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""The life of a daemon, the same for the relay and for lookups: ready, reloaded, watched, stopped."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+from collections.abc import Callable
+from typing import Protocol
+
+from onionmx.config import Configuration
+from onionmx.errors import OnionmxError
+from onionmx.systemd import READY, STOPPING, WATCHDOG, notify, reloading
+
+Load = Callable[[], Configuration]
+"""Reads the configuration again."""
+Tell = Callable[[str], None]
+"""Tells the service manager a state of sd_notify(3)."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """What runs as a daemon. Belongs to one event loop."""
+
+    name: str
+    """In log lines."""
+
+    async def start(self) -> None:
+        """Take connections from now on."""
+
+    def take(self, configuration: Configuration) -> None:
+        """Use another configuration from now on.
+
+        Raises:
+            OnionmxError: it cannot be used; the old one stays.
+        """
+
+    def refused(self) -> None:
+        """Hear that a new configuration could not be used."""
+
+    async def stop(self) -> None:
+        """Finish what is under way, and end."""
+
+
+def allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: a connection takes one descriptor, a message two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def run(service: Service, load: Load, watchdog: float | None, tell: Tell = notify) -> None:
+    """Run a service until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+
+    Args:
+        service: what runs.
+        load: reads the configuration again.
+        watchdog: seconds after which a service that says nothing is taken for dead; `None` where nobody watches.
+        tell: tells the service manager.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    asked_early = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, asked_early.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    await service.start()
+    loop.add_signal_handler(signal.SIGHUP, _reload, service, load, tell)
+    if asked_early.is_set():
+        _reload(service, load, tell)
+    if watchdog is not None:
+        _feed_watchdog(loop, watchdog, tell)
+    _logger.info("%s ready (process %d)", service.name, os.getpid())
+    tell(READY)
+    await stop.wait()
+    tell(STOPPING)
+    _logger.info("%s stopping", service.name)
+    await service.stop()
+    _logger.info("%s stopped", service.name)
+
+
+def _reload(service: Service, load: Load, tell: Tell) -> None:
+    tell(reloading())
+    try:
+        service.take(load())
+    except OnionmxError as error:
+        why = "; ".join(str(error).splitlines())
+        _logger.error("the new configuration cannot be used, the old one stays: %s", why)  # noqa: TRY400
+        service.refused()
+    else:
+        _logger.info("configuration reloaded")
+    tell(READY)
+
+
+def _feed_watchdog(loop: asyncio.AbstractEventLoop, seconds: float, tell: Tell) -> None:
+    """Say that the loop turns, twice as often as somebody wants to hear it."""
+    tell(WATCHDOG)
+    loop.call_later(seconds / 2, _feed_watchdog, loop, seconds, tell)
