@@ -207,7 +207,7 @@ def test_tor_does_not_reach_it(authorities: Authorities, reply_code: int, words:
 def test_direct(authorities: Authorities, reaction: Callable[..., bytes], words: str) -> None:
     async def run() -> list[tuple[str, str]]:
         async with scripted_server({NAME: reaction}) as (server, address):
-            connect = directly(Questions(DnsSection(nameservers=(address,), timeout=3.0)))
+            connect = directly(Questions(DnsSection(nameservers=(address,), timeout=30.0)))
             with pytest.raises(FetchError, match=words):
                 await fetch_policy("example.org", connect, authorities.https, PATIENCE)
             return server.questions
@@ -218,7 +218,7 @@ def test_direct(authorities: Authorities, reaction: Callable[..., bytes], words:
 def test_address_where_nobody_listens(authorities: Authorities) -> None:
     async def run() -> None:
         async with scripted_server({NAME: reply(f"{NAME}. 60 IN A 127.0.0.1")}) as (_, address):
-            connect = directly(Questions(DnsSection(nameservers=(address,), timeout=3.0)), lambda _: True)
+            connect = directly(Questions(DnsSection(nameservers=(address,), timeout=30.0)), lambda _: True)
             with pytest.raises(FetchError, match=r"127\.0\.0\.1: "):
                 await fetch_policy("example.org", connect, authorities.https, PATIENCE)
 

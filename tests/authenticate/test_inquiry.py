@@ -64,7 +64,7 @@ def ask(
 
     async def run() -> Said:
         async with scripted_server(reactions) as (_, address):
-            settings = DnsSection(nameservers=(address,), trusted=trusted, timeout=3.0)
+            settings = DnsSection(nameservers=(address,), trusted=trusted, timeout=30.0)
             questions = Questions(settings)
             try:
                 return await question(questions)

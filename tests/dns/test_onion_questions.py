@@ -51,10 +51,10 @@ ANSWERS: dict[str, dict[str, Reaction]] = {
 def test_names_from_answers(reactions: dict[str, Reaction]) -> None:
     async def run() -> None:
         async with scripted_server(dict(reactions)) as (server, address):
-            settings = DnsSection(nameservers=(address,), timeout=3.0)
+            settings = DnsSection(nameservers=(address,), timeout=30.0)
             answer = await SrvResolver(settings).ask("a.example")
             inquiry = Inquiry.from_configuration(
-                Configuration(dns=settings, authenticate=AuthenticateSection(fetch="direct", timeout=3.0))
+                Configuration(dns=settings, authenticate=AuthenticateSection(fetch="direct", timeout=30.0))
             )
             requirement = await inquiry.requirement_of("a.example")
             inquiry.close()
@@ -144,14 +144,14 @@ async def ask_in_each_way(name: str, settings: DnsSection, port: int) -> None:
         with suppress(DnsError):
             await World(settings).zone_of(absolute)
         with suppress(DnsError):
-            await ask_authority("127.0.0.1", port, absolute, dns.rdatatype.SRV, 1.0)
+            await ask_authority("127.0.0.1", port, absolute, dns.rdatatype.SRV, 30.0)
         request = dns.message.make_query(absolute, "A")
         assert isinstance(request, dns.message.QueryMessage)
         choice = choose(settings)
         backend = dns.asyncbackend.get_default_backend()
         with suppress(DnsError):
             nameserver = PlainNameserver(choice.resolvers[0], choice)
-            await nameserver.async_query(request, 1.0, None, 0, False, backend)  # noqa: FBT003 -- dnspython's
+            await nameserver.async_query(request, 30.0, None, 0, False, backend)  # noqa: FBT003 -- dnspython's
 
 
 @given(onions)
@@ -159,7 +159,7 @@ def test_no_spelling_leaves(name: str) -> None:
     async def run() -> list[dns.name.Name]:
         heard = Heard()
         async with scripted_server(HearsAll(heard)) as (_, address):
-            settings = DnsSection(nameservers=(address,), timeout=3.0)
+            settings = DnsSection(nameservers=(address,), timeout=30.0)
             await ask_in_each_way(name, settings, int(address.rpartition(":")[2]))
         return heard.names
 
@@ -188,10 +188,10 @@ def test_no_spelling_of_an_answer_is_asked_for(front: list[str], top: str, kind:
 
     async def run() -> None:
         async with scripted_server(HearsAll(heard)) as (_, address):
-            settings = DnsSection(nameservers=(address,), timeout=3.0)
+            settings = DnsSection(nameservers=(address,), timeout=30.0)
             await SrvResolver(settings).ask("a.example")
             inquiry = Inquiry.from_configuration(
-                Configuration(dns=settings, authenticate=AuthenticateSection(fetch="direct", timeout=3.0))
+                Configuration(dns=settings, authenticate=AuthenticateSection(fetch="direct", timeout=30.0))
             )
             await inquiry.requirement_of("a.example")
             inquiry.close()

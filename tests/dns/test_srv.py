@@ -22,13 +22,19 @@ NAME = "_onion-mx._tcp.example.org"
 SOA = "example.org. 300 IN SOA ns.example.org. host.example.org. 1 2 3 4 60"
 GOOD = reply(f"{NAME}. 3600 IN SRV 0 5 25 {A}.")
 
+AMPLE = 60.0
+"""Seconds for an answer that is expected: it may come late on a busy machine."""
+SHORT = 0.3
+"""Seconds for one that never comes."""
+NO_ANSWER = f"no valid answer within {SHORT} s"
 
-def ask(reactions: dict[str, Reaction], domain: str = "example.org", timeout: float = 5) -> Answer:
+
+def ask(reactions: dict[str, Reaction], domain: str = "example.org", timeout: float = AMPLE) -> Answer:
     return ask_and_listen(reactions, domain, timeout)[0]
 
 
 def ask_and_listen(
-    reactions: dict[str, Reaction], domain: str = "example.org", timeout: float = 5
+    reactions: dict[str, Reaction], domain: str = "example.org", timeout: float = AMPLE
 ) -> tuple[Answer, list[tuple[str, str]]]:
     async def run() -> tuple[Answer, list[tuple[str, str]]]:
         async with scripted_server(reactions) as (server, address):
@@ -158,17 +164,17 @@ def packet(change: bytes, at: int) -> Reaction:
         (reply(f"_onion-mx._tcp.example.net. 60 IN SRV 0 0 25 {A}.", rcode="NXDOMAIN"), "for another name"),
         (reply(f"{NAME}. 60 IN SRV 0 0 25 {A}.", rcode="NXDOMAIN"), "an answer was found"),
         (reply(f"{NAME}. 60 IN CNAME {NAME}."), "contradicts itself|CNAME chain"),
-        (lambda _query: None, "no valid answer within 0.3 s"),
-        (lambda _query: b"", "no valid answer within 0.3 s"),
-        (lambda query: (GOOD(query) or b"")[:20], "no valid answer within 0.3 s"),
-        (packet(b"\0\0", 0), "no valid answer within 0.3 s"),
-        (packet(b"\x09_other-mx", 12), "no valid answer within 0.3 s"),
-        (packet(b"\0\x02", 4), "no valid answer within 0.3 s"),
-        (reply(flags=dns.flags.TC), "refused|Connect|no valid answer"),
+        (lambda _query: None, NO_ANSWER),
+        (lambda _query: b"", NO_ANSWER),
+        (lambda query: (GOOD(query) or b"")[:20], NO_ANSWER),
+        (packet(b"\0\0", 0), NO_ANSWER),
+        (packet(b"\x09_other-mx", 12), NO_ANSWER),
+        (packet(b"\0\x02", 4), NO_ANSWER),
+        (reply(flags=dns.flags.TC), "refused|Connect"),
     ],
 )
 def test_everything_else_is_could_not_tell(reaction: Reaction, why: str) -> None:
-    answer = ask({NAME: reaction}, timeout=0.3)
+    answer = ask({NAME: reaction}, timeout=SHORT if why == NO_ANSWER else AMPLE)
     assert isinstance(answer, CouldNotTell)
     assert answer.reason.startswith(NAME)
     assert "\n" not in answer.reason

@@ -72,7 +72,7 @@ def test_tls_through_tor(tmp_path: Path) -> None:
 
 def ask(socks: str, nameserver: str = "192.0.2.1") -> Answer:
     async def run() -> Answer:
-        settings = DnsSection(nameservers=(nameserver,), through_tor=True, timeout=3)
+        settings = DnsSection(nameservers=(nameserver,), through_tor=True, timeout=30)
         resolver = srv_resolver(settings, TorSection(socks=socks))
         answer = await resolver.ask("example.org")
         resolver.close()
@@ -111,7 +111,7 @@ def test_tor_is_not_there() -> None:
 def test_resolver_that_hangs_up() -> None:
     async def run() -> None:
         async with forwarding() as (_, socks), scripted_streams({NAME: reply(rcode="SERVFAIL")}) as (server, port):
-            settings = DnsSection(nameservers=(f"127.0.0.1:{port}",), through_tor=True, timeout=2)
+            settings = DnsSection(nameservers=(f"127.0.0.1:{port}",), through_tor=True, timeout=30)
             resolver = srv_resolver(settings, TorSection(socks=socks))
             answer = await resolver.ask("example.org")
             assert isinstance(answer, CouldNotTell)
