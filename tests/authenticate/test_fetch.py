@@ -23,7 +23,7 @@ from tests.relay.peer import Peer, running
 
 CA = issue(is_ca=True)
 NAME = "mta-sts.example.org"
-PATIENCE = 10.0
+PATIENCE = 120.0
 URL = f"https://{NAME}/.well-known/mta-sts.txt"
 
 

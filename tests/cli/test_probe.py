@@ -26,7 +26,7 @@ from tests.probe.mx import OFFERING_TLS, Mx
 from tests.relay.peer import reset, running
 
 SRV = "_onion-mx._tcp."
-FEW_SECONDS = 20
+FEW_SECONDS = 120
 
 
 class Site:

@@ -38,7 +38,7 @@ def silent(_query: Query) -> None:
 
 def run(test: Callable[[ScriptedServer, str, int], Awaitable[None]]) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(20), scripted_server({}) as (server, address):
+        async with asyncio.timeout(120), scripted_server({}) as (server, address):
             host, _, port = address.partition(":")
             await test(server, host, int(port))
 

@@ -62,7 +62,7 @@ Test = Callable[[ScriptedStreams, int], Awaitable[None]]
 
 def run(test: Test, reactions: dict[str, Reaction], tls: ssl.SSLContext) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(20), scripted_streams(reactions, tls) as (server, port):
+        async with asyncio.timeout(120), scripted_streams(reactions, tls) as (server, port):
             await test(server, port)
 
     asyncio.run(whole())

@@ -19,7 +19,7 @@ from onionmx.mapfile.cdb import DEFERS
 from tests.lookup.scripted_dns import ScriptedDns
 from tests.mapfile.maps import A, B, make_map
 
-GRACE = 30.0
+GRACE = 120.0
 """Seconds after which a test that hangs has failed."""
 RESULT = b"onion:inet:127.0.0.1:10026"
 

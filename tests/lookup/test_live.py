@@ -38,7 +38,7 @@ def run(test: Callable[[Site], Awaitable[None]], patience: float = LONG, setting
     async def whole() -> None:
         site = Site(patience, settings)
         try:
-            async with asyncio.timeout(10):  # a test that hangs has failed
+            async with asyncio.timeout(120):  # a test that hangs has failed
                 await test(site)
         finally:
             await site.live.close()

@@ -15,7 +15,7 @@ from onionmx.tor.socks import SocksConnector
 from tests.mapfile.maps import A
 from tests.relay.peer import Peer, running
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which a test that hangs has failed."""
 SHORT = 0.4
 """Seconds to wait for what never comes; long enough for what does come on a busy machine."""

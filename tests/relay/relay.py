@@ -61,7 +61,7 @@ def play(
             configuration = configured(tmp_path, peer.port, routes, authenticate, **settings)
             delivering = Delivering(configuration)
             try:
-                return await asyncio.wait_for(test(Relay(delivering, peer)), 60)
+                return await asyncio.wait_for(test(Relay(delivering, peer)), 120)
             finally:
                 await delivering.close()
 

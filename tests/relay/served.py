@@ -113,7 +113,7 @@ def play(
             server = await serve(server_settings(configuration.relay), begin, listeners)
             smtp, lmtp = (listener.socket.getsockname()[1] for listener in listeners)
             try:
-                return await asyncio.wait_for(test(Site(peer, delivering, server, smtp, lmtp)), 60)
+                return await asyncio.wait_for(test(Site(peer, delivering, server, smtp, lmtp)), 120)
             finally:
                 await server.close(1)
                 await delivering.close()

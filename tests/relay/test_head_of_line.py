@@ -22,7 +22,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def test_seventy_connections_that_hang() -> None:
     async def run() -> None:
-        async with running(Peer(hanging=frozenset(DEAD))) as peer, asyncio.timeout(30):
+        async with running(Peer(hanging=frozenset(DEAD))) as peer, asyncio.timeout(120):
             connector = SocksConnector(f"127.0.0.1:{peer.port}", 60)
             hanging = [asyncio.create_task(connector.connect((onion, 25))) for onion in DEAD for _ in range(MESSAGES)]
             await until(lambda: len(peer.targets) == len(hanging))

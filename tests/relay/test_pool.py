@@ -83,7 +83,7 @@ def play(
         pool = SessionPool(settings, opening)
         try:
             async with AsyncExitStack() as stack:
-                await asyncio.wait_for(test(Messages(pool, stack), opening), 20)
+                await asyncio.wait_for(test(Messages(pool, stack), opening), 120)
         finally:
             await pool.close()
         assert all(session.is_closed for session in opening.sessions)

@@ -17,7 +17,7 @@ from tests.relay.relay import LMTP, MESSAGE, SMTP, configured, pieces
 
 def play(tmp_path: Path, test: Callable[[RelayService, OnionMx], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with running(OnionMx()) as mx, asyncio.timeout(30):
+        async with running(OnionMx()) as mx, asyncio.timeout(120):
             configuration = configured(tmp_path, mx.port, {"example.org": ((A, 25),)})
             relay = RelayService(configuration, [])
             await relay.start()

@@ -14,7 +14,7 @@ from onionmx.smtp.timeouts import Timeouts
 from tests.smtp.dialogs import opening
 from tests.smtp.peer import PeerCore
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds after which a test that hangs has failed."""
 
 SHORT = 0.2

@@ -25,7 +25,7 @@ def test_concurrency_is_used_and_bounded() -> None:
 
     seen: list[Answer] = []
     settings = DnsSection(concurrency=7)
-    answers = asyncio.run(asyncio.wait_for(discover(DOMAINS, ask, settings, seen.append), 60))
+    answers = asyncio.run(asyncio.wait_for(discover(DOMAINS, ask, settings, seen.append), 120))
     assert most == 7
     assert list(answers) == DOMAINS
     assert len(seen) == len(DOMAINS)

@@ -17,7 +17,7 @@ from onionmx.tor.socks import Cause, SocksConnector, SocksError
 from tests.mapfile.maps import A, B
 from tests.relay.peer import Peer
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

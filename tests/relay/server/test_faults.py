@@ -161,7 +161,7 @@ def test_delivery_outlives_its_client(error: Exception | None) -> None:
         recorder = Recorder(last_gate=gate)
         wire = await opened(recorder)
         wire.send(b"BDAT 3 LAST\r\nabc")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await recorder.taken.wait()
         wire.lose(error)
         gate.set()
@@ -209,7 +209,7 @@ def test_slow_delivery_stops_the_reading() -> None:
         block = b"x" * 62 + b"\r\n"
         wire.send(b"BDAT 1048576 LAST\r\n")
         sent = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not wire.is_paused:
                 wire.send(block * 64)
                 sent += 4096
@@ -219,7 +219,7 @@ def test_slow_delivery_stops_the_reading() -> None:
             await asyncio.sleep(0)
         assert wire.is_paused
         gate.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while sent < 1_048_576:
                 if not wire.is_paused:
                     wire.send(block * 64)

@@ -18,7 +18,7 @@ MAKING_ROOM = Own.MAKING_ROOM.value.to_bytes()
 
 async def mail_goes(port: int) -> None:
     """A message of the MTA."""
-    answer = await asyncio.wait_for(read_all(port, OPEN + b"DATA\r\nx\r\n.\r\nQUIT\r\n"), 20)
+    answer = await asyncio.wait_for(read_all(port, OPEN + b"DATA\r\nx\r\n.\r\nQUIT\r\n"), 120)
     assert answer.endswith(Own.DELIVERED.value.to_bytes() + Own.CLOSING.value.to_bytes()), answer
 
 
@@ -52,7 +52,7 @@ def test_client_that_does_not_read_makes_room() -> None:
                 deaf.setblocking(False)  # noqa: FBT003 -- the name in the library
                 loop = asyncio.get_running_loop()
                 with pytest.raises(ConnectionError):
-                    await asyncio.wait_for(_flood(loop, deaf, port_of(listener), server), 20)
+                    await asyncio.wait_for(_flood(loop, deaf, port_of(listener), server), 120)
 
     asyncio.run(main())
 

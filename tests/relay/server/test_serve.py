@@ -174,7 +174,7 @@ def test_stop_ends_idle_sessions_and_finishes_the_others() -> None:
         await idle[0].readline()
         busy = await asyncio.open_connection("127.0.0.1", port)
         busy[1].write(OPEN + b"BDAT 3 LAST\r\nabc")
-        await asyncio.wait_for(recorder.taken.wait(), 20)
+        await asyncio.wait_for(recorder.taken.wait(), 120)
         assert (server.open_sessions, server.open_deliveries) == (2, 1)
         closing = asyncio.create_task(server.close(20))
         assert await idle[0].read() == Own.SHUTTING_DOWN.value.to_bytes()
@@ -200,7 +200,7 @@ def test_stop_breaks_off_what_outlasts_the_grace(caplog: pytest.LogCaptureFixtur
         server = await serve(ServerSettings(), recorder.begin, [listener])
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
         writer.write(OPEN + b"BDAT 3 LAST\r\nabc")
-        await asyncio.wait_for(recorder.taken.wait(), 20)
+        await asyncio.wait_for(recorder.taken.wait(), 120)
         await server.close(0.01)
         assert (await reader.read()).endswith(Own.RECIPIENT_OK.value.to_bytes() + Own.SHUTTING_DOWN.value.to_bytes())
         assert recorder.ends == ["content cancelled"]
@@ -224,7 +224,7 @@ def test_client_that_never_reads_its_replies_is_dropped() -> None:
         async with served(Recorder(), listener, settings=ServerSettings(idle_timeout=0.1)) as server:
             _, writer = await asyncio.open_connection("127.0.0.1", port_of(listener), limit=1)
             with pytest.raises(ConnectionError):
-                await asyncio.wait_for(_write_on(writer), 20)
+                await asyncio.wait_for(_write_on(writer), 120)
             assert server.open_sessions == 0
             writer.close()
             with contextlib.suppress(ConnectionError):

@@ -65,7 +65,7 @@ class Wire(asyncio.Transport):
         await self._until(lambda: self.received.endswith(reply))
 
     async def _until(self, has_come: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not has_come() and not self.session.task.done():
                 self._news.clear()
                 done = asyncio.ensure_future(self._news.wait())
@@ -73,7 +73,7 @@ class Wire(asyncio.Transport):
                 done.cancel()
 
     async def finished(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await asyncio.wait((self.session.task,))
 
     # The server's end.
