@@ -295,11 +295,14 @@ def test_readsocket_ends_after_its_answer_and_when_nothing_comes(tmp_path: Path)
         writer.write(b"route example.org\n")
         assert await reader.read() == f"found {A} {B}:2525\n".encode()
         writer.close()
+
+    async def test_silent(service: Service) -> None:
         reader, writer = await service.connect(Protocol.READSOCKET)
         assert await reader.read() == b""
         writer.close()
 
-    play(tmp_path, test, timeout=0.2)
+    play(tmp_path, test)
+    play(tmp_path, test_silent, timeout=0.2)
 
 
 def test_a_mistake_of_ours_is_a_temporary_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,6 +10,7 @@ from onionmx.smtp.states import Chunks, TlsPolicy
 from onionmx.tor.socks import Cause, SocksError
 from tests.mapfile.maps import A
 from tests.relay.onion_mx import CLOSE, EXTENSIONS, SILENCE, Dialog, OnionMx
+from tests.relay.relay import AMPLE
 from tests.relay.served import Site, codes, play
 
 COMMANDS = b"RSET\r\nMAIL FROM:<forged@evil.example>\r\nRCPT TO:<user@example.org>\r\nDATA\r\nSubject: forged\r\n\r\n"
@@ -149,7 +150,7 @@ def test_opportunistic_tls_that_fails(tmp_path: Path, starttls: str) -> None:
             assert (await site.send("user@example.org"))[-1].startswith("250")
         assert site.mx.verbs.count("STARTTLS") == 1
 
-    play(tmp_path, test, OnionMx(answer, OFFERED), tls="opportunistic", deadline=4.0)
+    play(tmp_path, test, OnionMx(answer, OFFERED), tls="opportunistic", deadline=12.0 if starttls == SILENCE else AMPLE)
 
 
 def test_required_tls_that_fails(tmp_path: Path) -> None:
