@@ -18,7 +18,10 @@ PATIENCE = 120.0
 """Seconds after which a test that hangs has failed."""
 
 SHORT = 0.2
-"""Seconds to wait for what never comes; long enough for what does come on a busy machine."""
+"""Seconds to wait for what never comes."""
+
+AMPLE = 3.0
+"""Seconds to wait for what never comes where something that does come must be there before."""
 
 QUICK = Timeouts(greeting=SHORT, command=SHORT, data=SHORT, block=SHORT, end=SHORT, quit=SHORT)
 
@@ -41,9 +44,9 @@ async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
         yield part
 
 
-def soon() -> float:
+def soon(seconds: float = SHORT) -> float:
     """A deadline that no peer here keeps."""
-    return asyncio.get_running_loop().time() + SHORT
+    return asyncio.get_running_loop().time() + seconds
 
 
 def run(test: Coroutine[object, object, None]) -> None:
@@ -151,3 +154,10 @@ async def opened(
     timeouts: Timeouts = Timeouts(),  # noqa: B008 -- frozen
 ) -> SmtpSession:
     return await SmtpSession.open(stream, hello="client.example", tls=tls, timeouts=timeouts)
+
+
+async def hurried(stream: SocketStream, timeouts: Timeouts = QUICK) -> SmtpSession:
+    """A session that was opened without hurry, and has these timeouts from then on."""
+    session = await opened(stream)
+    session._driver._timeouts = timeouts  # noqa: SLF001
+    return session

@@ -11,11 +11,13 @@ from onionmx.smtp.states import TlsPolicy
 from onionmx.smtp.timeouts import Timeouts
 from tests.smtp.dialogs import BOTH, ENVELOPE, MESSAGE, opening
 from tests.smtp.scripted import (
+    AMPLE,
     FLIGHT,
     GOODBYE,
     OK,
-    QUICK,
     SENT,
+    SHORT,
+    hurried,
     opened,
     pieces,
     run,
@@ -36,13 +38,14 @@ def server_context(tmp_path_factory: pytest.TempPathFactory) -> SSLContext:
     return context
 
 
-@pytest.mark.parametrize("timeouts", [QUICK, Timeouts()], ids=["silence", "deadline"])
+@pytest.mark.parametrize("timeouts", [Timeouts(greeting=SHORT), Timeouts()], ids=["silence", "deadline"])
 def test_handshake_that_never_ends(timeouts: Timeouts) -> None:
     async def test() -> None:
         offer = opening("STARTTLS", "PIPELINING", "CHUNKING")
         async with scripted(offer + SENT + DEMAND + "< 503 no\n" * 2 + "> STARTTLS\n< 220 go\n! deaf") as stream:
-            session = await opened(stream, timeouts=timeouts)
-            outcome = await session.deliver(ENVELOPE, MESSAGE, deadline=soon() if timeouts is not QUICK else None)
+            session = await hurried(stream, timeouts)
+            deadline = soon(AMPLE) if timeouts.greeting > AMPLE else None
+            outcome = await session.deliver(ENVELOPE, MESSAGE, deadline=deadline)
             assert (outcome.answer(0).code, outcome.answer(0).enhanced) == (451, "4.7.5")
             assert not session.is_usable
 
@@ -135,7 +138,7 @@ def test_plain_text_behind_starttls() -> None:
     async def test() -> None:
         async with scripted(opening("STARTTLS") + "> STARTTLS\n< 220 go\n< 250 injected") as stream:
             with pytest.raises(OpeningError, match="clear"):
-                await opened(stream, TlsPolicy.OPPORTUNISTIC, QUICK)
+                await opened(stream, TlsPolicy.OPPORTUNISTIC)
 
     run(test())
 

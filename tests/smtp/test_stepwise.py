@@ -10,6 +10,7 @@ from onionmx.smtp.faults import MisuseError
 from onionmx.smtp.outcome import Ending, Sent
 from tests.smtp.dialogs import BOTH, ENVELOPE, MESSAGE
 from tests.smtp.scripted import (
+    AMPLE,
     FLIGHT,
     GOODBYE,
     OK,
@@ -72,7 +73,7 @@ def test_cancelled_step_by_step_leaves_the_session_in_step() -> None:
             await asyncio.wait([sending])
             assert transaction.outcome
             assert transaction.outcome.ending is Ending.ABANDONED
-            late = session.begin(Envelope("a@a.example"), deadline=soon())
+            late = session.begin(Envelope("a@a.example"), deadline=soon(AMPLE))
             assert (await late.add_recipient(BOTH[0])).is_positive
             outcome = await late.send(endless())
             assert (outcome.ending, outcome.sent) == (Ending.LOST, Sent.NOTHING)
