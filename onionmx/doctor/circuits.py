@@ -85,6 +85,9 @@ async def look_at_circuits(machine: Machine) -> Sequence[Finding]:
         for forward in service.ports
         if forward.port == MAIL_PORT
     ]
+    unknown = [service for service in services if not service.ports_known]
+    if not forwards and unknown:
+        return [not_checked(CIRCUITS.name, f"{unknown[0].onion}: {unknown[0].problem}")]
     if not forwards:
         return [ok(CIRCUITS.name, "tor tells no circuits, so there is nothing to count")]
     postfix = await ask_postfix()

@@ -60,6 +60,7 @@ class Presence(Enum):
     ANSWERS = "answers"
     NOBODY = "nothing listens"
     WRONG = "does not answer as it should"
+    UNKNOWN = "who asks may not connect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ def judge_daemon(check: str, unit: str, sockets: Sequence[Socket], *, needed: bo
     answering = [one.where for one in sockets if one.presence is Presence.ANSWERS]
     wrong = [f"{one.where}: {one.words}" for one in sockets if one.presence is Presence.WRONG]
     missing = [one.where for one in sockets if one.presence is Presence.NOBODY]
+    unknown = [f"{one.where}: {one.words}" for one in sockets if one.presence is Presence.UNKNOWN]
     if wrong:
         return problem(check, "; ".join(wrong), f"systemctl restart {unit}\njournalctl -u {unit}")
     if answering and missing:
@@ -120,10 +122,11 @@ def judge_daemon(check: str, unit: str, sockets: Sequence[Socket], *, needed: bo
             f"map.transport_result leads to it, and nothing listens at {', '.join(missing)}",
             f"systemctl enable --now {unit}",
         )
-    if missing:
-        return not_checked(check, f"it does not run here: nothing listens at {', '.join(missing)}")
+    if unknown:
+        return not_checked(check, "; ".join(unknown), "run it as root")
     if not answering:
-        return not_checked(check, "it has no sockets in the configuration")
+        silent = f"it does not run here: nothing listens at {', '.join(missing)}"
+        return not_checked(check, silent if missing else "it has no sockets in the configuration")
     return ok(check, f"answers at {', '.join(answering)}")
 
 
@@ -170,6 +173,8 @@ async def _meet(where: str, hello: Hello) -> Socket:
         return Socket(where, Presence.WRONG, f"no answer within {_TIMEOUT:g} s")
     except (ConnectionRefusedError, FileNotFoundError):
         return Socket(where, Presence.NOBODY, "nothing listens")
+    except PermissionError as error:
+        return Socket(where, Presence.UNKNOWN, os.strerror(error.errno) if error.errno else str(error))
     except OSError as error:
         return Socket(where, Presence.WRONG, os.strerror(error.errno) if error.errno else str(error))
 

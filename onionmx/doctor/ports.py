@@ -15,7 +15,7 @@ from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, 
 from onionmx.doctor.machine import RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.doctor.tor_process import CONTROL, TOR
-from onionmx.errors import AutomapError, ControlError, OwnerError
+from onionmx.errors import AutomapError, ControlError, OwnerError, TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, resolve
 from onionmx.tor.nobody import MISTYPED, NOBODY
@@ -82,7 +82,8 @@ async def look_at_socks(machine: Machine) -> Sequence[Finding]:
     mistyped, clear = await asyncio.gather(_failure(machine, (MISTYPED, 25)), _failure(machine, _NO_EXIT))
     cause = mistyped.cause if mistyped else None
     foreign = mistyped.words if mistyped and cause in {Cause.WRONG_SERVICE, Cause.FOREIGN} else ""
-    if not foreign and cause is not Cause.BAD_ADDRESS and not await _is_tor(where, machine.configuration.tor.user):
+    is_clear = bool(foreign) or cause is Cause.BAD_ADDRESS or cause in _NOT_THERE
+    if not is_clear and not await _is_tor(where, machine.configuration.tor.user):
         foreign = f"what answers at {where} is not tor"
     return judge_socks(where, cause, clear.cause if clear else None, foreign=foreign)
 
@@ -115,10 +116,16 @@ def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, fore
         ok(EXTENDED_ERRORS.name, "a mistyped onion is called so (F6)")
         if mistyped is Cause.BAD_ADDRESS
         else warning(EXTENDED_ERRORS.name, f"a mistyped onion gives a general failure at {where}", line),
-        ok(ONION_TRAFFIC_ONLY.name, "what is no onion is refused")
-        if clear is Cause.NOT_ALLOWED
-        else warning(ONION_TRAFFIC_ONLY.name, f"{where} does not refuse what is no onion", line),
+        _judge_clear(where, clear, line),
     ]
+
+
+def _judge_clear(where: str, clear: Cause | None, line: str) -> Finding:
+    if clear is Cause.NOT_ALLOWED:
+        return ok(ONION_TRAFFIC_ONLY.name, "what is no onion is refused")
+    if clear in _NOT_THERE:
+        return not_checked(ONION_TRAFFIC_ONLY.name, f"{where} gave no answer")
+    return warning(ONION_TRAFFIC_ONLY.name, f"{where} does not refuse what is no onion", line)
 
 
 async def look_at_dnsport(machine: Machine) -> Sequence[Finding]:
@@ -190,7 +197,11 @@ async def _failure(machine: Machine, destination: Endpoint) -> SocksError | None
 
 
 async def _is_tor(where: str, user: str) -> bool:
-    """Whether it answers a question in HTTP as only tor does."""
+    """Whether it answers a question in HTTP as only tor does.
+
+    Raises:
+        TemporaryError: nothing answers any more, or it cannot be told who would.
+    """
     try:
         async with asyncio.timeout(_QUICK):
             reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where), user))
@@ -199,8 +210,10 @@ async def _is_tor(where: str, user: str) -> bool:
                 return _HTTP_TO_TOR in await reader.read(1024)
             finally:
                 writer.close()
-    except (OSError, OwnerError):
+    except ConnectionResetError:
         return False
+    except (OSError, OwnerError) as error:
+        raise TemporaryError(f"what answers at {where} could not be asked whether it is tor: {error}") from error
 
 
 def _read_listeners(controller: "Controller") -> dict[str, list[str]]:

@@ -42,18 +42,21 @@ async def look_at_records(machine: Machine) -> Sequence[Finding]:
     verifier = Verifier(machine.configuration.dns)
     # What stands there is for this room to judge: a service may have several names, and a domain several services.
     looks = asyncio.gather(*(verifier.check(domain, None) for domain in domains))
-    here, found = await asyncio.gather(_here(machine), looks)
-    records = [judge_record(one, here, machine.configuration.publish) for one in found]
+    (here, unknown), found = await asyncio.gather(_here(machine), looks)
+    records = [judge_record(one, here, machine.configuration.publish, unknown) for one in found]
     return [*_joined(RECORD.name, records), *_joined(SIGNED.name, [judge_signature(one) for one in found])]
 
 
-def judge_record(found: Verification, here: Sequence[Endpoint] | None, settings: PublishSection) -> Finding:
+def judge_record(
+    found: Verification, here: Sequence[Endpoint] | None, settings: PublishSection, unknown: str = ""
+) -> Finding:
     """Judge the record of one domain.
 
     Args:
         found: what its name servers say.
         here: the services of this tor; `None` where they are not known.
         settings: for the record as it should be.
+        unknown: what is not known of further services of this tor, to which a record may lead just as well.
     """
     asked = [view for view in found.servers if view.state is not State.UNKNOWN]
     if not asked:
@@ -68,9 +71,16 @@ def judge_record(found: Verification, here: Sequence[Endpoint] | None, settings:
         why_not = "this tor has no service" if here is not None else "tor cannot be asked for its services"
         seen = f"{found.domain} leads to {leads}; {why_not} to compare it with"
         return not_checked(RECORD.name, seen, cause=CONTROL.name if here is None else SERVICE.name)
+    others = [view for view in asked if any(target.endpoint not in here for target in view.targets)]
+    if others and unknown:
+        seen = f"{found.domain} leads to {_targets(others[0])}; {unknown}"
+        return not_checked(RECORD.name, seen, cause=SERVICE.name)
+    return _judge_targets(found, asked, here, _publish(found.domain, here, settings))
+
+
+def _judge_targets(found: Verification, asked: Sequence[ServerView], here: Sequence[Endpoint], mend: str) -> Finding:
     wrong = [view for view in asked if not any(target.endpoint in here for target in view.targets)]
     mixed = [view for view in asked if any(target.endpoint not in here for target in view.targets)]
-    mend = _publish(found.domain, here, settings)
     if wrong:
         said = "; ".join(f"{_shown(view)} says {_targets(view) or view.words or view.state}" for view in wrong)
         return problem(RECORD.name, f"{found.domain} does not lead to a service of this tor: {said}", mend)
@@ -127,12 +137,14 @@ def _targets(view: ServerView) -> str:
     return " ".join(format_endpoint(target.endpoint) for target in view.targets)
 
 
-async def _here(machine: Machine) -> list[Endpoint] | None:
+async def _here(machine: Machine) -> tuple[list[Endpoint] | None, str]:
+    """The services of this tor, and what is not known of further ones."""
     try:
         services = await machine.services()
     except ControlError:
-        return None
-    return [(one.onion, forward.port) for one in services if one.onion for forward in one.ports]
+        return None, ""
+    known = [(one.onion, forward.port) for one in services if one.onion for forward in one.ports]
+    return known, next((one.problem for one in services if one.onion is None or not one.ports_known), "")
 
 
 CHECK = Check((RECORD, SIGNED), look_at_records)

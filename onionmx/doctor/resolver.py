@@ -18,7 +18,7 @@ from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.doctor.signed import signed_routes
-from onionmx.errors import DnsError
+from onionmx.errors import DnsError, OnionmxError
 from onionmx.probe.printable import printable
 from onionmx.target import Trust
 from onionmx.tor.resolver import srv_resolver
@@ -103,9 +103,15 @@ async def look_at_resolver(machine: Machine) -> Sequence[Finding]:
     finally:
         resolver.close()
     choice = resolver.choice
-    losing = [] if choice.are_believed else await in_thread(lambda: signed_routes(configuration))
+    losing: Sequence[str] = ()
+    unknown = []
+    if not choice.are_believed:
+        try:
+            losing = await in_thread(lambda: signed_routes(configuration))
+        except OnionmxError as error:
+            unknown = [not_checked(RESOLVER.name, f"whether it takes the trust from routes that were signed: {error}")]
     standing = Standing(choice.are_believed, choice.is_trust_ad_missing, losing)
-    return [judge_resolver(views, standing, signed)]
+    return [judge_resolver(views, standing, signed), *unknown]
 
 
 def judge_resolver(views: Sequence[View], standing: Standing, signed: str) -> Finding:

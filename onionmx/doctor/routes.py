@@ -9,7 +9,7 @@ from onionmx.config import Configuration, SyncSection
 from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
-from onionmx.errors import ConfigurationError, MapError, MissingMapError
+from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
 from onionmx.files import is_missing
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.check import check, count_deferring
@@ -43,6 +43,7 @@ STORE = Topic(
     "a store that several hosts share takes nothing from those who do not know its key",
     "anyone who may write to the server could otherwise make routes and pins for all hosts",
 )
+_AS_ROOT = "run it as root"
 _SHOWN = 5  # mistakes of a map that are named
 
 
@@ -108,8 +109,7 @@ def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Findi
             reader.check_whole()
             found = [_judge_content(reader), age, _judge_own(reader, own, configuration.sync.pins)]
     except MapError as error:
-        mend = f"mv {path} {path}.damaged\nonionmx sync"
-        found = [problem(MAP.name, str(error), mend), age, not_checked(OWN_DOMAINS.name, str(error))]
+        found = [_unreadable(path, error), age, not_checked(OWN_DOMAINS.name, str(error))]
     return [*found, *_judge_second(configuration.map.transport_path)]
 
 
@@ -137,8 +137,18 @@ def _judge_second(file: str) -> list[Finding]:
     except MissingMapError as error:
         return [problem(MAP.name, str(error), "onionmx sync")]
     except MapError as error:
-        mend = f"mv {file} {file}.damaged\nonionmx sync"
-        return [problem(MAP.name, str(error), mend)]
+        return [_unreadable(Path(file), error)]
+
+
+def _unreadable(path: Path, error: MapError) -> Finding:
+    if _may_not_read(error):
+        return not_checked(MAP.name, str(error), _AS_ROOT)
+    return problem(MAP.name, str(error), f"mv {path} {path}.damaged\nonionmx sync")
+
+
+def _may_not_read(error: OnionmxError) -> bool:
+    """Whether it is only that the user who looks may not read the file, as another user may well do."""
+    return isinstance(error.__cause__, PermissionError)
 
 
 def _judge_own(reader: MapReader, own: Sequence[str], pins: str) -> Finding:
@@ -156,6 +166,8 @@ def _judge_pins(file: str, own: Sequence[str]) -> Finding:
     try:
         pins = read_pins(path, may_be_missing=file == SyncSection().pins)
     except ConfigurationError as error:
+        if _may_not_read(error):
+            return not_checked(PINS.name, str(error), _AS_ROOT)
         first, *others = str(error).splitlines()
         seen = f"{first} (and {len(others)} more)" if others else first
         return problem(

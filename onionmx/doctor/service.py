@@ -1,6 +1,7 @@
 """The onion service: whether there is one, where it leads, whether others can find it."""
 
 import asyncio
+import errno
 import os
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -99,7 +100,11 @@ async def _look_at(machine: Machine, service: OnionService) -> list[Finding]:
 async def judge_forward(forward: Forward) -> list[Finding]:
     """Judge the address that a service leads to, and whether something listens there."""
     finding = judge_target(forward)
-    error = await _connection_error(forward)
+    try:
+        error = await _connection_error(forward)
+    except PermissionError as refused:
+        unknown = f"whether something answers at {forward.target}: {os.strerror(refused.errno or errno.EACCES)}"
+        return [finding, not_checked(FORWARD.name, unknown)]
     if not error:
         return [finding]
     why = "whoever connects to the onion service is turned away"
@@ -127,6 +132,8 @@ async def _connection_error(forward: Forward) -> str:
                 _, writer = await asyncio.open_connection(forward.target_host, forward.target_port)
     except TimeoutError:
         return f"no connection within {_CONNECT:g} s"
+    except PermissionError:
+        raise
     except OSError as error:
         return os.strerror(error.errno) if error.errno else str(error)
     writer.close()

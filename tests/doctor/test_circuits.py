@@ -157,6 +157,13 @@ class MachineWith(Machine):
         return [self._service]
 
 
+def test_service_whose_ports_are_not_known() -> None:
+    unknown = OnionService(make_onion(1), (), None, problem="its ports are not known", ports_known=False)
+    [finding] = asyncio.run(look_at_circuits(MachineWith(unknown)))
+    assert finding.severity is Severity.NOT_CHECKED
+    assert "its ports are not known" in finding.seen
+
+
 @pytest.mark.usefixtures("configuration")
 @pytest.mark.parametrize("options", [{}, {"HiddenServiceExportCircuitID": "haproxy"}])
 def test_only_where_tor_tells_circuits(options: dict[str, str]) -> None:

@@ -12,9 +12,11 @@ from onionmx.doctor.daemons import CHECKS, Presence, Socket, judge_daemon, judge
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import run_checks
+from tests.net.stranger import as_stranger
 
 HERE = Socket("127.0.0.1:1", Presence.ANSWERS, "answers")
 NOBODY = Socket("127.0.0.1:2", Presence.NOBODY, "nothing listens")
+CLOSED = Socket("unix:/run/x", Presence.UNKNOWN, "Permission denied")
 WRONG = Socket("127.0.0.1:3", Presence.WRONG, "it hung up")
 
 
@@ -25,6 +27,9 @@ WRONG = Socket("127.0.0.1:3", Presence.WRONG, "it hung up")
         ([NOBODY, NOBODY], False, Severity.NOT_CHECKED),
         ([NOBODY, NOBODY], True, Severity.PROBLEM),
         ([HERE, NOBODY], False, Severity.PROBLEM),
+        ([HERE, CLOSED], False, Severity.NOT_CHECKED),
+        ([CLOSED, CLOSED], True, Severity.NOT_CHECKED),
+        ([CLOSED, WRONG], False, Severity.PROBLEM),
         ([HERE, WRONG], False, Severity.PROBLEM),
         ([], False, Severity.NOT_CHECKED),
     ],
@@ -102,3 +107,19 @@ def test_relay_that_the_second_map_leads_to(tmp_path: Path) -> None:
         second = MapSection(transport_path=str(tmp_path / "transport.cdb"), transport_result=result)
         found = asyncio.run(look(msgspec.structs.replace(Configuration(), relay=relay, map=second)))
         assert found["relay"].severity == severity
+
+
+def test_socket_that_the_user_may_not_connect_to(tmp_path: Path) -> None:
+    """Its daemon may be sound: what is not known is no fault of it."""
+
+    async def run() -> Finding:
+        path = tmp_path / "socketmap"
+        async with await asyncio.start_unix_server(lambda _, writer: writer.close(), path):
+            path.chmod(0)
+            serve = ServeSection(socketmap_listen=(f"unix:{path}",), tcp_table_listen=(), readsocket_listen=())
+            with as_stranger():
+                return (await look(Configuration(serve=serve)))["lookup-daemon"]
+
+    finding = asyncio.run(run())
+    assert finding.severity is Severity.NOT_CHECKED
+    assert "Permission denied" in finding.seen

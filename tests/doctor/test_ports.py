@@ -44,6 +44,15 @@ def test_flags_by_what_is_refused(mistyped: Cause, clear: Cause | None, warned: 
             assert "restart" in finding.mend
 
 
+def test_port_that_gave_no_answer_is_not_called_one_without_the_flag() -> None:
+    """As when tor is started again between the two questions."""
+    assert severities(judge_socks(WHERE, Cause.BAD_ADDRESS, Cause.PROXY_UNREACHABLE)) == {
+        "socks": Severity.OK,
+        "extended-errors": Severity.OK,
+        "onion-traffic-only": Severity.NOT_CHECKED,
+    }
+
+
 @pytest.mark.parametrize("cause", [Cause.PROXY_UNREACHABLE, Cause.PROXY_SILENT, Cause.TIMEOUT])
 def test_silent_socks_port(cause: Cause) -> None:
     assert severities(judge_socks(WHERE, cause, cause)) == {

@@ -81,3 +81,10 @@ def test_signature(signed: Signed, severity: Severity) -> None:
     finding = judge_signature(found(server(1, A), signed=signed))
     assert finding.severity is severity
     assert bool(finding.mend) is (severity in {Severity.WARNING, Severity.PROBLEM})
+
+
+@pytest.mark.parametrize(("unknown", "severity"), [("", Severity.PROBLEM), ("its ports", Severity.NOT_CHECKED)])
+def test_record_that_may_lead_to_a_service_of_this_tor_that_is_not_known(unknown: str, severity: Severity) -> None:
+    finding = judge_record(found(server(1, C)), HERE, SETTINGS, unknown)
+    assert finding.severity is severity
+    assert unknown in finding.seen

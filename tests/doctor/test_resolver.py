@@ -2,12 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import dns.flags
 import msgspec
 import pytest
 
-from onionmx.config import Configuration, DnsSection, OwnSection
+from onionmx.config import Configuration, DnsSection, MapSection, OwnSection
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.resolver import CHECK, Bogus, Root, Standing, View, judge_resolver
@@ -80,3 +81,22 @@ def test_resolver(root: Reaction, record: Reaction, trusted: tuple[str, ...], se
 
     (finding,) = asyncio.run(run())
     assert finding.severity is severity, finding
+
+
+def test_routes_that_cannot_be_looked_at(tmp_path: Path) -> None:
+    """A resolver that is not believed takes the trust from routes; that none has it is not known then."""
+    (tmp_path / "state.sqlite").write_bytes(b"no database" * 1000)
+
+    async def run() -> list[Finding]:
+        async with scripted_server({}) as (_, address):
+            settings = DnsSection(nameservers=(address,), trusted=(), timeout=2.0)
+            machine = Machine(Configuration(dns=settings, map=MapSection(path=str(tmp_path / "map.cdb"))))
+            try:
+                return await run_checks([CHECK], machine, 10.0)
+            finally:
+                await machine.close()
+
+    last = asyncio.run(run())[-1]
+    assert last.severity is Severity.NOT_CHECKED
+    assert "routes that were signed" in last.seen
+    assert "state.sqlite" in last.seen

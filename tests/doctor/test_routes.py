@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from onionmx.doctor.routes import CHECKS, judge_store
 from onionmx.doctor.runner import run_checks
 from onionmx.mapfile.cdb import DEFERS
 from tests.mapfile.maps import A, B, make_map
+from tests.net.stranger import as_stranger
 from tests.onions import V2_ONION, make_onion
 
 OWN = OwnSection(domains=("own.example", "second.example"))
@@ -172,3 +174,17 @@ def test_missing_pins(sound: Path) -> None:
 def test_store(store: str, key_file: str, severity: Severity) -> None:
     found = judge_store(SyncSection(store=store, store_key_file=key_file))
     assert (found.check, found.severity) == ("store", severity)
+
+
+def test_files_that_the_user_may_not_read_are_not_called_damaged() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own may be searched by nobody else
+        folder = Path(name)
+        folder.chmod(0o755)
+        make_map(folder / "map.cdb")
+        (folder / "pins").touch()
+        for file in folder.iterdir():
+            file.chmod(0)
+        with as_stranger():
+            found = look(folder)
+    assert faults(found) == dict.fromkeys(("map", "own-domains", "pins"), Severity.NOT_CHECKED)
+    assert "damaged" not in found["map"].mend

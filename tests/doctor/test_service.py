@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 
-from onionmx.doctor.finding import Severity
+from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.service import judge_forward, judge_target
 from onionmx.tor.torrc import Forward
+from tests.net.stranger import as_stranger
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,15 @@ def test_two_faults_of_one_target() -> None:
         forward = Forward(25, "127.0.0.1", server.getsockname()[1])
     findings = asyncio.run(judge_forward(forward))
     assert [finding.severity for finding in findings] == [Severity.PROBLEM, Severity.PROBLEM]
+
+
+def test_socket_that_the_user_may_not_connect_to(tmp_path: Path) -> None:
+    async def run() -> list[Finding]:
+        path = tmp_path / "mta"
+        async with await asyncio.start_unix_server(lambda _, writer: writer.close(), path):
+            path.chmod(0)
+            with as_stranger():
+                return await judge_forward(Forward(25, f"unix:{path}", None))
+
+    severities = [finding.severity for finding in asyncio.run(run())]
+    assert severities == [Severity.OK, Severity.NOT_CHECKED]

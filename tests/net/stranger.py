@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 from asyncio import create_subprocess_exec
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -31,6 +31,18 @@ for _ in range(int(number)):
 print("held", flush=True)
 sys.stdin.read()
 """
+
+
+@contextmanager
+def as_stranger() -> Iterator[None]:
+    """Be another user meanwhile, if this is root, who may everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(UID)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 @asynccontextmanager
