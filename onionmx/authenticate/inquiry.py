@@ -15,7 +15,7 @@ from onionmx.authenticate.sts import sts_requirement
 from onionmx.config import Configuration
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.errors import DnsError
-from onionmx.isolation import UnforeseenError, isolated
+from onionmx.isolation import OneFailedError, one_of_many
 from onionmx.tor.resolver import resolver_connect
 from onionmx.tor.socks import SocksConnector
 
@@ -75,9 +75,9 @@ class Inquiry:
             known: what was found before, whenever that was; a policy is kept for as long as it says.
         """
         try:
-            with isolated(domain):
+            with one_of_many(domain):
                 return await self._ask(domain, known)
-        except UnforeseenError as error:
+        except OneFailedError as error:
             return CouldNotTell(domain, str(error))
 
     def close(self) -> None:

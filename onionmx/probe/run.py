@@ -4,7 +4,7 @@ import asyncio
 
 from onionmx.answer import Answer, Ask, Found
 from onionmx.domain import normalize
-from onionmx.isolation import UnforeseenError, isolated
+from onionmx.isolation import OneFailedError, one_of_many
 from onionmx.onion import SUFFIX, Endpoint, format_endpoint, parse_endpoint
 from onionmx.probe.connect import Connect
 from onionmx.probe.printable import printable
@@ -53,9 +53,9 @@ async def probe(subject: Subject, questions: Questions, ask: Ask, connect: Conne
 async def _walk(target: Target, questions: Questions, connect: Connect, domain: str) -> TargetReport:
     """Look at one target; a fault of ours there takes nothing from what the others have shown."""
     try:
-        with isolated(format_endpoint(target.endpoint)):
+        with one_of_many(format_endpoint(target.endpoint)):
             return await walk(target, questions, connect, domain)
-    except UnforeseenError as error:
+    except OneFailedError as error:
         return TargetReport(target, (Step("probe", None, Finding(Outcome.COULD_NOT_TELL, printable(str(error)))),))
 
 

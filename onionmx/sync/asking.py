@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.errors import DnsError
-from onionmx.isolation import UnforeseenError, isolated
+from onionmx.isolation import OneFailedError, one_of_many
 from onionmx.sync.entry import needs_look
 from onionmx.sync.judge.looks import not_told
 from onionmx.sync.looking import Judged, Looking, Prover
@@ -188,9 +188,9 @@ class Asking:
 
     def _judge(self, old: DomainRecord, answer: Answer, now: float) -> Judged:
         try:
-            with isolated(old.domain):
+            with one_of_many(old.domain):
                 return Judged(answer, old, judge(old, answer, now, self._rules_of(old.domain)))
-        except UnforeseenError as error:
+        except OneFailedError as error:
             record = replace(old, decision=str(error), due_at=now + LOOK_AGAIN)
             return Judged(CouldNotTell(old.domain, str(error)), old, Verdict(record))
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from onionmx.answer import Answer
-from onionmx.isolation import UnforeseenError, isolated
+from onionmx.isolation import OneFailedError, one_of_many
 from onionmx.sync.judge.looks import not_told
 from onionmx.sync.judge.verdict import Verdict
 from onionmx.sync.proof import LOOK_AGAIN
@@ -96,7 +96,8 @@ class Looking:
         """Wait until more is known, a second at most.
 
         Raises:
-            OnionmxError: nobody can be looked at.
+            ConfigurationError: nobody can be looked at.
+            StateError: what is known cannot be read.
         """
         if self._workers:
             ended, _ = await asyncio.wait(self._workers, timeout=_PAUSE)
@@ -127,8 +128,8 @@ class Looking:
     async def _look(self, record: DomainRecord) -> Verdict:
         now = self._clock()
         try:
-            with isolated(record.domain):
+            with one_of_many(record.domain):
                 return await self._prover.look(record, now)
-        except UnforeseenError as error:
+        except OneFailedError as error:
             record = not_told(record, str(error))
             return Verdict(replace(record, due_at=min(record.due_at, now + LOOK_AGAIN)))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from onionmx.errors import ConfigurationError
+from onionmx.errors import ConfigurationError, ControlError, DomainError, OnionmxError, StateError
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.sync import asking, looking, policy
 from onionmx.sync.policy import Verdict
@@ -56,6 +56,14 @@ def test_a_fault_is_could_not_tell_for_its_domain(
     assert "Traceback" in caplog.text
 
 
+@pytest.mark.parametrize("fault", [DomainError("an answer with a name that is none"), ControlError("tor said no")])
+def test_our_own_errors_about_one_domain_are_could_not_tell_for_it(tmp_path: Path, fault: OnionmxError) -> None:
+    world = world_of(tmp_path, fault)
+    world.run()
+    assert world.entries == {"good.example": ((A, 25),), "evil0.example": DEFERS}
+    assert str(fault) in world.record("evil0.example").decision
+
+
 def test_a_judge_that_fails_for_one_domain(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -72,7 +80,7 @@ def test_a_judge_that_fails_for_one_domain(
     assert "OverflowError" in caplog.text
 
 
-@pytest.mark.parametrize("end", [MemoryError(), ConfigurationError("no resolver")])
+@pytest.mark.parametrize("end", [MemoryError(), ConfigurationError("no resolver"), StateError("full")])
 def test_what_is_no_fault_of_a_domain_ends_the_run(tmp_path: Path, end: Exception) -> None:
     world = world_of(tmp_path, end)
     with pytest.raises(type(end)):

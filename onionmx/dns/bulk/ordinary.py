@@ -8,7 +8,7 @@ from time import monotonic
 
 from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import DnsSection
-from onionmx.isolation import UnforeseenError, isolated
+from onionmx.isolation import OneFailedError, one_of_many
 
 _WAITING = 1000  # domains in the queue, above which no more should be brought
 _PAUSING = 10_000  # domains that wait to be asked again, above which no more should be brought
@@ -88,9 +88,9 @@ class OrdinaryQueue:
         while self._waiting:
             domain, attempt = self._waiting.popleft()
             try:
-                with isolated(domain):
+                with one_of_many(domain):
                     answer = await self._ask(domain)
-            except UnforeseenError as error:
+            except OneFailedError as error:
                 answer = CouldNotTell(domain, str(error))
             if isinstance(answer, CouldNotTell) and attempt < self._settings.retries:
                 due = monotonic() + self._settings.retry_delay * 2**attempt
