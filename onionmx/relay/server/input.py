@@ -100,10 +100,15 @@ class Input:
 
     async def _read(self) -> bytes:
         data = b""
-        self.waits_since = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        self.waits_since = loop.time()
         try:
-            await self._before_waiting()
-            async with asyncio.timeout(self._timeout) as self._wait:
+            async with asyncio.timeout(None) as self._wait:
+                # Within: an interruption while the replies go out would find no wait to end, and the one behind it
+                # would last its whole time.
+                await self._before_waiting()
+                if self._wait.when() is None:
+                    self._wait.reschedule(loop.time() + self._timeout)
                 data = await self._reader.read(READ_SIZE)
         except TimeoutError as error:
             # The system's own ETIMEDOUT is a TimeoutError too: that client is gone.
