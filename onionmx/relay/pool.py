@@ -203,7 +203,7 @@ class _EndpointPool:
 
     @property
     def _may_open(self) -> int:
-        """How many further sessions may be opened now: none for a while after a failure, as long as there are others.
+        """How many further sessions may be opened now: none for a while after a failure, as long as none of them ends.
 
         A peer may allow only so many, and those who wait can share them.
         """
@@ -264,9 +264,9 @@ class _EndpointPool:
             return
         self._opening_at_once = 1
         self._drop_useless()
-        # Those who wait are served by the sessions that are left. Where none is, one failure speaks for all of them:
-        # a queue flush must not try one after the other.
-        if self._members or self._opening:
+        # Those who wait are served by the sessions that are left. Where none is, or only such that take no further
+        # message, one failure speaks for all of them: a queue flush must not try one after the other.
+        if self._opening or any(member.has_room for member in self._members):
             self._wait_to_open()
             self._serve_waiters()
         else:
@@ -311,8 +311,7 @@ class _EndpointPool:
 
     def _drop(self, member: _Member) -> None:
         self._members.remove(member)
-        if not self._members:
-            self._stop_waiting_to_open()
+        self._stop_waiting_to_open()  # a peer that allows only so many has a place now
         if member.idle is not None:
             member.idle.cancel()
         metrics.sessions.labels("open").dec()

@@ -268,6 +268,40 @@ def test_who_waits_for_a_session_that_is_busy_for_long_gets_an_attempt(monkeypat
     play(test, settings=RelaySection(sessions_per_onion=2))
 
 
+def test_who_waits_for_a_session_that_takes_no_further_message_hears_of_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next target can have the message at once, and not after `OPEN_AGAIN`."""
+    monkeypatch.setattr(pool_module, "OPEN_AGAIN", 1000.0)
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        await messages.begin()
+        opening.failure = DnsError("F0")
+        with pytest.raises(DnsError):
+            await messages.begin()
+
+    play(test, settings=RelaySection(messages_per_session=1, sessions_per_onion=2))
+
+
+def test_place_of_a_session_that_ended_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the peer allows only so many sessions: one has ended, and another is busy for long."""
+    monkeypatch.setattr(pool_module, "OPEN_AGAIN", 1000.0)
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        await messages.begin(exclusive=True)
+        lease, second = await messages.begin(exclusive=True)
+        opening.failure = DnsError("F0")
+        waiting = asyncio.create_task(messages.begin(exclusive=True))
+        await settle()
+        opening.failure = None
+        lease.retire()
+        await second.aclose()
+        assert not (await waiting)[0].reused
+        assert len(opening.asked) == 4
+
+    play(test, settings=RelaySection(sessions_per_onion=3))
+
+
 def test_message_that_outlives_the_pool_ends_without_an_error() -> None:
     async def test(messages: Messages, opening: Opening) -> None:
         _, message = await messages.begin()
