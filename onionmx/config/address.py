@@ -1,11 +1,13 @@
 """Addresses as the configuration writes them."""
 
 import re
+from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
 from msgspec import Meta
 
+from onionmx.domain import normalize, shown
 from onionmx.onion import parse_port
 
 DEFAULT_DNS_PORT = "53"
@@ -75,3 +77,14 @@ def check_listen(text: str) -> None:
         ValueError: not of these forms.
     """
     parse_address(text)
+
+
+def check_names(setting: str, names: Iterable[str]) -> None:
+    """Refuse what can be no name of a host in DNS, or would not be found as it is written.
+
+    Raises:
+        ValueError: one of them.
+    """
+    for name in names:
+        if normalize(name) != name:
+            raise ValueError(f"{setting}: {shown(name)}: expected {normalize(name)!r}, without a port")

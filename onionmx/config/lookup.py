@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from onionmx.config.address import OWNER, check_listen
+from onionmx.config.address import OWNER, check_listen, check_names
 from onionmx.config.section import Section, state_directory
 from onionmx.config.store import parse_store
 
@@ -107,6 +107,13 @@ class ServeSection(Section, frozen=True):
     http_listen: Annotated[
         tuple[str, ...], Meta(description="Where /metrics, /healthz and /routes/DOMAIN are, by HTTP.")
     ] = ("127.0.0.1:10030",)
+    http_names: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names in DNS by which Prometheus and others ask for them; this machine's own name need not be "
+            "here."
+        ),
+    ] = ()
     control: Annotated[
         str,
         Meta(min_length=1, description="Path of the unix socket through which `onionmx cache` speaks to the daemon."),
@@ -141,3 +148,4 @@ class ServeSection(Section, frozen=True):
         check_result(self.result)
         for text in (*self.socketmap_listen, *self.tcp_table_listen, *self.readsocket_listen, *self.http_listen):
             check_listen(text)
+        check_names("serve.http_names", self.http_names)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from onionmx.config.address import OWNER, check_listen, parse_address
+from onionmx.config.address import OWNER, check_listen, check_names, parse_address
 from onionmx.config.section import Section
 from onionmx.onion import is_for_tor_alone, parse_onion
 
@@ -124,6 +124,10 @@ class RelaySection(Section, frozen=True):
             "relay.unix_mode and relay.unix_owner, each further worker with .1, .2, ... behind it; empty for none."
         ),
     ] = ""
+    metrics_names: Annotated[
+        tuple[str, ...],
+        Meta(description="Names in DNS by which Prometheus asks; this machine's own name need not be here."),
+    ] = ()
     log_addresses: Annotated[bool, Meta(description="Write senders and recipients to the log.")] = False
     grace: Annotated[float, Meta(ge=0, description="Seconds for what is in flight when the relay is stopped.")] = 60.0
 
@@ -138,6 +142,7 @@ class RelaySection(Section, frozen=True):
         """Refuse what is not an address or a network."""
         for text in (*self.smtp_listen, *self.lmtp_listen, *filter(None, (self.metrics_listen,))):
             check_listen(text)
+        check_names("relay.metrics_names", self.metrics_names)
         for text in self.clients:
             _check_client(text)
         for text in (*self.smtp_listen, *self.lmtp_listen):

@@ -7,6 +7,7 @@ a name of this machine or a name without a dot.
 
 import re
 import socket
+from collections.abc import Collection
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,16 +16,17 @@ _HOSTS = Path("/etc/hosts")
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::[0-9]*)?")
 
 
-def is_for_this_machine(host: str) -> bool:
+def is_for_this_machine(host: str, names: Collection[str] = ()) -> bool:
     """Whether no web page of a stranger can have this in `Host`.
 
     Args:
         host: the field's value: a name or address, and perhaps a port.
+        names: in lower case, that the administrator says are of this machine.
     """
     match = _HOST.fullmatch(host.strip().lower())
     if match is None:
         return False
-    if match[1] is None and ("." not in match[2] or match[2] in names_of_this_machine(_HOSTS)):
+    if match[1] is None and ("." not in match[2] or match[2] in names or match[2] in names_of_this_machine(_HOSTS)):
         return True
     try:
         ip_address(match[2] if match[1] is None else match[1])

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import cast
@@ -19,6 +19,9 @@ from onionmx.lookup.metrics import Tally
 from onionmx.net.clients import Client
 from onionmx.net.room import User
 
+_MISDIRECTED = (
+    "ask for localhost, an IP address, this machine's name, or one of serve.http_names or relay.metrics_names"
+)
 MAX_HEADER = 16_384
 """Bytes of a request's head; more is answered by 431."""
 MAX_BODY = 65_536
@@ -64,12 +67,14 @@ class HttpConnection(asyncio.Protocol):
         respond: finds the answers.
         tally: counts; `malformed` are requests that are none.
         connections: all of them, shared.
+        names: further ones of this machine; see `is_for_this_machine`.
     """
 
-    def __init__(self, respond: Respond, tally: Tally, connections: Connections) -> None:
+    def __init__(self, respond: Respond, tally: Tally, connections: Connections, names: Collection[str] = ()) -> None:
         self._respond = respond
         self._tally = tally
         self._connections = connections
+        self._names = names
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
         self._transport: asyncio.Transport
         self._request: h11.Request | None = None
@@ -166,7 +171,7 @@ class HttpConnection(asyncio.Protocol):
                 if self._body > MAX_BODY:
                     self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request has too much content")
             case h11.EndOfMessage() if self._request is not None and not self._is_for_us(self._request):
-                self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "ask for localhost, an IP address or this machine's name")
+                self._refuse(HTTPStatus.MISDIRECTED_REQUEST, _MISDIRECTED)
             case h11.EndOfMessage() if self._request is not None:
                 method, target = self._request.method.decode("ascii"), self._request.target.decode("ascii")
                 self._task = asyncio.get_running_loop().create_task(self._answer(method, target))
@@ -182,7 +187,8 @@ class HttpConnection(asyncio.Protocol):
         connection = self._transport.get_extra_info("socket")
         if connection is not None and connection.family == socket.AF_UNIX:
             return True  # no browser gets there
-        return all(is_for_this_machine(value.decode("latin-1")) for name, value in request.headers if name == b"host")
+        hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
+        return all(is_for_this_machine(host, self._names) for host in hosts)
 
     async def _answer(self, method: str, target: str) -> Response:
         try:

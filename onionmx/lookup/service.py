@@ -42,6 +42,7 @@ class LookupService:
         self._readsocket_answers = ReadsocketAnswers(self.routes, tally("readsocket"), troubles)
         self._health = Health(configuration, router, lambda: self._readsocket_answers.has_asked_dnsport)
         self._http = tally("http")
+        self._names = configuration.serve.http_names
         self._pages = {
             Protocol.HTTP: Pages(self.routes, self.metrics, self._health, self._http),
             Protocol.CONTROL: ControlPages(self.routes, self.metrics, self._health, self._http),
@@ -50,7 +51,8 @@ class LookupService:
     def connection(self, protocol: Protocol) -> asyncio.Protocol:
         """The asyncio protocol for a new connection."""
         if protocol in self._pages:
-            return HttpConnection(self._pages[protocol].respond, self._http, self._http_connections)
+            respond = self._pages[protocol].respond
+            return HttpConnection(respond, self._http, self._http_connections, self._names)
         if protocol is Protocol.READSOCKET:
             return Connection(self._readsocket_answers, self._connections)
         return Connection(self._table_answers[protocol], self._connections)
@@ -63,6 +65,7 @@ class LookupService:
             setattr(self.routes, field.name, getattr(new, field.name))
         self.metrics.follow(router, Path(configuration.map.path))
         self._connections.limit = configuration.serve.max_connections
+        self._names = configuration.serve.http_names
         self._health.use(configuration, router)
 
     async def close(self) -> None:

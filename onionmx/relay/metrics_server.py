@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+from collections.abc import Collection
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -62,12 +63,13 @@ def bind_metrics(settings: RelaySection) -> list[socket.socket]:
     return [bind_tcp(host, port + worker) for worker in range(settings.workers)]
 
 
-async def serve_metrics(bound: socket.socket, health: Health) -> MetricsServer:
+async def serve_metrics(bound: socket.socket, health: Health, names: Collection[str] = ()) -> MetricsServer:
     """Serve the metrics of this process, and its health under `/healthz`.
 
     Args:
-        bound: the socket.
+        bound: of `bind_metrics`.
         health: what is looked at; closed with this.
+        names: of this machine, that a request may be for; see `is_for_this_machine`.
     """
     connections = Connections(MAX_CONNECTIONS)
     tally = Tally("http")
@@ -78,7 +80,7 @@ async def serve_metrics(bound: socket.socket, health: Health) -> MetricsServer:
         keep: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
         create = partial(loop.create_unix_server, **keep)
     respond = partial(_respond, health)
-    server = await create(lambda: HttpConnection(respond, tally, connections), sock=bound, backlog=BACKLOG)
+    server = await create(lambda: HttpConnection(respond, tally, connections, names), sock=bound, backlog=BACKLOG)
     return MetricsServer(server, connections, health)
 
 

@@ -128,7 +128,9 @@ class RelayService:
         self._delivering = _delivering(self.configuration)
         self._server = await serve(server_settings(self.configuration.relay), self.begin, self._listeners)
         self._health = Health(self.configuration, self._delivering.router, lambda: False)
-        self._metrics = await serve_metrics(self._scraped, self._health) if self._scraped is not None else None
+        self._metrics = None
+        if self._scraped is not None:
+            self._metrics = await serve_metrics(self._scraped, self._health, self.configuration.relay.metrics_names)
 
     def take(self, configuration: Configuration) -> None:
         """Use another configuration; sockets, workers and limits of the server stay until a restart."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from onionmx.config import TorSection
+from onionmx.config import ServeSection, TorSection
 from onionmx.lookup import metrics
 from onionmx.lookup.connections import Connections
 from onionmx.lookup.host import is_for_this_machine
@@ -126,6 +126,25 @@ def test_page_of_a_stranger_reads_nothing(tmp_path: Path, host: str, status: int
             assert (b"onion" in body) == (status == 200)
 
     play(tmp_path, test)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("mx.example.org", 200), ("MX.example.org:10030", 200), ("example.org", 421), ("x.y", 421)]
+)
+def test_names_that_the_administrator_has_given(tmp_path: Path, host: str, status: int) -> None:
+    async def test(service: Service) -> None:
+        data = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        answered, _, body = parse(await service.ask(Protocol.HTTP, data))
+        assert answered == status
+        assert status == 200 or b"serve.http_names" in body
+
+    play(tmp_path, test, http_names=("mx.example.org",))
+
+
+@pytest.mark.parametrize("name", ["MX.example.org", "mx.example.org:10030", "mx example", "", "mx.example.org."])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(ValueError, match=r"serve.http_names|domain"):
+        ServeSection(http_names=(name,))
 
 
 labels = st.from_regex(r"[a-z0-9-]{1,10}", fullmatch=True)

@@ -255,6 +255,15 @@ def test_impossible_settings_end_it_at_once(tmp_path: Path, name: str, value: st
     daemon.stop()
 
 
+def test_metrics_by_a_name_in_dns(tmp_path: Path) -> None:
+    with running(tmp_path, metrics_names='["mx.example.org"]') as process:
+        for host, status in (("mx.example.org", 200), ("evil.example", 421)):
+            asked = http.client.HTTPConnection("127.0.0.1", process.metrics)
+            with closing(asked):
+                asked.request("GET", "/metrics", headers={"Host": host})
+                assert asked.getresponse().status == status
+
+
 def test_metrics_on_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "metrics"
     paths = [path, tmp_path / "metrics.1"]
