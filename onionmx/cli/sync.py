@@ -16,7 +16,7 @@ from onionmx.cli.live import opened_memories
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, with_map, write_json
 from onionmx.cli.state_user import become_owner
 from onionmx.cli.sync_report import print_pending, print_status, print_summary, summary_as_json
-from onionmx.config import Configuration
+from onionmx.config import Configuration, SyncSection
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.mapfile.entries import Entries
 from onionmx.sync.changes import Words, settle_everywhere, waiting
@@ -28,6 +28,7 @@ from onionmx.sync.run import Inputs, Run, Wishes
 from onionmx.sync.setup import is_shared, opened_store, own_pins, questions_of, read_base
 from onionmx.sync.sources.logs import as_list, lists_of_hosts, read_logs
 from onionmx.sync.sources.recipients import Recipients
+from onionmx.sync.state.open import seal_shared_store
 from onionmx.sync.state.store import Store
 
 
@@ -44,6 +45,7 @@ from onionmx.sync.state.store import Store
 @click.option("--refuse-change", "refused", metavar="DOMAIN", multiple=True, help="Keep what is there instead.")
 @click.option("--allow-change", "allowed", metavar="DOMAIN", multiple=True, help="Take --refuse-change back.")
 @click.option("--status", is_flag=True, help="Tell of the last run and of what is known, and ask nothing.")
+@click.option("--seal-store", "seal", is_flag=True, help="Give a shared store in use its key (sync.store_key_file).")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing when nothing changed and all was decided.")
 @json_option
 def command(  # noqa: PLR0917 -- click gives them by name
@@ -60,6 +62,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
     dry_run: bool,
     pending: bool,
     status: bool,
+    seal: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -86,7 +89,10 @@ def command(  # noqa: PLR0917 -- click gives them by name
     if pending or words:
         memories = click.get_current_context().with_resource(opened_memories(configuration))
     become_owner(Path(configuration.map.path).parent)
-    _check_modes(lists, [pending, status, bool(words), ask_all or dry_run])
+    _check_modes(lists, [pending, status, seal, bool(words), ask_all or dry_run])
+    if seal:
+        _seal_store(configuration.sync, as_json=as_json)
+        return
     wishes = Wishes(ask_all=ask_all, accept_removal=accept, dry_run=dry_run, ask_none=bool(words))
     if pending or status:
         with opened_store(configuration, to_write=False) as store:
@@ -128,6 +134,20 @@ def _tell(
         print_status(store, configuration.map.path, as_json=as_json)
 
 
+def _seal_store(settings: SyncSection, *, as_json: bool) -> None:
+    count = seal_shared_store(
+        settings.store,
+        password_file=settings.store_password_file,
+        ca_file=settings.store_ca_file,
+        key_file=settings.store_key_file,
+        users=settings.store_users,
+    )
+    if as_json:
+        write_json({"sealed": count})
+    else:
+        click.echo(f"{count} entries of {settings.store} got a MAC")
+
+
 def _run(configuration: Configuration, store: Store, inputs: Inputs, wishes: Wishes) -> Summary:
     with closing(ConfiguredProofs(configuration)) as proofs, _progress() as on_answer:
         run = Run(configuration, store, questions_of(configuration), proofs, time.time)
@@ -138,8 +158,8 @@ def _check_modes(lists: tuple[str, ...], modes: list[bool]) -> None:
     is_asking = modes[-1]
     if sum(modes) > 1 or (lists and any(modes) and not is_asking):
         raise UsageError(
-            "expected one of: lists to ask for, --pending, --status, or --accept-change, --refuse-change or "
-            "--allow-change with a domain"
+            "expected one of: lists to ask for, --pending, --status, --seal-store, or --accept-change, "
+            "--refuse-change or --allow-change with a domain"
         )
 
 

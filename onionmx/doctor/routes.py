@@ -75,7 +75,8 @@ def judge_store(settings: SyncSection) -> Finding:
     if settings.store_key_file:
         return ok(STORE.name, "what other hosts write has a MAC")
     mend = "openssl rand -hex 32 > /etc/onionmx/store.key   # mode 0600, the same on each host\n"
-    mend += 'onionmx.toml: [sync] store_key_file = "/etc/onionmx/store.key"'
+    mend += 'onionmx.toml: [sync] store_key_file = "/etc/onionmx/store.key"\n'
+    mend += "onionmx sync --seal-store   # once, on one of the hosts, if the store is in use"
     return warning(STORE.name, "sync.store is shared, and sync.store_key_file names no key", mend)
 
 

@@ -1,6 +1,7 @@
 """`onionmx sync` in the long run: what waits, what is held, what is asked."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from onionmx.sync.state.sqlite import SqliteStore
 from tests.cli import test_commands
 from tests.cli.test_commands import FAILING, SRV, Site, srv
 from tests.dns.scripted import reply
+from tests.e2e.valkey import ValkeyServer
 from tests.mapfile.maps import A, B, C
 
 site = test_commands.site
@@ -136,6 +138,7 @@ def test_names_for_which_nothing_waits_change_nothing(waiting: Site, capsys: pyt
         ("--accept-change", "changing.example", "--refuse-change", "changing.example"),
         ("--accept-change", "a b"),
         ("--pending", "--status"),
+        ("--seal-store", "--status"),
         ("--pending", str(waiting.domains)),
         ("--all", "--accept-change", "changing.example"),
     ):
@@ -253,3 +256,27 @@ def test_nothing_to_do_makes_no_state(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["sync", "--pins", str(pins), "--map", str(tmp_path / "map.cdb")]) == 78
     assert "nothing to do" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["pins"]
+
+
+def test_store_in_use_gets_a_key(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As docs/sync.md says."""
+    site.domains.write_text("example.org\n")
+    key = tmp_path / "store.key"
+    key.touch(0o600)
+    key.write_text("k" * 64)
+    with ValkeyServer() as server:
+        store = f"valkey://127.0.0.1:{server.address.port}"
+        before = site.configuration.read_text()
+        shared = f'[sync]\nstore = "{store}"\nstore_password_file = "{server.password_file}"\n'
+        site.configuration.write_text(before.replace("[sync]\n", shared))
+        assert site.run("sync") == 0
+        assert site.run("sync", "--seal-store") == 78
+        keyed = f'{shared}store_key_file = "{key}"\n'
+        site.configuration.write_text(before.replace("[sync]\n", keyed))
+        assert site.run("sync") == 75
+        assert "not written by a host that has the key" in capsys.readouterr().err
+        assert site.run("sync", "--seal-store") == 0
+        assert re.fullmatch(rf"[1-9]\d* entries of {store} got a MAC\n", capsys.readouterr().out)
+        assert site.run("sync", "--seal-store", "--json") == 0
+        assert printed(capsys) == {"sealed": 0}
+        assert site.run("sync") == 0

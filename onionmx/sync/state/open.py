@@ -1,6 +1,7 @@
 """The store that the configuration names."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,37 @@ def open_host_lists(
     assert not isinstance(place, Path)  # noqa: S101 -- it is shared
     seal = read_seal(key_file)
     return HostLists(Server(place, password_file=password_file, ca_file=ca_file, users=users), seal)
+
+
+def seal_shared_store(
+    store: str, *, password_file: str, ca_file: str, key_file: str, users: Sequence[str] = STORE_USERS
+) -> int:
+    """Give each entry of a shared store that has no MAC its MAC; see `onionmx.sync.state.valkey_seal`.
+
+    Args:
+        store: of a server.
+        password_file: see `open_store`.
+        ca_file: likewise.
+        key_file: likewise.
+        users: likewise.
+
+    Returns:
+        How many entries got one.
+
+    Raises:
+        ConfigurationError: the password or the key cannot be read, or there is none.
+        LockedError: a sync is at work.
+        StateError: the server cannot be asked, or what it holds cannot be read.
+    """
+    from onionmx.sync.state.valkey_seal import seal_store  # noqa: PLC0415
+    from onionmx.sync.state.valkey_server import Server  # noqa: PLC0415
+
+    place = _parse(store) if store else Path()
+    if isinstance(place, Path) or not key_file:
+        raise ConfigurationError("expected a store that hosts share in sync.store, and its key in sync.store_key_file")
+    seal = read_seal(key_file)
+    with closing(Server(place, password_file=password_file, ca_file=ca_file, users=users)) as server:
+        return seal_store(server, seal)
 
 
 def _parse(store: str) -> Path | ValkeyAddress:

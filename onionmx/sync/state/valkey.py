@@ -4,7 +4,6 @@ Only sync uses it: each host has its own map, and no lookup depends on the netwo
 server makes it (`appendonly yes`). Records are a hash; what is asked of all of them at once are sorted sets.
 """
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby, islice
@@ -31,16 +30,30 @@ from onionmx.sync.state.keyed import Seal, domain_of
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
 from onionmx.sync.state.store import Change, Counts
 from onionmx.sync.state.valkey_lock import LEASE, holder, run_lock
-from onionmx.sync.state.valkey_server import PREFIX, Command, Guard, LostLockError, Part, Server
+from onionmx.sync.state.valkey_server import (
+    EVENT,
+    FIRST_SEEN,
+    NOTE,
+    NOTES,
+    PIN,
+    PINS,
+    PREFIX,
+    RECORD,
+    RECORDS,
+    VERSION,
+    Command,
+    Guard,
+    LostLockError,
+    Part,
+    Server,
+    history_of,
+    text_of,
+)
 
 FORMAT = 1
 
 _FORMAT = f"{PREFIX}format"
 _WRITER = f"{PREFIX}writer"
-_VERSION = f"{PREFIX}version"
-_RECORDS = f"{PREFIX}records"
-_NOTES = f"{PREFIX}notes"
-_PINS = f"{PREFIX}pins"
 _DUE = f"{PREFIX}due"  # the listed ones, with the time
 _UNLISTED = f"{PREFIX}unlisted"  # the others, with the same
 _ROUTED = f"{PREFIX}routed"
@@ -59,13 +72,10 @@ _INDEXES: dict[str, Callable[[DomainRecord], bool]] = {
 }
 _TIMED = frozenset({_DUE, _UNLISTED})
 
-_RECORD, _EVENT, _PIN, _NOTE = "record", "history", "pin", "note"  # what is sealed
-
 _PAGE = 1000  # domains in one command
 _COMMANDS = 20  # with so many each, sent at once
 _REVISIONS = 100  # attempts to write before anybody else does
 _TEMPORARY = 3600  # seconds that a run's own keys outlive it
-_FIRST_SEEN = struct.Struct(">d")
 
 
 class ValkeyStore:
@@ -96,7 +106,7 @@ class ValkeyStore:
             raise
 
     def _check_format(self) -> None:
-        text, others = self._server.commit([("GET", _FORMAT), ("EXISTS", _RECORDS, _NOTES, _PINS, _DUE)])
+        text, others = self._server.commit([("GET", _FORMAT), ("EXISTS", RECORDS, NOTES, PINS, _DUE)])
         with self._server.translated():
             if text is None and others:
                 raise UnreadableError(f"the server has lost a part of it, {_FORMAT} among others")
@@ -139,7 +149,7 @@ class ValkeyStore:
 
     def version(self) -> int:
         """A number that grows with each change of records or pins."""
-        text = self._server.ask("GET", _VERSION)
+        text = self._server.ask("GET", VERSION)
         with self._server.translated():
             return _number(text or b"0")
 
@@ -159,9 +169,9 @@ class ValkeyStore:
                 ]
             )
             # Nobody sees a record before it has a time.
-            value = _FIRST_SEEN.pack(now)
+            value = FIRST_SEEN.pack(now)
             for page in self._pages(new, counts[0]):
-                self._commit([("HSET", _RECORDS, *(part for name in page for part in (name, value)))])
+                self._commit([("HSET", RECORDS, *(part for name in page for part in (name, value)))])
             if any(counts):
                 self._commit(
                     [
@@ -170,7 +180,7 @@ class ValkeyStore:
                         ("ZUNIONSTORE", _UNLISTED, 2, _UNLISTED, gone, "AGGREGATE", "MAX"),
                         ("ZDIFFSTORE", _UNLISTED, 2, _UNLISTED, back),
                         ("ZUNIONSTORE", _NEVER, 2, _NEVER, new, "WEIGHTS", 1, 0),
-                        ("INCR", _VERSION),
+                        ("INCR", VERSION),
                     ]
                 )
         return int(counts[0])
@@ -212,20 +222,20 @@ class ValkeyStore:
         """Read records and write what becomes of them, with nobody's write in between."""
         names = list(domains)
         for _ in range(_REVISIONS):
-            version = self._server.ask("GET", _VERSION)
+            version = self._server.ask("GET", VERSION)
             commands = self._save_commands(*change(self.get(names)))
             if version is None:
-                self._server.ask("SET", _VERSION, 0, "NX")
+                self._server.ask("SET", VERSION, 0, "NX")
             with suppress(LostLockError):
-                self._server.commit(commands, Guard(_VERSION, version or b"0"))
+                self._server.commit(commands, Guard(VERSION, version or b"0"))
                 return
         raise StateError(f"state {self._server.address}: others write to it all the time")
 
     def history(self, domain: str) -> list[HistoryLine]:
         """Events of a domain, the oldest first."""
-        events = self._server.ask("LRANGE", _history_of(domain), 0, -1)
+        events = self._server.ask("LRANGE", history_of(domain), 0, -1)
         with self._server.translated():
-            return decode_events(domain, (self._seal.open(_EVENT, domain, event) for event in events))
+            return decode_events(domain, (self._seal.open(EVENT, domain, event) for event in events))
 
     def forget(self, due_before: float) -> int:
         """Remove domains that no list has any more, that have no route, and that were due before then.
@@ -244,10 +254,10 @@ class ValkeyStore:
             for page in self._pages(key, count):
                 self._commit(
                     [
-                        ("HDEL", _RECORDS, *page),
+                        ("HDEL", RECORDS, *page),
                         *(("ZREM", index, *page) for index in _INDEXES),
-                        ("UNLINK", *map(_history_of, page)),
-                        ("INCR", _VERSION),
+                        ("UNLINK", *map(history_of, page)),
+                        ("INCR", VERSION),
                     ]
                 )
         return int(count)
@@ -255,27 +265,27 @@ class ValkeyStore:
     def pins(self) -> dict[str, tuple[Endpoint, ...]]:
         """The pinned domains, in alphabetical order; those pinned to none have no endpoints."""
         with self._server.translated():
-            pins = {domain_of(name): value for name, value in self._server.ask("HGETALL", _PINS).items()}
-            return {name: decode_pin(name, _text(self._seal.open(_PIN, name, pins[name]))) for name in sorted(pins)}
+            pins = {domain_of(name): value for name, value in self._server.ask("HGETALL", PINS).items()}
+            return {name: decode_pin(name, text_of(self._seal.open(PIN, name, pins[name]))) for name in sorted(pins)}
 
     def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
         """Make these the pins, and no others."""
         parts: list[Part] = []
         for name, endpoints in pins.items():
-            parts += (name, self._seal.close(_PIN, name, encode_pin(endpoints).encode()))
-        self._commit([("DEL", _PINS), *([("HSET", _PINS, *parts)] if parts else []), ("INCR", _VERSION)])
+            parts += (name, self._seal.close(PIN, name, encode_pin(endpoints).encode()))
+        self._commit([("DEL", PINS), *([("HSET", PINS, *parts)] if parts else []), ("INCR", VERSION)])
 
     def notes(self) -> dict[str, str]:
         """Short texts about runs."""
         with self._server.translated():
-            notes = {_text(key): text for key, text in self._server.ask("HGETALL", _NOTES).items()}
-            return {key: _text(self._seal.open(_NOTE, key, text)) for key, text in notes.items()}
+            notes = {text_of(key): text for key, text in self._server.ask("HGETALL", NOTES).items()}
+            return {key: text_of(self._seal.open(NOTE, key, text)) for key, text in notes.items()}
 
     def note(self, **texts: str) -> None:
         """Write some of them."""
         if texts:
-            sealed = {key: self._seal.close(_NOTE, key, text.encode()) for key, text in texts.items()}
-            self._commit([("HSET", _NOTES, *(part for item in sealed.items() for part in item))])
+            sealed = {key: self._seal.close(NOTE, key, text.encode()) for key, text in texts.items()}
+            self._commit([("HSET", NOTES, *(part for item in sealed.items() for part in item))])
 
     def close(self) -> None:
         """End the use of the store."""
@@ -293,7 +303,7 @@ class ValkeyStore:
     def _save_commands(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine]) -> Iterator[Command]:
         iterator = iter(records)
         while page := list(islice(iterator, _PAGE)):
-            yield "HSET", _RECORDS, *(part for record in page for part in (record.domain, self._value(record)))
+            yield "HSET", RECORDS, *(part for record in page for part in (record.domain, self._value(record)))
             for key, belongs in _INDEXES.items():
                 members: list[Part] = []
                 others: list[str] = []
@@ -307,15 +317,15 @@ class ValkeyStore:
                 if others:
                     yield "ZREM", key, *others
         for domain, lines in groupby(history, lambda line: line.domain):
-            events = (self._seal.close(_EVENT, domain, encode_event(line)) for line in lines)
-            yield "RPUSH", _history_of(domain), *events
-            yield "LTRIM", _history_of(domain), -HISTORY_LENGTH, -1
-        yield "INCR", _VERSION
+            events = (self._seal.close(EVENT, domain, encode_event(line)) for line in lines)
+            yield "RPUSH", history_of(domain), *events
+            yield "LTRIM", history_of(domain), -HISTORY_LENGTH, -1
+        yield "INCR", VERSION
 
     def _records(self, domains: Sequence[str]) -> Iterator[DomainRecord]:
         answers = self._server.commit(
             [
-                ("HMGET", _RECORDS, *domains),
+                ("HMGET", RECORDS, *domains),
                 ("ZMSCORE", _DUE, *domains),
                 ("ZMSCORE", _UNLISTED, *domains),
             ]
@@ -325,12 +335,12 @@ class ValkeyStore:
             if time is None:
                 continue
             with self._server.translated():
-                if value is None or len(value) < _FIRST_SEEN.size:
+                if value is None or len(value) < FIRST_SEEN.size:
                     raise UnreadableError(f"the record of {domain!r} is missing")
-                is_bare = len(value) == _FIRST_SEEN.size  # as `set_listed` wrote it for many at once
-                content = value if is_bare else self._seal.open(_RECORD, domain, value)
-                (first_seen,) = _FIRST_SEEN.unpack_from(content)
-                detail = content[_FIRST_SEEN.size :]
+                is_bare = len(value) == FIRST_SEEN.size  # as `set_listed` wrote it for many at once
+                content = value if is_bare else self._seal.open(RECORD, domain, value)
+                (first_seen,) = FIRST_SEEN.unpack_from(content)
+                detail = content[FIRST_SEEN.size :]
                 record = decode_record(domain, detail, first_seen=first_seen, listed=due_at is not None, due_at=time)
             yield record
 
@@ -357,8 +367,8 @@ class ValkeyStore:
             return list(map(domain_of, names))
 
     def _value(self, record: DomainRecord) -> bytes:
-        value = _FIRST_SEEN.pack(record.first_seen) + encode_record(record)
-        return self._seal.close(_RECORD, record.domain, value) if len(value) > _FIRST_SEEN.size else value
+        value = FIRST_SEEN.pack(record.first_seen) + encode_record(record)
+        return self._seal.close(RECORD, record.domain, value) if len(value) > FIRST_SEEN.size else value
 
     @contextmanager
     def _temporary(self, *names: str) -> Iterator[tuple[str, ...]]:
@@ -372,21 +382,10 @@ class ValkeyStore:
                 self._server.ask("UNLINK", *keys)
 
 
-def _history_of(domain: str) -> str:
-    return f"{PREFIX}history:{domain}"
-
-
 def _number(text: bytes) -> int:
     if not text.isdigit():
         raise UnreadableError(f"{text[:40]!r} is not a number")
     return int(text)
-
-
-def _text(text: bytes) -> str:
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        raise UnreadableError(f"{text[:80]!r} is not UTF-8") from error
 
 
 def _chunks(domains: Iterable[str]) -> Iterator[list[str]]:

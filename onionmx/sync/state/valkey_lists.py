@@ -11,15 +11,13 @@ from onionmx.domain import shown
 from onionmx.sync.rules import DAY
 from onionmx.sync.state.encoding import UnreadableError
 from onionmx.sync.state.keyed import Seal
-from onionmx.sync.state.valkey_server import PREFIX, Server
+from onionmx.sync.state.valkey_server import LIST, LISTS, Server
 
-_LISTS = f"{PREFIX}lists"
 _TIME = struct.Struct(">d")
 _REFRESH = DAY  # seconds after which the same list is written again, to tell that its host is there
-_MOST = 1 << 26  # bytes of one list; a million domains take a third of it
+MOST_OF_A_LIST = 1 << 26  # bytes of one list; a million domains take a third of it
 _MOST_OF_ALL = 1 << 28  # bytes of all together
 _MOST_HOSTS = 1000
-_LIST = "list"  # what is sealed
 
 
 class HostLists:
@@ -53,7 +51,7 @@ class HostLists:
             StateError: the server cannot be asked, or what it holds cannot be read.
         """
         with self._server.translated():
-            known = self._read(self._server.ask("HGETALL", _LISTS))
+            known = self._read(self._server.ask("HGETALL", LISTS))
         gone = {name for name, (at, _) in known.items() if at < now - forget_after}
         lists = {name: content for name, (_, content) in known.items() if name not in gone | {host}}
         if own is None:
@@ -62,10 +60,10 @@ class HostLists:
             lists[host] = own
         if to_write:
             if gone:
-                self._server.ask("HDEL", _LISTS, *sorted(gone))
+                self._server.ask("HDEL", LISTS, *sorted(gone))
             if own is not None and not _is_fresh(known.get(host), own, now):
-                value = self._seal.close(_LIST, host, _TIME.pack(now) + zlib.compress(own))
-                self._server.ask("HSET", _LISTS, host, value)
+                value = self._seal.close(LIST, host, _TIME.pack(now) + zlib.compress(own))
+                self._server.ask("HSET", LISTS, host, value)
         return {name: lists[name] for name in sorted(lists)}
 
     def _read(self, values: Mapping[bytes, bytes]) -> dict[str, tuple[float, bytes]]:
@@ -75,7 +73,7 @@ class HostLists:
         left = _MOST_OF_ALL
         for name, value in values.items():
             host = _text(name)
-            known[host] = read_list(host, self._seal.open(_LIST, host, value, _MOST), min(left, _MOST))
+            known[host] = read_list(host, self._seal.open(LIST, host, value, MOST_OF_A_LIST), min(left, MOST_OF_A_LIST))
             left -= len(known[host][1])
         return known
 
@@ -92,7 +90,7 @@ def _text(name: bytes) -> str:
     return name.decode(errors="replace")
 
 
-def read_list(host: str, value: bytes, most: int = _MOST) -> tuple[float, bytes]:
+def read_list(host: str, value: bytes, most: int = MOST_OF_A_LIST) -> tuple[float, bytes]:
     """When a host gave its list, and the list.
 
     Args:

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,15 @@ from onionmx.sync.state.encoding import UnreadableError
 
 PREFIX = "onionmx:"
 """Of all keys."""
+RECORDS = f"{PREFIX}records"
+NOTES = f"{PREFIX}notes"
+PINS = f"{PREFIX}pins"
+LISTS = f"{PREFIX}lists"
+VERSION = f"{PREFIX}version"
+RECORD, EVENT, PIN, NOTE, LIST = "record", "history", "pin", "note", "list"
+"""Entries that have a MAC where there is a key."""
+FIRST_SEEN = struct.Struct(">d")
+"""In front of a record; alone where nothing else is known of a domain, and then without a MAC."""
 CONNECT_TIMEOUT = 10.0  # seconds
 TIMEOUT = 60.0  # seconds for one answer; the longest is that to a list of a million new domains
 
@@ -50,6 +60,23 @@ _UNREACHABLE = "the server cannot be reached ({words})"
 Part = str | bytes | int | float
 Command = tuple[Part, ...]
 """Name and arguments."""
+
+
+def history_of(domain: str) -> str:
+    """The key of the history of a domain."""
+    return f"{PREFIX}history:{domain}"
+
+
+def text_of(text: bytes) -> str:
+    """Read text.
+
+    Raises:
+        UnreadableError: it is none.
+    """
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"{text[:80]!r} is not UTF-8") from error
 
 
 class LostLockError(Exception):

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from onionmx.config.store import ValkeyAddress
 from onionmx.domain import normalize
-from onionmx.errors import ConfigurationError, DomainError, StateError
+from onionmx.errors import ConfigurationError, DomainError, LockedError, StateError
 from onionmx.sync.state.encoding import UnreadableError, encode_event, encode_record
 from onionmx.sync.state.keyed import LONGEST_ENTRY, Seal, domain_of, read_seal
+from onionmx.sync.state.open import seal_shared_store
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.valkey import ValkeyStore
 from onionmx.sync.state.valkey_lists import HostLists
+from onionmx.sync.state.valkey_seal import seal_store
 from onionmx.sync.state.valkey_server import Server
 from tests.e2e.valkey import ValkeyServer
 from tests.mapfile.maps import A, B
@@ -232,3 +234,61 @@ def test_local_user_in_the_place_of_the_server(tmp_path: Path, host: str) -> Non
 
 def test_record_that_nobody_knows_anything_of(store: ValkeyStore) -> None:
     assert store.get(["new.org"])["new.org"] == DomainRecord("new.org", 1.0)
+
+
+def filled(server: Server, seal: Seal) -> None:
+    with closing(ValkeyStore(server, seal)) as store:
+        store.set_listed(["a.org", "new.org"], 1.0)
+        store.save([routed("a.org", due_at=1.0), routed("b.org", due_at=1.0)], [taken("a.org"), taken("a.org")])
+        store.set_pins({"p.org": ((A, 25),), "q.org": ()})
+        store.note(last="1")
+
+
+def content(server: Server, seal: Seal) -> object:
+    with closing(ValkeyStore(server, seal)) as store:
+        names = ["a.org", "b.org", "new.org"]
+        return store.get(names), [store.history(name) for name in names], store.pins(), store.notes()
+
+
+def test_store_in_use_gets_a_key(valkey_server: ValkeyServer) -> None:
+    filled(valkey_server.server(), Seal())
+    with closing(HostLists(valkey_server.server())) as lists:
+        lists.exchange("mx1", b"a.org\n", 1.0, forget_after=10.0)
+    before = content(valkey_server.server(), Seal())
+    with pytest.raises(StateError, match=FOREIGN):
+        content(valkey_server.server(), Seal(KEY))
+    with closing(valkey_server.server()) as server:
+        assert seal_store(server, Seal(KEY)) == 8  # two records, two events, two pins, a note and a list
+        assert seal_store(server, Seal(KEY)) == 0
+        with pytest.raises(StateError, match="checksum"):
+            seal_store(server, Seal(OTHER))
+    assert content(valkey_server.server(), Seal(KEY)) == before
+    with closing(HostLists(valkey_server.server(), Seal(KEY))) as lists:
+        assert lists.exchange("mx2", None, 2.0, forget_after=10.0) == {"mx1": b"a.org\n"}
+
+
+def test_what_a_host_without_the_key_has_written_since(valkey_server: ValkeyServer) -> None:
+    filled(valkey_server.server(), Seal(KEY))
+    with closing(ValkeyStore(valkey_server.server())) as store:
+        store.save([routed("c.org", due_at=1.0)], [taken("a.org")])
+    with closing(valkey_server.server()) as server:
+        assert seal_store(server, Seal(KEY)) == 2
+    with closing(ValkeyStore(valkey_server.server(), Seal(KEY))) as store:
+        assert [record.domain for record in store.routed()] == ["a.org", "b.org", "c.org"]
+        assert store.history("a.org") == [taken("a.org")] * 3
+
+
+def test_no_key_while_sync_runs(valkey_server: ValkeyServer) -> None:
+    with (
+        closing(ValkeyStore(valkey_server.server())) as store,
+        closing(valkey_server.server()) as server,
+        store.run_lock(),
+        pytest.raises(LockedError),
+    ):
+        seal_store(server, Seal(KEY))
+
+
+@pytest.mark.parametrize(("store", "key_file"), [("", "key"), ("/srv/state.sqlite", "key"), ("valkey://127.0.0.1", "")])
+def test_no_key_for_a_store_of_one_host(store: str, key_file: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"expected a store that hosts share"):
+        seal_shared_store(store, password_file="", ca_file="", key_file=key_file)
