@@ -1,5 +1,8 @@
 """Text of strangers, as it may stand on a terminal, in a log and in a reply. Of the leaves: imports nothing."""
 
+MAX_REASON = 500
+"""Characters of a reason in a reply; Postfix writes it to its log."""
+
 
 def escaped(text: str) -> str:
     r"""The text on one line, in the order in which it stands there.
@@ -11,3 +14,10 @@ def escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def printable_ascii(text: str) -> str:
+    """A reason as ASCII without control characters, at most `MAX_REASON` characters of it."""
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(one if " " <= one <= "~" else ascii(one)[1:-1] for one in text[:MAX_REASON])
+    return text[:MAX_REASON]

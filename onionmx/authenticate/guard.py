@@ -1,11 +1,11 @@
 """What it takes to find out, for a lookup, what a domain demands of its MX, and whether its onion MXes have it."""
 
 from onionmx.answer import CouldNotTell
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.inquiry import Inquiry
 from onionmx.authenticate.prove import Connect, NotProven, Proven, prove
 from onionmx.authenticate.remember import RememberedInquiry
 from onionmx.authenticate.requirement import Requirement
-from onionmx.authenticate.stream import Authorities
 from onionmx.config import Configuration
 from onionmx.onion import Endpoint
 from onionmx.tor.socks import SocksConnector

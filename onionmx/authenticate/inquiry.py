@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable
 
 from onionmx.answer import CouldNotTell
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.dane import dane_requirement, mx_hosts
 from onionmx.authenticate.fetch import Connect, directly, fetch_policy, through_tor
 from onionmx.authenticate.policy import Policy
 from onionmx.authenticate.questions import Questions
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
-from onionmx.authenticate.stream import Authorities
 from onionmx.authenticate.sts import sts_requirement
 from onionmx.config import Configuration
 from onionmx.config.authenticate import AuthenticateSection

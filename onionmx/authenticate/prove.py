@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from socket import socket
 
 from onionmx.answer import CouldNotTell
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.examine import Accepted, Refused
 from onionmx.authenticate.requirement import Demand, Requirement
-from onionmx.authenticate.stream import Authorities, ProvingStream
+from onionmx.authenticate.stream import ProvingStream
 from onionmx.errors import TemporaryError
 from onionmx.isolation import isolated
 from onionmx.onion import Endpoint, format_endpoint

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Self
 
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.examine import MOST_CERTIFICATES, Accepted, Refused, examine
-from onionmx.authenticate.requirement import Demand, Kind
+from onionmx.authenticate.requirement import Demand
 from onionmx.errors import TemporaryError
-from onionmx.net.tls import peer_chain, unverified_context, verifying_context
+from onionmx.net.tls import peer_chain
 from onionmx.probe.printable import printable
 from onionmx.smtp.faults import StreamError
 from onionmx.smtp.stream import SocketStream, take_over
@@ -18,31 +19,6 @@ from onionmx.smtp.stream import SocketStream, take_over
 
 class NotProvenError(TemporaryError):
     """The peer has not proven that it is an MX of the domain; one line of why."""
-
-
-class Authorities:
-    """The certificate authorities that are trusted.
-
-    Args:
-        ca_file: those to trust, in PEM; empty for those of the system.
-
-    Attributes:
-        https: for a host whose name must stand in its certificate.
-
-    Raises:
-        ConfigurationError: the file of authorities cannot be used.
-    """
-
-    def __init__(self, ca_file: str = "") -> None:
-        self.https = verifying_context(ca_file, "authenticate.ca_file")
-        self.https.hostname_checks_common_name = False
-        self._chain = verifying_context(ca_file, "authenticate.ca_file")
-        self._chain.check_hostname = False  # any of several names will do, and `examine` compares them
-        self._unverified = unverified_context()
-
-    def context_for(self, demand: Demand) -> ssl.SSLContext:
-        """For an onion MX with this demand; `examine` has the last word."""
-        return self._unverified if demand.kind is Kind.DANE else self._chain
 
 
 class ProvingStream(SocketStream):

@@ -11,10 +11,10 @@ from onionmx.authenticate.fetch import FetchError
 from onionmx.authenticate.policy import WILDCARD, Mode, Policy, PolicyError, read_records
 from onionmx.authenticate.questions import Questions
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.defaults import DAY
 from onionmx.errors import DnsError
 
 RECORD = "_mta-sts."
-DAY = 86400.0
 RETRY = 3600.0
 """Seconds after which a policy that could not be fetched again is fetched at the latest."""
 GRACE = 2 * DAY

@@ -21,13 +21,12 @@ from onionmx.config import Configuration, OwnSection
 from onionmx.domain import shown
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
 from onionmx.lookup.files import RouteFiles
-from onionmx.probe.connect import over_tor
 from onionmx.probe.report import Outcome, Report, Step, TargetReport
 from onionmx.probe.run import parse_subject, probe
 from onionmx.probe.walk import DEFAULT_TIMEOUT, Questions
 from onionmx.probe.watch import watch
 from onionmx.tor.resolver import srv_resolver
-from onionmx.tor.socks import SocksConnector
+from onionmx.tor.socks import SocksConnector, over_tor
 
 _DEFAULT_INTERVAL = "60"  # seconds
 _WIDEST_STEP = 11

@@ -21,11 +21,12 @@ from onionmx.doctor.service import SERVICE
 from onionmx.domain import normalize
 from onionmx.errors import OnionmxError
 from onionmx.onion import Endpoint
-from onionmx.probe.connect import Connect, over_tor
+from onionmx.probe.connect import Connect
 from onionmx.probe.dialog import Dialog, DialogError
 from onionmx.probe.printable import printable, printable_reply
 from onionmx.reply import Reply
 from onionmx.smtp.faults import OpeningError
+from onionmx.tor.socks import over_tor
 
 RIGHTS = Topic(
     "rights",

@@ -14,10 +14,10 @@ import h11
 from onionmx import __version__
 from onionmx.lookup.connections import Connections
 from onionmx.lookup.host import is_for_this_machine
-from onionmx.lookup.language import printable
 from onionmx.lookup.metrics import Tally
 from onionmx.net.clients import Client
 from onionmx.net.room import User
+from onionmx.text import printable_ascii
 
 _MISDIRECTED = (
     "ask for localhost, an IP address, this machine's name, or one of serve.http_names or relay.metrics_names"
@@ -159,7 +159,7 @@ class HttpConnection(asyncio.Protocol):
             while not self._is_ending and self._task is None and self._take(self._http.next_event()):
                 pass
         except h11.RemoteProtocolError as error:
-            self._refuse(HTTPStatus(error.error_status_hint), printable(str(error)))
+            self._refuse(HTTPStatus(error.error_status_hint), printable_ascii(str(error)))
 
     def _take(self, event: object) -> bool:
         """Deal with an event; whether there may be more."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-MAX_REASON = 500
-"""Characters of a reason in a reply; Postfix writes it to its log."""
 SHORT = 512
 """Bytes of what arrives at once that are looked at as a whole; addresses have at most 254 (RFC 5321 section 4.5.3.1.3).
 """
@@ -149,10 +147,3 @@ class LineReader(Received):
         rest = b"" if self.is_empty else self._buffer[self._position :]
         self._buffer, self._position, self.is_empty = b"", 0, True
         return rest
-
-
-def printable(text: str) -> str:
-    """A reason as ASCII without control characters, at most `MAX_REASON` characters of it."""
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(one if " " <= one <= "~" else ascii(one)[1:-1] for one in text[:MAX_REASON])
-    return text[:MAX_REASON]

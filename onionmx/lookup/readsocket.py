@@ -24,7 +24,8 @@ In Exim, whose third argument here turns the LF into a blank:
 
 from dataclasses import dataclass
 
-from onionmx.lookup.language import Fault, Language, LineReader, Outcome, printable
+from onionmx.lookup.language import Fault, Language, LineReader, Outcome
+from onionmx.text import printable_ascii
 
 MAX_LINE = 4096
 """Bytes of a request; Exim's addresses are far shorter."""
@@ -77,15 +78,15 @@ def _found(result: bytes) -> bytes:
 
 
 def _failed(_outcome: Outcome, reason: str) -> bytes:
-    return f"defer {printable(reason)}\n".encode("ascii")
+    return f"defer {printable_ascii(reason)}\n".encode("ascii")
 
 
 def _none(reason: str) -> bytes:
-    return f"none {printable(reason) or 'no onion MX'}\n".encode("ascii")
+    return f"none {printable_ascii(reason) or 'no onion MX'}\n".encode("ascii")
 
 
 def _refused(reason: str) -> bytes:
-    return f"refuse {printable(reason)}\n".encode("ascii")
+    return f"refuse {printable_ascii(reason)}\n".encode("ascii")
 
 
 def _malformed(reason: str) -> bytes:

@@ -1,15 +1,15 @@
 """What Postfix is told of a domain with a route: the template of `serve.result`, filled in."""
 
-from onionmx.lookup.language import printable
 from onionmx.reply import Own
 from onionmx.target import Route
+from onionmx.text import printable_ascii
 
 _REFUSAL = f"error:{Own.NO_SUCH_ONION.value.enhanced} "
 
 
 def refusal(reason: str) -> bytes:
     """The result by which Postfix refuses mail for good (error(8)): 550 at RCPT, or a bounce."""
-    return (_REFUSAL + printable(reason)).encode("ascii")
+    return (_REFUSAL + printable_ascii(reason)).encode("ascii")
 
 
 class ResultTemplate:

@@ -9,8 +9,9 @@ netstring nobody knows where the next one begins: it is answered by PERM, and th
 
 from functools import lru_cache
 
-from onionmx.lookup.language import REMEMBERED, SHORT, Fault, Language, Outcome, Received, printable
+from onionmx.lookup.language import REMEMBERED, SHORT, Fault, Language, Outcome, Received
 from onionmx.lookup.result import refusal
+from onionmx.text import printable_ascii
 
 MAX_QUERY = 10_000
 """Bytes of a request (Postfix: socketmap_max_query_size)."""
@@ -91,7 +92,7 @@ def _found(result: bytes) -> bytes:
 
 
 def _failed(outcome: Outcome, reason: str) -> bytes:
-    return _netstring(f"{_WORDS[outcome]} {printable(reason)}".encode("ascii"))
+    return _netstring(f"{_WORDS[outcome]} {printable_ascii(reason)}".encode("ascii"))
 
 
 def _none(_reason: str) -> bytes:

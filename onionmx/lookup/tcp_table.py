@@ -10,8 +10,9 @@ it could not be told; so a request that is none gets 400.
 import re
 from functools import lru_cache
 
-from onionmx.lookup.language import REMEMBERED, Fault, Language, LineReader, Outcome, printable
+from onionmx.lookup.language import REMEMBERED, Fault, Language, LineReader, Outcome
 from onionmx.lookup.result import refusal
+from onionmx.text import printable_ascii
 
 MAX_LINE = 4096
 """Bytes of a line, in both directions."""
@@ -68,11 +69,11 @@ def _found(result: bytes) -> bytes:
 
 
 def _failed(_outcome: Outcome, reason: str) -> bytes:
-    return _line(b"400", printable(reason).encode("ascii"))
+    return _line(b"400", printable_ascii(reason).encode("ascii"))
 
 
 def _none(reason: str) -> bytes:
-    return _line(b"500", printable(reason or _NOT_FOUND).encode("ascii"))
+    return _line(b"500", printable_ascii(reason or _NOT_FOUND).encode("ascii"))
 
 
 def _refused(reason: str) -> bytes:

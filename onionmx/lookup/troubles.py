@@ -4,7 +4,7 @@ import logging
 import time
 from collections import OrderedDict
 
-from onionmx.lookup.language import printable
+from onionmx.text import printable_ascii
 
 _logger = logging.getLogger(__name__)
 
@@ -33,4 +33,4 @@ class Troubles:
             _logger.warning("%d more lookups failed, of domains not named here", self._not_written)
             self._not_written = 0
         self._reported[domain] = now
-        _logger.warning("%s: %s", domain, printable(reason))
+        _logger.warning("%s: %s", domain, printable_ascii(reason))

@@ -1,4 +1,4 @@
-"""Connections for questions: to an onion through tor, or straight to an address of this machine."""
+"""Connections for questions."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,23 +6,9 @@ from collections.abc import Awaitable, Callable
 from onionmx.onion import Endpoint
 from onionmx.smtp.faults import StreamError
 from onionmx.smtp.stream import SocketStream
-from onionmx.tor.socks import SocksConnector
 
 Connect = Callable[[Endpoint], Awaitable[SocketStream]]
 """How a dialogue gets its stream."""
-
-
-def over_tor(connector: SocksConnector) -> Connect:
-    """Connect to onions; raises `SocksError` with tor's cause, or `StreamError`.
-
-    Args:
-        connector: tor's SOCKS port.
-    """
-
-    async def connect(endpoint: Endpoint) -> SocketStream:
-        return await SocketStream.from_socket(await connector.connect(endpoint))
-
-    return connect
 
 
 def over_tcp(timeout: float) -> Connect:

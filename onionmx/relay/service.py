@@ -9,9 +9,10 @@ from ipaddress import ip_network
 from pathlib import Path
 from random import SystemRandom
 
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.published import PublishedDemands
 from onionmx.authenticate.requirement import Demand
-from onionmx.authenticate.stream import Authorities, NotProvenError, ProvingStream
+from onionmx.authenticate.stream import NotProvenError, ProvingStream
 from onionmx.config import Configuration, RelaySection
 from onionmx.isolation import isolated
 from onionmx.lookup.router import Router

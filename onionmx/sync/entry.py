@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
-from onionmx.sync.rules import DAY, Belief, Rules
+from onionmx.sync.rules import Belief, Rules
 from onionmx.sync.state.record import DomainRecord
 from onionmx.target import Trust
 

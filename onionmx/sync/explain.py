@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from onionmx.defaults import DAY
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.domains import own_answer
 from onionmx.onion import SUFFIX, Endpoint
@@ -10,7 +11,7 @@ from onionmx.sync.entry import entry_of, needs_look
 from onionmx.sync.judge.sightings import FIRM_HOLD, hold_of, is_firm
 from onionmx.sync.judge.verdict import days
 from onionmx.sync.policy import MIN_FAILURES
-from onionmx.sync.rules import DAY, Belief, Rules
+from onionmx.sync.rules import Belief, Rules
 from onionmx.sync.state.record import DomainRecord, HistoryLine, How, LastAnswer
 from onionmx.sync.state.store import Store
 from onionmx.target import Source, Trust

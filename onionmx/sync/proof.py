@@ -8,11 +8,12 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.inquiry import Inquiry, Said
 from onionmx.authenticate.prove import NotProven, Proven, prove
 from onionmx.authenticate.requirement import NotRequired, Requirement
-from onionmx.authenticate.stream import Authorities
 from onionmx.config import Configuration
+from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.looks import (
     candidate,
@@ -24,7 +25,6 @@ from onionmx.sync.judge.looks import (
     shown,
 )
 from onionmx.sync.judge.verdict import Verdict
-from onionmx.sync.rules import DAY
 from onionmx.sync.state.record import DomainRecord, Proof
 from onionmx.tor.socks import SocksConnector
 

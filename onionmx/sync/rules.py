@@ -6,12 +6,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from onionmx.config.sync import SyncSection
+from onionmx.defaults import DAY
 from onionmx.domain import normalize, shown
 from onionmx.errors import ConfigurationError, DomainError
 from onionmx.files import read_configured
 from onionmx.mapfile.lines import FirstLines, Problem, described, read_lines
-
-DAY = 86400.0  # seconds
 
 
 class Belief(StrEnum):

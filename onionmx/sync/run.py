@@ -16,6 +16,7 @@ from pathlib import Path
 from onionmx.answer import Answer
 from onionmx.authenticate.published import demands_path, publishing_demands
 from onionmx.config import Configuration
+from onionmx.defaults import DAY
 from onionmx.errors import LockedError, MissingMapError
 from onionmx.files import is_missing
 from onionmx.mapfile.cdb import DEFERS, MapReader
@@ -30,7 +31,6 @@ from onionmx.sync.looking import Prover
 from onionmx.sync.policy import adopt
 from onionmx.sync.removals import by_operator, held_back, in_words, keep
 from onionmx.sync.report import Decision, Outcome, Summary
-from onionmx.sync.rules import DAY
 from onionmx.sync.schedule import CLOCK_TOLERANCE
 from onionmx.sync.state.record import LastAnswer
 from onionmx.sync.state.store import Store

@@ -2,7 +2,8 @@
 
 from zlib import crc32
 
-from onionmx.sync.rules import DAY, Rules
+from onionmx.defaults import DAY
+from onionmx.sync.rules import Rules
 from onionmx.sync.state.record import DomainRecord, LastAnswer
 from onionmx.target import Trust
 

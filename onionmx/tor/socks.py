@@ -7,6 +7,7 @@ own (tor(1), IsolateSOCKSAuth) and are renewed after a failure, so that the next
 import asyncio
 import secrets
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import Enum
 
@@ -14,6 +15,7 @@ from onionmx.config import UNIX, parse_address
 from onionmx.defaults import AUTO, TOR_USER
 from onionmx.errors import OwnerError, TemporaryError
 from onionmx.onion import Endpoint, format_endpoint
+from onionmx.smtp.stream import SocketStream
 from onionmx.tor.handshake import Closed, Connected, Handshake, Refused, WrongService
 from onionmx.tor.reach import reach, socks_in_use
 
@@ -307,3 +309,16 @@ async def _exchange(handshake: Handshake, connection: socket.socket, timeout: fl
                 handshake.receive_eof()
             if handshake.is_let_in:
                 limit.reschedule(start + timeout)
+
+
+def over_tor(connector: SocksConnector) -> Callable[[Endpoint], Awaitable[SocketStream]]:
+    """Connect to onions; raises `SocksError` with tor's cause, or `StreamError`.
+
+    Args:
+        connector: tor's SOCKS port.
+    """
+
+    async def connect(endpoint: Endpoint) -> SocketStream:
+        return await SocketStream.from_socket(await connector.connect(endpoint))
+
+    return connect

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.fetch import Connect, FetchError, directly, fetch_policy, through_tor
 from onionmx.authenticate.policy import MAX_POLICY_SIZE, Mode, Policy, PolicyError
 from onionmx.authenticate.questions import Questions
-from onionmx.authenticate.stream import Authorities
 from onionmx.config import DnsSection
 from onionmx.errors import ConfigurationError
 from onionmx.onion import Endpoint

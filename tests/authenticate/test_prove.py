@@ -11,9 +11,9 @@ from socket import socket
 import pytest
 
 from onionmx.answer import CouldNotTell
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.prove import NotProven, Proven, prove
 from onionmx.authenticate.requirement import Demand, Kind, Requirement
-from onionmx.authenticate.stream import Authorities
 from onionmx.authenticate.tlsa import Tlsa
 from onionmx.onion import Endpoint
 from tests.authenticate.onions import OnionMxes

@@ -13,8 +13,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from onionmx.doctor.mail import Client
-from onionmx.probe.connect import over_tor
-from onionmx.tor.socks import SocksConnector
+from onionmx.tor.socks import SocksConnector, over_tor
 from tests.bench.measure import Row
 from tests.bench.relay_control import LOOPBACK, Control
 from tests.e2e.daemon import Daemon, free_ports

@@ -14,12 +14,12 @@ from typing import TypeVar
 import pytest
 
 from onionmx.answer import CouldNotTell, Found
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.inquiry import Inquiry, Said
 from onionmx.authenticate.prove import NotProven, Proven, prove
 from onionmx.authenticate.published import publishing_demands
 from onionmx.authenticate.questions import Questions
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
-from onionmx.authenticate.stream import Authorities
 from onionmx.config import AuthenticateSection, Configuration, DnsSection, TorSection, parse_socket
 from onionmx.dns.srv import SrvResolver
 from onionmx.onion import Endpoint

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from onionmx.defaults import DAY
 from onionmx.errors import EXIT_TEMPORARY, StateError
-from onionmx.sync.rules import DAY
 from onionmx.sync.state.valkey_lock import LOCK
 from tests.mapfile.maps import A, B, C
 from tests.probe.certificates import issue

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.authenticate.authorities import Authorities
 from onionmx.authenticate.guard import Guard
 from onionmx.authenticate.inquiry import Said
 from onionmx.authenticate.remember import RememberedInquiry
-from onionmx.authenticate.stream import Authorities
 from onionmx.config import Configuration, MapSection
 from onionmx.lookup.judged import JudgedRoutes
 from onionmx.target import Source, Trust

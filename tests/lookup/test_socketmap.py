@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.lookup.language import MAX_REASON, Fault, Outcome
+from onionmx.lookup.language import Fault, Outcome
 from onionmx.lookup.socketmap import MAX_QUERY, MAX_REPLY, SOCKETMAP, SocketmapParser
+from onionmx.text import MAX_REASON
 from tests.lookup.languages import domains, in_every_way, read
 
 

@@ -10,12 +10,13 @@ from onionmx.answer import Answer, CouldNotTell
 from onionmx.authenticate.inquiry import Said
 from onionmx.authenticate.prove import NotProven, Proven
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
 from onionmx.sync.entry import LONGEST_DEFERRAL, Entry, entry_of, needs_look
 from onionmx.sync.judge.looks import requirement_of
 from onionmx.sync.policy import judge, settled
 from onionmx.sync.proof import Proofs
-from onionmx.sync.rules import DAY, Rules
+from onionmx.sync.rules import Rules
 from onionmx.sync.state.record import DomainRecord
 from onionmx.target import Trust
 from tests.mapfile.maps import A, B, C

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.config import Configuration, SyncSection
+from onionmx.defaults import DAY
 from onionmx.errors import ConfigurationError
-from onionmx.sync.rules import DAY, Belief, make_rules, read_beliefs
+from onionmx.sync.rules import Belief, make_rules, read_beliefs
 
 
 def test_exceptions_and_the_default(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.prove import NotProven, Proven
 from onionmx.authenticate.requirement import NotRequired, Requirement, RequirementError, parse_requirement
+from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.sightings import is_firm, is_refused, said_now
 from onionmx.sync.judge.verdict import Verdict, days, kept, taken
-from onionmx.sync.rules import DAY, Rules
+from onionmx.sync.rules import Rules
 from onionmx.sync.state.record import DomainRecord, Doubt, HistoryLine, How, Proof
 from onionmx.target import Trust
 

@@ -3,8 +3,8 @@
 from msgspec import Struct
 from msgspec.structs import replace
 
+from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
-from onionmx.sync.rules import DAY
 from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, How, Removal
 from onionmx.target import Trust
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from socket import gethostname
 
 from onionmx.config import Configuration
+from onionmx.defaults import DAY
 from onionmx.domain import shown
 from onionmx.mapfile.domains import read_own_domains
 from onionmx.sync.lists import Lists
-from onionmx.sync.rules import DAY
 from onionmx.sync.sources.log_file import MOST_READ, Budget, find_logs
 from onionmx.sync.sources.recipients import FILE_NAME, Recipients, opened_recipients
 from onionmx.sync.state.open import open_host_lists

@@ -15,10 +15,10 @@ from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 
+from onionmx.defaults import DAY
 from onionmx.errors import ConfigurationError, MissingMapError
 from onionmx.files import NotRegularError, is_missing
 from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader
-from onionmx.sync.rules import DAY
 from onionmx.sync.sources.exim import exim_recipient, is_unread_by_exim
 from onionmx.sync.sources.log_file import (
     MOST_READ,

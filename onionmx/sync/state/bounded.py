@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from onionmx.sync.rules import DAY
+from onionmx.defaults import DAY
 from onionmx.sync.state.encoding import LONGEST_WAIT
 from onionmx.sync.state.record import DomainRecord, How
 from onionmx.sync.state.sqlite import SqliteStore

@@ -7,8 +7,8 @@ import struct
 import zlib
 from collections.abc import Mapping
 
+from onionmx.defaults import DAY
 from onionmx.domain import shown
-from onionmx.sync.rules import DAY
 from onionmx.sync.state.encoding import UnreadableError
 from onionmx.sync.state.keyed import Seal
 from onionmx.sync.state.valkey_server import LIST, LISTS, Server

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.defaults import DAY
 from onionmx.errors import ConfigurationError, StateError
 from onionmx.mapfile.cdb import DEFERS
-from onionmx.sync.rules import DAY
 from onionmx.sync.sources.log_file import MAX_LINE, find_logs
 from onionmx.sync.sources.outgoing import Outgoing
 from onionmx.sync.sources.recipients import opened_recipients

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.defaults import DAY
 from onionmx.errors import StateError
-from onionmx.sync.rules import DAY
 from onionmx.sync.state.encoding import UnreadableError
 from onionmx.sync.state.valkey_lists import HostLists, read_list
 from tests.e2e.valkey import ValkeyServer
