@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import dns.asyncbackend
 import dns.flags
+import dns.message
 import pytest
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.authenticate.questions import Questions
 from onionmx.config import DnsSection
 from onionmx.dns.bulk import ask_many
+from onionmx.dns.choice import choose
+from onionmx.dns.nameserver import PlainNameserver
 from onionmx.dns.srv import SrvResolver
 from onionmx.errors import DnsError
 from onionmx.target import Trust
@@ -157,3 +161,26 @@ def test_user_whom_the_configuration_names(ask: Way, record: str) -> None:
     with impostor(NOBODY, record) as (_, address):
         answer = asyncio.run(ask(DnsSection(nameservers=(address,), users=(str(NOBODY),), timeout=60.0)))
         assert isinstance(answer, Found if record else NoRoute)
+
+
+def test_listener_that_is_gone_when_it_has_answered_by_tcp() -> None:
+    """As where one who came while the resolver was down leaves before he is looked at again."""
+
+    async def run() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            size = int.from_bytes(await reader.readexactly(2), "big")
+            answer = dns.message.make_response(dns.message.from_wire(await reader.readexactly(size))).to_wire()
+            server.close()
+            writer.write(len(answer).to_bytes(2, "big") + answer)
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        choice = choose(DnsSection(nameservers=(f"{host}:{port}",)))
+        request = dns.message.make_query(NAME, "SRV")
+        assert isinstance(request, dns.message.QueryMessage)
+        nameserver = PlainNameserver(choice.resolvers[0], choice)
+        with pytest.raises(OSError, match="it cannot be told who listens"):
+            await nameserver.async_query(request, 20.0, None, 0, True, dns.asyncbackend.get_default_backend())  # noqa: FBT003 -- dnspython's
+
+    asyncio.run(run())
