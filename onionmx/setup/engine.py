@@ -1,7 +1,7 @@
 """Carrying out a plan: the manifest first, then files, checks, commands; all put back where something fails."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -11,7 +11,7 @@ from onionmx.setup.manifest import FOLDER, FORMER_FOLDER, Manifest, Part, load, 
 from onionmx.setup.old_routers import refuse_old
 from onionmx.setup.plan import Plan
 from onionmx.setup.put_back import put_back
-from onionmx.setup.steps import Change, Command, Stage, Wait
+from onionmx.setup.steps import Change, Command, Stage, State, Wait
 from onionmx.setup.system import Done, System
 from onionmx.setup.way_back import WayBack
 
@@ -47,6 +47,7 @@ class Work:
         units: that are not yet on.
         stale: units of an earlier run that are wished no more.
         unfinished: whether an earlier run was interrupted in it.
+        seen: the files of the changes, as they were when the plan was made.
     """
 
     stage: Stage
@@ -54,6 +55,7 @@ class Work:
     units: tuple[str, ...]
     stale: tuple[str, ...]
     unfinished: bool
+    seen: Mapping[str, State | None]
 
     def __bool__(self) -> bool:
         return bool(self.changes or self.units or self.stale or self.unfinished)
@@ -91,7 +93,8 @@ def _work(system: System, stage: Stage, manifest: Manifest, enabled: frozenset[s
     )
     units = tuple(unit for unit in stage.units if unit not in enabled)
     stale = tuple(unit for unit in part.units if unit not in stage.units)
-    return Work(stage, tuple(changes), units, stale, stage.name in manifest.pending or absent)
+    seen = {change.path: system.read(change.path) for change in changes}
+    return Work(stage, tuple(changes), units, stale, stage.name in manifest.pending or absent, seen)
 
 
 def _is_done(system: System, change: Change, manifest: Manifest) -> bool:
@@ -122,6 +125,7 @@ class Run:
         self._say = say
         self._systemd = systemd
         self._way_back = WayBack(system, systemd=systemd)
+        self._seen: dict[str, State | None] = {}
         self.applied = Applied()
 
     def apply(self, works: list[Work]) -> Applied:
@@ -129,7 +133,8 @@ class Run:
 
         Raises:
             ConfigurationError: a checker refuses what the files say; all is as it was.
-            TemporaryError: something did not come up in time; all is as it was.
+            TemporaryError: something did not come up in time, or somebody else changed a file meanwhile; all is as it
+                was, but for what the text says.
         """
         old = load(self._system)
         manifest = load(self._system) or Manifest()
@@ -142,13 +147,19 @@ class Run:
             if old is not None and old.wishes != self._plan.wishes:
                 store(self._system, manifest)
             return self.applied
+        self._seen = {path: state for work in to_do for path, state in work.seen.items()}
+        for path in self._seen:
+            self._check_unchanged(path, "nothing was changed")
         try:
             self._write_ahead(manifest, to_do)
             for work in to_do:
                 self._stage(work, manifest)
         except OSError as error:
-            self._put_all_back(old)
-            raise TemporaryError(f"{error.filename}: {error.strerror}; all was put back") from error
+            but = self._put_all_back(old)
+            raise TemporaryError(f"{error.filename}: {error.strerror}; all was put back{but}") from error
+        except (ConfigurationError, TemporaryError) as error:
+            but = self._put_all_back(old)
+            raise (type(error)(f"{error}{but}") if but else error) from error.__cause__
         except BaseException:
             self._put_all_back(old)
             raise
@@ -156,9 +167,18 @@ class Run:
         self.applied.to_run = list(dict.fromkeys(reversed(self.applied.to_run)))[::-1]
         return self.applied
 
-    def _put_all_back(self, old: Manifest | None) -> None:
+    def _put_all_back(self, old: Manifest | None) -> str:
+        """What somebody has to do by hand; empty for nothing."""
         self._say("put all back")
         self._way_back.go(old)
+        problems = self._way_back.problems
+        return f", but the programs may still use what it was: {'; '.join(problems)}" if problems else ""
+
+    def _check_unchanged(self, path: str, outcome: str) -> None:
+        """What the administrator has agreed to holds for the file that the plan was made of."""
+        seen, now = self._seen[path], self._system.read(path)
+        if (seen and seen.content) != (now and now.content):
+            raise TemporaryError(f"{path} was changed while setup was at work: {outcome}; run onionmx setup again")
 
     def _write_ahead(self, manifest: Manifest, works: list[Work]) -> None:
         for work in works:
@@ -204,6 +224,7 @@ class Run:
         store(self._system, manifest)
 
     def _change(self, change: Change, manifest: Manifest) -> None:
+        self._check_unchanged(change.path, "all was put back")
         now = self._system.read(change.path)
         self._way_back.before.append((change.path, now))
         self.applied.changed = True
@@ -213,11 +234,13 @@ class Run:
             file = manifest.file(change.path)
             if file is not None:
                 put_back(self._system, file)
+            self._seen[change.path] = self._system.read(change.path)
             return
         self._say(f"write {change.path}")
         for folder in self._missing(change.path):
             self._system.make_folder(folder)
         self._system.write(change.path, change.content)
+        self._seen[change.path] = self._system.read(change.path)
 
     def _command(self, command: Command) -> None:
         self._say(f"run {command}")

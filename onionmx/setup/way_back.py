@@ -1,5 +1,6 @@
 """What one run has done, to put all of it back when something fails: the machine is then as it was before the run."""
 
+import shlex
 from dataclasses import dataclass, field
 
 from onionmx.setup.manifest import Manifest, remove, store
@@ -19,6 +20,7 @@ class WayBack:
         enabled: units that were off.
         disabled: units that were on.
         begun: stages.
+        problems: commands that failed on it.
     """
 
     system: System
@@ -28,6 +30,7 @@ class WayBack:
     enabled: list[str] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
     begun: list[Stage] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def go(self, old: Manifest | None) -> None:
         """Put all back.
@@ -36,12 +39,12 @@ class WayBack:
             old: the manifest of before the run; `None` if there was none.
         """
         for unit in reversed(self.enabled):
-            self.system.run(("systemctl", "disable", "--now", unit))
+            self._run(("systemctl", "disable", "--now", unit))
         self._files()
         for stage in reversed(self.begun):
             for command in stage.back:
                 if self.systemd or not command.needs_systemd:
-                    self.system.run(command.words)
+                    self._run(command.words, may_fail=command.may_fail)
         self._units()
         if old is None:
             remove(self.system)
@@ -61,7 +64,12 @@ class WayBack:
     def _units(self) -> None:
         """Units that were on run again, with what their files say now."""
         for unit in self.disabled:
-            self.system.run(("systemctl", "enable", "--now", unit))
+            self._run(("systemctl", "enable", "--now", unit))
         stay = [unit for stage in self.begun for unit in stage.units if unit not in self.enabled]
         for unit in stay if self.systemd else ():
-            self.system.run(("systemctl", "try-restart", unit))
+            self._run(("systemctl", "try-restart", unit))
+
+    def _run(self, words: tuple[str, ...], *, may_fail: bool = False) -> None:
+        done = self.system.run(words)
+        if done.code and not may_fail:
+            self.problems.append(f"{shlex.join(words)} ended with {done.code}: {done.said}")

@@ -1,10 +1,12 @@
 """What belongs to the administrator stays, and what setup cannot know it does not touch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from onionmx.errors import UsageError
+from onionmx.setup.system import Done
 from onionmx.setup.wishes import Wishes, checked
 from tests.onions import V3_ONION
 from tests.setup.conftest import Setup
@@ -61,3 +63,46 @@ def test_undo_stops_where_the_mta_keeps_its_files(
     assert setup(sandbox, "--undo", "--yes") == 0
     assert snapshot(sandbox.root) == before
     assert not sandbox.units
+
+
+@pytest.mark.parametrize("moment", ["plan", "check of tor"])
+def test_file_that_somebody_edits_meanwhile(
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Between the plan and the writing: he has agreed to changes of another file."""
+    sandbox = Sandbox.make(tmp_path / "root", "exim")
+    settings = sandbox.real("/etc/exim4/update-exim4.conf.conf")
+
+    def edit() -> None:
+        settings.write_text(settings.read_text() + "# mine\n")
+
+    if moment == "plan":
+        monkeypatch.setattr("onionmx.cli.setup.print_plan", lambda *_: edit())
+    else:
+        run = sandbox.run
+
+        def edited(words: Sequence[str]) -> Done:
+            if "--verify-config" in words and "# mine" not in settings.read_text():
+                edit()
+            return run(words)
+
+        monkeypatch.setattr(sandbox, "run", edited)
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 75
+    assert "update-exim4.conf.conf was changed while setup was at work" in capsys.readouterr().err
+    assert settings.read_text().endswith("# mine\n")
+    settings.write_text(settings.read_text().removesuffix("# mine\n"))
+    assert snapshot(sandbox.root) == before
+    assert not sandbox.units
+
+
+def test_program_that_does_not_take_its_old_files_is_told(
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix", refusing=["systemctl reload-or-restart postfix"])
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 75
+    said = capsys.readouterr().err
+    assert "all was put back, but the programs may still use what it was" in said
+    assert said.count("systemctl reload-or-restart postfix ended with 1: it says no") == 2
+    assert snapshot(sandbox.root) == before
