@@ -61,7 +61,7 @@ def test_found(map_path: Path, dnsport: str, domain: str) -> None:
 
 
 def test_targets_with_ports_in_route_order(map_path: Path, dnsport: str) -> None:
-    result = helper(f"--map={map_path}", f"--dnsport={dnsport}", "--timeout=3", "two.example")
+    result = helper(f"--map={map_path}", f"--dnsport={dnsport}", "--timeout=50", "two.example")
     assert (result.returncode, result.stdout) == (0, f"{address(A)}::2525:{address(B)}\n")
 
 

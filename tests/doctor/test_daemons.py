@@ -53,7 +53,7 @@ def test_result_that_cannot_leave(result: str) -> None:
 async def look(configuration: Configuration) -> dict[str, Finding]:
     machine = Machine(configuration)
     try:
-        return {finding.check: finding for finding in await run_checks(CHECKS, machine, 20.0)}
+        return {finding.check: finding for finding in await run_checks(CHECKS, machine, 120.0)}
     finally:
         await machine.close()
 

@@ -79,6 +79,6 @@ def test_places_of_the_configuration() -> None:
 def test_check_as_a_whole(tmp_path: Path) -> None:
     tor = TorSection(control=f"unix:{tmp_path}/control")
     machine = Machine(msgspec.structs.replace(Configuration(), tor=tor))
-    findings = asyncio.run(run_checks([owners.CHECK], machine, 10))
+    findings = asyncio.run(run_checks([owners.CHECK], machine, 120.0))
     assert {finding.check for finding in findings} == {"owners"}
     assert os.geteuid() == OWN

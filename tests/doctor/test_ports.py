@@ -102,7 +102,7 @@ async def look(name: str, settings: TorSection, *, transport_path: str = "") -> 
     machine = Machine(configuration)
     checks = [check for check in CHECKS if name in {topic.name for topic in check.topics}]
     try:
-        return await run_checks(checks, machine, 20.0)
+        return await run_checks(checks, machine, 120.0)
     finally:
         await machine.close()
 

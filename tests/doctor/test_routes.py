@@ -35,7 +35,7 @@ def look(tmp_path: Path, **sections: Any) -> dict[str, Finding]:  # noqa: ANN401
     async def run() -> list[Finding]:
         machine = Machine(msgspec.structs.replace(Configuration(), **(right | sections)))
         try:
-            return await run_checks(CHECKS, machine, 10.0)
+            return await run_checks(CHECKS, machine, 120.0)
         finally:
             await machine.close()
 

@@ -37,7 +37,7 @@ def make(name: str, look: Look) -> Check:
     return Check((Topic(name, f"what {name}", f"why {name}"),), look)
 
 
-def run(machine: Machine, *checks: Check, limit: float = 10.0, wanted: Sequence[str] = ()) -> list[Finding]:
+def run(machine: Machine, *checks: Check, limit: float = 60.0, wanted: Sequence[str] = ()) -> list[Finding]:
     return asyncio.run(run_checks(checks, machine, limit, wanted))
 
 

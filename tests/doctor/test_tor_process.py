@@ -87,7 +87,7 @@ def test_long_lived_ports() -> None:
     assert judge_long_lived_ports("").mend == "torrc: LongLivedPorts 25"
 
 
-def look(settings: TorSection, limit: float = 10.0) -> dict[str, Finding]:
+def look(settings: TorSection, limit: float = 60.0) -> dict[str, Finding]:
     async def run() -> list[Finding]:
         machine = Machine(msgspec.structs.replace(Configuration(), tor=settings))
         try:

@@ -17,9 +17,9 @@ from .programs import find_program
 
 POLL_INTERVAL = 0.02
 """Seconds between two looks at a condition that nothing announces."""
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0
 """Seconds a daemon gets to become ready; the slowest need about two on an idle machine."""
-STOP_TIMEOUT = 10.0
+STOP_TIMEOUT = 30.0
 """Seconds between SIGTERM and SIGKILL."""
 LOG_TAIL_LINES = 30
 

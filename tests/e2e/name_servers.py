@@ -25,7 +25,7 @@ from .daemon import Daemon, DaemonError, free_ports
 from .programs import find_program
 
 LOOPBACK = "127.0.0.1"
-QUERY_TIMEOUT = 2.0
+QUERY_TIMEOUT = 10.0
 
 TSIG_NAME = "onionmx-test."
 TSIG_ALGORITHM = "hmac-sha256"

@@ -87,7 +87,7 @@ class Client:
         self.key.chmod(0o600)
         self.configuration = folder / "onionmx.toml"
         self.configuration.write_text(
-            f'[dns]\nnameservers = ["{"{}:{}".format(*site.servers.resolver)}"]\ntimeout = 3.0\n'
+            f'[dns]\nnameservers = ["{"{}:{}".format(*site.servers.resolver)}"]\ntimeout = 30.0\n'
             f'[publish]\nttl = {TTL}\ntsig_file = "{self.key}"\n'
             f'[tor]\ncontrol_password_file = "{folder}/no-tor-here"\n'
         )

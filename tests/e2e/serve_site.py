@@ -50,7 +50,7 @@ class Serve:
             f'map.path = "{self.map}"',
             f'sync.pins = "{folder}/pins"',
             f'dns.nameservers = ["{host}:{port}"]',
-            "dns.timeout = 3",
+            "dns.timeout = 30",
             f"lookup.live = {str(live).lower()}",
             "[serve]",
             f'control = "{folder}/control"',

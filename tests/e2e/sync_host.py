@@ -44,7 +44,8 @@ class SyncHost:
         for file in (self.pins, folder / "trust"):
             file.touch()
         self._configuration.write_text(
-            f'[map]\npath = "{self.map}"\n[dns]\nnameservers = ["{resolver[0]}:{resolver[1]}"]\nretry_delay = 0\n'
+            f'[map]\npath = "{self.map}"\n[dns]\nnameservers = ["{resolver[0]}:{resolver[1]}"]\n'
+            "timeout = 60\nretry_delay = 0\n"
             f'[sync]\ndomains = ["{self.list}"]\npins = "{self.pins}"\ntrust_of = "{folder}/trust"\n{sync}\n{tables}\n'
         )
 

@@ -59,7 +59,7 @@ class Client:
         self._environment = {"ONIONMX_CONFIG": str(folder / "onionmx.toml")}
         (folder / "onionmx.toml").write_text(
             f'[map]\npath = "{self.map}"\n'
-            f'[dns]\nnameservers = ["{"{}:{}".format(*servers.resolver)}"]\nretries = 0\ntimeout = 3.0\n'
+            f'[dns]\nnameservers = ["{"{}:{}".format(*servers.resolver)}"]\nretries = 0\ntimeout = 30.0\n'
             f'[sync]\npins = "{folder}/pins"\nhold = 0\nhold_removal = 0\n'
         )
         (folder / "pins").touch()

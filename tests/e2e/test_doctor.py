@@ -20,7 +20,7 @@ from .doctor_site import UNSIGNED, WITHOUT, WRONG, DoctorSite, Torrc
 from .receiving import DOMAIN, Receiver
 from .tor_network import TorNetwork
 
-LIMIT = 15.0
+LIMIT = 60.0
 """Seconds that a run may take on a sound machine with circuits that are warm."""
 PROGRAMS = ("tor", "exim4", "knotd", "keymgr", "unbound", "setpriv")
 

@@ -195,14 +195,14 @@ class TestDaemon:
             # Only then has setpriv tied it to its parent.
             wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n", "the daemon behind setpriv")
             os.kill(parent.pid, signal.SIGKILL)
-        wait_until(lambda: is_gone(pid), "the end of the daemon", 10)
+        wait_until(lambda: is_gone(pid), "the end of the daemon")
 
     def test_stop_takes_its_children_along(self, tmp_path: Path) -> None:
         script = "trap '' TERM; sleep 600 & echo child $!; wait; sleep 600"
         with Daemon("stubborn", ["sh", "-c", script], tmp_path) as daemon:
             child = int(daemon.wait_for_log(r"child (\d+)")[1])
             daemon.stop(timeout=0.1)
-        wait_until(lambda: is_gone(child), "the end of the child", 10)
+        wait_until(lambda: is_gone(child), "the end of the child")
 
     def test_error_shows_the_log(self, tmp_path: Path) -> None:
         with (

@@ -26,7 +26,7 @@ ASK = """\
 import sys
 import dns.message, dns.query
 query = dns.message.make_query(sys.argv[1], "A")
-answer = dns.query.udp(query, "127.0.0.1", timeout=5, port={port})
+answer = dns.query.udp(query, "127.0.0.1", timeout=60, port={port})
 print(next((record.to_text() for rrset in answer.answer for record in rrset), "no_such_host"), end="")
 """
 ROUTER = """

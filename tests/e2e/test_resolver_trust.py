@@ -65,7 +65,7 @@ def forwarder(folder: Path, upstream: tuple[str, int], address: tuple[str, int])
 def configuration(folder: Path, dns: str) -> Path:
     path = folder / "onionmx.toml"
     path.write_text(
-        f'[own]\ndomains = ["{SIGNED}"]\n[map]\npath = "{folder}/map.cdb"\n[dns]\ntimeout = 5\n{dns}\n'
+        f'[own]\ndomains = ["{SIGNED}"]\n[map]\npath = "{folder}/map.cdb"\n[dns]\ntimeout = 30\n{dns}\n'
         f'[doctor]\nbogus_name = "{BOGUS_NAME}"\n'
     )
     return path

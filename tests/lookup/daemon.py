@@ -103,6 +103,6 @@ class Serve:
 
     def ask(self, key: str) -> bytes:
         """What tcp_table says."""
-        with socket.create_connection(("127.0.0.1", self.tcp_table), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.tcp_table), timeout=120) as connection:
             connection.sendall(f"get {key}\n".encode())
             return connection.makefile("rb").readline()

@@ -21,7 +21,7 @@ NOT_FOUND = b"500 no%20entry%20in%20the%20map\n"
 
 
 def exchange(connection: socket.socket, data: bytes) -> bytes:
-    connection.settimeout(30)
+    connection.settimeout(120)
     connection.sendall(data)
     return connection.recv(1000)
 
@@ -146,7 +146,7 @@ def test_systemd_hears_of_it_all(tmp_path: Path) -> None:
     states: list[bytes] = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(20)
+        manager.settimeout(120)
 
         def wait_for(state: bytes) -> None:
             while not states or not states[-1].startswith(state):

@@ -27,7 +27,7 @@ def test_systemd_hears_from_the_main_process_alone(tmp_path: Path, workers: str)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(str(tmp_path / "notify"))
         notified.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        notified.settimeout(20)
+        notified.settimeout(120)
         with running(tmp_path, workers=workers) as process:
             message, [(_, _, sender)], _, _ = notified.recvmsg(100, socket.CMSG_SPACE(_CREDENTIALS.size))
             assert message == b"READY=1"
@@ -57,7 +57,7 @@ def test_connection_made_while_it_restarts_is_served_and_nobody_else_can_have_th
                 assert session.ehlo()[0] == 250
         with pytest.raises(OSError, match="in use"), closing(socket.create_server(smtp)):
             pass
-        waiting = socket.create_connection(smtp, timeout=20)
+        waiting = socket.create_connection(smtp, timeout=120)
         with closing(waiting), ActivatedDaemon(ours, command, tmp_path, {}):
             assert waiting.recv(100).startswith(b"220 relay.mx.sender.test")
 

@@ -23,7 +23,7 @@ async def replies_when_stopped(site: Site, recipients: list[str], taken: int) ->
         wire.send(b"BDAT %d LAST\r\n%s" % (len(MESSAGE), MESSAGE))
         while len(site.mx.taken) < taken or not site.server.open_deliveries:  # noqa: ASYNC110 -- nothing tells it
             await asyncio.sleep(0)
-        await site.server.close(0.2)
+        await site.server.close(1.5)  # for the reply that is under way
         replies = []
         while reply := await wire.reply():
             replies.append(reply)
