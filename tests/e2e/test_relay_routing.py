@@ -1,10 +1,12 @@
 """Which mail Postfix and Exim hand to the relay, and that none goes another way when they cannot tell."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -116,6 +118,30 @@ def test_postfix_hands_over_what_is_in_the_table(postfix: PostfixSender, relay: 
     for domain in domains[2:4]:
         postfix.wait_for_log(rf"discard\S* \w+: to=<alice@{domain}>.* status=sent")
     assert len(postfix.wait_for_delivered(1)) == 1
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that Postfix's user may search; pytest's own are for the user who runs the tests."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_postfix_hands_over_through_a_unix_socket(postfix: PostfixSender, relay: Relay, open_folder: Path) -> None:
+    """As docs/isolation.md has it for hosts with local users."""
+    path = open_folder / "lmtp"
+    text = relay.configuration.read_text()
+    text = text.replace(f"onion:inet:{relay.lmtp[0]}:{relay.lmtp[1]}", f"onion:unix:{path}")
+    text = re.sub(r"lmtp_listen = .*", f'lmtp_listen = ["unix:{path}"]\nunix_mode = "0666"', text)
+    relay.configuration.write_text(text)
+    postfix.make_table()
+    with relay:
+        postfix.submit(f"carol@{SENDER}", [f"alice@{MAPPED}"], MESSAGE)
+        postfix.wait_for_log(
+            rf"onion/lmtp\S* \w+: to=<alice@{MAPPED}>.*relay=\S+\[{path}\].* status=deferred \(host .* said: 451"
+        )
+        assert postfix.sent_over_clearnet() == []
 
 
 def test_postfix_finds_an_international_domain_written_out(postfix: PostfixSender) -> None:
