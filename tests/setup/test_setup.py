@@ -6,6 +6,8 @@ import os
 import pty
 import subprocess
 import sys
+import tomllib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from onionmx.setup import manifest
-from onionmx.setup.programs import postfix
+from onionmx.setup.programs import postfix, settings
 from onionmx.setup.steps import State
+from onionmx.setup.system import Done
 from onionmx.shipped import shipped
 from tests.e2e.programs import PROJECT
+from tests.onions import V3_ONION
 from tests.setup.conftest import WISHES, Setup
 from tests.setup.sandbox import Sandbox, snapshot
 
@@ -362,3 +366,36 @@ def test_profile_is_loaded_where_the_kernel_confines_tor(machine: Machine) -> No
     sandbox.commands.clear()
     assert machine.setup(sandbox, "--undo", "--yes") == 0
     assert parser in sandbox.commands
+
+
+def test_record_is_sent_once_all_else_is_well(
+    tmp_path: Path, setup: Setup, lists: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", "postfix")
+    words = (*WISHES, lists, "--publish-to", "192.0.2.1")
+    sandbox.doctor = [{"check": "tor", "severity": "problem", "seen": "no network"}]
+    assert setup(sandbox, *words, "--no-wait") == 1
+    assert "the record to publish:" in capsys.readouterr().out
+    sent = f"onionmx publish example.org --onion {V3_ONION}"
+    assert not any(command.endswith(sent) for command in sandbox.commands)
+
+    sandbox.doctor = []
+    assert setup(sandbox, *words) == 0
+    assert "published:\n  _onion-mx._tcp.example.org." in capsys.readouterr().out
+    assert sum(command.endswith(sent) for command in sandbox.commands) == 1
+    drop_in = tomllib.loads(sandbox.real(settings.DROP_IN).read_text())
+    assert drop_in["publish"] == {"server": "192.0.2.1"}
+
+
+@pytest.mark.parametrize(("code", "said"), [(75, "could not tell"), (1, "problem")])
+def test_name_server_that_does_not_take_the_record(machine: Machine, code: int, said: str) -> None:
+    class Refusing(Sandbox):
+        def run(self, words: Sequence[str]) -> Done:
+            done = super().run(words)
+            return Done(code, errors="REFUSED") if list(words)[-2:] == ["--onion", V3_ONION] else done
+
+    sandbox = Refusing.make(machine.tmp_path / "root", "postfix")
+    assert machine.setup(sandbox, *WISHES, machine.lists, "--publish-to", "192.0.2.1") == code
+    output = machine.capsys.readouterr().out
+    assert "the record to publish:\n  _onion-mx._tcp.example.org." in output
+    assert f"{said}: onionmx publish ended with {code}: REFUSED" in output
