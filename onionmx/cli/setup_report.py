@@ -11,7 +11,7 @@ from onionmx.setup.engine import Applied, Work
 from onionmx.setup.manifest import Manifest
 from onionmx.setup.plan import Plan
 from onionmx.setup.prove import Proof
-from onionmx.setup.put_back import restored
+from onionmx.setup.put_back import KEPT_SUFFIX, restored
 from onionmx.setup.steps import State, diff
 from onionmx.setup.system import System
 from onionmx.setup.undo import Undone
@@ -32,7 +32,11 @@ def report(system: System, plan: Plan, works: Sequence[Work], *, dry_run: bool) 
     files = [{"path": path, "diff": text} for stage in _diffs(system, works) for path, text in stage]
     return {
         "dry_run": dry_run,
-        "plan": {"files": files, "commands": [line for work in works for line in _commands(work)], "notes": plan.notes},
+        "plan": {
+            "files": files,
+            "commands": [line for work in works for line in _commands(work)],
+            "notes": [*_edited(works), *plan.notes],
+        },
     }
 
 
@@ -45,8 +49,17 @@ def print_plan(system: System, plan: Plan, works: Sequence[Work]) -> None:
             _print_diff(text)
         for line in _commands(work):
             click.echo(f"run: {line}")
-    for note in plan.notes:
+    for note in [*_edited(works), *plan.notes]:
         click.echo(f"note: {note}")
+
+
+def _edited(works: Sequence[Work]) -> list[str]:
+    """What somebody should know before his words go."""
+    paths = dict.fromkeys(path for work in works for path in sorted(work.edited))
+    return [
+        f"somebody has changed {path} within the lines of setup, which go: kept as {path}{KEPT_SUFFIX}"
+        for path in paths
+    ]
 
 
 def _diffs(system: System, works: Sequence[Work]) -> list[list[tuple[str, str]]]:
@@ -82,7 +95,7 @@ def _print_diff(text: str) -> None:
 def print_proof(plan: Plan, applied: Applied, proof: Proof) -> None:
     """What came of it, for people."""
     click.echo("done" if applied.changed else "nothing was changed")
-    for line in applied.warnings:
+    for line in [*applied.warnings, *applied.kept]:
         click.echo(f"warning: {line}")
     if applied.to_run:
         click.echo("systemd does not run here: start these yourself, and run this again")

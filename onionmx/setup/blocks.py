@@ -101,14 +101,22 @@ def blocks(text: str, name: str = "") -> list[str]:
     return ["".join(piece.lines) for piece in _pieces(text, name) if piece.is_block]
 
 
+def substance(text: str, name: str = "") -> str:
+    """What all blocks of a text say, wherever they stand; empty for no blocks.
+
+    Raises:
+        ConfigurationError: a mark stands alone.
+    """
+    return "".join(sorted(map(_unmarked, blocks(text, name))))
+
+
 def settled(current: str, wanted: str, name: str = "") -> str:
     """The wanted text, or the current one where that has the same blocks, in places that somebody chose since.
 
     Raises:
         ConfigurationError: a mark stands alone.
     """
-    same = sorted(map(_unmarked, blocks(current, name))) == sorted(map(_unmarked, blocks(wanted, name)))
-    return current if same else wanted
+    return current if substance(current, name) == substance(wanted, name) else wanted
 
 
 def split(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from onionmx.errors import ConfigurationError, TemporaryError
 from onionmx.setup.manifest import FOLDER, FORMER_FOLDER, Manifest, Part, load, store
 from onionmx.setup.old_routers import refuse_old
 from onionmx.setup.plan import Plan
-from onionmx.setup.put_back import put_back
+from onionmx.setup.put_back import KEPT_SUFFIX, keep_copy, put_back
 from onionmx.setup.steps import Change, Command, Stage, State, Wait
 from onionmx.setup.system import Done, System
 from onionmx.setup.way_back import WayBack
@@ -30,11 +30,13 @@ class Applied:
         changed: whether anything was changed.
         to_run: commands that somebody has to run, for want of systemd.
         warnings: what went wrong and ended nothing.
+        kept: where the words of somebody are now that stood within the lines of setup.
     """
 
     changed: bool = False
     to_run: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Work:
         stale: units of an earlier run that are wished no more.
         unfinished: whether an earlier run was interrupted in it.
         seen: the files of the changes, as they were when the plan was made.
+        edited: those in which somebody else has changed what setup had put there.
     """
 
     stage: Stage
@@ -56,6 +59,7 @@ class Work:
     stale: tuple[str, ...]
     unfinished: bool
     seen: Mapping[str, State | None]
+    edited: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return bool(self.changes or self.units or self.stale or self.unfinished)
@@ -94,7 +98,8 @@ def _work(system: System, stage: Stage, manifest: Manifest, enabled: frozenset[s
     units = tuple(unit for unit in stage.units if unit not in enabled)
     stale = tuple(unit for unit in part.units if unit not in stage.units)
     seen = {change.path: system.read(change.path) for change in changes}
-    return Work(stage, tuple(changes), units, stale, stage.name in manifest.pending or absent, seen)
+    edited = frozenset(path for path, now in seen.items() if manifest.has_edited_blocks(path, now))
+    return Work(stage, tuple(changes), units, stale, stage.name in manifest.pending or absent, seen, edited)
 
 
 def _is_done(system: System, change: Change, manifest: Manifest) -> bool:
@@ -126,6 +131,7 @@ class Run:
         self._systemd = systemd
         self._way_back = WayBack(system, systemd=systemd)
         self._seen: dict[str, State | None] = {}
+        self._kept: set[str] = set()
         self.applied = Applied()
 
     def apply(self, works: list[Work]) -> Applied:
@@ -204,7 +210,7 @@ class Run:
         for unit in work.stale:  # as long as its file is there
             self._disable(unit)
         for change in work.changes:
-            self._change(change, manifest)
+            self._change(change, manifest, is_edited=change.path in work.edited)
         left = False
         for step in work.stage.steps:
             if isinstance(step, Wait):
@@ -223,9 +229,11 @@ class Run:
             manifest.pending.remove(work.stage.name)
         store(self._system, manifest)
 
-    def _change(self, change: Change, manifest: Manifest) -> None:
+    def _change(self, change: Change, manifest: Manifest, *, is_edited: bool) -> None:
         self._check_unchanged(change.path, "all was put back")
         now = self._system.read(change.path)
+        if is_edited and now is not None and change.path not in self._kept:
+            self._keep(change.path, now)
         self._way_back.before.append((change.path, now))
         self.applied.changed = True
         self._system.clear_draft(change.path)
@@ -241,6 +249,13 @@ class Run:
             self._system.make_folder(folder)
         self._system.write(change.path, change.content)
         self._seen[change.path] = self._system.read(change.path)
+
+    def _keep(self, path: str, now: State) -> None:
+        self._kept.add(path)
+        copy = f"{path}{KEPT_SUFFIX}"
+        self._way_back.before.append((copy, self._system.read(copy)))
+        keep_copy(self._system, path, now)
+        self.applied.kept.append(f"{path} was changed within the lines of setup: kept as {copy}")
 
     def _command(self, command: Command) -> None:
         self._say(f"run {command}")

@@ -6,7 +6,8 @@ import msgspec
 
 from onionmx.defaults import STATE_DIRECTORY
 from onionmx.errors import ConfigurationError
-from onionmx.setup.steps import Change, Command, Stage, State
+from onionmx.setup.blocks import substance
+from onionmx.setup.steps import ENCODING, Change, Command, Stage, State
 from onionmx.setup.system import System
 from onionmx.setup.wishes import Wishes
 
@@ -37,7 +38,7 @@ class File(msgspec.Struct):
     """A file that setup changes.
 
     `written` has the digests of all that setup has written or is about to write: what has none of these was changed by
-    somebody else since.
+    somebody else since. `blocks` has those of what its blocks say, where it is a file of somebody else.
     """
 
     path: str
@@ -45,6 +46,7 @@ class File(msgspec.Struct):
     existed: bool
     original: Original | None = None
     written: list[str] = []
+    blocks: list[str] = []
 
 
 class Part(msgspec.Struct):
@@ -95,6 +97,17 @@ class Manifest(msgspec.Struct):
             files.append(file)
         if change.content is not None and (seal := digest(change.content)) not in file.written:
             file.written.append(seal)
+        if change.content is not None and not change.whole:
+            text = change.content.decode(ENCODING)
+            if (seal := digest(substance(text, change.path).encode(ENCODING))) not in file.blocks:
+                file.blocks.append(seal)
+
+    def has_edited_blocks(self, path: str, now: State | None) -> bool:
+        """Whether somebody else has changed what the blocks in a file of his say; a manifest of old cannot tell."""
+        files = [file for part in self.parts for file in part.files if file.path == path and not file.whole]
+        known = {seal for file in files for seal in file.blocks}
+        said = substance(now.text, path) if known and now else ""
+        return bool(said) and digest(said.encode(ENCODING)) not in known
 
     def is_foreign(self, path: str, now: State | None) -> bool:
         """Whether somebody else has changed a whole file of ours since."""

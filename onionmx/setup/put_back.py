@@ -34,6 +34,14 @@ def restored(file: File, now: State | None) -> State | None:
     return State(content, now.mode, now.uid, now.gid) if content or file.existed else None
 
 
+def keep_copy(system: System, path: str, now: State) -> str:
+    """Keep a file as it is beside it, before what somebody has changed in it goes; gives the name of the copy."""
+    kept = f"{path}{KEPT_SUFFIX}"
+    system.clear_draft(kept)
+    system.write(kept, now.content, now)
+    return kept
+
+
 def put_back(system: System, file: File) -> str:
     """Take what is ours out of a file, or the file away.
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from onionmx.setup.engine import Say
-from onionmx.setup.manifest import Manifest, remove, store
-from onionmx.setup.put_back import put_back
+from onionmx.setup.manifest import File, Manifest, remove, store
+from onionmx.setup.put_back import keep_copy, put_back
 from onionmx.setup.system import System
 
 
@@ -42,9 +42,7 @@ def undo(system: System, manifest: Manifest, say: Say, *, systemd: bool, delete_
         for unit in reversed(part.units):
             _run(system, ["systemctl", "disable", "--now", unit], say, result, systemd=systemd)
         for file in reversed(part.files):
-            say(f"take back {file.path}")
-            if note := put_back(system, file):
-                result.notes.append(note)
+            _take_back(system, manifest, file, say, result)
         known = len(result.problems)
         for words in part.back:
             _run(system, words, say, result, systemd=systemd)
@@ -64,6 +62,16 @@ def undo(system: System, manifest: Manifest, say: Say, *, systemd: bool, delete_
     remove(system)
     result.to_run = list(dict.fromkeys(result.to_run))  # tor, whose service goes, before the MTA, which trusts again
     return result
+
+
+def _take_back(system: System, manifest: Manifest, file: File, say: Say, result: Undone) -> None:
+    say(f"take back {file.path}")
+    now = system.read(file.path)
+    if now is not None and manifest.has_edited_blocks(file.path, now):
+        kept = keep_copy(system, file.path, now)
+        result.notes.append(f"{file.path} was changed within the lines of setup: kept as {kept}")
+    if note := put_back(system, file):
+        result.notes.append(note)
 
 
 def _run(system: System, words: list[str], say: Say, result: Undone, *, systemd: bool) -> None:

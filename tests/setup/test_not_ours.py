@@ -106,3 +106,42 @@ def test_program_that_does_not_take_its_old_files_is_told(
     assert "all was put back, but the programs may still use what it was" in said
     assert said.count("systemctl reload-or-restart postfix ended with 1: it says no") == 2
     assert snapshot(sandbox.root) == before
+
+
+@pytest.mark.parametrize(
+    ("mta", "path", "ours"),
+    [
+        ("postfix", "/etc/tor/torrc", "HiddenServicePort 25"),
+        ("postfix", "/etc/postfix/master.cf", "127.0.0.2:25"),
+        ("exim", "/etc/exim4/update-exim4.conf.conf", "127.0.0.2"),
+    ],
+)
+def test_words_of_somebody_within_the_lines_of_setup_are_kept(  # noqa: PLR0913, PLR0917 -- a file of each MTA
+    tmp_path: Path, setup: Setup, capsys: pytest.CaptureFixture[str], mta: str, path: str, ours: str
+) -> None:
+    sandbox = Sandbox.make(tmp_path / "root", mta)
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 0
+    after = snapshot(sandbox.root)
+    file = sandbox.real(path)
+    kept = file.with_name(f"{file.name}.onionmx-kept")
+    lines = file.read_text().splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines) if ours in line and not line.startswith("# was: "))
+    edited = "".join([*lines[:at], "# mine\n", *lines[at:]])
+    file.write_text(edited)
+    capsys.readouterr()
+    assert setup(sandbox, "--dry-run") == 0
+    assert f"somebody has changed {path} within the lines of setup" in capsys.readouterr().out
+    assert not kept.exists()
+    assert setup(sandbox, "--yes") == 0
+    assert f"kept as {path}.onionmx-kept" in capsys.readouterr().out
+    assert kept.read_text() == edited
+    kept.unlink()
+    assert snapshot(sandbox.root) == after
+
+    file.write_text(edited)
+    assert setup(sandbox, "--undo", "--yes") == 0
+    assert f"kept as {path}.onionmx-kept" in capsys.readouterr().out
+    assert kept.read_text() == edited
+    kept.unlink()
+    assert snapshot(sandbox.root) == before
