@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from onionmx.relay.server import ServerSettings
+from onionmx.relay.server import ServerSettings, connection
 from onionmx.relay.server.dots import DotDecoder
 from onionmx.reply import Own, Reply
 from tests.relay.server.dialog import EXTENSIONS, play
@@ -232,7 +232,9 @@ def test_slow_delivery_stops_the_reading() -> None:
     asyncio.run(session())
 
 
-def test_replies_of_a_group_leave_together() -> None:
+def test_replies_of_a_group_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "REPLY_DELAY", 60.0)
+
     async def session() -> None:
         wire = Wire(Recorder(), ServerSettings())
         wire.send(b"EHLO x\r\n")
