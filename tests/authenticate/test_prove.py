@@ -172,12 +172,12 @@ def test_targets_that_do_not_prove_themselves_are_left_out(tmp_path: Path) -> No
 
 
 def test_one_that_hangs_takes_nothing_from_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onionmx.authenticate.prove.LONGEST", 1.0)
+    monkeypatch.setattr("onionmx.authenticate.prove.LONGEST", 8.0)
     mx = OnionMxes(contexts={A: context(tmp_path, RIGHT, BETWEEN)})
     verdict = proved(tmp_path, mx, requirement(MTA_STS), ((A, 25), (B, 25)), hanging=B)
     assert isinstance(verdict, Proven)
     assert verdict.endpoints == ((A, 25),)
-    assert verdict.left_out == (f"{B}: no proof within 1 s",)
+    assert verdict.left_out == (f"{B}: no proof within 8 s",)
 
 
 def test_not_more_than_a_domain_may_have(tmp_path: Path) -> None:
