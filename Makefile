@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 # stem and pure-cdb come as source; no Python after 3.11 brings what builds them, and pure-cdb is to do without a compiler.
 BUILD_TOOLS := pip setuptools wheel hatchling editables
 
-.PHONY: help setup debian demo test lint acceptance bench deb clean
+.PHONY: help setup debian demo test lint audit acceptance bench deb clean
 
 help:
 	@echo "make demo    set up and run the main job on a private Tor network"
 	@echo "make test    set up and run all tests"
 	@echo "make lint    ruff and mypy"
+	@echo "make audit   known vulnerabilities in the packages that are installed"
 	@echo "make acceptance  boot Debian 12, 13 and testing, set them up by the documents and by onionmx setup (root)"
 	@echo "make bench   speed, side by side with the peers"
 	@echo "make deb     build the Debian package for this release, in dist/"
@@ -41,6 +42,9 @@ lint: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+audit: setup
+	@$(BIN)/python -m release.audit --pip-audit $(VENV)/audit
 
 acceptance: setup
 	@ATTACK_SECONDS=$(ATTACK_SECONDS) $(BIN)/python -m tests.acceptance --releases="$(RELEASES)" --mtas="$(MTAS)" $(if $(SUITE),--suite $(SUITE)) $(PARTS)

@@ -1,0 +1,1 @@
+"""Releasing: the audit of dependencies, and a release from a clone."""
