@@ -22,6 +22,7 @@ binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate usr/sbin/dnsm
 # procps: the units reload by /bin/kill, which systemd-analyze looks for.
 # netbase: Exim and Postfix look smtp up in /etc/services, which a minimal Debian 12 does not have.
 tools=(netbase tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd procps groff-base)
+tools+=(git openssh-client) # what make release runs
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 unpacked=$project/.debian
