@@ -122,7 +122,7 @@ class Own(Enum):
     NOT_VERIFIED = Reply(252, "2.0.0", ("not verified, but a message to it will be tried",))
     SHUTTING_DOWN = Reply(421, "4.3.2", ("the relay is shutting down",))
     TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", ("too many connections",))
-    MAKING_ROOM = Reply(421, "4.3.2", ("too many connections, and nothing was sent on this one for the longest time",))
+    MAKING_ROOM = Reply(421, "4.3.2", ("too many connections, and this one was waited for longest",))
     IDLE = Reply(421, "4.4.2", ("nothing was sent for too long",))
     CLIENT_REFUSED = Reply(421, "4.7.1", ("relay.clients does not name this client",))
     NOT_AN_MTA = Reply(421, "4.7.0", ("this is a mail relay for the local MTA",))

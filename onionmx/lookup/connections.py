@@ -47,7 +47,7 @@ async def end(connections: Iterable[Ending], grace: float) -> None:
 
 
 class Connections:
-    """All connections of a kind. When there are too many, an idle one makes room: clients open another.
+    """All connections of a kind. When there are too many, one that asks nothing makes room: clients open another.
 
     Args:
         limit: connections at the same time; see `onionmx.net.room`.

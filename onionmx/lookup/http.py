@@ -16,7 +16,6 @@ from onionmx.lookup.connections import Connections
 from onionmx.lookup.host import is_for_this_machine
 from onionmx.lookup.metrics import Tally
 from onionmx.net.clients import Client
-from onionmx.net.room import User
 from onionmx.text import printable_ascii
 
 _MISDIRECTED = (
@@ -83,24 +82,8 @@ class HttpConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_ending = False
         self._start = 0.0
-        self._used_at = 0.0
         self.client = Client()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def user(self) -> User:
-        """See `onionmx.net.room.Guest`."""
-        return self.client.user
-
-    @property
-    def is_free(self) -> bool:
-        """See `onionmx.net.room.Guest`."""
-        return True
-
-    @property
-    def waits_since(self) -> float | None:
-        """See `onionmx.net.room.Guest`."""
-        return None if self._task or self._is_ending else self._used_at
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
@@ -108,7 +91,7 @@ class HttpConnection(asyncio.Protocol):
         self.client = Client.of(transport.get_extra_info("socket"))
         self._tally.connections += 1
         self._tally.opened += 1
-        self._used_at = time.monotonic()
+        self.client.wait(time.monotonic())
         self._end_after(IDLE)
         self._connections.add(self)
 
@@ -142,6 +125,7 @@ class HttpConnection(asyncio.Protocol):
     def stop(self) -> None:
         """Take no more requests, answer the one that is under way, and close."""
         self._is_ending = True
+        self.client.heard(time.monotonic())
         if self._task is None:
             self._transport.close()
 
@@ -173,6 +157,7 @@ class HttpConnection(asyncio.Protocol):
             case h11.EndOfMessage() if self._request is not None and not self._is_for_us(self._request):
                 self._refuse(HTTPStatus.MISDIRECTED_REQUEST, _MISDIRECTED)
             case h11.EndOfMessage() if self._request is not None:
+                self.client.heard(time.monotonic())
                 method, target = self._request.method.decode("ascii"), self._request.target.decode("ascii")
                 self._task = asyncio.get_running_loop().create_task(self._answer(method, target))
                 self._task.add_done_callback(self._answered)
@@ -208,7 +193,7 @@ class HttpConnection(asyncio.Protocol):
             return
         self._http.start_next_cycle()
         self._request = None
-        self._used_at = time.monotonic()
+        self.client.wait(time.monotonic())
         self._end_after(IDLE)
         self._transport.resume_reading()
         self._work()
@@ -235,6 +220,7 @@ class HttpConnection(asyncio.Protocol):
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self._tally.malformed += 1
         self._is_ending = True
+        self.client.heard(time.monotonic())
         if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             self._send(Response.plain(status, why))
         if self._transport.can_write_eof():

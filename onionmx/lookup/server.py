@@ -15,7 +15,6 @@ from onionmx.lookup.answers import Answers
 from onionmx.lookup.connections import Connections
 from onionmx.lookup.language import SHORT, Fault, Request
 from onionmx.net.clients import Client
-from onionmx.net.room import User
 
 QUEUE = 128
 """Requests of one connection that are under way at the same time, and answers that leave in one write."""
@@ -50,24 +49,8 @@ class Connection(asyncio.Protocol, Generic[Request]):
         self._lingers = False
         self._one_exchange = answers.language.one_exchange
         self._is_answered = False
-        self.used_at = 0.0
         self.client = Client()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def user(self) -> User:
-        """See `onionmx.net.room.Guest`."""
-        return self.client.user
-
-    @property
-    def is_free(self) -> bool:
-        """See `onionmx.net.room.Guest`."""
-        return True
-
-    @property
-    def waits_since(self) -> float | None:
-        """See `onionmx.net.room.Guest`: idle is one for which nothing is being found out."""
-        return None if self._pending or self._is_ending else self.used_at
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
@@ -75,7 +58,7 @@ class Connection(asyncio.Protocol, Generic[Request]):
         self.client = Client.of(transport.get_extra_info("socket"))
         self._tally.connections += 1
         self._tally.opened += 1
-        self.used_at = time.monotonic()
+        self.client.wait(time.monotonic())
         self._connections.add(self)
         if self._one_exchange:
             self._end_later(self._answers.timeout)
@@ -104,7 +87,8 @@ class Connection(asyncio.Protocol, Generic[Request]):
             reply = self._answers.again(self._sole_domain(data), now)
             if reply is not None:
                 self._transport.write(reply)
-                self.used_at = now
+                self.client.heard(now)
+                self.client.wait(now)
                 self._tally.answered(time.monotonic() - now)
                 return
         self._parser.feed(data)
@@ -129,6 +113,7 @@ class Connection(asyncio.Protocol, Generic[Request]):
     def stop(self) -> None:
         """Take no more requests, answer those that are under way, and close."""
         self._is_ending = True
+        self._note_wait()
         self._close_when_answered()
 
     def end_for_others(self) -> None:
@@ -144,13 +129,21 @@ class Connection(asyncio.Protocol, Generic[Request]):
         """Answer what has arrived, as far as the queue and the client allow."""
         while self._may_write and self._answer_some():
             pass
+        self._note_wait()
         if self._pending or self._is_ending or not (self._may_write and self._is_reading):
             self._read_on()
             self._close_when_answered()
 
+    def _note_wait(self) -> None:
+        """Note whether the client has the next word; half a request is none."""
+        if self._pending or self._is_ending:
+            self.client.heard(time.monotonic())
+        elif self.client.waits_since is None:
+            self.client.wait(time.monotonic())
+
     def _answer_some(self) -> bool:
         """Answer a piece of what has arrived; whether there is more for which there is room."""
-        start = self.used_at = time.monotonic()
+        start = time.monotonic()
         parser, pending = self._parser, self._pending
         number = 0
         replies: list[bytes] = []
@@ -162,6 +155,7 @@ class Connection(asyncio.Protocol, Generic[Request]):
                 request = self._last_request()
                 if request is None:
                     break
+            self.client.heard(start)
             reply = self._reply(request, start)
             if reply is None:
                 pending.append(self._begin(cast("Request", request), start))

@@ -5,6 +5,7 @@ tcp6 (proc(5)). In a user namespace, such as systemd's `PrivateUsers=`, all user
 there: they are one crowd then.
 """
 
+import functools
 import re
 import socket
 import struct
@@ -15,7 +16,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from onionmx.net.room import Guest, User, make_room
+from onionmx.net.room import Guest, Stay, User, make_room
+from onionmx.net.users import hidden_user
 
 _TABLES = ("/proc/self/net/tcp", "/proc/self/net/tcp6")
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
@@ -33,15 +35,13 @@ Ends = tuple[tuple[str, int], tuple[str, int]]
 
 
 @dataclass(eq=False, slots=True)
-class Client:
+class Client(Stay):
     """The other end of a connection.
 
     Attributes:
-        user: whose it is, as far as is known.
-        ends: by which `Clients.tell` finds out; `None` where nothing is left to be found out.
+        ends: by which `Clients.tell` finds out whose it is; `None` where nothing is left to be found out.
     """
 
-    user: User = None
     ends: Ends | None = None
 
     @classmethod
@@ -52,12 +52,12 @@ class Client:
         try:
             if connection.family == socket.AF_UNIX:
                 raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-                return cls(_CREDENTIALS.unpack(raw)[1])
+                return cls(_told(_CREDENTIALS.unpack(raw)[1]))
             peer, own = connection.getpeername()[:2], connection.getsockname()[:2]
         except OSError:
             return cls()  # gone already
         host = _plain(peer[0])
-        return cls(None if host.is_loopback else str(host), (peer, own))
+        return cls(None if host.is_loopback else str(host), ends=(peer, own))
 
 
 class Clients:
@@ -81,7 +81,8 @@ class Clients:
             return
         owners = find_owners(b"\n".join(map(_read, self._tables)), (client.ends for client in unknown if client.ends))
         for client in unknown:
-            client.user = owners.get(client.ends, client.user) if client.ends else client.user
+            if client.ends in owners:
+                client.user = _told(owners[client.ends])
             client.ends = None
         end = self._now()
         self._not_before = end + _SHARE_OF_TIME * (end - start)
@@ -110,6 +111,15 @@ class Door:
             return None
         self._clients.tell((newcomer.client, *(guest.client for guest in guests)))
         return make_room(guests, newcomer, limit, now)
+
+
+def _told(uid: int) -> User:
+    return None if uid == _hidden_user() else uid
+
+
+@functools.cache  # a process stays in its namespace, and this may be asked for each connection
+def _hidden_user() -> int | None:
+    return hidden_user()
 
 
 def find_owners(table: bytes, wanted: Iterable[Ends]) -> dict[Ends, int]:

@@ -28,9 +28,10 @@ class Relay:
         folder: a new folder for its map and configuration.
         socks: tor's SOCKS port.
         options: more keys of the table [relay], as TOML.
+        wrap: words in front of the command that runs it.
     """
 
-    def __init__(self, folder: Path, socks: Address, options: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, socks: Address, options: Sequence[str] = (), *, wrap: Sequence[str] = ()) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         # For an Exim that runs as another user and reads the map.
@@ -48,7 +49,7 @@ class Relay:
         )
         self.configuration.write_text("".join(lines))
         (folder / "pins").touch()
-        self._daemon = Daemon("relay", [ONIONMX, "relay", "--config", self.configuration], folder)
+        self._daemon = Daemon("relay", [*wrap, ONIONMX, "relay", "--config", self.configuration], folder)
 
     def publish(self, routes: Mapping[str, str]) -> None:
         """Write the map: domains and their onion."""

@@ -60,7 +60,7 @@ def test_tables_are_read_for_a_part_of_the_time_only(tmp_path: Path) -> None:
     times = iter([0.0, 1.0, 10.0, 21.0, 21.5])
     clients = Clients(lambda: next(times), [str(table)])
     ends = (("127.0.0.1", 1), ("127.0.0.1", 2))
-    first, second = Client(None, ends), Client(None, ends)
+    first, second = Client(ends=ends), Client(ends=ends)
     clients.tell([first])
     assert first.ends is None
     clients.tell([second])
@@ -70,7 +70,7 @@ def test_tables_are_read_for_a_part_of_the_time_only(tmp_path: Path) -> None:
 
 
 def test_without_tables() -> None:
-    client = Client("192.168.0.1", (("192.168.0.1", 1), ("192.168.0.2", 2)))
+    client = Client("192.168.0.1", ends=(("192.168.0.1", 1), ("192.168.0.2", 2)))
     Clients(tables=["/nowhere"]).tell([client])
     assert client.user == "192.168.0.1"
 

@@ -31,7 +31,6 @@ from onionmx.reply import Own, Reply
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from onionmx.net.room import User
     from onionmx.relay.server.settings import ServerSettings
 
 _logger = logging.getLogger(__name__)
@@ -51,7 +50,6 @@ class Connection(SMTP):
 
     Attributes:
         greeting: what the first reply says behind the host name.
-        client: whose connection it is, as far as that is known.
         commands: what to do with the arguments of each verb that is known.
         in_content: what comes next from the client is content, so that an error of ours cannot be got over.
         number: of the session in this process, for log lines.
@@ -79,7 +77,6 @@ class Connection(SMTP):
 
         self.commands: dict[str, Callable[[str], Awaitable[None]]] = {}
         self.in_content = False
-        self.client = Client()
         self.lingers = True
         self.is_broken_off = False
         self.number = next(_numbers)
@@ -136,9 +133,8 @@ class Connection(SMTP):
         self._input.interrupt(self._leave)
 
     def make_room(self) -> None:
-        """End the session, which waits for its client, for the sake of others."""
+        """End the session, which waits for its client, for the sake of others: no end of a message has come."""
         self._leave = Own.MAKING_ROOM.value
-        self.lingers = False  # it has sent nothing that is unread
         if self._writer.transport.get_write_buffer_size():  # it does not even read
             self._writer.transport.abort()
         else:
@@ -150,19 +146,9 @@ class Connection(SMTP):
         return self._writer.get_extra_info("peername")
 
     @property
-    def user(self) -> User:
-        """See `onionmx.net.room.Guest`."""
-        return self.client.user
-
-    @property
-    def is_free(self) -> bool:
-        """See `onionmx.net.room.Guest`."""
-        return self.is_between_transactions
-
-    @property
-    def waits_since(self) -> float | None:
-        """See `onionmx.net.room.Guest`."""
-        return self._input.waits_since
+    def client(self) -> Client:
+        """Whose connection it is, as far as that is known, and for how long it is waited for."""
+        return self._input.client
 
     @property
     def is_unix(self) -> bool:
@@ -212,7 +198,7 @@ class Connection(SMTP):
         last: Reply | None = Own.INTERNAL.value
         try:
             if self.transport is not None:
-                self.client = Client.of(self._writer.get_extra_info("socket"))
+                self._input.client = Client.of(self._writer.get_extra_info("socket"))
             greeting = self._tell_opened(self)
             if greeting.is_positive:
                 self.say(greeting)

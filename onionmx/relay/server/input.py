@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
+from onionmx.net.clients import Client
 from onionmx.relay.server.refusal import HangUpError
 from onionmx.relay.server.settings import READ_SIZE
 from onionmx.reply import Own, Reply
@@ -22,7 +24,7 @@ class Input:
         before_waiting: run before each wait for the client, to let the replies out that it waits for.
 
     Attributes:
-        waits_since: when the wait for the client began, by the loop's clock; `None` while there is none.
+        client: whose waits are noted.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class Input:
         self._buffer = bytearray()
         self._wait: asyncio.Timeout | None = None
         self._interruption: Reply | None = None
-        self.waits_since: float | None = None
+        self.client = Client()
 
     def shows(self, verb: bytes) -> bool:
         """Whether the next command is known already to begin so; `verb` in upper case."""
@@ -101,7 +103,7 @@ class Input:
     async def _read(self) -> bytes:
         data = b""
         loop = asyncio.get_running_loop()
-        self.waits_since = loop.time()
+        self.client.wait(time.monotonic())
         try:
             async with asyncio.timeout(None) as self._wait:
                 # Within: an interruption while the replies go out would find no wait to end, and the one behind it
@@ -117,7 +119,8 @@ class Input:
         except OSError:
             pass
         finally:
-            self._wait = self.waits_since = None
+            self._wait = None
+            self.client.heard(time.monotonic())
         if not data:
             raise HangUpError
         return data

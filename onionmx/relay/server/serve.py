@@ -7,6 +7,7 @@ import logging
 import math
 import socket
 import sys
+import time
 from collections import Counter
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
@@ -130,11 +131,12 @@ class Server:
         limit = self._settings.max_connections
         if len(self._sessions) < limit:
             return True
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         leaver = self._door.leaver(self._sessions, session, limit, now)
         self._tell_full(now)
         if leaver is not None and leaver is not session:
             self._sessions.discard(leaver)
+            leaver.lingers = len(self._leaving) < MAX_LINGERING
             self._leaving.add(leaver)
             leaver.make_room()
         return leaver is not session
@@ -144,10 +146,10 @@ class Server:
         if now - self._full_told < FULL_TOLD_EVERY:
             return
         self._full_told = now
-        ((user, number),) = Counter(session.user for session in self._sessions).most_common(1)
+        ((user, number),) = Counter(session.client.user for session in self._sessions).most_common(1)
         owner = f"user {user}" if isinstance(user, int) else user or "users that cannot be told"
         _logger.warning(
-            "%d connections: idle ones are closed for others, further ones refused; %s: %d",
+            "%d connections: idle ones are closed for others, then those that are waited for longest; %s: %d",
             len(self._sessions),
             owner,
             number,

@@ -162,6 +162,7 @@ class SmtpSession(Connection):
             self.say(answer if answer.is_transient or answer.is_permanent else _fault(f"MAIL answered {answer.code}"))
             return
         self._open = _Open(answer, envelope)
+        self.client.is_free = False
         self.say(Own.SENDER_OK.value)
 
     async def _rcpt(self, arguments: str) -> None:
@@ -262,6 +263,9 @@ class SmtpSession(Connection):
         for reply in replies:
             self.say(_fault("the content answered 3xx") if reply.is_intermediate else reply)
         self._open = None
+        self.client.is_free = True
+        if any(reply.is_positive for reply in replies):
+            self.client.delivered()
         self._bad_commands = 0
 
     # The rest.
@@ -269,6 +273,7 @@ class SmtpSession(Connection):
     async def forget_transaction(self, why: str) -> None:
         """End the open transaction, if there is one: its delivery is told."""
         transaction, self._open = self._open, None
+        self.client.is_free = True
         if transaction is None:
             return
         if transaction.content:

@@ -49,7 +49,7 @@ class ServerSettings:
         hostname: what the greeting and EHLO say. Not the MTA's own name, which Postfix would take for a mail loop.
         clients: networks that may connect by TCP; unix sockets are open to whom their mode lets in. Never the world:
             the relay takes any recipient.
-        max_connections: open at the same time; for the next one an idle one is closed, or it gets 421 (see
+        max_connections: open at the same time; for the next one another is closed, or it gets 421 (see
             `onionmx.net.room`). Each takes two file descriptors with the session behind it.
         max_message_size: octets, announced as SIZE (RFC 1870), before any Received header is added.
         max_recipients: accepted in one transaction; RFC 5321 section 4.5.3.1.8 asks for at least 100.

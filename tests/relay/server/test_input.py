@@ -39,7 +39,7 @@ def test_interruption_ends_the_wait(reads_replies: bool) -> None:  # noqa: FBT00
         with pytest.raises(HangUpError) as caught:
             await asyncio.wait_for(reading, 20)
         assert caught.value.reply == LEAVE
-        assert given.waits_since is None
+        assert given.client.waits_since is None
 
     asyncio.run(main())
 
