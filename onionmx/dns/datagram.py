@@ -1,17 +1,38 @@
-"""One question by UDP to one resolver, many at the same time."""
+"""One question by UDP to one resolver, many at the same time.
+
+Who listens there is looked at before a question leaves and after its answer has come. Questions that leave in one turn
+of the event loop share a look, and so do answers that are read in one.
+"""
 
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from onionmx.config import Resolver
 from onionmx.dns.choice import Choice
 from onionmx.dns.wire import is_reply, make_query
 from onionmx.errors import OwnerError
+from onionmx.net.owner import Listener
 
 _MAX_PACKET = 65535  # bytes
 _AT_ONCE = 10_000  # questions on one socket; their ids must stay hard to guess
 _BURST = 64  # packets read before others have their turn
+
+
+class _Unanswered(NamedTuple):
+    """A question under way.
+
+    Attributes:
+        question: from `ask_for`.
+        listener: who listened there before it left; `None` where that does not matter.
+        reply: what comes of it.
+    """
+
+    question: bytes
+    listener: Listener | None
+    reply: "asyncio.Future[bytes | None]"
 
 
 class Datagrams:
@@ -29,7 +50,8 @@ class Datagrams:
         self.resolver = resolver
         self._choice = choice
         self._is_loopback = resolver.is_loopback
-        self._waiting: dict[int, tuple[bytes, asyncio.Future[bytes | None]]] = {}
+        self._waiting: dict[int, _Unanswered] = {}
+        self._looked: Listener | None = None
         self._socket: socket.socket | None = None
 
     async def ask(self, question: bytes, timeout: float) -> bytes | None:  # noqa: ASYNC109 -- cheaper than the context
@@ -47,22 +69,34 @@ class Datagrams:
         if len(self._waiting) >= _AT_ONCE:
             return None
         try:
-            listener = self._choice.listener(self.resolver, is_udp=True)
-            packet = await self._exchange(question, timeout)
-            if listener is not None:
-                listener.confirm()
+            return await self._exchange(question, self._look(), timeout)
         except (OSError, OwnerError):
             return None
-        return packet
 
-    async def _exchange(self, question: bytes, timeout: float) -> bytes | None:  # noqa: ASYNC109 -- as above
+    def _look(self) -> Listener | None:
+        """Who listens there in this turn of the event loop."""
+        if self._looked is None:
+            self._looked = self._choice.listener(self.resolver, is_udp=True)
+            if self._looked is not None:
+                asyncio.get_running_loop().call_soon(self._forget)
+        return self._looked
+
+    def _forget(self) -> None:
+        self._looked = None
+
+    async def _exchange(
+        self,
+        question: bytes,
+        listener: Listener | None,
+        timeout: float,  # noqa: ASYNC109 -- as above
+    ) -> bytes | None:
         loop = asyncio.get_running_loop()
         number = _new_id()
         while number in self._waiting:
             number = _new_id()
         reply: asyncio.Future[bytes | None] = loop.create_future()
-        self._waiting[number] = question, reply
-        timer = loop.call_later(timeout, _give_up, reply)
+        self._waiting[number] = _Unanswered(question, listener, reply)
+        timer = loop.call_later(timeout, _settle, reply, None)
         try:
             self._send(make_query(number, question))
             return await reply
@@ -87,24 +121,47 @@ class Datagrams:
             self._socket = None
 
     def _receive(self, connection: socket.socket) -> None:
+        answered: list[tuple[_Unanswered, bytes]] = []
         for _ in range(_BURST):
             try:
                 packet = connection.recv(_MAX_PACKET)
             except BlockingIOError:
-                return
+                break
             except OSError:  # nobody listens there
-                for _, unanswered in self._waiting.values():
-                    _give_up(unanswered)
+                _settle_all(answered)
+                for each in self._waiting.values():
+                    _settle(each.reply, None)
                 return
-            question, reply = self._waiting.get(int.from_bytes(packet[:2], "big"), (b"", None))
-            if reply is not None and not reply.done() and is_reply(packet, question):
-                reply.set_result(packet)
+            asked = self._waiting.get(int.from_bytes(packet[:2], "big"))
+            if asked is not None and not asked.reply.done() and is_reply(packet, asked.question):
+                answered.append((asked, packet))
+        _settle_all(answered)
+
+
+def _settle_all(answered: Sequence[tuple[_Unanswered, bytes]]) -> None:
+    """Hand over what has been read, after a look; the first of two answers counts."""
+    confirmed: dict[frozenset[tuple[int, bytes]], bool] = {}
+    for (_, listener, reply), packet in answered:
+        if listener is None:
+            _settle(reply, packet)
+            continue
+        if listener.seen not in confirmed:
+            confirmed[listener.seen] = _is_confirmed(listener)
+        _settle(reply, packet if confirmed[listener.seen] else None)
+
+
+def _is_confirmed(listener: Listener) -> bool:
+    try:
+        listener.confirm()
+    except OwnerError:
+        return False
+    return True
 
 
 def _new_id() -> int:
     return int.from_bytes(os.urandom(2), "big")
 
 
-def _give_up(reply: "asyncio.Future[bytes | None]") -> None:
+def _settle(reply: "asyncio.Future[bytes | None]", packet: bytes | None) -> None:
     if not reply.done():
-        reply.set_result(None)
+        reply.set_result(packet)

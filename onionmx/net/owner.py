@@ -71,6 +71,11 @@ class Listener:
         """Whether it is a port of this machine that others than root could give."""
         return bool(self._places)
 
+    @property
+    def seen(self) -> frozenset[tuple[int, bytes]]:
+        """Users and inodes of the sockets that were there before; where they are the same, one look confirms both."""
+        return self._sockets
+
     def confirm(self, connection: _socket.socket | None = None) -> None:
         """Look again, when there is a connection or an answer.
 
