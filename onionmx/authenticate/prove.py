@@ -57,6 +57,13 @@ class NotProven:
     reason: str
 
 
+class PutOff(CouldNotTell, frozen=True, gc=False):
+    """An onion MX was reached, and none has shown a certificate that counts: it said 4xx, fell silent or closed.
+
+    Tor works, then: one who does not want to show a certificate could do so for ever.
+    """
+
+
 async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
     requirement: Requirement,
     endpoints: Sequence[Endpoint],
@@ -75,6 +82,9 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
         authorities: who may vouch for a certificate.
         hello: the name for EHLO.
         timeout: seconds for each reply.
+
+    Returns:
+        `PutOff` where at least one could be reached.
 
     Raises:
         EnvelopeError: the name cannot be said in EHLO.
@@ -98,9 +108,10 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
         unknown = tuple(endpoint for endpoint, verdict in verdicts.items() if isinstance(verdict, CouldNotTell))
         return Proven(tuple(proven), names, min([requirement.expires, *ends]), failures, unknown)
     reason = "; ".join(failures)
-    if any(isinstance(verdict, CouldNotTell) for verdict in verdicts.values()):
-        return CouldNotTell(requirement.domain, reason)
-    return NotProven(reason)
+    if all(isinstance(verdict, Refused) for verdict in verdicts.values()):
+        return NotProven(reason)
+    is_reached = any(isinstance(verdict, Refused | PutOff) for verdict in verdicts.values())
+    return PutOff(requirement.domain, reason) if is_reached else CouldNotTell(requirement.domain, reason)
 
 
 async def _within(asked: Mapping[Endpoint, Coroutine[None, None, _Verdict]]) -> dict[Endpoint, _Verdict]:
@@ -143,15 +154,19 @@ async def _ask(  # noqa: PLR0913, PLR0917
     except DialogError as error:
         if stream is not None and stream.refusal:
             return Refused(stream.refusal)
-        return CouldNotTell("", str(error))
+        return _unknown(str(error), is_reached=stream is not None)
     except TemporaryError as error:
-        return CouldNotTell("", _without(str(error), endpoint))
+        return _unknown(_without(str(error), endpoint), is_reached=stream is not None)
     if not reply.is_positive:
         words = f"STARTTLS: {printable_reply(reply)}"
-        return Refused(words) if reply.is_permanent else CouldNotTell("", words)
+        return Refused(words) if reply.is_permanent else PutOff("", words)
     assert stream is not None  # noqa: S101 -- TLS was started on it
     assert stream.accepted is not None  # noqa: S101 -- or it would have failed
     return stream.accepted
+
+
+def _unknown(reason: str, *, is_reached: bool) -> CouldNotTell:
+    return PutOff("", reason) if is_reached else CouldNotTell("", reason)
 
 
 def _without(text: str, endpoint: Endpoint) -> str:

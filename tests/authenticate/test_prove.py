@@ -12,7 +12,7 @@ import pytest
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.authorities import Authorities
-from onionmx.authenticate.prove import NotProven, Proven, prove
+from onionmx.authenticate.prove import NotProven, Proven, PutOff, prove
 from onionmx.authenticate.requirement import Demand, Kind, Requirement
 from onionmx.authenticate.tlsa import Tlsa
 from onionmx.onion import Endpoint
@@ -135,9 +135,9 @@ def test_intermediate_that_is_not_sent(tmp_path: Path) -> None:
         ("EHLO", "250 mx.example\r\n", NotProven, "does not offer STARTTLS"),
         ("EHLO", "502 no\r\n", NotProven, "does not offer STARTTLS"),
         ("STARTTLS", "554 5.7.0 no key\r\n", NotProven, "STARTTLS: 554 5.7.0 no key"),
-        ("STARTTLS", "454 4.7.0 not now\r\n", CouldNotTell, "STARTTLS: 454 4.7.0 not now"),
-        ("STARTTLS", "220 go\r\n250 injected\r\n", CouldNotTell, "bytes in the clear"),
-        ("greeting", "554 no\r\n", CouldNotTell, "the peer refuses the session"),
+        ("STARTTLS", "454 4.7.0 not now\r\n", PutOff, "STARTTLS: 454 4.7.0 not now"),
+        ("STARTTLS", "220 go\r\n250 injected\r\n", PutOff, "bytes in the clear"),
+        ("greeting", "554 no\r\n", PutOff, "the peer refuses the session"),
     ],
 )
 def test_dialogue_that_ends_early(tmp_path: Path, verb: str, said: str, kind: type, words: str) -> None:
@@ -151,12 +151,13 @@ def test_dialogue_that_ends_early(tmp_path: Path, verb: str, said: str, kind: ty
 @pytest.mark.parametrize("verb", ["greeting", "STARTTLS"])
 def test_peer_that_breaks(tmp_path: Path, verb: str, fault: object) -> None:
     mx = OnionMxes(contexts={A: context(tmp_path, RIGHT, BETWEEN)}, faults={verb: fault})  # type: ignore[dict-item]
-    assert isinstance(proved(tmp_path, mx, requirement(MTA_STS), patience=SHORT), CouldNotTell)
+    assert isinstance(proved(tmp_path, mx, requirement(MTA_STS), patience=SHORT), PutOff)
 
 
 def test_onion_that_cannot_be_reached(tmp_path: Path) -> None:
     verdict = proved(tmp_path, OnionMxes(socks=0xF0), requirement(MTA_STS))
     assert isinstance(verdict, CouldNotTell)
+    assert not isinstance(verdict, PutOff)
     assert verdict.reason.count(A) == 1
     assert "no descriptor found" in verdict.reason
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from onionmx.answer import Answer, CouldNotTell
 from onionmx.authenticate.inquiry import Said
-from onionmx.authenticate.prove import NotProven, Proven
+from onionmx.authenticate.prove import NotProven, Proven, PutOff
 from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
@@ -20,7 +20,7 @@ from onionmx.sync.rules import Rules
 from onionmx.sync.state.record import DomainRecord
 from onionmx.target import Trust
 from tests.mapfile.maps import A, B, C
-from tests.sync.world import START, found, none, unknown
+from tests.sync.world import HOUR, START, found, none, unknown
 
 DOMAIN = "a.example"
 RULES = Rules()
@@ -139,3 +139,61 @@ def test_mail_waits_for_two_days_after_the_first_sight_at_most(
             assert record.established
             assert now - first < LONGEST_DEFERRAL
         assert not entry_of(record, RULES, now + LONGEST_DEFERRAL).defers
+
+
+class Captured:
+    """The onion of an attacker, in the map before the domain had a policy; the domain's own has the certificate."""
+
+    def __init__(self, said: CouldNotTell | Proven) -> None:
+        self.said = said
+        self.now = START
+
+    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+        del known
+        if self.now < START + DAY:
+            return NotRequired(domain, "no policy", self.now + HOUR)
+        return Requirement(domain, Demand(Kind.MTA_STS, ("mx.example",)), self.now + HOUR, self.now + 365 * DAY)
+
+    async def show(
+        self, requirement: Requirement, endpoints: tuple[Endpoint, ...]
+    ) -> Proven | NotProven | CouldNotTell:
+        if endpoints[0][0] == A:
+            return self.said
+        return Proven(endpoints, ("mx.example",), requirement.expires)
+
+    def after(self, hours: int, dns: str, record: DomainRecord | None = None) -> DomainRecord:
+        """An hour after another."""
+        record = record or DomainRecord(DOMAIN, self.now)
+        for _ in range(hours):
+            record = judge(record, found(DOMAIN, dns), self.now, RULES).record
+            record = asyncio.run(Proofs(self, self.show).look(record, self.now)).record
+            record = settled(record, self.now, RULES).record
+            self.now += HOUR
+        return record
+
+
+def test_a_captured_onion_cannot_stay_by_putting_off_the_question() -> None:
+    world = Captured(PutOff(DOMAIN, "421 4.3.2 later"))
+    record = world.after(24, A)
+    assert entry_of(record, RULES, world.now).endpoints == ((A, 25),)
+    record = world.after(40, B, record)
+    assert entry_of(record, RULES, world.now).endpoints == ((A, 25),)  # one day and a half: it could be a fault
+    record = world.after(10, B, record)
+    assert entry_of(record, RULES, world.now).endpoints == ((B, 25),)
+
+
+def test_what_cannot_be_reached_stays() -> None:
+    """Our own tor may be down."""
+    world = Captured(CouldNotTell(DOMAIN, "is tor running?"))
+    record = world.after(24, A)
+    record = world.after(30 * 24, A, record)
+    assert entry_of(record, RULES, world.now).endpoints == ((A, 25),)
+
+
+def test_what_was_proven_stays_while_it_puts_off_the_question() -> None:
+    world = Captured(Proven(((A, 25),), ("mx.example",), START + 365 * DAY))
+    record = world.after(48, A)
+    assert record.proof
+    world.said = PutOff(DOMAIN, "421 4.3.2 later")
+    record = world.after(30 * 24, A, record)
+    assert entry_of(record, RULES, world.now).endpoints == ((A, 25),)

@@ -1,14 +1,14 @@
 """What it changes that an onion MX showed a certificate, or did not; no I/O.
 
 What is in the map leaves it only because of something that is known: that the onion MX was asked and does not have what
-the domain demands, each time for as long as the end of a record has to be seen. Until then the demand that was met
-stays too, so that nobody undercuts it with another policy.
+the domain demands, or that it was reached and has never shown it; each time for as long as the end of a record has to
+be seen. Until then the demand that was met stays too, so that nobody undercuts it with another policy.
 """
 
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.prove import NotProven, Proven
+from onionmx.authenticate.prove import NotProven, Proven, PutOff
 from onionmx.authenticate.requirement import NotRequired, Requirement, RequirementError, parse_requirement
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
@@ -74,6 +74,9 @@ def shown(
             return _proven(record, requirement, result, now)
         case NotProven(reason):
             return _not_proven(record, requirement, f"{kind}: {reason}", now)
+        case PutOff(_, reason) if _is_in_map(record) and record.proof is None and not _is_met(record, requirement):
+            # What was never proven must not stay for as long as it puts off the question.
+            return _doubted(record, requirement, f"{kind}: puts off the question: {reason}", now)
         case CouldNotTell(_, reason):
             words = f"{kind}: no proof could be had: {reason}"
             decision = f"{record.decision}; {words}"
