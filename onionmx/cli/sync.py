@@ -22,6 +22,7 @@ from onionmx.mapfile.entries import Entries
 from onionmx.sync.changes import Words, settle_everywhere, waiting
 from onionmx.sync.lists import Lists
 from onionmx.sync.metrics_file import measured
+from onionmx.sync.notes import MapStamp
 from onionmx.sync.proof import ConfiguredProofs
 from onionmx.sync.report import Summary
 from onionmx.sync.run import Inputs, Run, Wishes
@@ -109,8 +110,9 @@ def command(  # noqa: PLR0917 -- click gives them by name
                 if wishes.ask_none:
                     words = words.normalized()
                     wishes = replace(wishes, accepted=words.accepted)
+                    held = MapStamp(store, [Path(configuration.map.path)], ()).held()
                     with store.run_lock():
-                        settle_everywhere([store, *memories.values()], words, time.time())
+                        settle_everywhere([store, *memories.values()], words, time.time(), held)
                 shared = pinned if is_shared(configuration.sync) else None
                 summary = _run(configuration, store, Inputs(base, files, shared), wishes)
             if recipients:
@@ -129,7 +131,8 @@ def _tell(
         records = [(record, "") for record in waiting(store)]
         for place, memory in memories.items():
             records += [(record, place) for record in waiting(memory)]
-        print_pending(records, as_json=as_json)
+        held = MapStamp(store, [Path(configuration.map.path)], ()).held()
+        print_pending(records, sorted(held), as_json=as_json)
     else:
         print_status(store, configuration.map.path, as_json=as_json)
 

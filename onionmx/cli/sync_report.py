@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -90,17 +91,19 @@ def outgoing_as_json(outgoing: Outgoing) -> dict[str, Any]:
     return {"recipients": outgoing.recipients, "with_route": outgoing.with_route, "share": outgoing.share}
 
 
-def print_pending(records: list[tuple[DomainRecord, str]], *, as_json: bool) -> None:
+def print_pending(records: list[tuple[DomainRecord, str]], held: list[str], *, as_json: bool) -> None:
     """Print the changes that wait, and those that were refused.
 
     Args:
         records: with the memory of live lookups that they are from; empty where they are from sync's.
+        held: domains whose removal from the map waits (sync.max_removal).
         as_json: for programs.
     """
     if as_json:
         names = ("domain", "established", "pending", "rivals", "refused", "doubt", "keeps_unproven")
         write_json(
             [{name: getattr(record, name) for name in names} | {"memory": place or None} for record, place in records]
+            + [{"domain": domain, "held_removal": True} for domain in held]
         )
         return
     waiting = refused = 0
@@ -123,7 +126,9 @@ def print_pending(records: list[tuple[DomainRecord, str]], *, as_json: bool) -> 
         flags = [each.is_refused for each in changes] + [each.is_refused for each in (record.doubt,) if each]
         waiting += flags.count(False)
         refused += flags.count(True) + len(unseen) + is_unseen_doubt
-    click.echo(f"{waiting} waiting, {refused} refused")
+    for domain in held:
+        click.echo(f"{domain}: its removal waits, as too many would go at once (sync.max_removal)")
+    click.echo(f"{waiting + len(held)} waiting, {refused} refused")
     if refused:
         click.echo("onionmx sync --allow-change DOMAIN takes a refusal back")
 
@@ -137,7 +142,7 @@ def print_status(store: Store, map_path: str, *, as_json: bool) -> None:
     known = store.notes()
     counts = store.counts()
     last_run = notes.number(known, notes.LAST_RUN) or None
-    held = known.get(notes.HELD) or None
+    held = notes.MapStamp(store, [Path(map_path)], ()).why_held() or None
     entries = None
     with suppress(MissingMapError), MapReader(map_path) as reader:
         entries = len(reader)

@@ -63,13 +63,14 @@ class Words:
         return wanted | dict.fromkeys(sorted(refused), refuse) | dict.fromkeys(sorted(allowed), allow)
 
 
-def settle_everywhere(stores: Sequence[Store], words: Words, now: float) -> None:
+def settle_everywhere(stores: Sequence[Store], words: Words, now: float, held: Collection[str] = ()) -> None:
     """Take the operator's words in each store in which they change something.
 
     Args:
         stores: the first one is that of sync, in which nobody else changes anything meanwhile.
         words: about domains in normal form.
         now: seconds since 1970.
+        held: domains in the map whose removal waits (sync.max_removal); to accept one needs no change in a store.
 
     Raises:
         UsageError: they change nothing of a domain in any store, or contradict each other; nothing was changed.
@@ -81,7 +82,7 @@ def settle_everywhere(stores: Sequence[Store], words: Words, now: float) -> None
         for store in stores
     ]
     # What is known nowhere is said of the first one, before anything is changed.
-    known_in[0] |= wanted.keys() - set().union(*known_in)
+    known_in[0] |= wanted.keys() - set().union(*known_in) - (set(held) & set(words.accepted))
     for store, domains in zip(stores, known_in, strict=True):
         if domains:
             settle(store, words.about(domains), now)

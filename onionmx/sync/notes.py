@@ -15,8 +15,6 @@ from onionmx.sync.state.store import Store
 
 OPEN = "open"
 ROUTES, LISTS, LISTED, LAST_RUN, PENDING = "routes", "lists", "listed", "last_run", "pending"
-HELD = "held"
-"""Why removals wait, in words, where the last run would have removed too much."""
 
 
 def open_routes(store: Store) -> None:
@@ -66,20 +64,29 @@ class MapStamp:
         """Domains that are in the map only because their removal waits."""
         return frozenset(self._store.notes().get(f"{self._name} held", "").split())
 
+    def why_held(self) -> str:
+        """Why their removal waits, in words; empty where none does."""
+        return self._store.notes().get(f"{self._name} why", "")
+
     def is_known(self) -> bool:
         """Whether the map is one that was built from this store."""
         return self._store.notes().get(self._name, "").partition(" ")[0] == self._files()
 
-    def set(self, version: str, until: float, held: Iterable[str]) -> None:
+    def set(self, version: str, until: float, held: Iterable[str], why: str) -> None:
         """Note how the map was built.
 
         Args:
             version: of the routes.
             until: when it has to be built again whatever happens, in seconds since 1970; 0 for never.
             held: domains whose removal waits.
+            why: in words.
         """
         texts = {self._name: f"{self._files()} {version} {self._settings}"}
-        changed = {f"{self._name} until": f"{until}", f"{self._name} held": " ".join(sorted(held))}
+        changed = {
+            f"{self._name} until": f"{until}",
+            f"{self._name} held": " ".join(sorted(held)),
+            f"{self._name} why": why,
+        }
         known = self._store.notes()
         self._store.note(**texts, **{key: text for key, text in changed.items() if known.get(key, "") != text})
 

@@ -204,10 +204,11 @@ class Run:
     def _publish(self, base: Base, wishes: Wishes, stamp: notes.MapStamp, asked: Asked) -> Summary:
         now = self._clock()
         waited = stamp.held()
-        if stamp.is_current(now) and not (waited and wishes.accept_removal):
+        are_accepted = bool(waited) if wishes.accept_removal else not waited.isdisjoint(wishes.accepted)
+        if stamp.is_current(now) and not are_accepted:
             with MapReader(self._path) as reader:
                 summary = self._summary(base, Changes(old=len(reader)), {}, asked, len(reader), wishes)
-            return replace(summary, held=len(waited), refusal=self._store.notes().get(notes.HELD, ""))
+            return replace(summary, held=len(waited), refusal=stamp.why_held())
         version = stamp.version()
         new = next_map(self._store, base, now)
         changes = compare(self._path, new.values)
@@ -224,9 +225,7 @@ class Run:
         is_published = False
         if not wishes.dry_run:
             is_published = self._write(base, new, changes)
-            stamp.set(version, new.until, held)
-            if self._store.notes().get(notes.HELD, "") != words:
-                self._store.note(**{notes.HELD: words})
+            stamp.set(version, new.until, held, words)
         summary = self._summary(base, changes, found, asked, len(new.values), wishes)
         return replace(summary, is_published=is_published, refusal=words, held=len(held))
 

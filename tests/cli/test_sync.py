@@ -194,6 +194,13 @@ def test_a_map_that_would_lose_much_is_held(site: Site, capsys: pytest.CaptureFi
     assert "held       10 of 12 entries would go" in capsys.readouterr().out
     assert site.run("sync", "--dry-run") == 0
     assert "held      10 of 12 entries would go" in capsys.readouterr().out
+    assert site.run("sync", "--pending") == 0
+    output = capsys.readouterr().out
+    assert "0.example: its removal waits, as too many would go at once (sync.max_removal)\n" in output
+    assert output.endswith("10 waiting, 0 refused\n")
+    assert site.run("sync", "--accept-change", names[0]) == 0
+    assert set(site.entries) == set(names[1:])
+    assert site.run("sync", "--accept-change", names[0]) == 64, "it is not there any more"
     assert site.run("sync", "--accept") == 0
     assert set(site.entries) == set(names[10:])
     capsys.readouterr()
