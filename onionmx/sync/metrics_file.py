@@ -26,7 +26,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from onionmx.errors import EXIT_TEMPORARY, OnionmxError, StateError
+from onionmx.errors import EXIT_TEMPORARY, OnionmxError, StateError, UsageError
 from onionmx.files import read_regular, replacing
 from onionmx.sync.report import Outcome, Summary
 
@@ -39,7 +39,7 @@ _OUTCOMES = tuple(outcome for outcome in Outcome if outcome is not Outcome.WAITI
 
 @contextmanager
 def measured(name: str) -> Iterator[Callable[[Summary], None]]:
-    """Write the file when a run has ended, however it ended.
+    """Write the file when a run has ended, however it ended; wrong usage is no run.
 
     Args:
         name: of the file; empty for none.
@@ -61,6 +61,8 @@ def measured(name: str) -> Iterator[Callable[[Summary], None]]:
 
     try:
         yield summaries.append
+    except UsageError:
+        raise  # nothing was run
     except BaseException as error:
         with suppress(StateError):  # what ended the run matters more
             write(error.exit_code if isinstance(error, OnionmxError) else EXIT_TEMPORARY)
