@@ -42,7 +42,9 @@ from onionmx.sync.state.store import Store
 @click.option("--accept", is_flag=True, help="Remove entries although they are many (sync.max_removal).")
 @click.option("-n", "--dry-run", is_flag=True, help="Ask and report, but write nothing.")
 @click.option("--pending", is_flag=True, help="List the changes that wait, and ask nothing.")
-@click.option("--accept-change", "accepted", metavar="DOMAIN", multiple=True, help="Make the change that waits.")
+@click.option(
+    "--accept-change", "accepted", metavar="DOMAIN[=ONION]", multiple=True, help="Make the change that waits."
+)
 @click.option("--refuse-change", "refused", metavar="DOMAIN", multiple=True, help="Keep what is there instead.")
 @click.option("--allow-change", "allowed", metavar="DOMAIN", multiple=True, help="Take --refuse-change back.")
 @click.option("--status", is_flag=True, help="Tell of the last run and of what is known, and ask nothing.")
@@ -109,7 +111,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
                 base = read_base(configuration, store.pins() if pinned is None else pinned)
                 if wishes.ask_none:
                     words = words.normalized()
-                    wishes = replace(wishes, accepted=words.accepted)
+                    wishes = replace(wishes, accepted=words.accepted_domains)
                     held = MapStamp(store, [Path(configuration.map.path)], ()).held()
                     with store.run_lock():
                         settle_everywhere([store, *memories.values()], words, time.time(), held)

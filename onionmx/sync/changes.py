@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from onionmx.domain import normalize
 from onionmx.errors import UsageError
@@ -24,7 +25,7 @@ class Words:
     """The operator's words on changes.
 
     Attributes:
-        accepted: domains whose change is made now.
+        accepted: domains whose change is made now; each perhaps with `=` and an onion of that change, or `=none`.
         refused: domains that keep what they have.
         allowed: domains of which a refusal is taken back.
     """
@@ -43,12 +44,22 @@ class Words:
         Raises:
             DomainError: one of them is no domain.
         """
-        return Words(*(tuple(map(normalize, some)) for some in (self.accepted, self.refused, self.allowed)))
+        accepted = (word.partition("=") for word in self.accepted)
+        return Words(
+            tuple(f"{normalize(domain)}{sign}{onion.lower()}" for domain, sign, onion in accepted),
+            tuple(map(normalize, self.refused)),
+            tuple(map(normalize, self.allowed)),
+        )
+
+    @property
+    def accepted_domains(self) -> tuple[str, ...]:
+        """The domains whose change is made now."""
+        return tuple(word.partition("=")[0] for word in self.accepted)
 
     def about(self, domains: set[str]) -> "Words":
         """Those about some domains."""
         some = (self.accepted, self.refused, self.allowed)
-        return Words(*(tuple(domain for domain in each if domain in domains) for each in some))
+        return Words(*(tuple(word for word in each if word.partition("=")[0] in domains) for each in some))
 
     def wanted(self) -> dict[str, Settle]:
         """What they make of each domain.
@@ -56,10 +67,11 @@ class Words:
         Raises:
             UsageError: they contradict each other.
         """
-        accepted, refused, allowed = set(self.accepted), set(self.refused), set(self.allowed)
+        accepted, refused, allowed = set(self.accepted_domains), set(self.refused), set(self.allowed)
+        onions = {domain: onion for domain, _, onion in (word.partition("=") for word in self.accepted)}
         if both := sorted(accepted & refused | (accepted | refused) & allowed):
             raise UsageError(f"{', '.join(both)}: either accept, refuse or allow the change")
-        wanted: dict[str, Settle] = dict.fromkeys(sorted(accepted), accept)
+        wanted: dict[str, Settle] = {domain: partial(accept, onion=onions[domain]) for domain in sorted(accepted)}
         return wanted | dict.fromkeys(sorted(refused), refuse) | dict.fromkeys(sorted(allowed), allow)
 
 
@@ -82,7 +94,7 @@ def settle_everywhere(stores: Sequence[Store], words: Words, now: float, held: C
         for store in stores
     ]
     # What is known nowhere is said of the first one, before anything is changed.
-    known_in[0] |= wanted.keys() - set().union(*known_in) - (set(held) & set(words.accepted))
+    known_in[0] |= wanted.keys() - set().union(*known_in) - (set(held) & set(words.accepted_domains))
     for store, domains in zip(stores, known_in, strict=True):
         if domains:
             settle(store, words.about(domains), now)

@@ -1,10 +1,13 @@
 """What holds for the trust policy whatever DNS says, in whatever order, at whatever times."""
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from msgspec.structs import replace
 
+from onionmx.errors import UsageError
+from onionmx.sync.judge.operator import NO_ROUTE
 from onionmx.sync.judge.sightings import is_firm
 from onionmx.sync.policy import Verdict, accept, allow, judge, refuse
 from onionmx.sync.rules import Belief, Rules
@@ -99,8 +102,19 @@ class OneDomain(RuleBasedStateMachine):
     @precondition(lambda self: self.record.pending)
     @rule()
     def accept(self) -> None:
-        verdict = accept(self.record, self.now)
+        waiting = [each for each in (self.record.pending, *self.record.rivals) if each]
+        name = ""
+        if len(waiting) > 1:
+            with pytest.raises(UsageError, match="several changes wait"):
+                accept(self.record, self.now)
+            name = waiting[-1].endpoints[0][0] if waiting[-1].endpoints else NO_ROUTE
+        verdict = accept(self.record, self.now, name)
         assert verdict
+        if name == NO_ROUTE:
+            assert verdict.record.established is None
+        elif name:
+            assert verdict.record.established
+            assert name in dict(verdict.record.established.endpoints)
         self._take(verdict, is_authorized=True, said=None)
         self.refused.clear()  # those that are left are looked for in the record
 

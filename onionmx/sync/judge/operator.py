@@ -2,6 +2,8 @@
 
 from msgspec.structs import replace
 
+from onionmx.domain import shown
+from onionmx.errors import UsageError
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.looks import end_doubt
 from onionmx.sync.judge.verdict import Verdict, kept, removed, replace_route
@@ -20,12 +22,23 @@ def adopt(record: DomainRecord, endpoints: tuple[Endpoint, ...], now: float) -> 
     )
 
 
-def accept(record: DomainRecord, now: float) -> Verdict | None:
-    """Make the change that waits, on the operator's word; `None` where none waits.
+NO_ROUTE = "none"
+"""Names the removal among the changes that wait, as in the pins."""
 
-    Of several it is the one that was seen most. That it was refused before counts no more.
+
+def accept(record: DomainRecord, now: float, onion: str = "") -> Verdict | None:
+    """Make the change that waits, on the operator's word; `None` where none waits. That it was refused counts no more.
+
+    Args:
+        record: of the domain.
+        now: seconds since 1970.
+        onion: that the change must lead to, or `NO_ROUTE`; empty where only one waits.
+
+    Raises:
+        UsageError: several wait, and none is named; or not the named one.
     """
     words = "accepted by the operator"
+    record = _chosen(record, onion)
     if record.pending is None:
         if record.doubt is None:
             return None
@@ -40,6 +53,27 @@ def accept(record: DomainRecord, now: float) -> Verdict | None:
         return Verdict(removed(record, How.OPERATOR, now, f"removed: {words}"), (line,))
     established = Established(endpoints, Trust.PINNED, now, now, is_routed=True)
     return Verdict(replace(replace_route(record, established), decision=words), (line,))
+
+
+def _chosen(record: DomainRecord, onion: str) -> DomainRecord:
+    """With the named change in front: who forges one must not have the operator accept it for another."""
+    waiting = [each for each in (record.pending, *record.rivals) if each]
+    names = [" ".join(host for host, _ in each.endpoints) or NO_ROUTE for each in waiting]
+    if not onion:
+        if len(waiting) > 1:
+            raise UsageError(f"{record.domain}: several changes wait: expected one of {_choices(record, names)}")
+        return record
+    found = next((each for each, name in zip(waiting, names, strict=True) if onion in name.split()), None)
+    if found is None and not (onion == NO_ROUTE and record.doubt and not waiting):
+        choices = _choices(record, names) or "nothing"
+        raise UsageError(f"{record.domain}: no change to {shown(onion)} waits: see `onionmx sync --pending`: {choices}")
+    if found is None:
+        return record
+    return replace(record, pending=found, rivals=tuple(each for each in waiting if each is not found))
+
+
+def _choices(record: DomainRecord, names: list[str]) -> str:
+    return ", ".join(f"{record.domain}={name.partition(' ')[0]}" for name in names)
 
 
 def refuse(record: DomainRecord, now: float) -> Verdict | None:
