@@ -10,10 +10,10 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from onionmx.config import OwnSection
-from onionmx.lookup.files import RouteFiles
-from onionmx.lookup.metrics import LookupMetrics
-from onionmx.lookup.router import Router
 from onionmx.relay import metrics as relay_metrics
+from onionmx.routing.files import RouteFiles
+from onionmx.routing.router import Router
+from onionmx.serve.metrics import LookupMetrics
 
 DASHBOARD: dict[str, Any] = json.loads((Path(__file__).parents[1] / "deploy" / "onionmx-grafana.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]

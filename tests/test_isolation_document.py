@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from onionmx.config import Configuration
-from onionmx.doctor.owners import places
+from onionmx.doctor.checks.owners import places
 from tests.e2e.conftest import skip_without
 from tests.e2e.programs import find_program
 

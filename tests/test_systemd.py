@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from onionmx import systemd
-from tests.lookup.daemon import activated
+from tests.serve.daemon import activated
 
 
 def test_notifications_reach_the_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 from onionmx.cli import COMMANDS
 from onionmx.config import Configuration, RelaySection
 from tests.e2e.programs import find_program
-from tests.lookup.test_units import DEPLOY, analyze
+from tests.serve.test_units import DEPLOY, analyze
 
 UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in {".service", ".socket", ".timer"})
 SERVICES = [name for name in UNITS if name.endswith(".service")]

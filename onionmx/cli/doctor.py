@@ -15,7 +15,7 @@ from onionmx.doctor.checks import CHECKS, ESSENTIAL, TOPICS
 from onionmx.doctor.finding import Finding, Severity, exit_code
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import run_checks
-from onionmx.probe.printable import printable
+from onionmx.smtp.printable import printable
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "red", Severity.NOT_CHECKED: "dim"}
 _TO_MEND = frozenset({Severity.WARNING, Severity.PROBLEM})

@@ -16,9 +16,9 @@ from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.domains import read_own_domains
 from onionmx.mapfile.lines import described
 from onionmx.mapfile.map_yml import parse_map_yml
-from onionmx.sync.lists import read_lists
-from onionmx.sync.sources.log_file import find_logs, uncompressed
-from onionmx.sync.sources.recipients import Recipients, opened_recipients
+from onionmx.sync.lists.files import read_lists
+from onionmx.sync.lists.log_file import find_logs, uncompressed
+from onionmx.sync.lists.recipients import Recipients, opened_recipients
 
 if TYPE_CHECKING:
     from io import BufferedReader

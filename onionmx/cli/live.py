@@ -8,7 +8,7 @@ from onionmx.cli.options import warn
 from onionmx.config import Configuration
 from onionmx.config.store import parse_store
 from onionmx.errors import ConfigurationError, StateError
-from onionmx.lookup.memory import memories, open_memory
+from onionmx.routing.memory import memories, open_memory
 from onionmx.sync.setup import store_setting
 from onionmx.sync.state.store import Store
 

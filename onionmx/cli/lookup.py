@@ -14,9 +14,9 @@ from onionmx.cli.options import configuration_option, json_option, map_option, w
 from onionmx.config import Configuration
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
-from onionmx.lookup.router import Router
-from onionmx.lookup.shown import shown_answer
 from onionmx.mapfile.cdb import MapReader
+from onionmx.routing.router import Router
+from onionmx.routing.shown import shown_answer
 from onionmx.sync.discover import discover
 from onionmx.target import Route
 from onionmx.tor.resolver import srv_resolver

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from onionmx.authenticate.published import keeping_demands
+from onionmx.authenticate.proof.published import keeping_demands
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, write_json
 from onionmx.cli.state_user import become_owner
 from onionmx.config import Configuration
@@ -17,8 +17,8 @@ from onionmx.mapfile.entries import Difference, Entries, Parsed, differences
 from onionmx.mapfile.lines import described
 from onionmx.mapfile.map_yml import format_map_yml, parse_map_yml
 from onionmx.mapfile.pins import format_seed, parse_seed
-from onionmx.mapfile.publish import publish, writer_lock
 from onionmx.mapfile.transport import format_transport, parse_transport
+from onionmx.mapfile.write import publish, writer_lock
 from onionmx.onion import Endpoint
 
 PARSERS: dict[str, Callable[[str, bytes], Parsed]] = {

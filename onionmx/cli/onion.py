@@ -14,11 +14,11 @@ from onionmx.config import Configuration, parse_socket
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY, UsageError
 from onionmx.onion import DEFAULT_PORT, MAX_PORT
 from onionmx.tor.control import open_control
-from onionmx.tor.create import Created, WantedService, create_in_torrc, create_over_control, is_trusted_address
-from onionmx.tor.descriptor import FETCH_TIMEOUT, Publication, Published, published
-from onionmx.tor.services import OnionService, services
+from onionmx.tor.service.create import Created, WantedService, create_in_torrc, create_over_control, is_trusted_address
+from onionmx.tor.service.descriptor import FETCH_TIMEOUT, Publication, Published, published
+from onionmx.tor.service.running import OnionService, services
+from onionmx.tor.service.torrc import Forward
 from onionmx.tor.socks_port import client_port_advice
-from onionmx.tor.torrc import Forward
 
 _NONE_CARRIES = EXIT_NO_ROUTE
 _UPLOAD_TIMEOUT = 60.0  # seconds; introduction points and uploads take 10 to 30 on the public network

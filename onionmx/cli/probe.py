@@ -20,11 +20,11 @@ from onionmx.cli.options import configuration_option, json_option, map_option, w
 from onionmx.config import Configuration, OwnSection
 from onionmx.domain import shown
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
-from onionmx.lookup.files import RouteFiles
 from onionmx.probe.report import Outcome, Report, Step, TargetReport
 from onionmx.probe.run import parse_subject, probe
 from onionmx.probe.walk import DEFAULT_TIMEOUT, Questions
 from onionmx.probe.watch import watch
+from onionmx.routing.files import RouteFiles
 from onionmx.tor.resolver import srv_resolver
 from onionmx.tor.socks import SocksConnector, over_tor
 

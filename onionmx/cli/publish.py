@@ -41,7 +41,7 @@ from onionmx.publish.tsig import read_key
 from onionmx.publish.verify import Verification
 from onionmx.target import Target
 from onionmx.tor.control import open_control
-from onionmx.tor.services import mail_services, services
+from onionmx.tor.service.running import mail_services, services
 
 FORMATS = ("zone", "nsupdate", "tinydns", "json")
 _MAX_TTL = 2**31 - 1  # seconds (RFC 2181 section 8)

@@ -25,7 +25,7 @@ def command(file: Path | None, *, verbose: bool) -> int:
     old one when the new is wrong. The log goes to standard error.
     """
     # Loaded here: `onionmx --help` describes every command, and need not load a server for that.
-    from onionmx.lookup.serve import run_serve  # noqa: PLC0415
+    from onionmx.serve.run import run_serve  # noqa: PLC0415
 
     log_to_stderr(verbose=verbose)
     return run_serve(Configuration.load(file), lambda: Configuration.load(file))

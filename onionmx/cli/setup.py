@@ -19,10 +19,10 @@ from onionmx.setup.manifest import FILE, FOLDER, Manifest, load
 from onionmx.setup.observe import installed_mtas, observe, read_configuration
 from onionmx.setup.old_routers import leaks
 from onionmx.setup.plan import make_plan
+from onionmx.setup.programs.wishes import Mta, Wishes, checked, missing
 from onionmx.setup.prove import Proof, Prover
 from onionmx.setup.system import System
 from onionmx.setup.undo import undo
-from onionmx.setup.wishes import Mta, Wishes, checked, missing
 
 _PATIENCE = 300.0  # seconds; a new onion service is found after one to three minutes
 _SYSTEMD = "/run/systemd/system"

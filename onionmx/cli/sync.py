@@ -19,18 +19,18 @@ from onionmx.cli.sync_report import print_pending, print_status, print_summary, 
 from onionmx.config import Configuration, SyncSection
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.mapfile.entries import Entries
-from onionmx.sync.changes import Words, settle_everywhere, waiting
-from onionmx.sync.lists import Lists
+from onionmx.sync.judge.proof import ConfiguredProofs
+from onionmx.sync.lists.files import Lists
+from onionmx.sync.lists.logs import as_list, lists_of_hosts, read_logs
+from onionmx.sync.lists.recipients import Recipients
 from onionmx.sync.metrics_file import measured
-from onionmx.sync.notes import MapStamp
-from onionmx.sync.proof import ConfiguredProofs
+from onionmx.sync.pending import Words, settle_everywhere, waiting
 from onionmx.sync.report import Summary
 from onionmx.sync.run import Inputs, Run, Wishes
 from onionmx.sync.setup import is_shared, opened_store, own_pins, questions_of, read_base
-from onionmx.sync.sources.logs import as_list, lists_of_hosts, read_logs
-from onionmx.sync.sources.recipients import Recipients
-from onionmx.sync.state.open import seal_shared_store
+from onionmx.sync.state.notes import MapStamp
 from onionmx.sync.state.store import Store
+from onionmx.sync.stores import seal_shared_store
 
 
 @click.command()

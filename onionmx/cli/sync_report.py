@@ -11,9 +11,9 @@ from onionmx.cli.options import write_json
 from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS, MapReader, format_value
 from onionmx.onion import Endpoint
-from onionmx.sync import notes
+from onionmx.sync.lists.outgoing import Outgoing
 from onionmx.sync.report import Decision, Outcome, Summary
-from onionmx.sync.sources.outgoing import Outgoing
+from onionmx.sync.state import notes
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
 

@@ -6,7 +6,7 @@ import shutil
 from asyncio.subprocess import DEVNULL, PIPE
 
 from onionmx.errors import TemporaryError
-from onionmx.probe.printable import printable
+from onionmx.smtp.printable import printable
 
 _PATHS = ("/usr/sbin", "/usr/local/sbin")  # cron's PATH has neither
 

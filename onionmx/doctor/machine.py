@@ -15,7 +15,7 @@ from onionmx.mapfile.domains import read_own_domains
 from onionmx.onion import DEFAULT_PORT, Endpoint
 from onionmx.tor.control import open_control
 from onionmx.tor.resolver import srv_resolver
-from onionmx.tor.services import OnionService, services
+from onionmx.tor.service.running import OnionService, services
 from onionmx.tor.socks import SocksConnector
 
 if TYPE_CHECKING:

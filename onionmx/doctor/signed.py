@@ -12,7 +12,7 @@ import msgspec
 
 from onionmx.config import Configuration
 from onionmx.errors import EXIT_TEMPORARY, OnionmxError, TemporaryError
-from onionmx.probe.printable import printable
+from onionmx.smtp.printable import printable
 from onionmx.sync.setup import is_shared, opened_store, store_setting
 from onionmx.target import Trust
 

@@ -5,11 +5,11 @@ import asyncio
 from onionmx.answer import Answer, Ask, Found
 from onionmx.domain import normalize
 from onionmx.isolation import OneFailedError, one_of_many
+from onionmx.net.connect import Connect
 from onionmx.onion import SUFFIX, Endpoint, format_endpoint, parse_endpoint
-from onionmx.probe.connect import Connect
-from onionmx.probe.printable import printable
 from onionmx.probe.report import Finding, Outcome, Report, Step, TargetReport
 from onionmx.probe.walk import Questions, walk
+from onionmx.smtp.printable import printable
 from onionmx.target import Route, Source, Target, Trust
 
 Subject = str | Endpoint

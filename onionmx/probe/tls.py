@@ -7,14 +7,14 @@ import ssl
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from onionmx.net.certificate import Certificate, CertificateError, read_certificate
+from onionmx.net.connect import Connect
 from onionmx.net.tls import verifying_context
 from onionmx.onion import Endpoint
-from onionmx.probe.certificate import Certificate, CertificateError, read_certificate
-from onionmx.probe.connect import Connect
-from onionmx.probe.dialog import Dialog, DialogError, open_dialog
-from onionmx.probe.printable import printable, printable_reply
 from onionmx.probe.report import Finding, Outcome
-from onionmx.reply import Reply
+from onionmx.smtp.client.dialog import Dialog, DialogError, open_dialog
+from onionmx.smtp.printable import printable, printable_reply
+from onionmx.smtp.reply import Reply
 
 NO_AUTHORITY = "no authority of this system vouches for it"
 

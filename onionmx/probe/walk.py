@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from onionmx.errors import OnionmxError, TemporaryError
+from onionmx.net.connect import Connect
 from onionmx.probe import tls
-from onionmx.probe.connect import Connect
-from onionmx.probe.dialog import Dialog, DialogError
-from onionmx.probe.printable import printable, printable_reply
 from onionmx.probe.report import Finding, Outcome, Step, TargetReport
-from onionmx.reply import Reply
+from onionmx.smtp.client.dialog import Dialog, DialogError
 from onionmx.smtp.envelope import Envelope, Recipient, check_hello
 from onionmx.smtp.extensions import Extensions
+from onionmx.smtp.printable import printable, printable_reply
+from onionmx.smtp.reply import Reply
 from onionmx.target import Target
 from onionmx.tor.socks import Cause, SocksError
 

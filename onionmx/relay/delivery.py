@@ -19,19 +19,19 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
-from onionmx.authenticate.requirement import Demand
+from onionmx.authenticate.demand.requirement import Demand
 from onionmx.errors import OnionmxError, TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.relay import maillog, metrics
-from onionmx.relay.backoff import Backoff
 from onionmx.relay.failures import for_mta, is_of_target, needs_operator, reply_to
-from onionmx.relay.pool import Destination, Lease, SessionPool
-from onionmx.relay.portions import portions
-from onionmx.relay.renewal import has_ended, was_stale
-from onionmx.reply import Own, Reply
+from onionmx.relay.sessions.backoff import Backoff
+from onionmx.relay.sessions.pool import Destination, Lease, SessionPool
+from onionmx.relay.sessions.renewal import has_ended, was_stale
+from onionmx.smtp.client.outcome import Ending
+from onionmx.smtp.client.stepwise import NO_TIME
 from onionmx.smtp.envelope import Envelope
-from onionmx.smtp.outcome import Ending
-from onionmx.smtp.stepwise import NO_TIME
+from onionmx.smtp.portions import portions
+from onionmx.smtp.reply import Own, Reply
 from onionmx.tor.socks import SocksError
 
 _ROUND_TRIPS_ALONE = 7  # of one command at a time on a session of its own: CONNECT, banner, EHLO, MAIL, RCPT, DATA, dot

@@ -1,9 +1,9 @@
 """What the relay has to check of the onion MXes of a route: what sync published, or what the domain says now."""
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.published import PublishedDemands
-from onionmx.authenticate.remember import RememberedInquiry
-from onionmx.authenticate.requirement import Demand, Requirement
+from onionmx.authenticate.demand.remember import RememberedInquiry
+from onionmx.authenticate.demand.requirement import Demand, Requirement
+from onionmx.authenticate.proof.published import PublishedDemands
 from onionmx.errors import DnsError
 from onionmx.target import Route, Source, Trust
 

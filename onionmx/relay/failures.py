@@ -1,11 +1,11 @@
 """What the relay answers when an onion MX cannot be brought to take a message: the table of the design."""
 
-from onionmx.authenticate.stream import NotProvenError
+from onionmx.authenticate.proof.stream import NotProvenError
 from onionmx.errors import OnionmxError
 from onionmx.isolation import UnforeseenError
-from onionmx.reply import FROM_PEER, Own, Reply
 from onionmx.smtp.codes import Code
 from onionmx.smtp.faults import OpeningError
+from onionmx.smtp.reply import FROM_PEER, Own, Reply
 from onionmx.tor.socks import Cause, SocksError
 
 _CLOSING = 421

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from onionmx.onion import Endpoint
-from onionmx.reply import Reply
+from onionmx.smtp.reply import Reply
 
 _logger = logging.getLogger("onionmx.mail")
 _SHORT = 16  # characters of an onion, 80 bits

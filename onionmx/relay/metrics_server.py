@@ -13,14 +13,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from onionmx.config import UNIX, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError
-from onionmx.lookup.connections import Connections
-from onionmx.lookup.health import Health
-from onionmx.lookup.http import MAX_CONNECTIONS, HttpConnection, Response
-from onionmx.lookup.metrics import Tally
-from onionmx.lookup.pages import READ, health_page, refused
+from onionmx.net.listen import bind_tcp, bind_unix
 from onionmx.onion import MAX_PORT
-from onionmx.relay.server.settings import BACKLOG
-from onionmx.sockets import bind_tcp, bind_unix
+from onionmx.serve.connections import Connections
+from onionmx.serve.http.connection import MAX_CONNECTIONS, HttpConnection, Response
+from onionmx.serve.http.health import Health
+from onionmx.serve.http.pages import READ, health_page, refused
+from onionmx.serve.metrics import Tally
+from onionmx.smtp.server.settings import BACKLOG
 
 
 class MetricsServer:

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import uvloop
 
-from onionmx.authenticate.policy_file import policy_file
+from onionmx.authenticate.demand.policy_file import policy_file
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.daemon import Load, allow_many_files, run
 from onionmx.errors import ConfigurationError, OnionmxError
-from onionmx.lookup.health import Health
+from onionmx.net.listen import tell_unserved
 from onionmx.relay import workers
 from onionmx.relay.metrics_server import bind_metrics, remove_metrics, serve_metrics
-from onionmx.relay.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve, take_over
 from onionmx.relay.service import Delivering, server_settings
-from onionmx.reply import Reply
+from onionmx.serve.http.health import Health
 from onionmx.smtp.envelope import Envelope
-from onionmx.sockets import tell_unserved
+from onionmx.smtp.reply import Reply
+from onionmx.smtp.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve, take_over
 from onionmx.systemd import READY, WATCHDOG, inherited_sockets, notify, watchdog_seconds
 
 _logger = logging.getLogger(__name__)

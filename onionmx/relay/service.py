@@ -9,30 +9,30 @@ from ipaddress import ip_network
 from pathlib import Path
 from random import SystemRandom
 
-from onionmx.authenticate.authorities import Authorities
-from onionmx.authenticate.published import PublishedDemands
-from onionmx.authenticate.requirement import Demand
-from onionmx.authenticate.stream import NotProvenError, ProvingStream
+from onionmx.authenticate.demand.authorities import Authorities
+from onionmx.authenticate.demand.requirement import Demand
+from onionmx.authenticate.proof.published import PublishedDemands
+from onionmx.authenticate.proof.stream import NotProvenError, ProvingStream
 from onionmx.config import Configuration, RelaySection
 from onionmx.isolation import isolated
-from onionmx.lookup.router import Router
+from onionmx.net.stream import SocketStream
 from onionmx.onion import Endpoint, format_endpoint
 from onionmx.relay import metrics
-from onionmx.relay.backoff import Backoff
 from onionmx.relay.delivery import Courier
 from onionmx.relay.demands import Demands
-from onionmx.relay.habits import Habits
-from onionmx.relay.pool import Destination, Opened, SessionPool
-from onionmx.relay.server import Client, ServerSettings, Transaction
+from onionmx.relay.sessions.backoff import Backoff
+from onionmx.relay.sessions.habits import Habits
+from onionmx.relay.sessions.pool import Destination, Opened, SessionPool
 from onionmx.relay.stepwise import Stepwise, begin_stepwise
 from onionmx.relay.transaction import Handling, RelayTransaction
-from onionmx.reply import Own, Reply
+from onionmx.routing.router import Router
+from onionmx.smtp.client.session import SmtpSession
+from onionmx.smtp.client.states import TlsPolicy
+from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.faults import OpeningError
-from onionmx.smtp.session import SmtpSession
-from onionmx.smtp.states import TlsPolicy
-from onionmx.smtp.stream import SocketStream
-from onionmx.smtp.timeouts import Timeouts
+from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.server import Client, ServerSettings, Transaction
 from onionmx.tor.socks import SocksConnector
 
 _PEER_TIMEOUT = 120.0  # seconds of silence before the next target is tried, while the deadline leaves time for it
@@ -172,7 +172,7 @@ class Delivering:
 
 
 class _Counted:
-    """A transaction whose end is told; see `onionmx.relay.server.transaction.Transaction`."""
+    """A transaction whose end is told; see `onionmx.smtp.server.seam.Transaction`."""
 
     def __init__(self, transaction: RelayTransaction, ended: Callable[[], None]) -> None:
         self._transaction = transaction

@@ -6,16 +6,16 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
 from onionmx.errors import TemporaryError
-from onionmx.relay.backoff import Backoff
 from onionmx.relay.failures import for_mta, is_of_target, reply_to
 from onionmx.relay.maillog import shortened
-from onionmx.relay.pool import Destination, Lease, SessionPool
-from onionmx.relay.portions import portions
-from onionmx.relay.renewal import has_ended
-from onionmx.reply import Own, Reply
+from onionmx.relay.sessions.backoff import Backoff
+from onionmx.relay.sessions.pool import Destination, Lease, SessionPool
+from onionmx.relay.sessions.renewal import has_ended
+from onionmx.smtp.client.outcome import Ending, Outcome
+from onionmx.smtp.client.stepwise import NO_TIME
 from onionmx.smtp.envelope import Envelope, Recipient
-from onionmx.smtp.outcome import Ending, Outcome
-from onionmx.smtp.stepwise import NO_TIME
+from onionmx.smtp.portions import portions
+from onionmx.smtp.reply import Own, Reply
 
 OPENING_DEADLINE = 240.0
 """Seconds to reach an onion MX while the MTA waits for the reply to RCPT: below the 300 of Postfix and of RFC 5321."""

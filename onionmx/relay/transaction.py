@@ -15,19 +15,19 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from onionmx.answer import Ask, CouldNotTell, Found, NoRoute, Unroutable
-from onionmx.authenticate.requirement import Demand
+from onionmx.authenticate.demand.requirement import Demand
 from onionmx.domain import normalize
 from onionmx.errors import DomainError, TemporaryError
 from onionmx.onion import Endpoint, is_for_tor_alone
 from onionmx.relay import maillog
 from onionmx.relay.delivery import Courier, Message, fitted
-from onionmx.relay.pool import Destination
 from onionmx.relay.received import received_header
-from onionmx.relay.server.transaction import Client
+from onionmx.relay.sessions.pool import Destination
 from onionmx.relay.stepwise import Stepwise
-from onionmx.reply import Own, Reply
 from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
+from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.server.seam import Client
 from onionmx.target import Route
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class _Group:
 
 
 class RelayTransaction:
-    """One transaction; see `onionmx.relay.server.transaction.Transaction`.
+    """One transaction; see `onionmx.smtp.server.seam.Transaction`.
 
     Args:
         handling: what all transactions share.

@@ -6,10 +6,10 @@ import msgspec
 
 from onionmx.defaults import STATE_DIRECTORY
 from onionmx.errors import ConfigurationError
-from onionmx.setup.blocks import substance
+from onionmx.setup.programs.blocks import substance
+from onionmx.setup.programs.wishes import Wishes
 from onionmx.setup.steps import ENCODING, Change, Command, Stage, State
 from onionmx.setup.system import System
-from onionmx.setup.wishes import Wishes
 
 FOLDER = f"{STATE_DIRECTORY}-setup"
 """Of root alone, and not below the folder of sync's user, who could put another one in its place."""

@@ -10,9 +10,9 @@ from onionmx.config.drop_in import Part, parse_part
 from onionmx.errors import ConfigurationError
 from onionmx.setup.programs import exim, postfix, settings, tor
 from onionmx.setup.programs.exim_template import SECTIONS
+from onionmx.setup.programs.wishes import Mta, Wishes
 from onionmx.setup.steps import ENCODING, State, without_ours
 from onionmx.setup.system import System
-from onionmx.setup.wishes import Mta, Wishes
 from onionmx.shipped import shipped
 
 TOR_UNITS = ("tor@default.service", "tor.service")

@@ -1,6 +1,6 @@
 """Routers for Exim that were copied from an older onionmx and let mail out, in the files and in what Exim has read."""
 
-from onionmx.doctor.exim_routers import believes_a_code, judge_routers, read_routers
+from onionmx.doctor.checks.exim_routers import believes_a_code, judge_routers, read_routers
 from onionmx.doctor.finding import Severity
 from onionmx.errors import ConfigurationError
 from onionmx.setup.programs import exim

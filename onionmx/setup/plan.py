@@ -12,14 +12,14 @@ from onionmx.config import parse_socket
 from onionmx.defaults import DNSPORT
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.onion import DEFAULT_PORT
-from onionmx.setup.blocks import appended, settled
 from onionmx.setup.observe import Observed
 from onionmx.setup.programs import exim, postfix, settings, tor
+from onionmx.setup.programs.blocks import appended, settled
 from onionmx.setup.programs.exim_template import SECTIONS
+from onionmx.setup.programs.wishes import Wishes
 from onionmx.setup.steps import ENCODING, Change, Command, Stage, Wait, without_ours
-from onionmx.setup.wishes import Wishes
-from onionmx.tor.services import HOSTNAME
-from onionmx.tor.torrc import Forward, parse_forward
+from onionmx.tor.service.running import HOSTNAME
+from onionmx.tor.service.torrc import Forward, parse_forward
 
 _PATIENCE = 60.0
 """Seconds for a daemon to open a port after a reload."""

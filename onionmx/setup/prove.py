@@ -9,9 +9,9 @@ import msgspec
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
 from onionmx.setup.engine import Say
 from onionmx.setup.plan import Plan
+from onionmx.setup.programs.wishes import Wishes
 from onionmx.setup.system import Done, System
-from onionmx.setup.wishes import Wishes
-from onionmx.tor.services import HOSTNAME
+from onionmx.tor.service.running import HOSTNAME
 
 _OF_THE_RECORD = frozenset({"record", "signed-zone"})
 """Checks of what the administrator has yet to publish."""

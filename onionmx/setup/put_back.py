@@ -1,7 +1,7 @@
 """A file as it was before setup, with what others have changed since."""
 
-from onionmx.setup.blocks import stripped
 from onionmx.setup.manifest import File, digest
+from onionmx.setup.programs.blocks import stripped
 from onionmx.setup.steps import ENCODING, State
 from onionmx.setup.system import System
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import unified_diff
 
-from onionmx.setup.blocks import stripped
+from onionmx.setup.programs.blocks import stripped
 
 ENCODING = "latin-1"
 """Of files of others: their bytes come out as they went in."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onionmx.domain import shown
-from onionmx.reply import Own, Reply
 from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import EnvelopeError
+from onionmx.smtp.reply import Own, Reply
 
 MAX_HELLO_LENGTH = 256
 """Characters of the name in EHLO: RFC 5321 section 4.5.3.1.2."""

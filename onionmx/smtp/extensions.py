@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from onionmx.reply import Reply
+from onionmx.smtp.reply import Reply
 
 # ehlo-line = ehlo-keyword *( SP ehlo-param ). "=" is taken for the space as well: old servers wrote AUTH=LOGIN.
 _KEYWORD = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9-]*)(?:[\s=]+(.*))?", re.DOTALL)

@@ -15,7 +15,7 @@ A fault of the peer on an open session is no exception: it ends each transaction
 from enum import Enum
 
 from onionmx.errors import InputError, OnionmxError, TemporaryError
-from onionmx.reply import Own, Reply
+from onionmx.smtp.reply import Own, Reply
 
 
 class EnvelopeError(InputError):

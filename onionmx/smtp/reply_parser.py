@@ -15,8 +15,8 @@ Leniencies, each with its reason:
 
 import re
 
-from onionmx.reply import Reply
 from onionmx.smtp.faults import ReplySyntaxError
+from onionmx.smtp.reply import Reply
 from onionmx.text import escaped
 
 MAX_LINE_LENGTH = 2048

@@ -10,14 +10,14 @@ from msgspec.structs import replace
 from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.errors import DnsError
 from onionmx.isolation import OneFailedError, one_of_many
-from onionmx.sync.entry import needs_look
+from onionmx.sync.judge.entry import needs_look
 from onionmx.sync.judge.looks import not_told
+from onionmx.sync.judge.policy import Verdict, judge, settled
+from onionmx.sync.judge.proof import LOOK_AGAIN
+from onionmx.sync.judge.rules import RulesOf
 from onionmx.sync.looking import Judged, Looking, Prover
-from onionmx.sync.notes import open_routes
-from onionmx.sync.policy import Verdict, judge, settled
-from onionmx.sync.proof import LOOK_AGAIN
 from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
-from onionmx.sync.rules import RulesOf
+from onionmx.sync.state.notes import open_routes
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
 
@@ -205,7 +205,7 @@ class Asking:
         for each in judged:
             self._settle(each)
         if any(_routing(each.old) != _routing(each.verdict.record) for each in judged):
-            # Before the first of them is saved: see onionmx.sync.notes.
+            # Before the first of them is saved: see onionmx.sync.state.notes.
             open_routes(self._store)
         self._store.save(
             [each.verdict.record for each in judged], [line for each in judged for line in each.verdict.history]

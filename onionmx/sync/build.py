@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from onionmx.authenticate.requirement import Demand
+from onionmx.authenticate.demand.requirement import Demand
 from onionmx.config import MapSection
 from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader, format_value, parse_value
 from onionmx.mapfile.domains import own_answer
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import pinned_answer
-from onionmx.mapfile.publish import publish_records
 from onionmx.mapfile.transport import folded_to, transport_records
+from onionmx.mapfile.write import publish_records
 from onionmx.onion import SUFFIX, Endpoint
-from onionmx.sync.entry import NOT_LISTED, entry_of, needs_look
+from onionmx.sync.judge.entry import NOT_LISTED, entry_of, needs_look
 from onionmx.sync.judge.looks import requirement_of
-from onionmx.sync.policy import UNSIGNED_NOW
+from onionmx.sync.judge.policy import UNSIGNED_NOW
+from onionmx.sync.judge.rules import RulesOf
 from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
-from onionmx.sync.rules import RulesOf
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
 from onionmx.target import Source, Trust

@@ -7,11 +7,11 @@ from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.domains import own_answer
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.sync.build import Base, source_of
-from onionmx.sync.entry import entry_of, needs_look
+from onionmx.sync.judge.entry import entry_of, needs_look
+from onionmx.sync.judge.policy import MIN_FAILURES
+from onionmx.sync.judge.rules import Belief, Rules
 from onionmx.sync.judge.sightings import FIRM_HOLD, hold_of, is_firm
 from onionmx.sync.judge.verdict import days
-from onionmx.sync.policy import MIN_FAILURES
-from onionmx.sync.rules import Belief, Rules
 from onionmx.sync.state.record import DomainRecord, HistoryLine, How, LastAnswer
 from onionmx.sync.state.store import Store
 from onionmx.target import Source, Trust

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from onionmx.answer import Answer
 from onionmx.isolation import OneFailedError, one_of_many
 from onionmx.sync.judge.looks import not_told
+from onionmx.sync.judge.proof import LOOK_AGAIN
 from onionmx.sync.judge.verdict import Verdict
-from onionmx.sync.proof import LOOK_AGAIN
 from onionmx.sync.state.record import DomainRecord
 
 AT_ONCE = 200

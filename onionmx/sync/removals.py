@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from onionmx.authenticate.published import PublishedDemands
+from onionmx.authenticate.proof.published import PublishedDemands
 from onionmx.config.sync import SyncSection
 from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import parse_value

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from onionmx.onion import Endpoint
-from onionmx.sync.sources.outgoing import Outgoing
+from onionmx.sync.lists.outgoing import Outgoing
 from onionmx.target import Source, Trust
 
 MOST_DECISIONS = 10_000

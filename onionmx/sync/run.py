@@ -4,7 +4,8 @@ A run can end at any moment. What was said is saved batch by batch, each of them
 built of what is saved, never the other way round. So a run that ends before the map is published leaves the old map and
 a state that is ahead of it, and the next run publishes it, whether anything is due or not: the note about the map says
 from which version of the routes it was built, and while routes are being changed there is no version that it could
-match (see onionmx.sync.notes). A run that ends between the map and that note builds it once more and finds it right.
+match (see onionmx.sync.state.notes). A run that ends between the map and that note builds it once more and finds it
+right.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -14,24 +15,25 @@ from itertools import chain, islice
 from pathlib import Path
 
 from onionmx.answer import Answer
-from onionmx.authenticate.published import demands_path, publishing_demands
+from onionmx.authenticate.proof.published import demands_path, publishing_demands
 from onionmx.config import Configuration
 from onionmx.defaults import DAY
 from onionmx.errors import LockedError, MissingMapError
 from onionmx.files import is_missing
 from onionmx.mapfile.cdb import DEFERS, MapReader
 from onionmx.mapfile.entries import Entries
-from onionmx.mapfile.publish import mark_checked, writer_lock
-from onionmx.sync import notes, removals
+from onionmx.mapfile.write import mark_checked, writer_lock
+from onionmx.sync import removals
 from onionmx.sync.asking import Asked, Asking, Clock, Questions
 from onionmx.sync.build import Base, Changes, NextMap, compare, decisions, next_map, table_note, write
-from onionmx.sync.entry import NOT_LISTED
-from onionmx.sync.lists import Lists, digest_of, read_lists
+from onionmx.sync.judge.entry import NOT_LISTED
+from onionmx.sync.judge.policy import adopt
+from onionmx.sync.judge.schedule import CLOCK_TOLERANCE
+from onionmx.sync.lists.files import Lists, digest_of, read_lists
 from onionmx.sync.looking import Prover
-from onionmx.sync.policy import adopt
 from onionmx.sync.removals import by_operator, held_back, in_words, keep
 from onionmx.sync.report import Decision, Outcome, Summary
-from onionmx.sync.schedule import CLOCK_TOLERANCE
+from onionmx.sync.state import notes
 from onionmx.sync.state.record import LastAnswer
 from onionmx.sync.state.store import Store
 

@@ -15,11 +15,11 @@ from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import read_pins
 from onionmx.sync.asking import Questions
 from onionmx.sync.build import Base
-from onionmx.sync.overlay import Overlay
-from onionmx.sync.rules import Belief, RulesOf, make_rules, read_beliefs
-from onionmx.sync.schedule import LONGEST_STRETCH
-from onionmx.sync.state.open import open_store
+from onionmx.sync.judge.rules import Belief, RulesOf, make_rules, read_beliefs
+from onionmx.sync.judge.schedule import LONGEST_STRETCH
+from onionmx.sync.state.overlay import Overlay
 from onionmx.sync.state.store import Store
+from onionmx.sync.stores import open_store
 from onionmx.tor.resolver import srv_resolver
 
 

@@ -14,8 +14,8 @@ from enum import Enum
 from onionmx.config import UNIX, parse_address
 from onionmx.defaults import AUTO, TOR_USER
 from onionmx.errors import OwnerError, TemporaryError
+from onionmx.net.stream import SocketStream
 from onionmx.onion import Endpoint, format_endpoint
-from onionmx.smtp.stream import SocketStream
 from onionmx.tor.handshake import Closed, Connected, Handshake, Refused, WrongService
 from onionmx.tor.reach import reach, socks_in_use
 

@@ -3,8 +3,8 @@
 import asyncio
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.inquiry import Said
-from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
 from onionmx.target import Route, Source, Trust, targets_of
 from tests.mapfile.maps import A
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import ClassVar, cast
 
-from tests.probe.certificates import Issued
+from tests.net.certificates import Issued
 
 POLICY = b"version: STSv1\nmode: enforce\nmx: mx.example.org\nmx: *.backup.example\nmax_age: 604800\n"
 

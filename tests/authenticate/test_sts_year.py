@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.authenticate.fetch import FetchError
-from onionmx.authenticate.inquiry import Said
-from onionmx.authenticate.policy import Mode, Policy
-from onionmx.authenticate.questions import Answered, Questions
-from onionmx.authenticate.remember import RememberedInquiry
-from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
-from onionmx.authenticate.sts import refresh_at, sts_requirement
+from onionmx.authenticate.demand.fetch import FetchError
+from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.policy import Mode, Policy
+from onionmx.authenticate.demand.remember import RememberedInquiry
+from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.sts import refresh_at, sts_requirement
+from onionmx.dns.records import Answered, Questions
 from onionmx.errors import DnsError
 
 DOMAIN = "example.org"

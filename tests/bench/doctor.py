@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from onionmx.doctor.mail import Client
+from onionmx.doctor.checks.mail import Client
 from onionmx.tor.socks import SocksConnector, over_tor
 from tests.bench.measure import Row
 from tests.bench.relay_control import LOOPBACK, Control

@@ -11,9 +11,9 @@ from itertools import islice
 
 from msgspec.structs import replace
 
-from onionmx.sync.state.open import open_store
 from onionmx.sync.state.record import DomainRecord, Established, LastAnswer
 from onionmx.sync.state.store import Store
+from onionmx.sync.stores import open_store
 from onionmx.target import Trust
 from tests.bench.bulk_sync import most_memory
 from tests.onions import V3_ONION

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from onionmx.cli import main
-from tests.lookup.daemon import Serve
 from tests.mapfile.maps import A
+from tests.serve.daemon import Serve
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from onionmx.cli import COMMANDS, command, main
 from onionmx.domain import normalize
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
-from onionmx.mapfile.publish import last_checked, writer_lock
+from onionmx.mapfile.write import last_checked, writer_lock
 from onionmx.onion import Endpoint
 from tests.dns.scripted import Reaction, reply, scripted_server
 from tests.mapfile.maps import A, B, C, make_map
@@ -452,7 +452,7 @@ def test_help_loads_no_subcommand(words: list[str]) -> None:
 
 
 def test_reading_a_setting_does_not_load_the_relay() -> None:
-    code = "import sys, onionmx.cli.probe, onionmx.doctor.mail; sys.exit('onionmx.relay.service' in sys.modules)"
+    code = "import sys, onionmx.cli.probe, onionmx.doctor.checks.mail; sys.exit('onionmx.relay.service' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -7,7 +7,7 @@ import dns.flags
 import pytest
 from msgspec.structs import replace
 
-from onionmx.authenticate.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.sync.state.record import DomainRecord, Proof
 from onionmx.sync.state.sqlite import SqliteStore

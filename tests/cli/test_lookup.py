@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from onionmx.config import Configuration
-from onionmx.lookup.router import Router
-from onionmx.lookup.shown import shown_answer
+from onionmx.routing.router import Router
+from onionmx.routing.shown import shown_answer
 from tests.cli import test_commands
 from tests.cli.test_commands import FAILING, SRV, Site, srv
 from tests.dns.scripted import reply

@@ -20,8 +20,8 @@ from onionmx.mapfile.cdb import DEFERS
 from onionmx.tor.socks import Cause
 from tests.dns.scripted import Reaction, reply, scripted_server
 from tests.mapfile.maps import A, B, make_map
+from tests.net.certificates import issue
 from tests.onions import V2_ONION
-from tests.probe.certificates import issue
 from tests.probe.mx import OFFERING_TLS, Mx
 from tests.relay.peer import reset, running
 

@@ -13,11 +13,11 @@ import dns.message
 import pytest
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
-from onionmx.authenticate.questions import Questions
 from onionmx.config import DnsSection
 from onionmx.dns.bulk import ask_many
 from onionmx.dns.choice import choose
 from onionmx.dns.nameserver import PlainNameserver
+from onionmx.dns.records import Questions
 from onionmx.dns.srv import SrvResolver
 from onionmx.errors import DnsError
 from onionmx.target import Trust

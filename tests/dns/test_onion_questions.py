@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.inquiry import Inquiry
-from onionmx.authenticate.questions import Questions
+from onionmx.authenticate.demand.inquiry import Inquiry
 from onionmx.config import AuthenticateSection, Configuration, DnsSection
 from onionmx.dns.choice import choose
 from onionmx.dns.leaving import check_message, check_name
 from onionmx.dns.nameserver import PlainNameserver
+from onionmx.dns.records import Questions
 from onionmx.dns.resolver import DnsResolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.dns.wire import ask_for

@@ -15,8 +15,8 @@ from onionmx.dns.srv import SrvResolver
 from onionmx.errors import ConfigurationError
 from onionmx.target import Trust
 from tests.dns.scripted import Query, Reaction, ScriptedStreams, reply, scripted_streams
+from tests.net.certificates import NOW, Issued, issue
 from tests.onions import make_onion
-from tests.probe.certificates import NOW, Issued, issue
 
 A = make_onion("a")
 NAME = "_onion-mx._tcp.example.org"

@@ -37,7 +37,7 @@ def installed_tor() -> Iterator[Path]:
 @pytest.fixture
 def tor_program(monkeypatch: pytest.MonkeyPatch, installed_tor: Path) -> None:
     """Have onionmx run this tor."""
-    monkeypatch.setattr("onionmx.tor.torrc_file.PROGRAM", str(installed_tor))
+    monkeypatch.setattr("onionmx.tor.service.torrc_file.PROGRAM", str(installed_tor))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.probe.certificates import Issued, issue
+from tests.net.certificates import Issued, issue
 
 from .exim import ONION_CLIENTS, Exim
 from .exim_tls import EximWithTls

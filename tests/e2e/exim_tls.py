@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.probe.certificates import Issued
+from tests.net.certificates import Issued
 
 from .exim import Exim
 

@@ -11,7 +11,7 @@ import pytest
 from onionmx.cli import main
 from onionmx.config import TorSection
 from onionmx.tor.control import open_control
-from onionmx.tor.services import services
+from onionmx.tor.service.running import services
 
 from .conftest import skip_without
 from .lone_tor import LoneTor

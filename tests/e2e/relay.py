@@ -7,9 +7,9 @@ from signal import SIGKILL
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from onionmx.authenticate.published import keeping_demands
+from onionmx.authenticate.proof.published import keeping_demands
 from onionmx.mapfile.pins import format_seed
-from onionmx.mapfile.publish import publish
+from onionmx.mapfile.write import publish
 
 from .daemon import Daemon, free_ports
 from .socks import Address

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from onionmx.mapfile.publish import publish
+from onionmx.mapfile.write import publish
 
 from .daemon import Daemon, free_ports
 from .programs import PROJECT

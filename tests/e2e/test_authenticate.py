@@ -14,19 +14,19 @@ from typing import TypeVar
 import pytest
 
 from onionmx.answer import CouldNotTell, Found
-from onionmx.authenticate.authorities import Authorities
-from onionmx.authenticate.inquiry import Inquiry, Said
-from onionmx.authenticate.prove import NotProven, Proven, prove
-from onionmx.authenticate.published import publishing_demands
-from onionmx.authenticate.questions import Questions
-from onionmx.authenticate.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.authorities import Authorities
+from onionmx.authenticate.demand.inquiry import Inquiry, Said
+from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.proof.prove import NotProven, Proven, prove
+from onionmx.authenticate.proof.published import publishing_demands
 from onionmx.config import AuthenticateSection, Configuration, DnsSection, TorSection, parse_socket
+from onionmx.dns.records import Questions
 from onionmx.dns.srv import SrvResolver
 from onionmx.onion import Endpoint
 from onionmx.target import Trust
 from onionmx.tor.socks import SocksConnector
 from tests.authenticate.policy_host import PolicyHost, policy_host
-from tests.probe.certificates import issue
+from tests.net.certificates import issue
 
 from .conftest import StartNameServers, skip_without
 from .demanding import (

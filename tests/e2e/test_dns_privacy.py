@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.mapfile.maps import A, B
-from tests.probe.certificates import issue
+from tests.net.certificates import issue
 
 from .conftest import StartNameServers
 from .daemon import Daemon, free_ports

@@ -15,10 +15,10 @@ import pytest
 from onionmx.config.store import ValkeyAddress
 from onionmx.errors import EXIT_TEMPORARY, LockedError, StateError
 from onionmx.sync.state.record import DomainRecord
-from onionmx.sync.state.valkey import FORMAT
-from onionmx.sync.state.valkey_lock import COUNTER, LOCK
-from onionmx.sync.state.valkey_server import Server
-from tests.probe.certificates import Issued, issue
+from onionmx.sync.state.valkey.lock import COUNTER, LOCK
+from onionmx.sync.state.valkey.server import Server
+from onionmx.sync.state.valkey.store import FORMAT
+from tests.net.certificates import Issued, issue
 from tests.sync.state.records import OLD, WAITING, routed, taken
 
 from .daemon import wait_until
@@ -33,8 +33,8 @@ import sys
 from pathlib import Path
 from onionmx.config.store import parse_store
 from onionmx.sync.state.record import DomainRecord
-from onionmx.sync.state.valkey import ValkeyStore
-from onionmx.sync.state.valkey_server import Server
+from onionmx.sync.state.valkey.store import ValkeyStore
+from onionmx.sync.state.valkey.server import Server
 store = ValkeyStore(Server(parse_store(sys.argv[1]), password_file=sys.argv[2]), lease=float(sys.argv[3]))
 with store.run_lock():
     store.save([DomainRecord("by-the-first.org", 1.0)])

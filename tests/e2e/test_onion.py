@@ -15,8 +15,8 @@ import pytest
 from onionmx.config import TorSection
 from onionmx.onion import parse_onion
 from onionmx.tor.control import open_control
-from onionmx.tor.services import mail_services
-from onionmx.tor.torrc import BEGIN_MARK, END_MARK, Forward
+from onionmx.tor.service.running import mail_services
+from onionmx.tor.service.torrc import BEGIN_MARK, END_MARK, Forward
 
 from . import onion_host
 from .onion_host import FORWARD, NOBODY, Host

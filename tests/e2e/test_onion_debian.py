@@ -19,7 +19,7 @@ from onionmx.cli import main
 from onionmx.config import TorSection
 from onionmx.onion import parse_onion
 from onionmx.tor.control import open_control
-from onionmx.tor.services import services
+from onionmx.tor.service.running import services
 
 from .conftest import skip_without
 from .daemon import Daemon, free_ports
@@ -175,7 +175,7 @@ def test_torrc_is_checked_with_the_rights_of_tor(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tor.etc), prepend=os.pathsep)
     assert tor.create("--dry-run") == 0
-    monkeypatch.setattr("onionmx.tor.torrc_file.PROGRAM", str(program))
+    monkeypatch.setattr("onionmx.tor.service.torrc_file.PROGRAM", str(program))
     assert tor.create("--dry-run") == 78
     user = pwd.getpwnam(USER)
     assert f"I am {user.pw_uid} in {user.pw_gid}" in capsys.readouterr().err

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onionmx.cli import main
 from onionmx.config import TorSection
 from onionmx.tor.control import open_control
-from onionmx.tor.descriptor import Publication, published
 from onionmx.tor.nobody import onion_with
+from onionmx.tor.service.descriptor import Publication, published
 
 from .socks import Address, socks_connect
 from .tcp_server import tcp_server

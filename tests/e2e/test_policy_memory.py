@@ -13,7 +13,7 @@ from stat import S_IMODE
 import pytest
 
 from tests.authenticate.policy_host import PolicyHost, policy_host
-from tests.probe.certificates import issue
+from tests.net.certificates import issue
 
 from .conftest import StartNameServers, skip_without
 from .demanding import MX, POLICY, ROOT, STS, onion_servers, policy_hosts, srv, sts_zone

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from onionmx.tor.socks import Cause
+from tests.net.certificates import issue
 from tests.onions import V3_ONION, make_onion
-from tests.probe.certificates import issue
 
 from .conftest import StartNameServers, skip_without
 from .exim import ONION_CLIENTS, Exim

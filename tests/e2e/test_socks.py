@@ -15,7 +15,7 @@ import uvloop
 
 from onionmx.config import parse_address
 from onionmx.defaults import TOR_USER
-from onionmx.smtp.stream import SocketStream
+from onionmx.net.stream import SocketStream
 from onionmx.tor.handshake import Connected, Handshake
 from onionmx.tor.reach import reach
 from onionmx.tor.socks import Cause, SocksConnector, SocksError

@@ -14,7 +14,7 @@ import pytest
 
 from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS
 from tests.authenticate.policy_host import PolicyHost, policy_host
-from tests.probe.certificates import issue
+from tests.net.certificates import issue
 
 from .conftest import StartNameServers, skip_without
 from .demanding import (

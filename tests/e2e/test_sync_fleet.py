@@ -11,9 +11,9 @@ import pytest
 
 from onionmx.defaults import DAY
 from onionmx.errors import EXIT_TEMPORARY, StateError
-from onionmx.sync.state.valkey_lock import LOCK
+from onionmx.sync.state.valkey.lock import LOCK
 from tests.mapfile.maps import A, B, C
-from tests.probe.certificates import issue
+from tests.net.certificates import issue
 
 from .conftest import StartNameServers
 from .daemon import wait_until

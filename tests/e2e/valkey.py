@@ -13,9 +13,9 @@ from typing import Self
 
 from onionmx.config.store import ValkeyAddress
 from onionmx.errors import StateError
-from onionmx.sync.state.valkey import ValkeyStore
-from onionmx.sync.state.valkey_lock import LEASE
-from onionmx.sync.state.valkey_server import Server
+from onionmx.sync.state.valkey.lock import LEASE
+from onionmx.sync.state.valkey.server import Server
+from onionmx.sync.state.valkey.store import ValkeyStore
 
 from .daemon import Daemon, free_ports
 from .programs import MissingProgramError, find_program

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from onionmx.authenticate.published import keeping_demands
+from onionmx.authenticate.proof.published import keeping_demands
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.entries import Entries
-from onionmx.mapfile.publish import publish
+from onionmx.mapfile.write import publish
 from tests.onions import make_onion
 
 ONIONS = [make_onion(number) for number in range(5)]

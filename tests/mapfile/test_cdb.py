@@ -14,7 +14,7 @@ from onionmx.errors import MapError, OnionError
 from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS, MapReader, format_value, parse_value
 from onionmx.mapfile.checksum import SIZE
 from onionmx.mapfile.pins import format_seed
-from onionmx.mapfile.publish import publish
+from onionmx.mapfile.write import publish
 from onionmx.onion import Endpoint, parse_endpoint
 from tests.mapfile.maps import A, B, entries, make_map
 

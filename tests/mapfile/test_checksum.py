@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onionmx.errors import MapError
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.checksum import SIZE, TABLES, Checksums, decode
-from onionmx.mapfile.publish import publish
+from onionmx.mapfile.write import publish
 from tests.mapfile.maps import A, B, make_map
 
 DOMAINS = [f"{number}.example" for number in range(20)]

@@ -9,7 +9,7 @@ import pytest
 
 from onionmx.errors import ConfigurationError
 from onionmx.net.tls import peer_chain, unverified_context, verifying_context
-from tests.probe.certificates import NOW, Issued, issue
+from tests.net.certificates import NOW, Issued, issue
 
 PACKAGE = Path(__file__).parents[2] / "onionmx"
 HOST = "mx.example.org"
@@ -118,5 +118,5 @@ def test_contexts_are_made_in_one_place(path: Path) -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
     }
-    where = {"net/tls.py": {"create_default_context"}, "sync/state/valkey_server.py": {"wrap_socket"}}
+    where = {"net/tls.py": {"create_default_context"}, "sync/state/valkey/server.py": {"wrap_socket"}}
     assert called & makers == where.get(str(path.relative_to(PACKAGE)), set())

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from onionmx.answer import Answer
-from onionmx.probe.dialog import Dialog, open_dialog
 from onionmx.probe.report import Outcome, Step, TargetReport
 from onionmx.probe.run import probe
 from onionmx.probe.walk import Questions
+from onionmx.smtp.client.dialog import Dialog, open_dialog
 from onionmx.tor.socks import SocksConnector, over_tor
 from tests.mapfile.maps import A
 from tests.relay.peer import Peer, running

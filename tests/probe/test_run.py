@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.errors import DomainError, InputError, OnionError
+from onionmx.net.stream import SocketStream
 from onionmx.onion import Endpoint
 from onionmx.probe.report import Report
 from onionmx.probe.run import parse_subject, probe
-from onionmx.smtp.stream import SocketStream
 from onionmx.target import Route, Source, Target, Trust
 from onionmx.tor.socks import Cause, SocksError, over_tor
 from tests.mapfile.maps import A, B

@@ -9,7 +9,7 @@ from onionmx.probe.report import Outcome, Step, TargetReport
 from onionmx.smtp.faults import EnvelopeError
 from onionmx.tor.socks import Cause
 from tests.mapfile.maps import A
-from tests.probe.certificates import MONTH, NOW, Issued, issue
+from tests.net.certificates import MONTH, NOW, Issued, issue
 from tests.probe.mx import OFFERING_TLS, SHORT, Mx, ask_for, outcomes, probed, step
 from tests.relay.peer import Fault, hang, reset, saying
 

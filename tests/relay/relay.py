@@ -7,11 +7,11 @@ from typing import Any
 
 from onionmx.config import AuthenticateSection, Configuration, MapSection, RelaySection, SyncSection, TorSection
 from onionmx.onion import Endpoint
-from onionmx.relay.server import Client
 from onionmx.relay.service import Delivering
-from onionmx.reply import Reply
+from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
-from onionmx.smtp.timeouts import Timeouts
+from onionmx.smtp.reply import Reply
+from onionmx.smtp.server import Client
 from tests.mapfile.maps import A, B, make_map
 from tests.relay.peer import Peer, running
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from onionmx.onion import Endpoint
-from onionmx.relay.server import Listener, Server, listen_tcp, serve
 from onionmx.relay.service import Delivering, server_settings
 from onionmx.smtp.envelope import Envelope
+from onionmx.smtp.server import Listener, Server, listen_tcp, serve
 from tests.mapfile.maps import A, B
 from tests.relay.onion_mx import OnionMx, running
 from tests.relay.relay import configured

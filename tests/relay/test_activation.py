@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from onionmx.config import RelaySection
 from onionmx.errors import ConfigurationError
 from onionmx.relay.run import _listen
-from onionmx.relay.server import take_over
-from tests.lookup.daemon import ActivatedDaemon
+from onionmx.smtp.server import take_over
 from tests.relay.test_run import running
+from tests.serve.daemon import ActivatedDaemon
 
 _CREDENTIALS = struct.Struct("iII")  # pid, uid, gid (unix(7))
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from onionmx.relay.server import ContentBrokenError
-from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope, Recipient
+from onionmx.smtp.reply import Reply
+from onionmx.smtp.server import ContentBrokenError
 from tests.mapfile.maps import A, B
 from tests.onions import IMPOSSIBLE_ONIONS
 from tests.relay.peer import Peer

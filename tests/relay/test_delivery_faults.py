@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from onionmx.smtp.session import SmtpSession
-from onionmx.smtp.stream import Stream
+from onionmx.net.stream import Stream
+from onionmx.smtp.client.session import SmtpSession
 from tests.mapfile.maps import A, B
 from tests.relay.peer import Fault, Peer, hang, reset, saying, trickle
 from tests.relay.relay import AMPLE, Relay, codes, play

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from onionmx.authenticate.inquiry import Said
-from onionmx.authenticate.published import demands_path, publishing_demands
-from onionmx.authenticate.remember import RememberedInquiry
-from onionmx.authenticate.requirement import Demand, Kind
+from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.remember import RememberedInquiry
+from onionmx.authenticate.demand.requirement import Demand, Kind
+from onionmx.authenticate.proof.published import demands_path, publishing_demands
 from onionmx.config import AuthenticateSection
 from onionmx.errors import DnsError
 from onionmx.relay.demands import Demands
@@ -19,7 +19,7 @@ from onionmx.target import Route, Source, Trust
 from tests.authenticate.domains import NOTHING, REQUIREMENT, UNKNOWN, Domains, live
 from tests.authenticate.onions import OnionMxes
 from tests.mapfile.maps import A, B
-from tests.probe.certificates import Issued, issue
+from tests.net.certificates import Issued, issue
 from tests.relay.relay import LMTP, SMTP, Relay, codes, play
 
 MX = "mx.example.org"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from onionmx.relay.run import RelayService
-from onionmx.relay.server import Client
-from onionmx.reply import Reply
 from onionmx.smtp.envelope import Envelope, Recipient
+from onionmx.smtp.reply import Reply
+from onionmx.smtp.server import Client
 from tests.mapfile.maps import A
 from tests.relay.onion_mx import OnionMx, running
 from tests.relay.relay import LMTP, MESSAGE, SMTP, configured, pieces

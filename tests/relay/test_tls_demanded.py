@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.probe.certificates import issue
+from tests.net.certificates import issue
 from tests.relay.onion_mx import CLOSE, EXTENSIONS, SILENCE, Answer, Dialog, OnionMx
 from tests.relay.served import Site, codes, play
 

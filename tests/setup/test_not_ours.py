@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from onionmx.errors import UsageError
+from onionmx.setup.programs.wishes import Wishes, checked
 from onionmx.setup.system import Done
-from onionmx.setup.wishes import Wishes, checked
 from tests.onions import V3_ONION
 from tests.setup.conftest import Setup
 from tests.setup.sandbox import Sandbox, snapshot

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.setup.system import Done
-from tests.doctor.test_exim_routers import NAME, OLD_HELPER
+from tests.doctor.checks.test_exim_routers import NAME, OLD_HELPER
 from tests.e2e.exim import DEBIAN_LIKE, Exim
 from tests.setup.conftest import WISHES, Setup
 from tests.setup.sandbox import Sandbox, snapshot

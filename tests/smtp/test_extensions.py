@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.reply import Reply
 from onionmx.smtp.extensions import Extensions, read_extensions
+from onionmx.smtp.reply import Reply
 
 
 def read(*lines: str) -> Extensions:

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from onionmx.reply import Reply
 from onionmx.smtp.faults import ReplySyntaxError
+from onionmx.smtp.reply import Reply
 from onionmx.smtp.reply_parser import MAX_LINE_LENGTH, MAX_REPLY_LENGTH, ReplyParser
-from tests.smtp.dialogs import Feed, bytewise, whole
+from tests.smtp.client.dialogs import Feed, bytewise, whole
 
 REPLIES = [
     (b"250 OK\r\n", Reply(250, "", ("OK",))),

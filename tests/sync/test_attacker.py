@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import Answer, CouldNotTell, Found
-from onionmx.authenticate.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
 from onionmx.errors import DnsError
-from onionmx.sync.policy import judge
-from onionmx.sync.rules import Rules
+from onionmx.sync.judge.policy import judge
+from onionmx.sync.judge.rules import Rules
 from onionmx.sync.state.record import DomainRecord
 from onionmx.target import Trust
 from tests.mapfile.maps import A, B, C

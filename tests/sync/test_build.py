@@ -11,8 +11,8 @@ from onionmx.mapfile.cdb import MapReader, format_value
 from onionmx.mapfile.entries import differences
 from onionmx.onion import Endpoint
 from onionmx.sync.build import Base, Changes, compare, write
+from onionmx.sync.judge.rules import Rules
 from onionmx.sync.removals import held_back, in_words
-from onionmx.sync.rules import Rules
 from tests.mapfile.maps import A, B, entries, make_map
 
 Content = dict[str, tuple[Endpoint, ...]]

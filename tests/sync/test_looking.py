@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from onionmx.errors import ConfigurationError, ControlError, DomainError, OnionmxError, StateError
 from onionmx.mapfile.cdb import DEFERS
-from onionmx.sync import asking, looking, policy
-from onionmx.sync.policy import Verdict
+from onionmx.sync import asking, looking
+from onionmx.sync.judge import policy
+from onionmx.sync.judge.policy import Verdict
 from onionmx.sync.report import Outcome
 from onionmx.sync.state.record import DomainRecord, LastAnswer, Proof
 from tests.mapfile.maps import A, B

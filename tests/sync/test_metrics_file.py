@@ -5,9 +5,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from onionmx.errors import DnsError, StateError
 from onionmx.sync import metrics_file
+from onionmx.sync.lists.outgoing import Outgoing
 from onionmx.sync.metrics_file import measured, write_metrics
 from onionmx.sync.report import Outcome, Summary
-from onionmx.sync.sources.outgoing import Outgoing
 
 SUMMARY = Summary(
     "/map",

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from onionmx.answer import Answer, CouldNotTell
-from onionmx.authenticate.inquiry import Said
-from onionmx.authenticate.prove import NotProven, Proven
-from onionmx.authenticate.published import PublishedDemands
-from onionmx.authenticate.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.proof.prove import NotProven, Proven
+from onionmx.authenticate.proof.published import PublishedDemands
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.onion import Endpoint
-from onionmx.sync.policy import UNSIGNED_NOW, Verdict, accept, allow, judge, refuse, settled
-from onionmx.sync.proof import Proofs
-from onionmx.sync.rules import Rules
+from onionmx.sync.judge.policy import UNSIGNED_NOW, Verdict, accept, allow, judge, refuse, settled
+from onionmx.sync.judge.proof import Proofs
+from onionmx.sync.judge.rules import Rules
 from onionmx.sync.state.record import DomainRecord
 from onionmx.target import Trust
 from tests.mapfile.maps import A, B, C

@@ -8,21 +8,21 @@ import pytest
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.inquiry import Said
-from onionmx.authenticate.published import PublishedDemands, demands_path
-from onionmx.authenticate.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.proof.published import PublishedDemands, demands_path
 from onionmx.config import SyncSection
 from onionmx.errors import ConfigurationError, DnsError, LockedError, MapError
 from onionmx.mapfile.cdb import DEFERS
-from onionmx.mapfile.publish import last_checked, writer_lock
+from onionmx.mapfile.write import last_checked, writer_lock
 from onionmx.onion import Endpoint
-from onionmx.sync.changes import Words, settle
-from onionmx.sync.notes import open_routes
-from onionmx.sync.overlay import Overlay
-from onionmx.sync.proof import Proofs
+from onionmx.sync.judge.proof import Proofs
+from onionmx.sync.judge.rules import Belief
+from onionmx.sync.pending import Words, settle
 from onionmx.sync.report import Outcome
-from onionmx.sync.rules import Belief
 from onionmx.sync.run import Wishes
+from onionmx.sync.state.notes import open_routes
+from onionmx.sync.state.overlay import Overlay
 from onionmx.sync.state.record import LastAnswer
 from onionmx.target import Trust
 from tests.mapfile.maps import A, B, C, make_map

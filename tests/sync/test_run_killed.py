@@ -12,7 +12,7 @@ import pytest
 
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.check import check
-from onionmx.mapfile.publish import mark_checked, publish_records
+from onionmx.mapfile.write import mark_checked, publish_records
 from onionmx.sync.run import Wishes
 from onionmx.sync.state.store import Store
 from onionmx.target import Trust
@@ -100,7 +100,7 @@ def test_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         countdown = Countdown(steps)
         store = world.open()
         with monkeypatch.context() as patch:
-            for module in ("onionmx.sync.build", "onionmx.authenticate.published"):
+            for module in ("onionmx.sync.build", "onionmx.authenticate.proof.published"):
                 patch.setattr(f"{module}.publish_records", countdown.around(publish_records))
             patch.setattr("onionmx.sync.run.mark_checked", countdown.around(mark_checked))
             try:

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 from onionmx.defaults import STATE_DIRECTORY
-from tests.lookup.test_units import DEPLOY, analyze
+from tests.serve.test_units import DEPLOY, analyze
 
 SERVICE, TIMER = "onionmx-sync.service", "onionmx-sync.timer"
 

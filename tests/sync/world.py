@@ -9,17 +9,17 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
-from onionmx.authenticate.inquiry import Said
-from onionmx.authenticate.prove import NotProven, Proven
-from onionmx.authenticate.requirement import Requirement, parse_requirement
+from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.requirement import Requirement, parse_requirement
+from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.config import Configuration, MapSection, SyncSection
 from onionmx.mapfile.cdb import MapReader
 from onionmx.onion import Endpoint
 from onionmx.sync.build import Base
-from onionmx.sync.policy import Verdict
-from onionmx.sync.proof import Proofs
+from onionmx.sync.judge.policy import Verdict
+from onionmx.sync.judge.proof import Proofs
+from onionmx.sync.judge.rules import Belief, make_rules
 from onionmx.sync.report import Summary
-from onionmx.sync.rules import Belief, make_rules
 from onionmx.sync.run import Inputs, Run, Wishes
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.sqlite import SqliteStore

@@ -11,8 +11,8 @@ import pytest
 
 from onionmx.config import TorSection, parse_address
 from onionmx.errors import AutomapError, ControlError, OwnerError
-from onionmx.lookup.addresses import host_list
 from onionmx.net.owner import Listener
+from onionmx.tor.addresses import host_list
 from onionmx.tor.automap import resolve
 from onionmx.tor.control import open_control
 from onionmx.tor.reach import reach

@@ -11,8 +11,8 @@ from onionmx.target import Trust
 from onionmx.tor.resolver import srv_resolver
 from tests.dns.scripted import reply, scripted_streams
 from tests.dns.test_stream import GOOD, NAME, RESOLVER, VALIDATED, A
+from tests.net.certificates import issue
 from tests.onions import make_onion
-from tests.probe.certificates import issue
 from tests.tor.forwarding import forwarding
 
 ONION = make_onion("resolver")

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from onionmx.errors import ConfigurationError
-from onionmx.setup.blocks import replaced, split
+from onionmx.setup.programs.blocks import replaced, split
 from onionmx.setup.programs.exim_template import inserted_fragments, says_the_same
-from onionmx.setup.wishes import Wishes
+from onionmx.setup.programs.wishes import Wishes
 
 FOLDER = "/etc/exim4"
 CONFD = f"{FOLDER}/conf.d"

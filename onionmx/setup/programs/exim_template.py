@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from onionmx.errors import ConfigurationError
-from onionmx.setup.blocks import inserted, split
+from onionmx.setup.programs.blocks import inserted, split
 
 SECTIONS = ("main", "acl", "router", "transport", "retry", "rewrite", "auth")
 """In the order in which update-exim4.conf joins their files."""

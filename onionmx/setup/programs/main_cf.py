@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from onionmx.setup.blocks import appended, replaced, split
+from onionmx.setup.programs.blocks import appended, replaced, split
 
 _PARAMETER = re.compile(r"([^\s=#]+)\s*=\s*(.*)", re.DOTALL)
 

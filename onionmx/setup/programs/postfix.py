@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from onionmx.errors import ConfigurationError
-from onionmx.setup.blocks import appended
+from onionmx.setup.programs.blocks import appended
 from onionmx.setup.programs.main_cf import parameter, services, with_new_parameters, with_parameter
 
 MAIN = "/etc/postfix/main.cf"

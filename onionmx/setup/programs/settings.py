@@ -9,7 +9,7 @@ from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.defaults import CONFIGURATION_DIRECTORY
 from onionmx.setup.programs import exim, postfix
 from onionmx.setup.programs.tor import Ports
-from onionmx.setup.wishes import Wishes
+from onionmx.setup.programs.wishes import Wishes
 
 FILE = f"{CONFIGURATION_DIRECTORY}/onionmx.toml"
 FOLDER = f"{FILE}.d"

@@ -9,10 +9,10 @@ from onionmx.config import UNIX, parse_socket
 from onionmx.defaults import DNSPORT
 from onionmx.errors import ConfigurationError
 from onionmx.onion import DEFAULT_PORT
-from onionmx.setup.blocks import appended
-from onionmx.tor.create import WantedService, is_trusted_address
+from onionmx.setup.programs.blocks import appended
+from onionmx.tor.service.create import WantedService, is_trusted_address
+from onionmx.tor.service.torrc import DIRECTORY, PORT, Forward, Option, ServiceBlock, parse_torrc, service_blocks
 from onionmx.tor.socks_port import missing_flags
-from onionmx.tor.torrc import DIRECTORY, PORT, Forward, Option, ServiceBlock, parse_torrc, service_blocks
 
 TORRC = "/etc/tor/torrc"
 DEFAULTS = "/usr/share/tor/tor-service-defaults-torrc"

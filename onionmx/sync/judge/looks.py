@@ -8,13 +8,13 @@ be seen. Until then the demand that was met stays too, so that nobody undercuts 
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.prove import NotProven, Proven, PutOff
-from onionmx.authenticate.requirement import NotRequired, Requirement, RequirementError, parse_requirement
+from onionmx.authenticate.demand.requirement import NotRequired, Requirement, RequirementError, parse_requirement
+from onionmx.authenticate.proof.prove import NotProven, Proven, PutOff
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
+from onionmx.sync.judge.rules import Rules
 from onionmx.sync.judge.sightings import is_firm, is_refused, said_now
 from onionmx.sync.judge.verdict import Verdict, days, kept, taken
-from onionmx.sync.rules import Rules
 from onionmx.sync.state.record import DomainRecord, Doubt, HistoryLine, How, Proof
 from onionmx.target import Trust
 

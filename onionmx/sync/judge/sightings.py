@@ -11,8 +11,8 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from onionmx.onion import Endpoint
+from onionmx.sync.judge.rules import Belief, Rules
 from onionmx.sync.judge.verdict import days
-from onionmx.sync.rules import Belief, Rules
 from onionmx.sync.state.record import DomainRecord, HistoryLine, How, Pending
 from onionmx.target import Trust
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from onionmx.errors import MapError, StateError
-from onionmx.mapfile.publish import writer_lock
+from onionmx.mapfile.write import writer_lock
 from onionmx.onion import Endpoint
 from onionmx.sync.state.encoding import (
     HISTORY_LENGTH,

@@ -8,7 +8,7 @@ from typing import TypeVar
 import pytest
 
 from onionmx.sync.state.sqlite import SqliteStore
-from onionmx.sync.state.valkey import ValkeyStore
+from onionmx.sync.state.valkey.store import ValkeyStore
 from tests.e2e.valkey import ValkeyServer
 
 AnyStore = SqliteStore | ValkeyStore

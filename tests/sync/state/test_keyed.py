@@ -18,12 +18,12 @@ from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError, LockedError, StateError
 from onionmx.sync.state.encoding import UnreadableError, encode_event, encode_record
 from onionmx.sync.state.keyed import LONGEST_ENTRY, Seal, domain_of, read_seal
-from onionmx.sync.state.open import seal_shared_store
 from onionmx.sync.state.record import DomainRecord
-from onionmx.sync.state.valkey import ValkeyStore
-from onionmx.sync.state.valkey_lists import HostLists
-from onionmx.sync.state.valkey_seal import seal_store
-from onionmx.sync.state.valkey_server import Server
+from onionmx.sync.state.valkey.lists import HostLists
+from onionmx.sync.state.valkey.seal import seal_store
+from onionmx.sync.state.valkey.server import Server
+from onionmx.sync.state.valkey.store import ValkeyStore
+from onionmx.sync.stores import seal_shared_store
 from tests.e2e.valkey import ValkeyServer
 from tests.mapfile.maps import A, B
 

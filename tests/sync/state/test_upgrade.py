@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from onionmx.sync.entry import entry_of
-from onionmx.sync.policy import judge
-from onionmx.sync.rules import Rules
+from onionmx.sync.judge.entry import entry_of
+from onionmx.sync.judge.policy import judge
+from onionmx.sync.judge.rules import Rules
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.target import Trust

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onionmx.defaults import DAY
 from onionmx.errors import StateError
 from onionmx.sync.state.encoding import UnreadableError
-from onionmx.sync.state.valkey_lists import HostLists, read_list
+from onionmx.sync.state.valkey.lists import HostLists, read_list
 from tests.e2e.valkey import ValkeyServer
 
 NOW = 1_700_000_000.0

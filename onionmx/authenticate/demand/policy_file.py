@@ -1,0 +1,152 @@
+"""The MTA-STS policies that live lookups know, in a file, so that a restart frees no domain from its policy.
+
+JSON, with a version. Several processes may share the file: each keeps what the others have written.
+"""
+
+import fcntl
+import os
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from onionmx.authenticate.demand.policy import MAX_AGE
+from onionmx.authenticate.demand.requirement import Kind, Requirement
+from onionmx.authenticate.demand.sts import GRACE
+from onionmx.config import Configuration
+from onionmx.domain import normalize, shown
+from onionmx.errors import InputError, TemporaryError
+from onionmx.files import replacing
+
+FORMAT = 1
+NAME = "policies"
+MOST = 10_000
+"""Domains; those whose policies were fetched longest ago are left out above it."""
+MAX_SIZE = 32 << 20
+"""Bytes of the file; above it they are left out too."""
+_MODE = 0o600  # it tells to whom this host writes
+
+
+class PolicyFileError(TemporaryError):
+    """The policies cannot be read or written."""
+
+
+class _Head(msgspec.Struct):
+    format: int
+
+
+class _Content(_Head):
+    policies: list[Requirement]
+
+
+def policy_file(configuration: Configuration) -> Path:
+    """In the folder that systemd has made for the service (StateDirectory=), or beside the map."""
+    return Path(os.environ.get("STATE_DIRECTORY") or Path(configuration.map.path).parent) / NAME
+
+
+def read_policies(path: Path, now: float) -> dict[str, Requirement]:
+    """Read what `write_policies` wrote, by domain, but for policies that ended long ago.
+
+    Args:
+        path: the file; where there is none, nothing is known.
+        now: seconds since 1970.
+
+    Raises:
+        PolicyFileError: it cannot be read, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SIZE + 1)
+        return parse_policies(content, now)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise PolicyFileError(f"policies {path} cannot be read: {error.strerror}") from error
+    except InputError as error:
+        raise PolicyFileError(f"policies {path}: {error}") from error
+
+
+def parse_policies(content: bytes, now: float) -> dict[str, Requirement]:
+    """Read the content of the file.
+
+    Raises:
+        InputError: damaged, too large, or of another version.
+    """
+    if len(content) > MAX_SIZE:
+        raise InputError(f"larger than {MAX_SIZE} bytes")
+    try:
+        version = msgspec.json.decode(content, type=_Head).format
+        if version != FORMAT:
+            raise InputError(f"its format is {version}: this version of onionmx reads {FORMAT}")
+        found = msgspec.json.decode(content, type=_Content).policies
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"it is damaged: {error}") from error
+    for each in found:
+        if normalize(each.domain) != each.domain:
+            raise InputError(f"it is damaged: {shown(each.domain)} is not in normal form")
+    # A clock that was wrong makes no policy that never ends.
+    return {each.domain: each for each in found if is_kept(each) and now - GRACE < each.expires <= now + 2 * MAX_AGE}
+
+
+def write_policies(path: Path, known: Mapping[str, Requirement], without: Container[str], now: float) -> None:
+    """Put policies into a file, beside those that others have written there.
+
+    Args:
+        path: the file; its folder is made.
+        known: by domain.
+        without: domains that are known to have no policy.
+        now: seconds since 1970.
+
+    Raises:
+        PolicyFileError: it could not be written; the old one stays.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(path):
+            policies = _merged(path, known, without, now)
+            with replacing(path, _MODE) as file:
+                file.write(_written(policies))
+    except OSError as error:
+        raise PolicyFileError(f"policies {path} cannot be written: {error.strerror}; the old ones stay") from error
+
+
+def is_kept(requirement: Requirement) -> bool:
+    """Whether it is a policy; what else a domain demands is asked for anew."""
+    return requirement.demand.kind is Kind.MTA_STS
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let others wait who write to the same file, for the milliseconds that it takes."""
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _merged(path: Path, known: Mapping[str, Requirement], without: Container[str], now: float) -> Iterable[Requirement]:
+    try:
+        there = read_policies(path, now)
+    except PolicyFileError:
+        there = {}  # written anew
+    policies = {domain: policy for domain, policy in there.items() if domain not in without}
+    for domain, policy in known.items():
+        if is_kept(policy) and (domain not in policies or policies[domain].fetched <= policy.fetched):
+            policies[domain] = policy
+    return policies.values()
+
+
+def _written(policies: Iterable[Requirement]) -> bytes:
+    newest = sorted(policies, key=lambda policy: policy.fetched, reverse=True)[:MOST]
+    pieces: list[bytes] = []
+    size = 100
+    for policy in newest:
+        piece = msgspec.json.encode(policy)
+        size += len(piece) + 1
+        if size > MAX_SIZE:
+            break
+        pieces.append(piece)
+    return b'{"format":%d,"policies":[%b]}' % (FORMAT, b",".join(pieces))

@@ -1,0 +1,1 @@
+"""Whether an onion MX meets the demand."""

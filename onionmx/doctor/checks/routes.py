@@ -1,0 +1,184 @@
+"""What routes are made of on this machine: the map that sync writes, and the pins."""
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from onionmx.config import Configuration, SyncSection
+from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
+from onionmx.doctor.machine import Machine, in_thread
+from onionmx.doctor.runner import Check, Topic
+from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
+from onionmx.files import is_missing
+from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.check import check, count_deferring
+from onionmx.mapfile.pins import read_pins
+from onionmx.mapfile.write import last_checked
+from onionmx.sync.setup import is_shared
+
+MAP = Topic(
+    "map",
+    "the map can be read and has no mistakes: checksums, v2 left-overs, the way it is built",
+    "while the MTA cannot read the map it defers all mail; mail for an entry with a mistake waits until that is mended",
+    essential=True,
+)
+MAP_AGE = Topic(
+    "map-age",
+    "sync has looked at the map within doctor.map_max_age",
+    "onions change; an old map sends mail to onions that are gone",
+)
+OWN_DOMAINS = Topic(
+    "own-domains",
+    "no own domain is in the map or pinned to an onion",
+    "mail for an own domain would leave this host and come back through Tor, in a circle",
+)
+PINS = Topic(
+    "pins",
+    "the file of pins can be read",
+    "a mistake in it makes every route unknown, so all mail is deferred",
+)
+STORE = Topic(
+    "store",
+    "a store that several hosts share takes nothing from those who do not know its key",
+    "anyone who may write to the server could otherwise make routes and pins for all hosts",
+)
+_AS_ROOT = "run it as root"
+_SHOWN = 5  # mistakes of a map that are named
+
+
+async def look_at_map(machine: Machine) -> Sequence[Finding]:
+    """Read the whole map."""
+    own = machine.own_domains()
+    return await in_thread(lambda: _look_at_map(machine.configuration, own))
+
+
+async def look_at_pins(machine: Machine) -> Sequence[Finding]:
+    """Read the pins."""
+    own = machine.own_domains()
+    return await in_thread(lambda: [_judge_pins(machine.configuration.sync.pins, own)])
+
+
+async def look_at_store(machine: Machine) -> Sequence[Finding]:
+    """Look at what the configuration says of the store."""
+    return [judge_store(machine.configuration.sync)]
+
+
+def judge_store(settings: SyncSection) -> Finding:
+    """Whether a shared store has a key.
+
+    Args:
+        settings: that say where it is.
+    """
+    if not is_shared(settings):
+        return ok(STORE.name, "it is a file of this host")
+    if settings.store_key_file:
+        return ok(STORE.name, "what other hosts write has a MAC")
+    mend = "openssl rand -hex 32 > /etc/onionmx/store.key   # mode 0600, the same on each host\n"
+    mend += 'onionmx.toml: [sync] store_key_file = "/etc/onionmx/store.key"\n'
+    mend += "onionmx sync --seal-store   # once, on one of the hosts, if the store is in use"
+    return warning(STORE.name, "sync.store is shared, and sync.store_key_file names no key", mend)
+
+
+def judge_age(age: float, longest: float) -> Finding:
+    """Whether a map is fresh.
+
+    Args:
+        age: seconds since it was written or looked at by sync.
+        longest: seconds that it may have.
+    """
+    seen = f"{age / 3600:.1f} h since a sync, {longest / 3600:g} h are allowed"
+    if age <= longest:
+        return ok(MAP_AGE.name, seen)
+    return warning(MAP_AGE.name, seen, "onionmx sync\ncrontab: 17 * * * * onionmx sync --quiet")
+
+
+def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Finding]:
+    path = Path(configuration.map.path)
+    names = (MAP.name, MAP_AGE.name, OWN_DOMAINS.name)
+    if is_missing(path):
+        if configuration.lookup.live:
+            return [ok(MAP.name, f"{path} does not exist; lookup.live asks DNS instead")] + [
+                not_checked(name, "there is no map") for name in names[1:]
+            ]
+        seen = f"{path} does not exist"
+        unknown = [not_checked(name, seen, cause=MAP.name) for name in names[1:]]
+        return [blocking(problem(MAP.name, seen, "onionmx sync")), *unknown]
+    age = judge_age(time.time() - last_checked(path), configuration.doctor.map_max_age)
+    try:
+        with MapReader(path) as reader:
+            reader.check_whole()
+            found = [_judge_content(reader), age, _judge_own(reader, own, configuration.sync.pins)]
+    except MapError as error:
+        found = [_unreadable(path, error), age, not_checked(OWN_DOMAINS.name, str(error))]
+    return [*found, *_judge_second(configuration.map.transport_path)]
+
+
+def _judge_content(reader: MapReader) -> Finding:
+    mistakes = check(reader)
+    first = list(islice(mistakes, _SHOWN))
+    if not first:
+        deferring = count_deferring(reader)
+        waiting = f", {deferring} of them make mail wait: `onionmx explain DOMAIN` tells why" if deferring else ""
+        return ok(MAP.name, f"{reader.path}: {len(reader)} entries{waiting}")
+    count = len(first) + sum(1 for _ in mistakes)
+    more = f" (and {count - len(first)} more)" if count > len(first) else ""
+    mend = f"mv {reader.path} {reader.path}.damaged\nonionmx sync"
+    return problem(MAP.name, f"{reader.path}: {'; '.join(first)}{more}", mend)
+
+
+def _judge_second(file: str) -> list[Finding]:
+    """Whether the map for Postfix, if there is to be one, can be read."""
+    if not file:
+        return []
+    try:
+        with MapReader(file) as reader:
+            reader.check_whole()
+            return [ok(MAP.name, f"{file}: {len(reader)} entries")]
+    except MissingMapError as error:
+        return [problem(MAP.name, str(error), "onionmx sync")]
+    except MapError as error:
+        return [_unreadable(Path(file), error)]
+
+
+def _unreadable(path: Path, error: MapError) -> Finding:
+    if _may_not_read(error):
+        return not_checked(MAP.name, str(error), _AS_ROOT)
+    return problem(MAP.name, str(error), f"mv {path} {path}.damaged\nonionmx sync")
+
+
+def _may_not_read(error: OnionmxError) -> bool:
+    """Whether it is only that the user who looks may not read the file, as another user may well do."""
+    return isinstance(error.__cause__, PermissionError)
+
+
+def _judge_own(reader: MapReader, own: Sequence[str], pins: str) -> Finding:
+    if not own:
+        return not_checked(OWN_DOMAINS.name, "own.domains is empty", 'onionmx.toml: [own] domains = ["example.org"]')
+    found = [domain for domain in own if reader.get_value(domain) is not None]
+    if not found:
+        return ok(OWN_DOMAINS.name, f"none of {len(own)} own domains is in the map")
+    lines = "\n".join(f"{pins}: {domain} none" for domain in found)
+    return problem(OWN_DOMAINS.name, f"in the map: {', '.join(found)}", f"{lines}\nonionmx sync")
+
+
+def _judge_pins(file: str, own: Sequence[str]) -> Finding:
+    path = Path(file)
+    try:
+        pins = read_pins(path, may_be_missing=file == SyncSection().pins)
+    except ConfigurationError as error:
+        if _may_not_read(error):
+            return not_checked(PINS.name, str(error), _AS_ROOT)
+        first, *others = str(error).splitlines()
+        seen = f"{first} (and {len(others)} more)" if others else first
+        return problem(
+            PINS.name, seen, f"touch {path}" if is_missing(path) else f"correct the lines named here in {path}"
+        )
+    circles = [domain for domain in own if pins.get(domain)]
+    if circles:
+        lines = "\n".join(f"{path}: {domain} none" for domain in circles)
+        return problem(PINS.name, f"own domains are pinned to onions: {', '.join(circles)}", lines, OWN_DOMAINS.why)
+    return ok(PINS.name, f"{path} does not exist: no pins" if is_missing(path) else f"{path}: {len(pins)} pins")
+
+
+CHECKS = (Check((MAP, MAP_AGE, OWN_DOMAINS), look_at_map), Check((PINS,), look_at_pins), Check((STORE,), look_at_store))

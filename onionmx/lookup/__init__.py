@@ -1,1 +1,0 @@
-"""Answering where the mail of a domain goes."""

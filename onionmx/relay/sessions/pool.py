@@ -1,0 +1,379 @@
+"""Sessions with onion MXes, kept open for the next message.
+
+A message takes an idle session if there is one. If not, a further session is opened as long as the limits allow; once
+they are reached, messages share sessions whose peer takes several transactions in one flight (RFC 2920 section 3.1),
+and only then they wait. Whatever becomes free first serves the message that has waited longest.
+
+One session is opened first, and several at once only after it has come about, as with Postfix's
+initial_destination_concurrency: what a hundred messages would learn of a dead onion, one opening finds out.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from onionmx.authenticate.demand.requirement import Demand
+from onionmx.config import RelaySection
+from onionmx.onion import Endpoint
+from onionmx.relay import metrics
+from onionmx.smtp.client.session import SmtpSession
+
+OPEN_AGAIN = 10.0
+"""Seconds until a further session is opened for those who wait although the last one did not come about."""
+
+Open = Callable[["Destination"], Awaitable["Opened"]]
+"""Opens a session, EHLO said. What it raises reaches those who wait for it."""
+
+
+class Destination(NamedTuple):
+    """An onion MX, and what a session with it is good for: one that was opened for less is never used for more.
+
+    Attributes:
+        endpoint: onion and port.
+        demand: what its certificate was, or is to be, checked for; `None` for nothing.
+    """
+
+    endpoint: Endpoint
+    demand: Demand | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A new session.
+
+    Attributes:
+        session: EHLO said.
+        stages: seconds that each stage of opening it took.
+        broke: is called when the session ends otherwise than by us.
+    """
+
+    session: SmtpSession
+    stages: dict[str, float]
+    broke: Callable[[], None] = lambda: None
+
+
+@dataclass(eq=False, slots=True)
+class _Member:
+    """A session of the pool.
+
+    Attributes:
+        opened: the session.
+        limit: transactions that it may have.
+        uses: transactions that were given to it.
+        leases: transactions that have it now.
+        exclusive: one that must not share it has it now.
+        was_idle: nobody had it when it was taken the last time, so the peer may have closed it before.
+        idle: closes it, while nobody has it.
+    """
+
+    opened: Opened
+    limit: int
+    uses: int = 0
+    leases: int = 0
+    exclusive: bool = False
+    was_idle: bool = False
+    idle: asyncio.TimerHandle | None = field(default=None, repr=False)
+
+    @property
+    def session(self) -> SmtpSession:
+        """What messages are sent through."""
+        return self.opened.session
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it may have another transaction."""
+        return self.session.is_usable and self.uses < self.limit
+
+    def retire(self) -> None:
+        """Give it no further transaction."""
+        self.limit = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A session for one transaction.
+
+    Attributes:
+        session: to be used for one transaction.
+        reused: another transaction has had it before.
+        was_idle: nobody had it before, so the peer may have closed it meanwhile.
+        stages: seconds that each stage of opening it took; empty where it is reused.
+        retire: lets no other transaction have the session after those that have it now.
+    """
+
+    session: SmtpSession
+    reused: bool
+    was_idle: bool
+    stages: dict[str, float]
+    retire: Callable[[], None] = lambda: None
+
+
+class _Waiter:
+    """Someone who waits for a session."""
+
+    __slots__ = ("exclusive", "future")
+
+    def __init__(self, future: asyncio.Future[_Member], *, exclusive: bool) -> None:
+        self.future = future
+        self.exclusive = exclusive
+
+
+class _EndpointPool:
+    """The sessions with one onion and port."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        settings: RelaySection,
+        open_session: Open,
+        on_change: Callable[[Destination], None],
+    ) -> None:
+        self._destination = destination
+        self._on_change = on_change
+        self._settings = settings
+        self._open_session = open_session
+        self._members: list[_Member] = []  # the one used last stands at the end
+        self._opening: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._waiters: deque[_Waiter] = deque()
+        self._opening_at_once = 1
+        self._again: asyncio.TimerHandle | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing would be lost by forgetting this pool."""
+        return not (self._members or self._opening or self._closing or self._waiters)
+
+    async def acquire(self, *, exclusive: bool) -> _Member:
+        if not self._waiters and (member := self._pick(exclusive=exclusive)):
+            return self._take(member, exclusive=exclusive)
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), exclusive=exclusive)
+        self._waiters.append(waiter)
+        self._open_for_waiters()
+        try:
+            return await waiter.future
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled() and not waiter.future.exception():
+                self.release(waiter.future.result())
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
+            raise
+
+    def release(self, member: _Member) -> None:
+        member.leases -= 1
+        member.exclusive = False
+        if member not in self._members:
+            return  # the pool was closed meanwhile
+        if not member.leases:
+            if not member.has_room:
+                self._drop(member)
+            else:
+                self._rest(member)
+        self._serve_waiters()
+
+    def drop_idle(self) -> None:
+        for member in [member for member in self._members if not member.leases]:
+            self._drop(member)
+
+    def _rest(self, member: _Member) -> None:
+        """Nobody needs the session now: keep it for a while."""
+        loop = asyncio.get_running_loop()
+        member.idle = loop.call_later(self._settings.idle_timeout, self._drop, member)
+
+    async def close(self) -> None:
+        self._stop_waiting_to_open()
+        for task in self._opening:
+            task.cancel()
+        for member in list(self._members):
+            self._drop(member)
+        await asyncio.gather(*self._opening, *self._closing, return_exceptions=True)
+
+    def _pick(self, *, exclusive: bool) -> _Member | None:
+        usable = [member for member in self._members if member.has_room]
+        for member in reversed(usable):
+            if not member.leases:
+                return member
+        if exclusive or self._may_open:
+            return None
+        shared = [member for member in usable if self._can_share(member)]
+        return min(shared, key=lambda member: member.leases, default=None)
+
+    @property
+    def _may_open(self) -> int:
+        """How many further sessions may be opened now: none for a while after a failure, as long as none of them ends.
+
+        A peer may allow only so many, and those who wait can share them.
+        """
+        if self._again is not None:
+            return 0
+        free = self._settings.sessions_per_onion - len(self._members) - len(self._opening)
+        return max(0, min(free, self._opening_at_once - len(self._opening)))
+
+    def _can_share(self, member: _Member) -> bool:
+        has_place = member.leases < self._settings.transactions_in_flight
+        return has_place and not member.exclusive and member.session.extensions.one_flight
+
+    def _take(self, member: _Member, *, exclusive: bool) -> _Member:
+        member.was_idle = member.idle is not None
+        if member.idle is not None:
+            member.idle.cancel()
+            member.idle = None
+        member.uses += 1
+        member.leases += 1
+        member.exclusive = exclusive
+        self._members.remove(member)
+        self._members.append(member)
+        return member
+
+    def _serve_waiters(self) -> None:
+        while self._waiters:
+            waiter = self._waiters[0]
+            member = self._pick(exclusive=waiter.exclusive)
+            if member is None:
+                break
+            self._waiters.popleft()
+            if not waiter.future.done():
+                waiter.future.set_result(self._take(member, exclusive=waiter.exclusive))
+        self._open_for_waiters()
+
+    def _open_for_waiters(self) -> None:
+        if len(self._waiters) <= len(self._opening):
+            return
+        self._drop_useless()
+        for _ in range(min(self._may_open, len(self._waiters) - len(self._opening))):
+            task = asyncio.get_running_loop().create_task(self._open())
+            self._opening.add(task)
+            task.add_done_callback(self._opened)
+
+    async def _open(self) -> None:
+        opened = await self._open_session(self._destination)
+        self._members.append(_Member(opened, self._limit_of(opened.session)))
+        metrics.sessions.labels("open").inc()
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            self._opening_at_once = min(self._opening_at_once + 1, self._settings.sessions_per_onion)
+            self._serve_waiters()
+            for member in self._members:
+                if not member.leases and member.idle is None:
+                    self._rest(member)
+            return
+        self._opening_at_once = 1
+        self._drop_useless()
+        # Those who wait are served by the sessions that are left. Where none is, or only such that take no further
+        # message, one failure speaks for all of them: a queue flush must not try one after the other.
+        if self._opening or any(member.has_room for member in self._members):
+            self._wait_to_open()
+            self._serve_waiters()
+        else:
+            failed, self._waiters = self._waiters, deque()
+            for waiter in failed:
+                if not waiter.future.done():
+                    waiter.future.set_exception(error)
+            self._on_change(self._destination)
+
+    def _wait_to_open(self) -> None:
+        """The sessions that are left may be busy for long: nobody shall wait for them alone."""
+        self._stop_waiting_to_open()
+        self._again = asyncio.get_running_loop().call_later(OPEN_AGAIN, self._open_again)
+
+    def _open_again(self) -> None:
+        self._again = None
+        self._open_for_waiters()
+
+    def _stop_waiting_to_open(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+
+    def _limit_of(self, session: SmtpSession) -> int:
+        """Transactions that a session may have: what the operator says of this onion, or the peer (RFC 9422).
+
+        Exim 4.98 announces the 1000 that it takes in a session, and still delivers only the first 10 of them at once.
+        """
+        settings = self._settings
+        said = settings.messages_per_session_of.get(self._destination.endpoint[0])
+        announced = session.extensions.mail_max
+        if announced is None:
+            return said or settings.messages_per_session
+        if said or session.extensions.pipe_connect:
+            return min(said or settings.messages_per_session, announced)
+        return announced
+
+    def _drop_useless(self) -> None:
+        """Close the sessions that nobody has and nobody can use."""
+        for member in [member for member in self._members if not member.leases and not member.has_room]:
+            self._drop(member)
+
+    def _drop(self, member: _Member) -> None:
+        self._members.remove(member)
+        self._stop_waiting_to_open()  # a peer that allows only so many has a place now
+        if member.idle is not None:
+            member.idle.cancel()
+        metrics.sessions.labels("open").dec()
+        if not member.session.is_usable:
+            member.opened.broke()
+            member.session.abort()
+        task = asyncio.get_running_loop().create_task(member.session.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closed)
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        self._closing.discard(task)
+        self._on_change(self._destination)
+
+
+class SessionPool:
+    """The sessions with all onion MXes.
+
+    Args:
+        settings: limits.
+        open_session: opens a session.
+    """
+
+    def __init__(self, settings: RelaySection, open_session: Open) -> None:
+        self._settings = settings
+        self._open_session = open_session
+        self._pools: dict[Destination, _EndpointPool] = {}
+
+    @asynccontextmanager
+    async def lease(self, destination: Destination, *, exclusive: bool = False) -> AsyncIterator[Lease]:
+        """Have a session for one transaction.
+
+        Args:
+            destination: where it leads, and what was checked there.
+            exclusive: no other transaction may ride on the session meanwhile, as it would have to wait for a client
+                that sends slowly.
+
+        Raises:
+            TemporaryError: whatever opening a session raised.
+        """
+        pool = self._pools.get(destination)
+        if pool is None:
+            pool = _EndpointPool(destination, self._settings, self._open_session, self._forget_if_empty)
+            self._pools[destination] = pool
+        member = await pool.acquire(exclusive=exclusive)
+        try:
+            reused = member.uses > 1
+            stages = {} if reused else member.opened.stages
+            yield Lease(member.session, reused, member.was_idle, stages, member.retire)
+        finally:
+            pool.release(member)
+
+    def drop_idle(self, destination: Destination) -> None:
+        """Close the idle sessions with a peer that has closed one of them: the others are as old."""
+        if pool := self._pools.get(destination):
+            pool.drop_idle()
+
+    async def close(self) -> None:
+        """Close all sessions."""
+        pools, self._pools = list(self._pools.values()), {}
+        await asyncio.gather(*(pool.close() for pool in pools))
+
+    def _forget_if_empty(self, destination: Destination) -> None:
+        if destination in self._pools and self._pools[destination].is_empty:
+            del self._pools[destination]

@@ -1,0 +1,1 @@
+"""The lookup daemon: answers an MTA over its own protocols."""

@@ -1,0 +1,241 @@
+"""HTTP/1.1 for the daemon (RFC 9112), parsed by h11: small requests, small answers, connections that stay open."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import cast
+
+import h11
+
+from onionmx import __version__
+from onionmx.net.clients import Client
+from onionmx.serve.connections import Connections
+from onionmx.serve.http.host import is_for_this_machine
+from onionmx.serve.metrics import Tally
+from onionmx.text import printable_ascii
+
+_MISDIRECTED = (
+    "ask for localhost, an IP address, this machine's name, or one of serve.http_names or relay.metrics_names"
+)
+MAX_HEADER = 16_384
+"""Bytes of a request's head; more is answered by 431."""
+MAX_BODY = 65_536
+"""Bytes of a request's body, which nobody reads."""
+MAX_CONNECTIONS = 100
+IDLE = 30.0
+"""Seconds for a request to arrive, and between two of them."""
+_LINGER = 2.0  # seconds for a client to read the last answer before the connection is cut
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer.
+
+    Attributes:
+        status: of HTTP.
+        body: the content.
+        content_type: its media type.
+        allow: methods to name, for 405.
+    """
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+    allow: str = ""
+
+    @classmethod
+    def plain(cls, status: HTTPStatus, text: str, allow: str = "") -> "Response":
+        """One line of text."""
+        return cls(status, f"{text}\n".encode(), allow=allow)
+
+
+Respond = Callable[[str, str], Awaitable[Response]]
+"""Answers a method and a target."""
+
+
+class HttpConnection(asyncio.Protocol):
+    """One connection; its requests are answered one after the other.
+
+    Args:
+        respond: finds the answers.
+        tally: counts; `malformed` are requests that are none.
+        connections: all of them, shared.
+        names: further ones of this machine; see `is_for_this_machine`.
+    """
+
+    def __init__(self, respond: Respond, tally: Tally, connections: Connections, names: Collection[str] = ()) -> None:
+        self._respond = respond
+        self._tally = tally
+        self._connections = connections
+        self._names = names
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
+        self._transport: asyncio.Transport
+        self._request: h11.Request | None = None
+        self._body = 0
+        self._task: asyncio.Task[Response] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_ending = False
+        self._start = 0.0
+        self.client = Client()
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: the connection is there."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.client = Client.of(transport.get_extra_info("socket"))
+        self._tally.connections += 1
+        self._tally.opened += 1
+        self.client.wait(time.monotonic())
+        self._end_after(IDLE)
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
+        """asyncio: the connection is gone."""
+        self._is_ending = True
+        self._tally.connections -= 1
+        self._connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: something has arrived."""
+        if not self._is_ending:
+            self._http.receive_data(data)
+            self._work()
+
+    def eof_received(self) -> bool:
+        """asyncio: the client sends no more, but may still read."""
+        if self._is_ending and self._task is None:
+            self._transport.close()
+        elif not self._is_ending:
+            self._http.receive_data(b"")
+            self._work()
+        return True
+
+    def stop(self) -> None:
+        """Take no more requests, answer the one that is under way, and close."""
+        self._is_ending = True
+        self.client.heard(time.monotonic())
+        if self._task is None:
+            self._transport.close()
+
+    def end_for_others(self) -> None:
+        """Close to make room."""
+        self._tally.ended += 1
+        self.stop()
+
+    def cut(self) -> None:
+        """Close at once, whatever is under way."""
+        self._transport.abort()
+
+    def _work(self) -> None:
+        try:
+            while not self._is_ending and self._task is None and self._take(self._http.next_event()):
+                pass
+        except h11.RemoteProtocolError as error:
+            self._refuse(HTTPStatus(error.error_status_hint), printable_ascii(str(error)))
+
+    def _take(self, event: object) -> bool:
+        """Deal with an event; whether there may be more."""
+        match event:
+            case h11.Request():
+                self._request, self._body, self._start = event, 0, time.perf_counter()
+            case h11.Data():
+                self._body += len(event.data)
+                if self._body > MAX_BODY:
+                    self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request has too much content")
+            case h11.EndOfMessage() if self._request is not None and not self._is_for_us(self._request):
+                self._refuse(HTTPStatus.MISDIRECTED_REQUEST, _MISDIRECTED)
+            case h11.EndOfMessage() if self._request is not None:
+                self.client.heard(time.monotonic())
+                method, target = self._request.method.decode("ascii"), self._request.target.decode("ascii")
+                self._task = asyncio.get_running_loop().create_task(self._answer(method, target))
+                self._task.add_done_callback(self._answered)
+                self._transport.pause_reading()
+            case h11.ConnectionClosed():
+                self.stop()
+            case _:  # NEED_DATA, PAUSED
+                return False
+        return True
+
+    def _is_for_us(self, request: h11.Request) -> bool:
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None and connection.family == socket.AF_UNIX:
+            return True  # no browser gets there
+        hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
+        return all(is_for_this_machine(host, self._names) for host in hosts)
+
+    async def _answer(self, method: str, target: str) -> Response:
+        try:
+            return await self._respond(method, target)
+        except Exception:
+            _logger.exception("internal error")
+            return Response.plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, which the log describes")
+
+    def _answered(self, task: asyncio.Task[Response]) -> None:
+        self._task = None
+        if task.cancelled() or self._transport.is_closing():
+            return
+        self._send(task.result())
+        self._tally.answered(time.perf_counter() - self._start)
+        if self._is_ending or self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+            self.stop()
+            return
+        self._http.start_next_cycle()
+        self._request = None
+        self.client.wait(time.monotonic())
+        self._end_after(IDLE)
+        self._transport.resume_reading()
+        self._work()
+
+    def _send(self, response: Response) -> None:
+        headers = [
+            ("Server", f"onionmx/{__version__}"),
+            ("Content-Type", response.content_type),
+            ("Content-Length", str(len(response.body))),
+            ("Cache-Control", "no-store"),
+        ]
+        if response.allow:
+            headers.append(("Allow", response.allow))
+        if self._is_ending:
+            headers.append(("Connection", "close"))
+        head = h11.Response(status_code=response.status, reason=response.status.phrase, headers=headers)
+        has_body = self._request is None or self._request.method != b"HEAD"
+        pieces = [self._http.send(head)]
+        if has_body:
+            pieces.append(self._http.send(h11.Data(data=response.body)))
+        pieces.append(self._http.send(h11.EndOfMessage()))
+        self._transport.write(b"".join(piece for piece in pieces if piece))
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        self._tally.malformed += 1
+        self._is_ending = True
+        self.client.heard(time.monotonic())
+        if self._http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            self._send(Response.plain(status, why))
+        if self._transport.can_write_eof():
+            # Closing with unread input would reset the connection, and the client might never see the answer.
+            self._transport.write_eof()
+        self._end_after(_LINGER)
+
+    def _end_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._time_is_over)
+
+    def _time_is_over(self) -> None:
+        if self._transport.is_closing():
+            self.cut()
+        else:
+            self.stop()
+            self._end_after(_LINGER)

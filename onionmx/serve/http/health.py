@@ -1,0 +1,130 @@
+"""Whether the daemon can do its work: the files, the resolver, tor. Looked at every few seconds at most."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from onionmx.answer import CouldNotTell
+from onionmx.config import Configuration, parse_address, parse_socket
+from onionmx.errors import OnionmxError
+from onionmx.onion import DEFAULT_PORT
+from onionmx.routing.router import Router
+from onionmx.tor.addresses import host_list
+from onionmx.tor.nobody import NOBODY
+from onionmx.tor.reach import reach, socks_in_use
+from onionmx.tor.resolver import srv_resolver
+
+INTERVAL = 5.0
+"""Seconds for which what was seen is told again, so that whoever asks often makes no more work."""
+DEADLINE = 5.0
+"""Seconds for each part."""
+NO_SUCH_DOMAIN = "invalid"
+"""Reserved never to exist (RFC 6761 section 6.4): a resolver that says so answers, and nobody learns of a domain."""
+
+_GREETING = b"\x05\x01\x00"  # SOCKS 5, one method: no authentication (RFC 1928 section 3)
+_ACCEPTED = b"\x05\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the daemon's health.
+
+    Attributes:
+        ok: whether it works.
+        seen: one line of what was seen.
+    """
+
+    ok: bool
+    seen: str
+
+
+class Health:
+    """Looks at the parts.
+
+    Args:
+        configuration: where they are.
+        router: whose files are looked at.
+        needs_dnsport: whether any client has asked for what only Tor's DNSPort can tell.
+    """
+
+    def __init__(self, configuration: Configuration, router: Router, needs_dnsport: Callable[[], bool]) -> None:
+        self._configuration = configuration
+        self._router = router
+        self._needs_dnsport = needs_dnsport
+        self._look: asyncio.Task[dict[str, Part]] | None = None
+        self._looked_at = -INTERVAL
+
+    def use(self, configuration: Configuration, router: Router) -> None:
+        """Look at other parts from now on."""
+        self._configuration, self._router = configuration, router
+        self._looked_at = -INTERVAL
+
+    async def parts(self) -> dict[str, Part]:
+        """All parts by name; who asks while somebody looks waits for the same."""
+        now = time.monotonic()
+        if self._look is None or (self._look.done() and now - self._looked_at >= INTERVAL):
+            self._looked_at = now
+            self._look = asyncio.create_task(self._look_at_all())
+        return await asyncio.shield(self._look)
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait((self._look,))
+
+    async def _look_at_all(self) -> dict[str, Part]:
+        looks = (self._resolver(), self._tor(), self._dnsport())
+        resolver, tor, dnsport = await asyncio.gather(*map(_within, looks))
+        return {"map": self._map(), "resolver": resolver, "tor": tor, "dnsport": dnsport}
+
+    def _map(self) -> Part:
+        try:
+            self._router.check()
+        except OnionmxError as error:
+            return Part(ok=False, seen="; ".join(str(error).splitlines()))
+        return Part(ok=True, seen="own domains, pins and map can be read")
+
+    async def _resolver(self) -> Part:
+        if not self._configuration.lookup.live:
+            return Part(ok=True, seen="not asked: lookup.live is off")
+        answer = await srv_resolver(self._configuration.dns, self._configuration.tor).ask(NO_SUCH_DOMAIN)
+        if isinstance(answer, CouldNotTell):
+            return Part(ok=False, seen=answer.reason)
+        return Part(ok=True, seen="answers")
+
+    async def _tor(self) -> Part:
+        tor = self._configuration.tor
+        where = socks_in_use(tor.socks)
+        try:
+            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where), tor.user))
+        except OSError as error:
+            return Part(ok=False, seen=f"{where}: {error.strerror or error}: is tor running?")
+        try:
+            writer.write(_GREETING)
+            reply = await reader.read(len(_ACCEPTED))
+        except OSError as error:
+            return Part(ok=False, seen=f"{where}: {error.strerror or error}")
+        finally:
+            writer.close()
+        if reply != _ACCEPTED:
+            return Part(ok=False, seen=f"{where}: this is not a SOCKS port of tor")
+        return Part(ok=True, seen="its SOCKS port answers")
+
+    async def _dnsport(self) -> Part:
+        if not self._needs_dnsport():
+            return Part(ok=True, seen="not asked: no client has asked for the addresses of onions")
+        tor = self._configuration.tor
+        hosts, _ = await host_list([(NOBODY, DEFAULT_PORT)], parse_socket(tor.dnsport), tor.user, DEADLINE)
+        return Part(ok=True, seen=f"gives onions addresses such as {hosts}")
+
+
+async def _within(look: Awaitable[Part]) -> Part:
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await look
+    except TimeoutError:
+        return Part(ok=False, seen=f"no answer within {DEADLINE:g} s")
+    except OnionmxError as error:
+        return Part(ok=False, seen=str(error))

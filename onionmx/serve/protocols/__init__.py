@@ -1,0 +1,1 @@
+"""The lookup protocols of MTAs, without I/O."""

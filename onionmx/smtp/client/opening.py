@@ -1,0 +1,152 @@
+"""How a session gets to the point where the peer takes mail: greeting, EHLO or HELO, STARTTLS, and BDAT tried out."""
+
+from dataclasses import replace
+from typing import Protocol
+
+from onionmx.smtp.client.events import Event, Ready, Refused, TlsGranted
+from onionmx.smtp.client.pipeline import Command, Pipeline, Stage
+from onionmx.smtp.client.states import Chunks, State, Step, TlsPolicy
+from onionmx.smtp.codes import Code
+from onionmx.smtp.extensions import Extensions, read_extensions
+from onionmx.smtp.reply import Own, Reply
+
+ASK = b"BDAT 3\r\nX\r\n"
+"""As a command its content is unknown everywhere, so whoever does not swallow it refuses it."""
+
+
+class Host(Protocol):
+    """What the opening needs of its session."""
+
+    state: State
+    extensions: Extensions
+    is_encrypted: bool
+    pipeline: Pipeline
+
+    def move(self, step: Step) -> None:
+        """Go to the next state."""
+
+    def push(self, stage: Stage, line: str = "") -> None:
+        """Send a command of the session."""
+
+    def tell(self, event: Event) -> None:
+        """Tell the shell."""
+
+    def out_of_step(self, cause: str) -> None:
+        """The session cannot go on."""
+
+
+class Opening:
+    """Takes the replies to the commands of a session up to READY.
+
+    Args:
+        host: the session.
+        hello: the name to give in EHLO.
+        tls: when to start TLS.
+        chunks: whether to send content with BDAT.
+    """
+
+    def __init__(self, host: Host, hello: str, tls: TlsPolicy, chunks: Chunks) -> None:
+        self._host = host
+        self._hello = hello
+        self._tls = tls
+        self._chunks = chunks
+        self._tls_is_demanded = False
+
+    def take(self, stage: Stage, reply: Reply) -> None:
+        """Take the reply to one of the commands of the opening, 2xx, 4xx or 5xx."""
+        match stage:
+            case Stage.GREETING:
+                self._take_greeting(reply)
+            case Stage.EHLO:
+                self._take_ehlo(reply)
+            case Stage.HELO:
+                self._take_helo(reply)
+            case Stage.STARTTLS:
+                self._take_starttls(reply)
+            case Stage.ASK:
+                self._take_asked(reply, is_right=not reply.is_positive)
+            case _:  # the RSET behind ASK
+                self._take_asked(reply, is_right=reply.is_positive)
+
+    def start_tls(self) -> None:
+        """Ask for TLS because the peer demands it."""
+        self._tls_is_demanded = True
+        self._ask_for_tls()
+
+    def greet(self) -> None:
+        """Say EHLO."""
+        self._host.push(Stage.EHLO, f"EHLO {self._hello}")
+
+    def _take_greeting(self, reply: Reply) -> None:
+        if reply.is_positive:
+            self._host.move(Step.GREETED)
+            self.greet()
+        else:
+            self._refuse(Stage.GREETING, reply, "the peer refuses the session")
+
+    def _take_helo(self, reply: Reply) -> None:
+        if reply.is_positive:
+            # An extension that a HELO peer lists would be one that it does not have.
+            self._host.extensions = Extensions(hello=read_extensions(reply).hello)
+            self._be_ready()
+        else:
+            self._refuse(Stage.HELO, reply, "the peer refuses HELO")
+
+    def _take_ehlo(self, reply: Reply) -> None:
+        if reply.is_positive:
+            self._host.extensions = read_extensions(reply)
+            if self._host.is_encrypted or self._tls is TlsPolicy.NEVER:
+                self._be_ready()
+            elif self._host.extensions.starttls:
+                self._ask_for_tls()
+            elif self._tls is TlsPolicy.REQUIRE:
+                self._refuse(Stage.EHLO, None, "the peer does not offer STARTTLS", Own.TLS_REQUIRED)
+            else:
+                self._be_ready()
+        elif reply.is_transient:
+            self._refuse(Stage.EHLO, reply, "the peer refuses EHLO")
+        elif self._tls is TlsPolicy.REQUIRE and not self._host.is_encrypted:
+            self._refuse(Stage.EHLO, None, f"the peer refuses EHLO, so there is no STARTTLS: {reply}", Own.TLS_REQUIRED)
+        else:
+            # RFC 5321 section 4.1.4 says so of 500 and 502 alone; peers refuse it with 501, 503, 550 and 554 too, and
+            # Postfix and Exim say HELO after those as well.
+            self._host.move(Step.UNKNOWN)
+            self._host.push(Stage.HELO, f"HELO {self._hello}")
+
+    def _take_starttls(self, reply: Reply) -> None:
+        if reply.is_positive:
+            self._host.move(Step.TLS_GRANTED)
+            self._host.tell(TlsGranted())
+        elif self._tls is TlsPolicy.REQUIRE or self._tls_is_demanded:
+            self._refuse(Stage.STARTTLS, None, f"the peer refuses STARTTLS: {reply}", Own.TLS_REQUIRED)
+        else:
+            self._be_ready(Step.TLS_DECLINED)
+
+    def _ask_for_tls(self) -> None:
+        self._host.move(Step.TLS_WANTED)
+        self._host.push(Stage.STARTTLS)
+
+    def _be_ready(self, step: Step = Step.ACCEPTED) -> None:
+        self._host.pipeline.pipelining = self._host.extensions.pipelining
+        if self._host.extensions.chunking and self._chunks is Chunks.AVOID:
+            self._host.extensions = replace(self._host.extensions, chunking=False)
+        if self._host.extensions.chunking and self._chunks is Chunks.ASK:
+            self._host.move(Step.ASKED)
+            self._host.pipeline.push(Command(Stage.ASK, (ASK,)))
+            self._host.push(Stage.RSET)
+            return
+        self._host.move(step)
+        self._host.tell(Ready(self._host.extensions))
+
+    def _take_asked(self, reply: Reply, *, is_right: bool) -> None:
+        """Read the answers to BDAT, to be refused, and RSET, which succeeds if nothing was between the two."""
+        if not is_right or reply.code == Code.TLS_DEMANDED:
+            self._host.out_of_step(f"the peer does not swallow a BDAT that it refuses: {reply}")
+        elif reply.is_positive:
+            self._chunks = Chunks.USE
+            self._be_ready()
+
+    def _refuse(self, stage: Stage, reply: Reply | None, cause: str, own: Own = Own.CONNECTION_LOST) -> None:
+        self._host.move(Step.REFUSED)
+        self._host.tell(Refused(stage, reply, own, cause if reply is None else f"{cause}: {reply}"))
+        self._host.push(Stage.QUIT)

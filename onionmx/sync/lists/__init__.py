@@ -1,0 +1,1 @@
+"""Where the domains that sync asks about come from."""

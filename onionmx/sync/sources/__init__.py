@@ -1,1 +1,0 @@
-"""Where domains come from beside lists: the logs of the MTA, of which nothing is kept but domains and counts."""

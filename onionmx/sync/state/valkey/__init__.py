@@ -1,0 +1,1 @@
+"""The state in a Valkey server, which several hosts share."""

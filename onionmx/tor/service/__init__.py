@@ -1,0 +1,1 @@
+"""Onion services of this host's tor: create, read, describe."""

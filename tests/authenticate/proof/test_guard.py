@@ -1,0 +1,86 @@
+"""Live routes: what domains demand is remembered. How it decides about routes is in tests/routing/test_judged.py."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.remember import REMEMBERED, RememberedInquiry
+from onionmx.authenticate.demand.requirement import Requirement
+from onionmx.authenticate.proof.guard import Guard
+from onionmx.config import AuthenticateSection, Configuration
+from tests.authenticate.domains import DOMAIN, MX, NOTHING, REQUIREMENT, UNKNOWN, Domains
+from tests.net.certificates import issue
+
+CA = issue(is_ca=True)
+RIGHT = issue(MX, ca=CA)
+
+
+class TestMemory:
+    def asked(self, *said: Said, times: int = 1, at: tuple[float, ...] = (0.0,)) -> tuple[Domains, list[Said]]:
+        """Ask several times at once, at each of these moments."""
+        domains = Domains(*said)
+        results: list[Said] = []
+
+        async def ask() -> None:
+            now = 0.0
+            inquiry = RememberedInquiry(domains, lambda: now)
+            for moment in at:
+                now = moment
+                results.extend(await asyncio.gather(*(inquiry.requirement_of(DOMAIN) for _ in range(times))))
+            await inquiry.close()
+
+        asyncio.run(ask())
+        return domains, results
+
+    def test_asked_once(self) -> None:
+        domains, results = self.asked(REQUIREMENT, times=5, at=(0.0, 50.0))
+        assert results == [REQUIREMENT] * 10
+        assert len(domains.known) == 1
+
+    def test_asked_again_in_time_with_what_was_known(self) -> None:
+        domains, results = self.asked(REQUIREMENT, UNKNOWN, NOTHING, REQUIREMENT, at=(0.0, 100.0, 160.0, 161.0))
+        assert results == [REQUIREMENT, UNKNOWN, NOTHING, REQUIREMENT]
+        assert domains.known == [None, REQUIREMENT, REQUIREMENT, None]
+
+    def test_policy_that_was_not_fetched_again_is_logged_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        troubled = replace(REQUIREMENT, trouble="blocked")
+        self.asked(REQUIREMENT, troubled, troubled, at=(0.0, 100.0, 200.0))
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        assert "example.org: its MTA-STS policy stands, and was not fetched again: blocked" in caplog.text
+
+    def test_who_could_not_be_asked_is_left_alone_for_a_while(self) -> None:
+        domains, results = self.asked(UNKNOWN, REQUIREMENT, at=(0.0, 59.0, 61.0))
+        assert results == [UNKNOWN, UNKNOWN, REQUIREMENT]
+        assert len(domains.known) == 2
+
+    def test_memory_is_bounded_and_inherited(self) -> None:
+        async def ask() -> None:
+            said = [Requirement(str(number), REQUIREMENT.demand, 100.0, 1e10) for number in range(REMEMBERED + 1)]
+            first = RememberedInquiry(Domains(*said), lambda: 0.0)
+            for number in range(REMEMBERED + 1):
+                await first.requirement_of(str(number))
+            heirs_domains = Domains(NOTHING)
+            heir = RememberedInquiry(heirs_domains, lambda: 0.0)
+            heir.inherit(first)
+            assert await heir.requirement_of("1") == said[1]
+            assert await heir.requirement_of("0") == NOTHING
+            assert heirs_domains.known == [None]
+
+        asyncio.run(ask())
+
+    def test_who_is_cancelled_leaves_the_question_to_the_others(self) -> None:
+        async def ask() -> None:
+            inquiry = RememberedInquiry(Domains(REQUIREMENT), lambda: 0.0)
+            hasty = asyncio.create_task(inquiry.requirement_of(DOMAIN))
+            patient = asyncio.create_task(inquiry.requirement_of(DOMAIN))
+            await asyncio.sleep(0)
+            hasty.cancel()
+            assert await patient == REQUIREMENT
+
+        asyncio.run(ask())
+
+
+def test_nothing_is_guarded_where_it_is_off() -> None:
+    assert Guard.from_configuration(Configuration(authenticate=AuthenticateSection(mode="off"))) is None
