@@ -24,6 +24,7 @@ FLOORS = [
     {"serve.http"},
     {"serve"},
     {"serve.protocols"},
+    {"parts"},  # one configuration, built
     {"routing"},
     {"sync"},
     {"sync.judge"},

@@ -1,7 +1,6 @@
 """`onionmx lookup`."""
 
 import asyncio
-from contextlib import closing
 from pathlib import Path
 
 import click
@@ -15,11 +14,10 @@ from onionmx.config import Configuration
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
 from onionmx.mapfile.cdb import MapReader
-from onionmx.routing.router import Router
+from onionmx.parts import Parts
 from onionmx.routing.shown import shown_answer
 from onionmx.sync.discover import discover
 from onionmx.target import Route
-from onionmx.tor.resolver import srv_resolver
 
 
 @click.command()
@@ -49,19 +47,15 @@ def command(
 
 async def _find(names: list[str], configuration: Configuration, map_path: str | None, *, live: bool) -> list[Answer]:
     if live:
-        resolver = srv_resolver(configuration.dns, configuration.tor)
-        with closing(resolver):
-            return list((await discover(names, resolver.ask, configuration.dns, _ignore)).values())
+        async with Parts(configuration) as parts:
+            return list((await discover(names, parts.resolver.ask, configuration.dns, _ignore)).values())
     if map_path is not None:
         MapReader(Path(map_path)).close()  # live lookups do without the usual one, but not without one that was named
-    router = Router.from_configuration(with_map(configuration, map_path), to_write=False)
-    try:
+    async with Parts(with_map(configuration, map_path), to_write=False) as parts:
         once = msgspec.structs.replace(
             configuration.dns, retries=0
         )  # as relay and serve, which have MTAs that ask again
-        return list((await discover(names, router.route, once, _ignore)).values())
-    finally:
-        await router.close()
+        return list((await discover(names, parts.router.route, once, _ignore)).values())
 
 
 def _ignore(_answer: Answer) -> None:

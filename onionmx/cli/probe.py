@@ -5,7 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import click
@@ -14,19 +14,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
-from onionmx.cli.options import configuration_option, json_option, map_option, write_json
-from onionmx.config import Configuration, OwnSection
+from onionmx.cli.options import configuration_option, json_option, map_option, with_map, write_json
+from onionmx.config import Configuration
 from onionmx.domain import shown
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
+from onionmx.mapfile.domains import read_own_domains
+from onionmx.parts import Parts
 from onionmx.probe.report import Outcome, Report, Step, TargetReport
 from onionmx.probe.run import parse_subject, probe
 from onionmx.probe.walk import DEFAULT_TIMEOUT, Questions
 from onionmx.probe.watch import watch
-from onionmx.routing.files import RouteFiles
-from onionmx.tor.resolver import srv_resolver
-from onionmx.tor.socks import SocksConnector, over_tor
+from onionmx.tor.socks import over_tor
 
 _DEFAULT_INTERVAL = "60"  # seconds
 _WIDEST_STEP = 11
@@ -96,10 +96,10 @@ def command(
 ) -> int:
     """Connect to the onion MXes of DOMAIN, or to ONION, and show each step with its time. No message is sent.
 
-    The steps: the route from pins, map or DNS with its trust; then, for all targets at once, the connection over Tor,
-    greeting, EHLO with what it offers, STARTTLS with the certificate where it is offered, MAIL and RCPT for
-    --address, RSET, QUIT. A certificate that is expired or that nobody vouches for is shown, but is no fault: Tor has
-    proven the name of the onion.
+    The steps: the route as relay and lookups find it, or as DNS has it for a domain of this host, with its trust;
+    then, for all targets at once, the connection over Tor, greeting, EHLO with what it offers, STARTTLS with the
+    certificate where it is offered, MAIL and RCPT for --address, RSET, QUIT. A certificate that is expired or that
+    nobody vouches for is shown, but is no fault: Tor has proven the name of the onion.
 
     With --watch it goes on until SIGINT or SIGTERM, and the exit code is that of the last round.
 
@@ -109,43 +109,29 @@ def command(
     """
     what = parse_subject(subject)
     questions = Questions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
-    ask = _ask(configuration, map_path, live=live)
-    tor = configuration.tor
-    connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
+    # The router has no route for own domains: what others find is in DNS.
+    own = read_own_domains(configuration.own)
 
-    async def once() -> Report:
-        return await probe(what, questions, ask, over_tor(connector))
+    async def run() -> int | Report:
+        async with Parts(with_map(configuration, map_path), to_write=False) as parts:
 
-    try:
-        if interval is not None:
-            return asyncio.run(_watch(once, interval, _print_json_line if as_json else _print_line))
-        with _progress(subject):
-            report = asyncio.run(once())
-    finally:
-        connector.close()
+            def ask(domain: str) -> Awaitable[Answer]:
+                return parts.resolver.ask(domain) if live or domain in own else parts.router.route(domain)
+
+            once = partial(probe, what, questions, ask, over_tor(parts.socks))
+            if interval is not None:
+                return await _watch(once, interval, _print_json_line if as_json else _print_line)
+            with _progress(subject):
+                return await once()
+
+    report = asyncio.run(run())
+    if isinstance(report, int):
+        return report
     if as_json:
         write_json(_as_json(report))
     else:
         _print_tables(report)
     return report.exit_code
-
-
-def _ask(configuration: Configuration, map_path: str | None, *, live: bool) -> Ask:
-    """Find routes like a lookup, but of own domains too: those above all are what an operator wants to look at."""
-    resolver = srv_resolver(configuration.dns, configuration.tor)
-    if live:
-        return resolver.ask
-    files = RouteFiles(
-        OwnSection(),
-        Path(configuration.sync.pins),
-        Path(map_path or configuration.map.path),
-        map_may_be_missing=map_path is None,
-    )
-
-    async def ask(domain: str) -> Answer:
-        return files.get(domain) or await resolver.ask(domain)
-
-    return ask
 
 
 async def _watch(once: Probe, interval: float, show: Callable[[Report], None]) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from onionmx.cli.sync_report import print_pending, print_status, print_summary, 
 from onionmx.config import Configuration, SyncSection
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.mapfile.entries import Entries
-from onionmx.sync.judge.proof import ConfiguredProofs
+from onionmx.parts import Parts
 from onionmx.sync.lists.files import Lists
 from onionmx.sync.lists.logs import as_list, lists_of_hosts, read_logs
 from onionmx.sync.lists.recipients import Recipients
@@ -154,9 +154,13 @@ def _seal_store(settings: SyncSection, *, as_json: bool) -> None:
 
 
 def _run(configuration: Configuration, store: Store, inputs: Inputs, wishes: Wishes) -> Summary:
-    with closing(ConfiguredProofs(configuration)) as proofs, _progress() as on_answer:
-        run = Run(configuration, store, questions_of(configuration), proofs, time.time)
-        return asyncio.run(run.synchronize(inputs, wishes, on_answer))
+    async def run(on_answer: Callable[[Answer], None]) -> Summary:
+        async with Parts(configuration) as parts:
+            run = Run(configuration, store, questions_of(configuration), parts.prover, time.time)
+            return await run.synchronize(inputs, wishes, on_answer)
+
+    with _progress() as on_answer:
+        return asyncio.run(run(on_answer))
 
 
 def _check_modes(lists: tuple[str, ...], modes: list[bool]) -> None:

@@ -13,10 +13,9 @@ from onionmx.config import Configuration
 from onionmx.errors import ControlError
 from onionmx.mapfile.domains import read_own_domains
 from onionmx.onion import DEFAULT_PORT, Endpoint
+from onionmx.parts import Parts
 from onionmx.tor.control import open_control
-from onionmx.tor.resolver import srv_resolver
 from onionmx.tor.service.running import OnionService, services
-from onionmx.tor.socks import SocksConnector
 
 if TYPE_CHECKING:
     from stem.control import Controller
@@ -37,8 +36,7 @@ class Machine:
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration
-        settings = configuration.tor
-        self.connector = SocksConnector(settings.socks, settings.connect_timeout, settings.user)
+        self.parts = Parts(configuration)
         self._services: asyncio.Task[list[OnionService]] | None = None
 
     def own_domains(self) -> list[str]:
@@ -86,19 +84,15 @@ class Machine:
             onions = [service.onion for service in await self.services() if service.carries(MAIL_PORT)]
             if any(onions):
                 return [(onion, MAIL_PORT) for onion in onions if onion]
-        resolver = srv_resolver(self.configuration.dns, self.configuration.tor)
-        try:
-            for domain in self.own_domains():
-                answer = await resolver.ask(domain)
-                if isinstance(answer, Found):
-                    return list(answer.route.endpoints)
-        finally:
-            resolver.close()
+        for domain in self.own_domains():
+            answer = await self.parts.resolver.ask(domain)
+            if isinstance(answer, Found):
+                return list(answer.route.endpoints)
         return []
 
     async def close(self) -> None:
         """End what is under way."""
-        self.connector.close()
+        await self.parts.close()
         if self._services is not None:
             self._services.cancel()
             await asyncio.wait([self._services])

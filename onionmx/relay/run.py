@@ -9,7 +9,6 @@ from pathlib import Path
 
 import uvloop
 
-from onionmx.authenticate.demand.policy_file import policy_file
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.daemon import Load, allow_many_files, run
 from onionmx.errors import ConfigurationError, OnionmxError
@@ -127,7 +126,7 @@ class RelayService:
         """See `onionmx.daemon.Service`."""
         self._delivering = _delivering(self.configuration)
         self._server = await serve(server_settings(self.configuration.relay), self.begin, self._listeners)
-        self._health = Health(self.configuration, self._delivering.router, lambda: False)
+        self._health = Health(self._delivering.parts, lambda: False)
         self._metrics = None
         if self._scraped is not None:
             self._metrics = await serve_metrics(self._scraped, self._health, self.configuration.relay.metrics_names)
@@ -140,7 +139,7 @@ class RelayService:
         self._former[former] = self._delivering
         former.add_done_callback(self._former.pop)
         self._delivering = delivering
-        self._health.use(configuration, delivering.router)
+        self._health.use(delivering.parts)
 
     def refused(self) -> None:
         """See `onionmx.daemon.Service`."""
@@ -164,5 +163,5 @@ class RelayService:
 
 def _delivering(configuration: Configuration) -> Delivering:
     delivering = Delivering(configuration)
-    delivering.router.keep_policies(policy_file(configuration))
+    delivering.parts.keep_policies()
     return delivering

@@ -9,7 +9,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from random import SystemRandom
 
-from onionmx.authenticate.demand.authorities import Authorities
 from onionmx.authenticate.demand.requirement import Demand
 from onionmx.authenticate.proof.published import PublishedDemands
 from onionmx.authenticate.proof.stream import NotProvenError, ProvingStream
@@ -17,6 +16,7 @@ from onionmx.config import Configuration, RelaySection
 from onionmx.isolation import isolated
 from onionmx.net.stream import SocketStream
 from onionmx.onion import Endpoint, format_endpoint
+from onionmx.parts import Parts
 from onionmx.relay import metrics
 from onionmx.relay.delivery import Courier
 from onionmx.relay.demands import Demands
@@ -25,7 +25,6 @@ from onionmx.relay.sessions.habits import Habits
 from onionmx.relay.sessions.pool import Destination, Opened, SessionPool
 from onionmx.relay.stepwise import Stepwise, begin_stepwise
 from onionmx.relay.transaction import Handling, RelayTransaction
-from onionmx.routing.router import Router
 from onionmx.smtp.client.session import SmtpSession
 from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.client.timeouts import Timeouts
@@ -33,7 +32,6 @@ from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.faults import OpeningError
 from onionmx.smtp.reply import Own, Reply
 from onionmx.smtp.server import Client, ServerSettings, Transaction
-from onionmx.tor.socks import SocksConnector
 
 _PEER_TIMEOUT = 120.0  # seconds of silence before the next target is tried, while the deadline leaves time for it
 
@@ -45,16 +43,14 @@ class Delivering:
         configuration: settings.
 
     Attributes:
-        router: finds the routes.
+        parts: what it is made of.
     """
 
     def __init__(self, configuration: Configuration) -> None:
         settings = configuration.relay
         self._settings = settings
         self._hostname = settings.ehlo_name
-        self._authorities = Authorities(configuration.authenticate.ca_file)
-        tor = configuration.tor
-        self._connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
+        self.parts = Parts(configuration)
         silence = min(_PEER_TIMEOUT, settings.deadline / 2)
         self._timeouts = Timeouts(greeting=silence, command=silence)
         self._pool = SessionPool(settings, self._open_session)
@@ -63,12 +59,11 @@ class Delivering:
         self._all_ended.set()
         self._backoff = Backoff(SystemRandom())
         self._habits = Habits(TlsPolicy(settings.tls))
-        self.router = Router.from_configuration(configuration)
         is_checked = configuration.authenticate.mode != "off"
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
-        self._demands = Demands(published, self.router.inquiry)
+        self._demands = Demands(published, self.parts.inquiry)
         self._handling = Handling(
-            route=self.router.route,
+            route=self.parts.router.route,
             demand=self._demands.of,
             courier=Courier(self._pool, self._backoff, settings.deadline),
             stepwise=self._begin_stepwise,
@@ -87,7 +82,7 @@ class Delivering:
 
     def inherit(self, former: "Delivering") -> None:
         """Take over what a former one has learnt from DNS and of onion MXes."""
-        self.router.inherit(former.router)
+        self.parts.inherit(former.parts)
         if former._settings.tls == self._settings.tls:  # noqa: SLF001 -- of the same class
             self._habits = former._habits  # noqa: SLF001
 
@@ -98,9 +93,9 @@ class Delivering:
 
     async def close(self) -> None:
         """Close all sessions with onion MXes, and end all questions."""
-        self._connector.close()
+        self.parts.socks.close()
         await self._pool.close()
-        await self.router.close()
+        await self.parts.close()
         self._demands.close()
 
     def _transaction_ended(self) -> None:
@@ -128,8 +123,8 @@ class Delivering:
     async def _open_once(self, destination: Destination, tls: TlsPolicy) -> Opened:
         start = time.monotonic()
         onion, _ = destination.endpoint
-        renew = partial(self._connector.renew, onion, self._connector.isolation(onion))
-        connection = await self._connector.connect(destination.endpoint)
+        renew = partial(self.parts.socks.renew, onion, self.parts.socks.isolation(onion))
+        connection = await self.parts.socks.connect(destination.endpoint)
         connected = time.monotonic()
         try:
             if destination.demand is None:
@@ -146,7 +141,7 @@ class Delivering:
 
     async def _open_proven(self, connection: socket.socket, endpoint: Endpoint, demand: Demand) -> SmtpSession:
         """A session with a peer that has shown the certificate before anything of a message is said to it."""
-        stream = await ProvingStream.over(connection, demand, self._authorities)
+        stream = await ProvingStream.over(connection, demand, self.parts.authorities)
         try:
             return await self._open(stream, endpoint, TlsPolicy.REQUIRE)
         except OpeningError as error:

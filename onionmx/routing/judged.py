@@ -12,16 +12,12 @@ from functools import partial
 import msgspec
 
 from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
-from onionmx.authenticate.proof.guard import Guard
-from onionmx.config import Configuration
 from onionmx.errors import OnionmxError, StateError
 from onionmx.routing.memory import Kept, Memory
 from onionmx.sync.judge.entry import entry_of, needs_look
 from onionmx.sync.judge.policy import Verdict, judge, settled
-from onionmx.sync.judge.proof import Proofs
 from onionmx.sync.judge.rules import Belief, Rules, RulesOf
 from onionmx.sync.looking import Prover
-from onionmx.sync.setup import configured_rules
 from onionmx.sync.state.encoding import is_waiting
 from onionmx.sync.state.record import DomainRecord, LastAnswer
 from onionmx.target import Route, Source, Trust, targets_of
@@ -64,25 +60,6 @@ class JudgedRoutes:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_begun = False
         self._is_closed = False
-
-    @classmethod
-    def from_configuration(
-        cls, configuration: Configuration, ask: Ask, guard: Guard | None, *, to_write: bool
-    ) -> "JudgedRoutes":
-        """What the configuration describes.
-
-        Args:
-            configuration: memory, and what is believed.
-            ask: asks DNS.
-            guard: asks onion MXes for proofs; `None` where nothing has to be proven.
-            to_write: else nothing is remembered.
-
-        Raises:
-            ConfigurationError: the file of `sync.trust_of` has mistakes.
-        """
-        memory = Memory.from_configuration(configuration, to_write=to_write)
-        prover = Proofs(guard.inquiry, guard.show) if guard else None
-        return cls(ask, memory, configured_rules(configuration), prover)
 
     def is_believed(self, answer: Answer) -> bool:
         """Whether an answer that was kept under other rules may still be given."""

@@ -6,17 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onionmx.answer import Answer, CouldNotTell, NoRoute
-from onionmx.authenticate.demand.remember import RememberedInquiry
-from onionmx.authenticate.proof.guard import Guard
-from onionmx.config import Configuration
-from onionmx.dns.srv import SrvResolver
 from onionmx.routing.cache import CacheEntry
 from onionmx.routing.cache_file import read_cache, write_cache
 from onionmx.routing.files import RouteFiles
 from onionmx.routing.judged import JudgedRoutes
 from onionmx.routing.live import CacheStats, LiveRoutes
 from onionmx.routing.standing import Hits, Outlook, Standing
-from onionmx.tor.resolver import srv_resolver
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,49 +25,14 @@ class Router:
     Args:
         files: own domains, pins and map.
         live: asks DNS for what they do not have; `None` where the map is the last word.
-        resolver: what it asks, to be closed with the router.
-        guard: what it asks for proofs, likewise.
-        judged: decides which answers count, likewise.
+        judged: decides which answers count; closed with this.
     """
 
-    def __init__(
-        self,
-        files: RouteFiles,
-        live: LiveRoutes | None,
-        resolver: SrvResolver | None = None,
-        guard: Guard | None = None,
-        judged: JudgedRoutes | None = None,
-    ) -> None:
+    def __init__(self, files: RouteFiles, live: LiveRoutes | None, judged: JudgedRoutes | None = None) -> None:
         self._files = files
         self._live = live
-        self._resolver = resolver
-        self._guard = guard
         self._judged = judged
         self._hits = Hits()
-
-    @classmethod
-    def from_configuration(cls, configuration: Configuration, *, to_write: bool = True) -> "Router":
-        """The router that the configuration describes.
-
-        Args:
-            configuration: settings.
-            to_write: else what DNS says now is not remembered.
-
-        Raises:
-            ConfigurationError: there is no resolver, or no way to ask it, or the file of `sync.trust_of` has mistakes.
-        """
-        files = RouteFiles.from_configuration(configuration)
-        if not configuration.lookup.live:
-            return cls(files, None)
-        resolver = srv_resolver(configuration.dns, configuration.tor)
-        guard = Guard.from_configuration(configuration)
-        judged = JudgedRoutes.from_configuration(configuration, resolver.ask, guard, to_write=to_write)
-        return cls(files, LiveRoutes(judged.ask, configuration.lookup), resolver, guard, judged)
-
-    @property
-    def inquiry(self) -> RememberedInquiry | None:
-        """Finds out what domains demand; `None` where routes are not asked in DNS, or nothing has to be proven."""
-        return self._guard.inquiry if self._guard else None
 
     @property
     def outlook(self) -> Outlook:
@@ -166,11 +126,6 @@ class Router:
         self._restore(entries)
         return len(entries)
 
-    def keep_policies(self, path: Path) -> None:
-        """Take over the MTA-STS policies that an earlier run knew, and keep those of this one; for daemons."""
-        if self.inquiry:
-            self.inquiry.keep_in(path)
-
     def retract(self) -> None:
         """Let no answer stand that was given so far, as another router answers from now on."""
         self._files.retract()
@@ -178,8 +133,6 @@ class Router:
     def inherit(self, other: "Router") -> None:
         """Take over what the cache of another router holds, as when the configuration is read again."""
         self._restore(other.entries())
-        if self.inquiry and other.inquiry:
-            self.inquiry.inherit(other.inquiry)
 
     async def close(self) -> None:
         """End all questions and close the map; whoever waits for an answer is told that nobody could tell."""
@@ -187,10 +140,6 @@ class Router:
             await self._live.close()
         if self._judged:
             await self._judged.close()
-        if self._guard:
-            await self._guard.close()
-        if self._resolver:
-            self._resolver.close()
         self._files.close()
 
     def _restore(self, entries: Iterable[CacheEntry]) -> None:

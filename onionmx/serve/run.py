@@ -10,13 +10,12 @@ from pathlib import Path
 
 import uvloop
 
-from onionmx.authenticate.demand.policy_file import policy_file
 from onionmx.config import Configuration
 from onionmx.daemon import Load, allow_many_files, run
 from onionmx.errors import MapError, OnionmxError
+from onionmx.parts import Parts
 from onionmx.routing.cache import CacheEntry
 from onionmx.routing.cache_file import write_cache
-from onionmx.routing.router import Router
 from onionmx.serve.listeners import BACKLOG, Listener, close_listeners, open_listeners
 from onionmx.serve.service import LookupService
 from onionmx.systemd import inherited_sockets, watchdog_seconds
@@ -71,7 +70,8 @@ class _LookupDaemon:
     async def start(self) -> None:
         """See `onionmx.daemon.Service`."""
         configuration = self._configuration
-        router = Router.from_configuration(configuration)
+        self._parts = Parts(configuration)
+        router = self._parts.router
         try:
             router.check()
         except MapError as error:  # lookups say so until it is there; anything else is a mistake of the operator
@@ -79,19 +79,19 @@ class _LookupDaemon:
         if configuration.serve.cache_path:
             number = router.load(Path(configuration.serve.cache_path))
             _logger.info("%d answers of an earlier run are in the cache", number)
-        router.keep_policies(policy_file(configuration))
-        self._service = LookupService(configuration, router)
+        self._parts.keep_policies()
+        self._service = LookupService(self._parts)
         self._servers = [await _listen(self._service, listener) for listener in self._listeners]
         self._saving = asyncio.create_task(self._save_now_and_then())
 
     def take(self, configuration: Configuration) -> None:
         """Use another configuration; sockets and the files of cache and control stay until a restart."""
-        router = Router.from_configuration(configuration)
-        router.check()
-        former = self._service.routes.router
-        router.keep_policies(policy_file(configuration))
-        router.inherit(former)
-        self._service.use(configuration, router)
+        parts = Parts(configuration)
+        parts.router.check()
+        former, self._parts = self._parts, parts
+        parts.keep_policies()
+        parts.inherit(former)
+        self._service.use(parts)
         # Whoever asked the former one gets its answer, at the latest when the time for it is over.
         task = asyncio.create_task(_close_later(former, self._configuration.serve.timeout))
         self._former.add(task)
@@ -108,7 +108,7 @@ class _LookupDaemon:
         while True:
             await asyncio.sleep(SAVE_INTERVAL)
             if self._configuration.serve.cache_path:
-                entries = tuple(self._service.routes.router.entries())
+                entries = tuple(self._parts.router.entries())
                 path = Path(self._configuration.serve.cache_path)
                 await asyncio.get_running_loop().run_in_executor(None, _save, path, entries)
 
@@ -119,12 +119,11 @@ class _LookupDaemon:
         for server in self._servers:
             server.close()
         await self._service.close()
-        router = self._service.routes.router
         if self._configuration.serve.cache_path:
-            _save(Path(self._configuration.serve.cache_path), router.entries())
+            _save(Path(self._configuration.serve.cache_path), self._parts.router.entries())
         for task in self._former:
             task.cancel()
-        await asyncio.gather(router.close(), *self._former, return_exceptions=True)
+        await asyncio.gather(self._parts.close(), *self._former, return_exceptions=True)
 
 
 def _save(path: Path, entries: Iterable[CacheEntry]) -> None:
@@ -134,8 +133,8 @@ def _save(path: Path, entries: Iterable[CacheEntry]) -> None:
         _logger.error("%s", error)  # noqa: TRY400 -- the line says it all
 
 
-async def _close_later(router: Router, seconds: float) -> None:
+async def _close_later(parts: Parts, seconds: float) -> None:
     try:
         await asyncio.sleep(seconds)
     finally:
-        await router.close()
+        await parts.close()

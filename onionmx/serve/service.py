@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from onionmx.config import Configuration, parse_socket
+from onionmx.parts import Parts
 from onionmx.routing.router import Router
 from onionmx.routing.troubles import Troubles
 from onionmx.serve.answers import ReadsocketAnswers, Routes, TableAnswers
@@ -24,11 +25,11 @@ class LookupService:
     """What one daemon serves. Belongs to one event loop.
 
     Args:
-        configuration: settings.
-        router: finds routes; the service does not close it.
+        parts: what it is made of; the service does not close them.
     """
 
-    def __init__(self, configuration: Configuration, router: Router) -> None:
+    def __init__(self, parts: Parts) -> None:
+        configuration, router = parts.configuration, parts.router
         self.routes = _routes(configuration, router)
         self.metrics = LookupMetrics(router, Path(configuration.map.path))
         tally = self.metrics.tally
@@ -40,7 +41,7 @@ class LookupService:
             Protocol.TCP_TABLE: TableAnswers(TCP_TABLE, self.routes, tally(TCP_TABLE.name), troubles),
         }
         self._readsocket_answers = ReadsocketAnswers(self.routes, tally("readsocket"), troubles)
-        self._health = Health(configuration, router, lambda: self._readsocket_answers.has_asked_dnsport)
+        self._health = Health(parts, lambda: self._readsocket_answers.has_asked_dnsport)
         self._http = tally("http")
         self._names = configuration.serve.http_names
         self._pages = {
@@ -57,8 +58,9 @@ class LookupService:
             return Connection(self._readsocket_answers, self._connections)
         return Connection(self._table_answers[protocol], self._connections)
 
-    def use(self, configuration: Configuration, router: Router) -> None:
+    def use(self, parts: Parts) -> None:
         """Answer from another configuration from now on; connections stay."""
+        configuration, router = parts.configuration, parts.router
         new = _routes(configuration, router)
         self.routes.router.retract()
         for field in fields(new):
@@ -66,7 +68,7 @@ class LookupService:
         self.metrics.follow(router, Path(configuration.map.path))
         self._connections.limit = configuration.serve.max_connections
         self._names = configuration.serve.http_names
-        self._health.use(configuration, router)
+        self._health.use(parts)
 
     async def close(self) -> None:
         """Take no more requests, answer what is under way, and end all connections."""

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from onionmx.config import Configuration
-from onionmx.routing.router import Router
+from onionmx.parts import Parts
 from onionmx.routing.shown import shown_answer
 from tests.cli import test_commands
 from tests.cli.test_commands import FAILING, SRV, Site, srv
@@ -65,11 +65,8 @@ def routed(site: Site) -> list[Any]:
     """What the router of serve and relay says."""
 
     async def ask() -> list[Any]:
-        router = Router.from_configuration(Configuration.load(site.configuration))
-        try:
-            return [shown_answer(await router.route(domain)) for domain in DOMAINS]
-        finally:
-            await router.close()
+        async with Parts(Configuration.load(site.configuration)) as parts:
+            return [shown_answer(await parts.router.route(domain)) for domain in DOMAINS]
 
     shown: list[Any] = json.loads(msgspec.json.encode(asyncio.run(ask())))
     return shown

@@ -39,6 +39,7 @@ class Site:
         self.configuration = folder / "onionmx.toml"
         self.pins = folder / "pins"
         self.pins.write_text("")
+        self.map = make_map(folder / "map.cdb", {})
 
     async def serve(self, started: threading.Event, done: asyncio.Event) -> None:
         async with scripted_server(self.reactions) as (server, address), running(self.mx):
@@ -47,6 +48,8 @@ class Site:
                 f"""
                 [own]
                 domains = ["example.org"]
+                [map]
+                path = "{self.map}"
                 [dns]
                 nameservers = ["{address}"]
                 [sync]
@@ -108,21 +111,28 @@ def test_domain_with_two_targets(site: Site, capsys: pytest.CaptureFixture[str])
 def test_domain_that_defers_is_not_asked_for_in_dns(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    site.publish("example.org", A)
-    path = make_map(tmp_path / "waits.cdb", {"example.org": DEFERS})
-    assert site.run("example.org", "--map", str(path)) == 75
+    site.publish("waits.example", A)
+    path = make_map(tmp_path / "waits.cdb", {"waits.example": DEFERS})
+    assert site.run("waits.example", "--map", str(path)) == 75
     assert "could not tell: its record names an onion MX" in capsys.readouterr().out
     assert site.questions == []
 
 
 def test_pins_come_before_dns_unless_told_otherwise(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    site.publish("example.org", B)
-    site.pins.write_text(f"example.org {A}:2525\n")
-    assert site.run("example.org") == 0
+    site.publish("example.net", B)
+    site.pins.write_text(f"example.net {A}:2525\n")
+    assert site.run("example.net") == 0
     assert site.mx.targets == [(A, 2525)]
     assert "1 target from pin, pinned" in capsys.readouterr().out
-    assert site.run("example.org", "--live") == 0
+    assert site.run("example.net", "--live") == 0
     assert site.mx.targets[1:] == [(B, 25)]
+
+
+def test_without_an_entry_there_is_no_route_as_for_the_relay(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.publish("example.net", B)
+    assert site.run("example.net") == 1
+    assert "no entry in the map" in capsys.readouterr().out
+    assert site.questions == []
 
 
 def test_onion_is_never_asked_for_in_dns(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,6 +174,7 @@ def test_certificate_in_json(site: Site, tmp_path: Path, capsys: pytest.CaptureF
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
 def test_no_route(site: Site, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--live", *words]
     assert site.run("example.com", *words) == 1
     assert "no such name in DNS" in capsys.readouterr().out
     site.reactions[f"{SRV}example.com"] = reply(rcode="SERVFAIL")

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import Inquiry
+from onionmx.authenticate.demand.inquiry import Said
 from onionmx.config import AuthenticateSection, Configuration, DnsSection
 from onionmx.dns.choice import choose
 from onionmx.dns.leaving import check_message, check_name
@@ -28,6 +28,7 @@ from onionmx.dns.resolver import DnsResolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.dns.wire import ask_for
 from onionmx.errors import DnsError
+from onionmx.parts import Parts
 from onionmx.publish.authority import World, ask_authority
 from tests.dns.scripted import Query, Reaction, reply, scripted_server
 from tests.onions import V3_ONION
@@ -47,17 +48,21 @@ ANSWERS: dict[str, dict[str, Reaction]] = {
 }
 
 
+async def demanded(settings: DnsSection) -> Said:
+    """What a.example demands, asked with these resolvers."""
+    authenticate = AuthenticateSection(fetch="direct", timeout=30.0)
+    async with Parts(Configuration(dns=settings, authenticate=authenticate)) as parts:
+        assert parts.guard
+        return await parts.guard.inquiry.requirement_of("a.example")
+
+
 @pytest.mark.parametrize("reactions", ANSWERS.values(), ids=list(ANSWERS))
 def test_names_from_answers(reactions: dict[str, Reaction]) -> None:
     async def run() -> None:
         async with scripted_server(dict(reactions)) as (server, address):
             settings = DnsSection(nameservers=(address,), timeout=30.0)
             answer = await SrvResolver(settings).ask("a.example")
-            inquiry = Inquiry.from_configuration(
-                Configuration(dns=settings, authenticate=AuthenticateSection(fetch="direct", timeout=30.0))
-            )
-            requirement = await inquiry.requirement_of("a.example")
-            inquiry.close()
+            requirement = await demanded(settings)
             if NAME in reactions:
                 assert isinstance(answer, CouldNotTell)
             if "_mta-sts.a.example" in reactions:
@@ -190,11 +195,7 @@ def test_no_spelling_of_an_answer_is_asked_for(front: list[str], top: str, kind:
         async with scripted_server(HearsAll(heard)) as (_, address):
             settings = DnsSection(nameservers=(address,), timeout=30.0)
             await SrvResolver(settings).ask("a.example")
-            inquiry = Inquiry.from_configuration(
-                Configuration(dns=settings, authenticate=AuthenticateSection(fetch="direct", timeout=30.0))
-            )
-            await inquiry.requirement_of("a.example")
-            inquiry.close()
+            await demanded(settings)
 
     asyncio.run(run())
     assert heard.names

@@ -23,6 +23,7 @@ from onionmx.config import AuthenticateSection, Configuration, DnsSection, TorSe
 from onionmx.dns.records import Questions
 from onionmx.dns.srv import SrvResolver
 from onionmx.onion import Endpoint
+from onionmx.parts import Parts
 from onionmx.target import Trust
 from onionmx.tor.socks import SocksConnector
 from tests.authenticate.policy_host import PolicyHost, policy_host
@@ -285,11 +286,9 @@ def test_policy_needs_a_port_that_leads_out_of_tor(site: Site) -> None:
     )
 
     async def ask() -> Said:
-        inquiry = Inquiry.from_configuration(configuration)
-        try:
-            return await inquiry.requirement_of(STS)
-        finally:
-            inquiry.close()
+        async with Parts(configuration) as parts:
+            assert parts.guard
+            return await parts.guard.inquiry.requirement_of(STS)
 
     said = asyncio.run(ask())
     assert isinstance(said, CouldNotTell)

@@ -34,7 +34,7 @@ def test_causes_of_tor_in_words(tmp_path: Path, number: int) -> None:
 
 def test_socks_port_that_is_closed(tmp_path: Path) -> None:
     async def test(relay: Relay) -> None:
-        relay.delivering._connector._socks = "127.0.0.1:1"  # noqa: SLF001 -- a port where nothing listens
+        relay.delivering.parts.socks._socks = "127.0.0.1:1"  # noqa: SLF001 -- a port where nothing listens
         _, reply = await relay.send("user@example.org")
         assert codes([reply]) == ["451 4.4.1"]
         assert "is tor running?" in reply.text

@@ -11,6 +11,9 @@ from onionmx.authenticate.demand.remember import RememberedInquiry
 from onionmx.authenticate.proof.guard import Guard
 from onionmx.config import Configuration, MapSection
 from onionmx.routing.judged import JudgedRoutes
+from onionmx.routing.memory import Memory
+from onionmx.sync.judge.proof import Proofs
+from onionmx.sync.setup import configured_rules
 from onionmx.target import Source, Trust
 from tests.authenticate.domains import DOMAIN, MX, NOTHING, REQUIREMENT, UNKNOWN, Domains, live
 from tests.authenticate.onions import OnionMxes
@@ -38,7 +41,12 @@ def judged(tmp_path: Path, said: Said, answer: Answer, mx: OnionMxes) -> Answer:
             inquiry = RememberedInquiry(Domains(said), lambda: 0.0)
             guard = Guard(inquiry, connector.connect, authorities, "client.example", PATIENCE)
             configuration = Configuration(map=MapSection(path=str(tmp_path / "map.cdb")))
-            routes = JudgedRoutes.from_configuration(configuration, resolve, guard, to_write=True)
+            routes = JudgedRoutes(
+                resolve,
+                Memory.from_configuration(configuration),
+                configured_rules(configuration),
+                Proofs(guard.inquiry, guard.show),
+            )
             try:
                 found.append(await routes.ask(DOMAIN))
             finally:

@@ -14,6 +14,7 @@ from onionmx.errors import StateError
 from onionmx.routing.judged import JudgedRoutes
 from onionmx.routing.memory import Memory
 from onionmx.sync.judge.policy import Verdict
+from onionmx.sync.setup import configured_rules
 from onionmx.sync.state.notes import OPEN, ROUTES, close_routes
 from onionmx.sync.state.record import DomainRecord, Established
 from onionmx.target import Trust
@@ -88,7 +89,8 @@ def test_a_password_that_is_gone_lets_mail_wait(tmp_path: Path, server: ValkeySe
         async def ask(domain: str) -> Answer:
             return found(domain)
 
-        judged = JudgedRoutes.from_configuration(replace(settings, sync=password), ask, None, to_write=True)
+        unusable = replace(settings, sync=password)
+        judged = JudgedRoutes(ask, Memory.from_configuration(unusable), configured_rules(unusable), None)
         try:
             return await judged.ask("a.example")
         finally:

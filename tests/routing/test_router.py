@@ -11,6 +11,7 @@ from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import Configuration, DnsSection, LookupSection, MapSection, OwnSection, SyncSection
 from onionmx.errors import ConfigurationError, MapError
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
+from onionmx.parts import Parts
 from onionmx.routing.files import RouteFiles
 from onionmx.routing.live import LiveRoutes
 from onionmx.routing.router import Router
@@ -270,13 +271,13 @@ def test_router_of_a_configuration(tmp_path: Path) -> None:
                 dns=DnsSection(nameservers=(address,)),
                 lookup=LookupSection(live=True),
             )
-            router = Router.from_configuration(configuration)
-            router.check()
-            assert isinstance(known(router, "own.example"), NoRoute)
-            for _ in range(3):
-                assert source(await router.route("live.example")) == (Source.SRV, B)
-            assert [kind for _, kind in server.questions].count("SRV") == 1
-            await router.close()
+            async with Parts(configuration) as parts:
+                router = parts.router
+                router.check()
+                assert isinstance(known(router, "own.example"), NoRoute)
+                for _ in range(3):
+                    assert source(await router.route("live.example")) == (Source.SRV, B)
+                assert [kind for _, kind in server.questions].count("SRV") == 1
 
     asyncio.run(run())
 
@@ -287,4 +288,4 @@ def test_check_without_a_map(tmp_path: Path) -> None:
         map=MapSection(path=str(tmp_path / "map.cdb")), sync=SyncSection(pins=str(tmp_path / "pins"))
     )
     with pytest.raises(MapError):
-        Router.from_configuration(configuration).check()
+        Parts(configuration).router.check()

@@ -9,7 +9,7 @@ import pytest
 
 from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.config import Configuration, DnsSection, LookupSection, MapSection, SyncSection
-from onionmx.routing.router import Router
+from onionmx.parts import Parts
 from tests.dns.scripted import Query, Reaction, reply, scripted_server
 from tests.mapfile.maps import A
 
@@ -45,16 +45,16 @@ FAULTS = {
 }
 
 
-def router(address: str, folder: Path, limit: float) -> Router:
+def parts(address: str, folder: Path, limit: float) -> Parts:
     configuration = Configuration(
         map=MapSection(path=str(folder / "map.cdb")),
         sync=SyncSection(pins=str(folder / "pins")),
         dns=DnsSection(nameservers=(address,), timeout=limit),
         lookup=LookupSection(live=True, min_ttl=0),
     )
-    made = Router.from_configuration(configuration)
-    assert made._live  # noqa: SLF001
-    made._live._patience = AMPLE  # noqa: SLF001 -- the expired route is given for what DNS says, not for its delay
+    made = Parts(configuration)
+    assert made.router._live  # noqa: SLF001
+    made.router._live._patience = AMPLE  # noqa: SLF001 -- the expired route is given for what DNS says, not for its delay
     return made
 
 
@@ -62,17 +62,15 @@ async def route(reactions: dict[str, Reaction], folder: Path, limit: float, *, k
     """What the router says; with `kept`, it had a route before, whose time is over."""
     (folder / "pins").touch()
     async with scripted_server(dict(reactions)) as (server, address), AsyncExitStack() as stack:
-        asked = router(address, folder, limit)
-        stack.push_async_callback(asked.close)
+        asked = await stack.enter_async_context(parts(address, folder, limit))
         if kept:
-            # By another router, which has time for it.
-            former = router(address, folder, AMPLE)
-            stack.push_async_callback(former.close)
+            # By another one, which has time for it.
+            former = await stack.enter_async_context(parts(address, folder, AMPLE))
             server.reactions[NAME] = reply(RECORD.replace(" 3600 ", " 0 "))
-            assert isinstance(await former.route("example.org"), Found)
+            assert isinstance(await former.router.route("example.org"), Found)
             server.reactions[NAME] = reactions[NAME]
             asked.inherit(former)
-        return await asked.route("example.org")
+        return await asked.router.route("example.org")
 
 
 @pytest.mark.parametrize("kept", [False, True])

@@ -11,6 +11,7 @@ import uvloop
 
 from onionmx.config import Configuration, LookupSection, MapSection, OwnSection, ServeSection, SyncSection, TorSection
 from onionmx.mapfile.cdb import DEFERS
+from onionmx.parts import Parts
 from onionmx.routing.files import RouteFiles
 from onionmx.routing.live import LiveRoutes
 from onionmx.routing.router import Router
@@ -22,6 +23,14 @@ from tests.routing.scripted_dns import ScriptedDns
 GRACE = 120.0
 """Seconds after which a test that hangs has failed."""
 RESULT = b"onion:inet:127.0.0.1:10026"
+
+
+class PlayedParts(Parts):
+    """Parts whose router is another one."""
+
+    def __init__(self, configuration: Configuration, router: Router) -> None:
+        super().__init__(configuration)
+        self.router = router
 
 
 class Service:
@@ -43,7 +52,7 @@ class Service:
         self.dns = ScriptedDns()
         self.live = LiveRoutes(self.dns.ask, LookupSection())
         self.router = Router(RouteFiles.from_configuration(self.configuration), self.live)
-        self.service = LookupService(self.configuration, self.router)
+        self.service = LookupService(PlayedParts(self.configuration, self.router))
         self._servers: list[asyncio.Server] = []
         self.ports: dict[Protocol, int] = {}
 

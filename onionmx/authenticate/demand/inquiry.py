@@ -7,17 +7,14 @@ from collections.abc import Callable
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
 from onionmx.authenticate.demand.dane import dane_requirement, mx_hosts
-from onionmx.authenticate.demand.fetch import Connect, directly, fetch_policy, through_tor
+from onionmx.authenticate.demand.fetch import Connect, fetch_policy
 from onionmx.authenticate.demand.policy import Policy
 from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
 from onionmx.authenticate.demand.sts import sts_requirement
-from onionmx.config import Configuration
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.dns.records import Questions
 from onionmx.errors import DnsError
 from onionmx.isolation import OneFailedError, one_of_many
-from onionmx.tor.resolver import resolver_connect
-from onionmx.tor.socks import SocksConnector
 
 Said = Requirement | NotRequired | CouldNotTell
 """The three answers to "does this domain demand that its MX proves itself?"."""
@@ -49,23 +46,6 @@ class Inquiry:
         self._clock = clock
         self._context = Authorities(settings.ca_file).https
         self._turn = asyncio.Semaphore(settings.concurrency)
-        self._connectors: list[SocksConnector] = []
-
-    @classmethod
-    def from_configuration(cls, configuration: Configuration) -> "Inquiry":
-        """The inquiry that the configuration describes.
-
-        Raises:
-            ConfigurationError: there is no resolver, no way to ask it, or the file of authorities cannot be used.
-        """
-        settings = configuration.authenticate
-        questions = Questions(configuration.dns, resolver_connect(configuration.dns, configuration.tor))
-        if settings.fetch == "direct":
-            return cls(settings, questions, directly(questions))
-        connector = SocksConnector(settings.socks or configuration.tor.socks, settings.timeout, configuration.tor.user)
-        inquiry = cls(settings, questions, through_tor(connector))
-        inquiry._connectors.append(connector)
-        return inquiry
 
     async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
         """Find out whether a domain demands that its MX proves itself.
@@ -82,8 +62,6 @@ class Inquiry:
 
     def close(self) -> None:
         """End all attempts, and the connections to resolvers."""
-        for connector in self._connectors:
-            connector.close()
         self._questions.close()
 
     async def _ask(self, domain: str, known: Requirement | None) -> Said:

@@ -2,13 +2,10 @@
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.inquiry import Inquiry
 from onionmx.authenticate.demand.remember import RememberedInquiry
 from onionmx.authenticate.demand.requirement import Requirement
 from onionmx.authenticate.proof.prove import Connect, NotProven, Proven, prove
-from onionmx.config import Configuration
 from onionmx.onion import Endpoint
-from onionmx.tor.socks import SocksConnector
 
 
 class Guard:
@@ -35,24 +32,6 @@ class Guard:
         self._authorities = authorities
         self._hello = hello
         self._timeout = timeout
-        self._connectors: list[SocksConnector] = []
-
-    @classmethod
-    def from_configuration(cls, configuration: Configuration) -> "Guard | None":
-        """The guard that the configuration describes; `None` where nothing has to be proven.
-
-        Raises:
-            ConfigurationError: there is no resolver, no way to ask it, or the file of authorities cannot be used.
-        """
-        settings, tor = configuration.authenticate, configuration.tor
-        if settings.mode == "off":
-            return None
-        authorities = Authorities(settings.ca_file)
-        inquiry = RememberedInquiry(Inquiry.from_configuration(configuration))
-        connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
-        guard = cls(inquiry, connector.connect, authorities, configuration.relay.ehlo_name, settings.timeout)
-        guard._connectors.append(connector)
-        return guard
 
     async def show(
         self, requirement: Requirement, endpoints: tuple[Endpoint, ...]
@@ -68,7 +47,5 @@ class Guard:
         )
 
     async def close(self) -> None:
-        """End all questions and proofs."""
-        for connector in self._connectors:
-            connector.close()
+        """End all questions."""
         await self.inquiry.close()

@@ -247,7 +247,7 @@ async def look_at_mail(machine: Machine) -> Sequence[Finding]:
     endpoints = await machine.mail_endpoints()
     if not endpoints:
         return [not_checked(name, "no onion of this host is known", cause=SERVICE.name) for name in names]
-    connect = over_tor(machine.connector)
+    connect = over_tor(machine.parts.socks)
     hello = machine.configuration.relay.ehlo_name
     looks = [Client(connect, endpoint, hello, domains[0], foreign).look() for endpoint in endpoints]
     findings = chain.from_iterable(await asyncio.gather(*looks))

@@ -187,7 +187,7 @@ def judge_listeners(
 async def _failure(machine: Machine, destination: Endpoint) -> SocksError | None:
     try:
         async with asyncio.timeout(_QUICK):
-            connection = await machine.connector.connect(destination)
+            connection = await machine.parts.socks.connect(destination)
     except SocksError as error:
         return error
     except TimeoutError:

@@ -21,7 +21,6 @@ from onionmx.doctor.signed import signed_routes
 from onionmx.errors import DnsError, OnionmxError
 from onionmx.smtp.printable import printable
 from onionmx.target import Trust
-from onionmx.tor.resolver import srv_resolver
 
 RESOLVER = Topic(
     "resolver",
@@ -230,11 +229,7 @@ async def _program(resolver: DnsResolver) -> str:
 
 async def _signed_domain(machine: Machine) -> str:
     domains = machine.own_domains()[:_DOMAINS]
-    resolver = srv_resolver(machine.configuration.dns, machine.configuration.tor)
-    try:
-        answers = await asyncio.gather(*map(resolver.ask, domains))
-    finally:
-        resolver.close()
+    answers = await asyncio.gather(*map(machine.parts.resolver.ask, domains))
     for domain, answer in zip(domains, answers, strict=True):
         if isinstance(answer, Found) and answer.route.trust is Trust.DNSSEC:
             return domain

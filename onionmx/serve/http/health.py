@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onionmx.answer import CouldNotTell
-from onionmx.config import Configuration, parse_address, parse_socket
+from onionmx.config import parse_address, parse_socket
 from onionmx.errors import OnionmxError
 from onionmx.onion import DEFAULT_PORT
-from onionmx.routing.router import Router
+from onionmx.parts import Parts
 from onionmx.tor.addresses import host_list
 from onionmx.tor.nobody import NOBODY
 from onionmx.tor.reach import reach, socks_in_use
-from onionmx.tor.resolver import srv_resolver
 
 INTERVAL = 5.0
 """Seconds for which what was seen is told again, so that whoever asks often makes no more work."""
@@ -43,21 +42,19 @@ class Health:
     """Looks at the parts.
 
     Args:
-        configuration: where they are.
-        router: whose files are looked at.
+        parts: what is looked at.
         needs_dnsport: whether any client has asked for what only Tor's DNSPort can tell.
     """
 
-    def __init__(self, configuration: Configuration, router: Router, needs_dnsport: Callable[[], bool]) -> None:
-        self._configuration = configuration
-        self._router = router
+    def __init__(self, parts: Parts, needs_dnsport: Callable[[], bool]) -> None:
+        self._parts = parts
         self._needs_dnsport = needs_dnsport
         self._look: asyncio.Task[dict[str, Part]] | None = None
         self._looked_at = -INTERVAL
 
-    def use(self, configuration: Configuration, router: Router) -> None:
+    def use(self, parts: Parts) -> None:
         """Look at other parts from now on."""
-        self._configuration, self._router = configuration, router
+        self._parts = parts
         self._looked_at = -INTERVAL
 
     async def parts(self) -> dict[str, Part]:
@@ -81,21 +78,21 @@ class Health:
 
     def _map(self) -> Part:
         try:
-            self._router.check()
+            self._parts.router.check()
         except OnionmxError as error:
             return Part(ok=False, seen="; ".join(str(error).splitlines()))
         return Part(ok=True, seen="own domains, pins and map can be read")
 
     async def _resolver(self) -> Part:
-        if not self._configuration.lookup.live:
+        if not self._parts.configuration.lookup.live:
             return Part(ok=True, seen="not asked: lookup.live is off")
-        answer = await srv_resolver(self._configuration.dns, self._configuration.tor).ask(NO_SUCH_DOMAIN)
+        answer = await self._parts.resolver.ask(NO_SUCH_DOMAIN)
         if isinstance(answer, CouldNotTell):
             return Part(ok=False, seen=answer.reason)
         return Part(ok=True, seen="answers")
 
     async def _tor(self) -> Part:
-        tor = self._configuration.tor
+        tor = self._parts.configuration.tor
         where = socks_in_use(tor.socks)
         try:
             reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where), tor.user))
@@ -115,7 +112,7 @@ class Health:
     async def _dnsport(self) -> Part:
         if not self._needs_dnsport():
             return Part(ok=True, seen="not asked: no client has asked for the addresses of onions")
-        tor = self._configuration.tor
+        tor = self._parts.configuration.tor
         hosts, _ = await host_list([(NOBODY, DEFAULT_PORT)], parse_socket(tor.dnsport), tor.user, DEADLINE)
         return Part(ok=True, seen=f"gives onions addresses such as {hosts}")
 

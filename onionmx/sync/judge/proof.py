@@ -1,18 +1,14 @@
 """Having onion MXes of unsigned records prove themselves, as far as it is time to."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from functools import cached_property
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.inquiry import Inquiry, Said
+from onionmx.authenticate.demand.inquiry import Said
 from onionmx.authenticate.demand.requirement import NotRequired, Requirement
-from onionmx.authenticate.proof.prove import NotProven, Proven, prove
-from onionmx.config import Configuration
+from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.looks import (
@@ -26,7 +22,6 @@ from onionmx.sync.judge.looks import (
 )
 from onionmx.sync.judge.verdict import Verdict
 from onionmx.sync.state.record import DomainRecord, Proof
-from onionmx.tor.socks import SocksConnector
 
 LOOK_AGAIN = 3600.0
 """Seconds until a proof or a requirement that could not be found out is looked for again."""
@@ -92,48 +87,6 @@ class Proofs:
                 after = changed_by_proof(verdict.record, known, result, now)
                 return Verdict(after.record, (*verdict.history, *after.history))
         return verdict
-
-
-class ConfiguredProofs:
-    """Proofs as the configuration has them made; what that takes is made ready when it is first needed.
-
-    Args:
-        configuration: how policies are fetched, and where Tor is.
-    """
-
-    def __init__(self, configuration: Configuration) -> None:
-        self._configuration = configuration
-        self._inquiry: Inquiry | None = None
-        self._connector: SocksConnector | None = None
-
-    async def look(self, record: DomainRecord, now: float) -> Verdict:
-        """See `Proofs.look`."""
-        return await self._proofs.look(record, now)
-
-    def close(self) -> None:
-        """End all attempts."""
-        if self._inquiry:
-            self._inquiry.close()
-        if self._connector:
-            self._connector.close()
-
-    @cached_property
-    def _proofs(self) -> Proofs:
-        settings = self._configuration.authenticate
-        tor = self._configuration.tor
-        self._inquiry = Inquiry.from_configuration(self._configuration)
-        self._connector = connector = SocksConnector(tor.socks, tor.connect_timeout, tor.user)
-        authorities = Authorities(settings.ca_file)
-        hello = self._configuration.relay.ehlo_name
-        turn = asyncio.Semaphore(settings.concurrency)
-
-        async def show(requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven | CouldNotTell:
-            async with turn:  # one for each domain, however many onion MXes it has
-                return await prove(
-                    requirement, endpoints, connector.connect, authorities, hello=hello, timeout=settings.timeout
-                )
-
-        return Proofs(self._inquiry, show)
 
 
 def _is_time(record: DomainRecord, requirement: Requirement, now: float) -> bool:

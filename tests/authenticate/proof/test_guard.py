@@ -8,8 +8,8 @@ import pytest
 from onionmx.authenticate.demand.inquiry import Said
 from onionmx.authenticate.demand.remember import REMEMBERED, RememberedInquiry
 from onionmx.authenticate.demand.requirement import Requirement
-from onionmx.authenticate.proof.guard import Guard
 from onionmx.config import AuthenticateSection, Configuration
+from onionmx.parts import Parts
 from tests.authenticate.domains import DOMAIN, MX, NOTHING, REQUIREMENT, UNKNOWN, Domains
 from tests.net.certificates import issue
 
@@ -83,4 +83,4 @@ class TestMemory:
 
 
 def test_nothing_is_guarded_where_it_is_off() -> None:
-    assert Guard.from_configuration(Configuration(authenticate=AuthenticateSection(mode="off"))) is None
+    assert Parts(Configuration(authenticate=AuthenticateSection(mode="off"))).guard is None

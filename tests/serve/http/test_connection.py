@@ -25,7 +25,7 @@ from onionmx.tor.nobody import NOBODY
 from tests.dns.scripted import reply, scripted_server
 from tests.mapfile.maps import A, B
 from tests.routing.scripted_dns import found, none, unknown
-from tests.serve.service import Service, netstrings, play
+from tests.serve.service import PlayedParts, Service, netstrings, play
 
 
 def request(target: str, method: str = "GET", *more: str) -> bytes:
@@ -223,7 +223,7 @@ def test_health_names_what_does_not_work(tmp_path: Path) -> None:
 def test_health_looks_at_the_dnsport_where_clients_need_it(tmp_path: Path) -> None:
     async def test(service: Service) -> None:
         async def health() -> dict[str, object]:
-            service.service.use(service.configuration, service.router)  # to have it looked at again
+            service.service.use(PlayedParts(service.configuration, service.router))  # to have it looked at again
             _, body = await get(service, "/healthz")
             part: dict[str, object] = json.loads(body)["parts"]["dnsport"]
             return part
@@ -252,7 +252,7 @@ def test_health_is_looked_at_once_for_many(tmp_path: Path) -> None:
     async def test(service: Service) -> None:
         async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
             tor = TorSection(socks=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
-            service.service.use(replace(service.configuration, tor=tor), service.router)
+            service.service.use(PlayedParts(replace(service.configuration, tor=tor), service.router))
             answers = await asyncio.gather(*(get(service, "/healthz") for _ in range(20)))
         assert {status for status, _ in answers} == {200}
         assert greetings == [b"\x05\x01\x00"]
