@@ -9,14 +9,14 @@ from typing import Protocol, Self, TypeVar
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
 from onionmx.authenticate.demand.fetch import directly, through_tor
-from onionmx.authenticate.demand.inquiry import Inquiry
+from onionmx.authenticate.demand.inquiry import PolicyLookup
 from onionmx.authenticate.demand.policy_file import policy_file
-from onionmx.authenticate.demand.remember import RememberedInquiry
-from onionmx.authenticate.demand.requirement import Requirement
+from onionmx.authenticate.demand.remember import RememberedPolicyLookup
+from onionmx.authenticate.demand.requirement import EnforcedPolicy
 from onionmx.authenticate.proof.guard import Guard
 from onionmx.authenticate.proof.prove import NotProven, Proven, prove
 from onionmx.config import Configuration
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.onion import Endpoint
 from onionmx.routing.files import RouteFiles
@@ -102,12 +102,12 @@ class Parts:
         settings = self.configuration.authenticate
         if settings.mode == "off":
             return None
-        inquiry = RememberedInquiry(self._new_inquiry())
+        inquiry = RememberedPolicyLookup(self._new_inquiry())
         hello = self.configuration.relay.ehlo_name
         return self._kept(Guard(inquiry, self.socks.connect, self.authorities, hello, settings.timeout))
 
     @property
-    def inquiry(self) -> RememberedInquiry | None:
+    def inquiry(self) -> RememberedPolicyLookup | None:
         """Finds out what domains demand; `None` where routes are not asked in DNS, or nothing has to be proven."""
         return self.guard.inquiry if self.configuration.lookup.live and self.guard else None
 
@@ -148,20 +148,22 @@ class Parts:
         hello = self.configuration.relay.ehlo_name
         turn = asyncio.Semaphore(settings.concurrency)
 
-        async def show(requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven | CouldNotTell:
+        async def show(
+            requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]
+        ) -> Proven | NotProven | CouldNotTell:
             async with turn:  # one for each domain, however many onion MXes it has
                 connect, timeout = self.socks.connect, settings.timeout
                 return await prove(requirement, endpoints, connect, self.authorities, hello=hello, timeout=timeout)
 
         return Proofs(self._kept(self._new_inquiry()), show)
 
-    def _new_inquiry(self) -> Inquiry:
+    def _new_inquiry(self) -> PolicyLookup:
         settings, dns, tor = self.configuration.authenticate, self.configuration.dns, self.configuration.tor
-        questions = Questions(dns, resolver_connect(dns, tor))
+        questions = RecordResolver(dns, resolver_connect(dns, tor))
         if settings.fetch == "direct":
-            return Inquiry(settings, questions, directly(questions))
+            return PolicyLookup(settings, questions, directly(questions))
         connector = self._kept(SocksConnector(settings.socks or tor.socks, settings.timeout, tor.user))
-        return Inquiry(settings, questions, through_tor(connector))
+        return PolicyLookup(settings, questions, through_tor(connector))
 
     def _kept(self, part: C) -> C:
         self._made.append(part)

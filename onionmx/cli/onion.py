@@ -15,7 +15,7 @@ from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY, UsageError
 from onionmx.onion import DEFAULT_PORT, MAX_PORT
 from onionmx.tor.control import open_control
 from onionmx.tor.service.create import Created, WantedService, create_in_torrc, create_over_control, is_trusted_address
-from onionmx.tor.service.descriptor import FETCH_TIMEOUT, Publication, Published, published
+from onionmx.tor.service.descriptor import FETCH_TIMEOUT, Publication, PublishedDescriptor, published
 from onionmx.tor.service.running import OnionService, services
 from onionmx.tor.service.torrc import Forward
 from onionmx.tor.socks_port import client_port_advice
@@ -194,13 +194,13 @@ def _forward(port: int, text: str, *, trusted: bool) -> Forward:
     return Forward(port, host, target_port)
 
 
-def _published(controller: Any, service: OnionService, timeout: float) -> Published:  # noqa: ANN401 -- stem has no types
+def _published(controller: Any, service: OnionService, timeout: float) -> PublishedDescriptor:  # noqa: ANN401 -- stem has no types
     if service.onion is None:
-        return Published(Publication.UNKNOWN, service.problem)
+        return PublishedDescriptor(Publication.UNKNOWN, service.problem)
     return published(controller, service.onion, timeout)
 
 
-def _exit_code(states: list[Published], unknown: list[OnionService]) -> int:
+def _exit_code(states: list[PublishedDescriptor], unknown: list[OnionService]) -> int:
     answers = {state.state for state in states}
     if Publication.NOT_PUBLISHED in answers:
         return EXIT_NO_ROUTE
@@ -225,7 +225,7 @@ def _print_created(created: Created, wanted: WantedService, *, over_control: boo
         click.echo(f"descriptor {created.published}")
 
 
-def _print_service(service: OnionService, state: Published) -> None:
+def _print_service(service: OnionService, state: PublishedDescriptor) -> None:
     click.echo(service.onion or service.problem)
     for forward in service.ports:
         click.echo(f"  port {forward.port} leads to {forward.target}")

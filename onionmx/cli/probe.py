@@ -22,20 +22,20 @@ from onionmx.domain import shown
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
 from onionmx.mapfile.domains import read_own_domains
 from onionmx.parts import Parts
-from onionmx.probe.report import Outcome, Report, Step, TargetReport
+from onionmx.probe.report import ProbeStep, Report, StepResult, TargetReport
 from onionmx.probe.run import parse_subject, probe
-from onionmx.probe.walk import DEFAULT_TIMEOUT, Questions
+from onionmx.probe.walk import DEFAULT_TIMEOUT, ProbeOptions
 from onionmx.probe.watch import watch
 from onionmx.tor.socks import over_tor
 
 _DEFAULT_INTERVAL = "60"  # seconds
 _WIDEST_STEP = 11
 _COLOURS = {
-    Outcome.OK: "green",
-    Outcome.WARNING: "yellow",
-    Outcome.FAILED: "red",
-    Outcome.COULD_NOT_TELL: "red",
-    Outcome.NOT_REACHED: "dim",
+    StepResult.OK: "green",
+    StepResult.WARNING: "yellow",
+    StepResult.FAILED: "red",
+    StepResult.COULD_NOT_TELL: "red",
+    StepResult.NOT_REACHED: "dim",
 }
 
 Probe = Callable[[], Awaitable[Report]]
@@ -108,7 +108,7 @@ def command(
     not answer or refuses for now (4xx). With several targets 75 stands over 1.
     """
     what = parse_subject(subject)
-    questions = Questions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
+    questions = ProbeOptions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
     # The router has no route for own domains: what others find is in DNS.
     own = read_own_domains(configuration.own)
 
@@ -182,16 +182,16 @@ def _table() -> Table:
     return table
 
 
-def _describe_route(answer: Answer) -> tuple[Outcome, str]:
+def _describe_route(answer: Answer) -> tuple[StepResult, str]:
     match answer:
         case Found(route):
             count = f"{len(route.targets)} target{'s' if len(route.targets) > 1 else ''}"
             ttl = "" if route.ttl is None else f", to be kept for {route.ttl} s"
-            return Outcome.OK, f"{count} from {route.source}, {route.trust or 'trust not recorded'}{ttl}"
+            return StepResult.OK, f"{count} from {route.source}, {route.trust or 'trust not recorded'}{ttl}"
         case NoRoute(_, reason):
-            return Outcome.FAILED, f"none: {reason}"
+            return StepResult.FAILED, f"none: {reason}"
         case CouldNotTell(_, reason):
-            return Outcome.COULD_NOT_TELL, f"could not tell: {reason}"
+            return StepResult.COULD_NOT_TELL, f"could not tell: {reason}"
 
 
 def _target_words(report: TargetReport) -> str:
@@ -209,9 +209,9 @@ def _steps_table(report: TargetReport) -> Table:
     return table
 
 
-def _step_words(step: Step) -> str:
+def _step_words(step: ProbeStep) -> str:
     finding = step.finding
-    if finding.outcome is Outcome.OK:
+    if finding.outcome is StepResult.OK:
         return finding.words
     return ": ".join(filter(None, (finding.outcome, finding.words)))
 

@@ -35,7 +35,7 @@ from onionmx.publish.records import (
     to_tinydns,
     to_zone_text,
 )
-from onionmx.publish.run import Published, publish, verify
+from onionmx.publish.run import PublishReport, publish, verify
 from onionmx.publish.signatures import Signed
 from onionmx.publish.tsig import read_key
 from onionmx.publish.verify import Verification
@@ -251,7 +251,7 @@ def _print_records(wanted: Sequence[OnionMxRecords], format_name: str, server: t
             click.echo(to_zone_text(wanted), nl=False)
 
 
-def _look(published: Published, configuration: Configuration, wait: float) -> Sequence[Verification]:
+def _look(published: PublishReport, configuration: Configuration, wait: float) -> Sequence[Verification]:
     zones = {change.wanted.domain: change.current.zone for change in published.standing}
     wanted = [change.wanted for change in published.standing]
     try:

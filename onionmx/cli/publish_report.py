@@ -11,22 +11,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from onionmx.errors import EXIT_CONFIGURATION, EXIT_FOUND, EXIT_TEMPORARY
-from onionmx.publish.change import Change, Outcome
+from onionmx.publish.change import ChangeResult, RecordChange
 from onionmx.publish.primary import Refusal
-from onionmx.publish.run import Published
-from onionmx.publish.verify import ServerView, State, Verification
+from onionmx.publish.run import PublishReport
+from onionmx.publish.verify import ServerState, ServerView, Verification
 
 EXIT_DIFFERENT = 1  # as diff(1)
 _NAMES_SHOWN = 3  # domains in a line that speaks of many
 _WIDTH_OF_A_FILE = 160  # columns, where the output goes to no terminal
 
 
-def exit_code(published: Published | None, looked: Iterable[Verification], *, dry_run: bool) -> int:
+def exit_code(published: PublishReport | None, looked: Iterable[Verification], *, dry_run: bool) -> int:
     """The exit code: the most serious of what happened to the domains."""
     codes = {EXIT_FOUND}
     if published is not None:
         refusals = [outcome for outcome in published.outcomes.values() if isinstance(outcome, Refusal)]
-        codes |= {EXIT_CONFIGURATION if refusal.outcome is Outcome.REFUSED else EXIT_TEMPORARY for refusal in refusals}
+        codes |= {
+            EXIT_CONFIGURATION if refusal.outcome is ChangeResult.REFUSED else EXIT_TEMPORARY for refusal in refusals
+        }
         if dry_run and published.made:
             codes.add(EXIT_DIFFERENT)
     if not all(each.complete for each in looked):
@@ -34,7 +36,7 @@ def exit_code(published: Published | None, looked: Iterable[Verification], *, dr
     return max(codes)
 
 
-def print_changes(published: Published, server: tuple[str, int], *, dry_run: bool, quiet: bool) -> None:
+def print_changes(published: PublishReport, server: tuple[str, int], *, dry_run: bool, quiet: bool) -> None:
     """The difference and a summary; refusals go to standard error."""
     for change in published.made:
         for line in change.lines():
@@ -44,7 +46,7 @@ def print_changes(published: Published, server: tuple[str, int], *, dry_run: boo
     print_refusals(published)
 
 
-def print_refusals(published: Published) -> None:
+def print_refusals(published: PublishReport) -> None:
     """A line on standard error for each reason, with the domains that it holds for."""
     reasons: dict[str, list[str]] = defaultdict(list)
     for domain, outcome in published.outcomes.items():
@@ -83,7 +85,7 @@ def print_servers(looked: Sequence[Verification], *, err: bool = False) -> None:
 
 
 def report(
-    published: Published, looked: Sequence[Verification], server: tuple[str, int], *, dry_run: bool
+    published: PublishReport, looked: Sequence[Verification], server: tuple[str, int], *, dry_run: bool
 ) -> dict[str, Any]:
     """What happened, as JSON holds it."""
     changes = {change.wanted.domain: change for change in published.changes}
@@ -131,11 +133,11 @@ def _nothing() -> Iterator[None]:
     yield
 
 
-def _summary(published: Published, server: tuple[str, int], *, dry_run: bool) -> str:
-    counts: dict[Outcome, int] = defaultdict(int)
+def _summary(published: PublishReport, server: tuple[str, int], *, dry_run: bool) -> str:
+    counts: dict[ChangeResult, int] = defaultdict(int)
     for outcome in published.outcomes.values():
         counts[outcome.outcome if isinstance(outcome, Refusal) else outcome] += 1
-    words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
+    words = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ChangeResult if counts[outcome])
     where = "{} port {}".format(*server)
     if dry_run:
         return f"{words}; nothing sent to {where} (dry run)"
@@ -144,7 +146,7 @@ def _summary(published: Published, server: tuple[str, int], *, dry_run: bool) ->
 
 def _answers(views: Sequence[tuple[str, ServerView]]) -> Iterator[str]:
     """What one server says, in as few words as tell it: domains with the same answer share a line."""
-    serving = sum(view.state is State.SERVES for _, view in views)
+    serving = sum(view.state is ServerState.SERVES for _, view in views)
     if serving == len(views):
         yield "serves it" if serving == 1 else f"serves all {serving}"
         return
@@ -152,8 +154,8 @@ def _answers(views: Sequence[tuple[str, ServerView]]) -> Iterator[str]:
         yield f"serves {serving} of {len(views)}"
     others: dict[str, list[str]] = defaultdict(list)
     for domain, view in views:
-        if view.state is not State.SERVES:
-            others[f"could not tell: {view.words}" if view.state is State.UNKNOWN else view.words].append(domain)
+        if view.state is not ServerState.SERVES:
+            others[f"could not tell: {view.words}" if view.state is ServerState.UNKNOWN else view.words].append(domain)
     for words, domains in others.items():
         yield f"{_names(domains)}: {words}" if len(views) > 1 else words
 
@@ -172,7 +174,7 @@ def _names(domains: Sequence[str]) -> str:
     return shown if len(domains) <= _NAMES_SHOWN else f"{shown} and {len(domains) - _NAMES_SHOWN} more"
 
 
-def _domain_as_json(domain: str, outcome: Outcome | Refusal, change: Change | None) -> dict[str, Any]:
+def _domain_as_json(domain: str, outcome: ChangeResult | Refusal, change: RecordChange | None) -> dict[str, Any]:
     refused = isinstance(outcome, Refusal)
     return {
         "domain": domain,

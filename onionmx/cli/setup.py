@@ -14,13 +14,13 @@ import msgspec
 from onionmx.cli.options import json_option, write_json
 from onionmx.cli.setup_report import exit_code, print_plan, print_proof, print_undone, report, report_undone, undo_plan
 from onionmx.errors import EXIT_FOUND, ConfigurationError, TemporaryError, UsageError
-from onionmx.setup.engine import Run, Say, prepare, work_of
+from onionmx.setup.engine import Say, SetupRun, prepare, work_of
 from onionmx.setup.manifest import FILE, FOLDER, Manifest, load
 from onionmx.setup.observe import installed_mtas, observe, read_configuration
 from onionmx.setup.old_routers import leaks
 from onionmx.setup.plan import make_plan
-from onionmx.setup.programs.wishes import Mta, Wishes, checked, missing
-from onionmx.setup.prove import Proof, Prover
+from onionmx.setup.programs.wishes import Mta, SetupOptions, checked, missing
+from onionmx.setup.prove import SetupProof, SetupProver
 from onionmx.setup.system import System
 from onionmx.setup.undo import undo
 
@@ -174,9 +174,9 @@ def _told() -> Iterator[None]:
         ) from error
 
 
-def _wishes(system: System, manifest: Manifest | None, given: dict[str, object], *, yes: bool) -> Wishes:
+def _wishes(system: System, manifest: Manifest | None, given: dict[str, object], *, yes: bool) -> SetupOptions:
     """What is wanted: said now, or remembered, or asked."""
-    remembered = manifest.wishes if manifest else Wishes()
+    remembered = manifest.wishes if manifest else SetupOptions()
     if manifest and "mta" in given and remembered.mta and given["mta"] != remembered.mta:
         raise UsageError(f"this host was set up for {remembered.mta}: onionmx setup --undo first")
     wishes = msgspec.structs.replace(remembered, **given)
@@ -197,7 +197,7 @@ def _wishes(system: System, manifest: Manifest | None, given: dict[str, object],
     return checked(msgspec.structs.replace(wishes, send=bool(wishes.send), receive=bool(wishes.receive)))
 
 
-def _asked(wishes: Wishes) -> Wishes:
+def _asked(wishes: SetupOptions) -> SetupOptions:
     """Ask for the first thing that is missing."""
     if not wishes.domains:
         words = click.prompt("Mail domains of this host, with blanks between them")
@@ -215,7 +215,7 @@ def _asked(wishes: Wishes) -> Wishes:
 def _set_up(
     system: System,
     manifest: Manifest | None,
-    wishes: Wishes,
+    wishes: SetupOptions,
     say: Say,
     patience: float,
     *,
@@ -236,10 +236,10 @@ def _set_up(
         if as_json:
             write_json(planned | {"changed": has_work, "exit_code": EXIT_FOUND})
         return EXIT_FOUND
-    applied = Run(system, plan, say, systemd=observed.systemd).apply(works)
-    prover = Prover(system, tuple(shlex.split(observed.program)), plan, say)
+    applied = SetupRun(system, plan, say, systemd=observed.systemd).apply(works)
+    prover = SetupProver(system, tuple(shlex.split(observed.program)), plan, say)
     # Without systemd nothing runs that the doctor could look at, but for what Exim would read.
-    proof = prover.prove(patience) if observed.systemd else Proof(problems=leaks(system))
+    proof = prover.prove(patience) if observed.systemd else SetupProof(problems=leaks(system))
     code = exit_code(applied, proof)
     if as_json:
         write_json(planned | msgspec.to_builtins(applied) | {"result": proof, "exit_code": code})

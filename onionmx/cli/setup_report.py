@@ -10,9 +10,9 @@ from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
 from onionmx.setup.engine import Applied, Work
 from onionmx.setup.manifest import Manifest
 from onionmx.setup.plan import Plan
-from onionmx.setup.prove import Proof
+from onionmx.setup.prove import SetupProof
 from onionmx.setup.put_back import KEPT_SUFFIX, restored
-from onionmx.setup.steps import State, diff
+from onionmx.setup.steps import FileState, diff
 from onionmx.setup.system import System
 from onionmx.setup.undo import Undone
 
@@ -20,7 +20,7 @@ EXIT_PROBLEM = 1
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
-def exit_code(applied: Applied, proof: Proof) -> int:
+def exit_code(applied: Applied, proof: SetupProof) -> int:
     """1 for a problem, 75 for what could not be told or is left to somebody, else 0."""
     if proof.problems:
         return EXIT_PROBLEM
@@ -64,14 +64,14 @@ def _edited(works: Sequence[Work]) -> list[str]:
 
 def _diffs(system: System, works: Sequence[Work]) -> list[list[tuple[str, str]]]:
     """Path and diff of each file, stage by stage; the second change of a file follows the first."""
-    states: dict[str, State | None] = {}
+    states: dict[str, FileState | None] = {}
     result = []
     for work in works:
         stage = []
         for change in work.changes:
             path = change.path
             now = states.get(path, system.read(path))
-            states[path] = None if change.content is None else State(change.content)
+            states[path] = None if change.content is None else FileState(change.content)
             stage.append((path, diff(path, now, states[path])))
         result.append(stage)
     return result
@@ -92,7 +92,7 @@ def _print_diff(text: str) -> None:
         click.secho(line, fg=_COLOURS.get(line[:1]))
 
 
-def print_proof(plan: Plan, applied: Applied, proof: Proof) -> None:
+def print_proof(plan: Plan, applied: Applied, proof: SetupProof) -> None:
     """What came of it, for people."""
     click.echo("done" if applied.changed else "nothing was changed")
     for line in [*applied.warnings, *applied.kept]:

@@ -26,7 +26,7 @@ from onionmx.sync.lists.recipients import Recipients
 from onionmx.sync.metrics_file import measured
 from onionmx.sync.pending import Words, settle_everywhere, waiting
 from onionmx.sync.report import Summary
-from onionmx.sync.run import Inputs, Run, Wishes
+from onionmx.sync.run import Inputs, RunOptions, SyncRun
 from onionmx.sync.setup import is_shared, opened_store, own_pins, questions_of, read_base
 from onionmx.sync.state.notes import MapStamp
 from onionmx.sync.state.store import Store
@@ -96,7 +96,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
     if seal:
         _seal_store(configuration.sync, as_json=as_json)
         return
-    wishes = Wishes(ask_all=ask_all, accept_removal=accept, dry_run=dry_run, ask_none=bool(words))
+    wishes = RunOptions(ask_all=ask_all, accept_removal=accept, dry_run=dry_run, ask_none=bool(words))
     if pending or status:
         with opened_store(configuration, to_write=False) as store:
             _tell(store, memories, configuration, pending=pending, as_json=as_json)
@@ -153,10 +153,10 @@ def _seal_store(settings: SyncSection, *, as_json: bool) -> None:
         click.echo(f"{count} entries of {settings.store} got a MAC")
 
 
-def _run(configuration: Configuration, store: Store, inputs: Inputs, wishes: Wishes) -> Summary:
+def _run(configuration: Configuration, store: Store, inputs: Inputs, wishes: RunOptions) -> Summary:
     async def run(on_answer: Callable[[Answer], None]) -> Summary:
         async with Parts(configuration) as parts:
-            run = Run(configuration, store, questions_of(configuration), parts.prover, time.time)
+            run = SyncRun(configuration, store, questions_of(configuration), parts.prover, time.time)
             return await run.synchronize(inputs, wishes, on_answer)
 
     with _progress() as on_answer:

@@ -12,13 +12,13 @@ from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS, MapReader, format_value
 from onionmx.onion import Endpoint
 from onionmx.sync.lists.outgoing import Outgoing
-from onionmx.sync.report import Decision, Outcome, Summary
+from onionmx.sync.report import Decision, RunResult, Summary
 from onionmx.sync.state import notes
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
 
-_REPORTED = (Outcome.ADDED, Outcome.CHANGED, Outcome.REMOVED, Outcome.UNDECIDED, Outcome.WAITING)
-_COUNTED = (Outcome.ADDED, Outcome.CHANGED, Outcome.REMOVED, Outcome.KEPT, Outcome.UNDECIDED)
+_REPORTED = (RunResult.ADDED, RunResult.CHANGED, RunResult.REMOVED, RunResult.UNDECIDED, RunResult.WAITING)
+_COUNTED = (RunResult.ADDED, RunResult.CHANGED, RunResult.REMOVED, RunResult.KEPT, RunResult.UNDECIDED)
 
 
 def shown_time(seconds: float) -> str:
@@ -53,7 +53,7 @@ def print_summary(summary: Summary, *, quiet: bool) -> None:
     if summary.refusal:
         click.echo(f"held      {summary.refusal}")
     counts = [f"{summary.count(outcome)} {outcome}" for outcome in _COUNTED]
-    counts.append(f"{summary.count(Outcome.WITHOUT)} without an onion MX")
+    counts.append(f"{summary.count(RunResult.WITHOUT)} without an onion MX")
     if summary.waiting:
         counts.append(f"{summary.waiting} waiting (onionmx sync --pending)")
     where = f"{summary.map} not written (dry run)" if summary.is_dry_run else summary.map
@@ -166,13 +166,13 @@ def _described(decision: Decision) -> str:
     new = shown_endpoints(decision.new)
     kept = f"keeps {new}" if new else "it has no entry to keep"
     match decision.outcome:
-        case Outcome.ADDED:
+        case RunResult.ADDED:
             return f"{new} ({decision.source}, {decision.trust})"
-        case Outcome.CHANGED:
+        case RunResult.CHANGED:
             return f"{shown_endpoints(decision.old)} -> {new} ({decision.source}, {decision.trust})"
-        case Outcome.UNDECIDED:
+        case RunResult.UNDECIDED:
             return decision.reason if decision.new == DEFERS else f"{decision.reason}; {kept}"
-        case Outcome.WAITING:
+        case RunResult.WAITING:
             return f"{decision.reason}; {kept if decision.new else 'it has no entry until then'}"
         case _:
             return decision.reason

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from onionmx.config import SYSTEM_PORT, DnsSection, Resolver
 from onionmx.dns.resolv_conf import system_resolvers
 from onionmx.errors import OwnerError
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Choice:
         left_out: configured, and not asked for that reason.
         is_trust_ad_missing: they are those of /etc/resolv.conf, on this host, and not believed for want of
             `options trust-ad` there.
-        users: who may listen in the place of one that is believed and on this host, besides root; see `Listener`.
+        users: who may listen in the place of one that is believed and on this host, besides root; see `ListenerOwner`.
     """
 
     resolvers: tuple[Resolver, ...]
@@ -28,7 +28,7 @@ class Choice:
     is_trust_ad_missing: bool = False
     users: tuple[str, ...] = ()
 
-    def listener(self, resolver: Resolver, *, is_udp: bool) -> Listener | None:
+    def listener(self, resolver: Resolver, *, is_udp: bool) -> ListenerOwner | None:
         """Who listens for what is sent to a resolver: to be confirmed with the answer.
 
         A certificate says it too, and who is not believed may be anybody: `None` then.
@@ -43,7 +43,7 @@ class Choice:
         if not self.are_believed or resolver.tls_name or not resolver.is_loopback:
             return None
         try:
-            return Listener(resolver.host.partition("%")[0], resolver.port, self.users, is_udp=is_udp)
+            return ListenerOwner(resolver.host.partition("%")[0], resolver.port, self.users, is_udp=is_udp)
         except OwnerError as error:
             raise OwnerError(f"{error}; if it is your resolver, name its user in dns.users") from error
 

@@ -14,7 +14,7 @@ from onionmx.config import Resolver
 from onionmx.dns.choice import Choice
 from onionmx.dns.wire import is_reply, make_query
 from onionmx.errors import OwnerError
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 
 _MAX_PACKET = 65535  # bytes
 _AT_ONCE = 10_000  # questions on one socket; their ids must stay hard to guess
@@ -31,7 +31,7 @@ class _Unanswered(NamedTuple):
     """
 
     question: bytes
-    listener: Listener | None
+    listener: ListenerOwner | None
     reply: "asyncio.Future[bytes | None]"
 
 
@@ -51,7 +51,7 @@ class Datagrams:
         self._choice = choice
         self._is_loopback = resolver.is_loopback
         self._waiting: dict[int, _Unanswered] = {}
-        self._looked: Listener | None = None
+        self._looked: ListenerOwner | None = None
         self._socket: socket.socket | None = None
 
     async def ask(self, question: bytes, timeout: float) -> bytes | None:  # noqa: ASYNC109 -- cheaper than the context
@@ -73,7 +73,7 @@ class Datagrams:
         except (OSError, OwnerError):
             return None
 
-    def _look(self) -> Listener | None:
+    def _look(self) -> ListenerOwner | None:
         """Who listens there in this turn of the event loop."""
         if self._looked is None:
             self._looked = self._choice.listener(self.resolver, is_udp=True)
@@ -87,7 +87,7 @@ class Datagrams:
     async def _exchange(
         self,
         question: bytes,
-        listener: Listener | None,
+        listener: ListenerOwner | None,
         timeout: float,  # noqa: ASYNC109 -- as above
     ) -> bytes | None:
         loop = asyncio.get_running_loop()
@@ -150,7 +150,7 @@ def _settle_all(answered: Sequence[tuple[_Unanswered, bytes]]) -> None:
         _settle(reply, packet if confirmed[listener.seen] else None)
 
 
-def _is_confirmed(listener: Listener) -> bool:
+def _is_confirmed(listener: ListenerOwner) -> bool:
     try:
         listener.confirm()
     except OwnerError:

@@ -18,7 +18,7 @@ _SHORTEST, _LONGEST = 300, 86400  # seconds for which an answer is kept, whateve
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class DnsAnswer:
     """What DNS says; no records where there are none.
 
     Attributes:
@@ -38,7 +38,7 @@ class Answered:
         return now + min(max(self.ttl, _SHORTEST), _LONGEST)
 
 
-class Questions:
+class RecordResolver:
     """Asks the configured resolvers.
 
     Args:
@@ -57,7 +57,7 @@ class Questions:
         """Whether there is a resolver that is believed when it says that DNSSEC has validated an answer."""
         return self._resolver.choice.are_believed
 
-    async def ask(self, name: str, kind: str) -> Answered:
+    async def ask(self, name: str, kind: str) -> DnsAnswer:
         """Ask.
 
         Args:
@@ -75,8 +75,8 @@ class Questions:
             raise DnsError(f"{name} {kind}: {type(error).__name__}") from error
         ttl = min(found.ttl, _LONGEST)
         if isinstance(found.result, Nothing):
-            return Answered((), ttl, found.is_secure, _text(_end_of_aliases(found.response)))
-        return Answered(tuple(found.result.rrset), ttl, found.is_secure, _text(found.result.rrset.name))
+            return DnsAnswer((), ttl, found.is_secure, _text(_end_of_aliases(found.response)))
+        return DnsAnswer(tuple(found.result.rrset), ttl, found.is_secure, _text(found.result.rrset.name))
 
     def close(self) -> None:
         """Close the connections to resolvers that stay open."""

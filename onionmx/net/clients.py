@@ -35,7 +35,7 @@ Ends = tuple[tuple[str, int], tuple[str, int]]
 
 
 @dataclass(eq=False, slots=True)
-class Client(Stay):
+class ConnectedClient(Stay):
     """The other end of a connection.
 
     Attributes:
@@ -45,7 +45,7 @@ class Client(Stay):
     ends: Ends | None = None
 
     @classmethod
-    def of(cls, connection: socket.socket | None) -> "Client":
+    def of(cls, connection: socket.socket | None) -> "ConnectedClient":
         """What is known at once, while the connection is open."""
         if connection is None:
             return cls()
@@ -73,7 +73,7 @@ class Clients:
         self._tables = tuple(map(Path, tables))
         self._not_before = 0.0
 
-    def tell(self, clients: Iterable[Client]) -> None:
+    def tell(self, clients: Iterable[ConnectedClient]) -> None:
         """Find out whose these are, unless the tables were read a moment ago."""
         unknown = [client for client in clients if client.ends is not None]
         start = self._now()
@@ -92,7 +92,7 @@ class KnownGuest(Guest, Protocol):
     """A connection with its client."""
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ConnectedClient:
         """Its other end."""
 
 

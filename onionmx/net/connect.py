@@ -7,11 +7,11 @@ from onionmx.net.stream import SocketStream
 from onionmx.onion import Endpoint
 from onionmx.smtp.faults import StreamError
 
-Connect = Callable[[Endpoint], Awaitable[SocketStream]]
+OpenStream = Callable[[Endpoint], Awaitable[SocketStream]]
 """How a dialogue gets its stream."""
 
 
-def over_tcp(timeout: float) -> Connect:
+def over_tcp(timeout: float) -> OpenStream:
     """Connect to IP addresses without tor; raises `StreamError`.
 
     Args:

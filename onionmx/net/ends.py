@@ -34,7 +34,7 @@ def check_ends(
     Args:
         table: path of the tables, without the ending.
         where: the port, for messages.
-        places: as `onionmx.net.owner.Listener` has them.
+        places: as `onionmx.net.owner.ListenerOwner` has them.
         users: as for `Listener`.
         ours: our end of a connection to the port, as the tables may write it; empty before there is one.
 

@@ -40,7 +40,7 @@ _LOOPBACK_4 = 127  # the first byte of all (RFC 1122 section 3.2.1.3)
 _LOOPBACK_6 = bytes(15) + b"\1"
 
 
-class Listener:
+class ListenerOwner:
     """The sockets that what is sent to a port can reach, as they are before it is sent.
 
     Args:

@@ -1,17 +1,15 @@
 """The network as one small interface, and its asyncio kind over a connected socket.
 
-A session reads, writes, starts TLS and closes through `Stream`, and gets one from a `Connect`: over tor's SOCKS port
-in the relay, from a script in tests. Exceptions of asyncio, of sockets and of ssl become `StreamError` here and
-nowhere else.
+A session reads, writes, starts TLS and closes through `Stream`: over tor's SOCKS port in the relay, from a script in
+tests. Exceptions of asyncio, of sockets and of ssl become `StreamError` here and nowhere else.
 """
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol, Self, TypeVar, cast
 
-from onionmx.onion import Endpoint
 from onionmx.smtp.faults import StreamError
 
 _S = TypeVar("_S", bound=asyncio.Protocol)
@@ -66,10 +64,6 @@ class Stream(Protocol):
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone."""
-
-
-Connect = Callable[[Endpoint], Awaitable[Stream]]
-"""How a session gets its stream."""
 
 
 class SocketStream(asyncio.Protocol):

@@ -11,7 +11,7 @@ from onionmx.onion import format_endpoint
 from onionmx.target import Target
 
 
-class Outcome(StrEnum):
+class StepResult(StrEnum):
     """How a step went."""
 
     OK = "ok"
@@ -27,19 +27,19 @@ class Outcome(StrEnum):
     @property
     def exit_code(self) -> int:
         """The exit code that a step with this outcome leads to."""
-        return {Outcome.FAILED: EXIT_NO_ROUTE, Outcome.COULD_NOT_TELL: EXIT_TEMPORARY}.get(self, EXIT_FOUND)
+        return {StepResult.FAILED: EXIT_NO_ROUTE, StepResult.COULD_NOT_TELL: EXIT_TEMPORARY}.get(self, EXIT_FOUND)
 
     @property
     def is_good(self) -> bool:
         """Whether the next step makes sense."""
-        return self in {Outcome.OK, Outcome.WARNING}
+        return self in {StepResult.OK, StepResult.WARNING}
 
 
 Detail = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Observation:
     """What one step has brought.
 
     Attributes:
@@ -49,14 +49,14 @@ class Finding:
         detail: the same for programs; all text in it is printable.
     """
 
-    outcome: Outcome
+    outcome: StepResult
     words: str
     advice: str = ""
     detail: Detail = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ProbeStep:
     """A step that was taken, or would have been.
 
     Attributes:
@@ -67,7 +67,7 @@ class Step:
 
     name: str
     seconds: float | None
-    finding: Finding
+    finding: Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,10 @@ class TargetReport:
     """
 
     target: Target
-    steps: tuple[Step, ...]
+    steps: tuple[ProbeStep, ...]
 
     @property
-    def failure(self) -> Step | None:
+    def failure(self) -> ProbeStep | None:
         """The first step that went wrong, `None` if mail could be handed over here."""
         return next((step for step in self.steps if not step.finding.outcome.is_good), None)
 

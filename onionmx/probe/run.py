@@ -5,10 +5,10 @@ import asyncio
 from onionmx.answer import Answer, Ask, Found
 from onionmx.domain import normalize
 from onionmx.isolation import OneFailedError, one_of_many
-from onionmx.net.connect import Connect
+from onionmx.net.connect import OpenStream
 from onionmx.onion import SUFFIX, Endpoint, format_endpoint, parse_endpoint
-from onionmx.probe.report import Finding, Outcome, Report, Step, TargetReport
-from onionmx.probe.walk import Questions, walk
+from onionmx.probe.report import Observation, ProbeStep, Report, StepResult, TargetReport
+from onionmx.probe.walk import ProbeOptions, walk
 from onionmx.smtp.printable import printable
 from onionmx.target import Route, Source, Target, Trust
 
@@ -27,7 +27,7 @@ def parse_subject(text: str) -> Subject:
     return parse_endpoint(text) if host.lower().removesuffix(".").endswith(SUFFIX) else normalize(text)
 
 
-async def probe(subject: Subject, questions: Questions, ask: Ask, connect: Connect) -> Report:
+async def probe(subject: Subject, questions: ProbeOptions, ask: Ask, connect: OpenStream) -> Report:
     """Find the route and look at all of its targets, at the same time: a dead one takes tor two minutes.
 
     Args:
@@ -50,13 +50,15 @@ async def probe(subject: Subject, questions: Questions, ask: Ask, connect: Conne
     return Report(name, clock() - start, route_seconds, answer, tuple(one.result() for one in walks))
 
 
-async def _walk(target: Target, questions: Questions, connect: Connect, domain: str) -> TargetReport:
+async def _walk(target: Target, questions: ProbeOptions, connect: OpenStream, domain: str) -> TargetReport:
     """Look at one target; a fault of ours there takes nothing from what the others have shown."""
     try:
         with one_of_many(format_endpoint(target.endpoint)):
             return await walk(target, questions, connect, domain)
     except OneFailedError as error:
-        return TargetReport(target, (Step("probe", None, Finding(Outcome.COULD_NOT_TELL, printable(str(error)))),))
+        return TargetReport(
+            target, (ProbeStep("probe", None, Observation(StepResult.COULD_NOT_TELL, printable(str(error)))),)
+        )
 
 
 async def _find(subject: Subject, ask: Ask) -> Answer:

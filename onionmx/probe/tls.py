@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from onionmx.net.certificate import Certificate, CertificateError, read_certificate
-from onionmx.net.connect import Connect
+from onionmx.net.connect import OpenStream
 from onionmx.net.tls import verifying_context
 from onionmx.onion import Endpoint
-from onionmx.probe.report import Finding, Outcome
+from onionmx.probe.report import Observation, StepResult
 from onionmx.smtp.client.dialog import Dialog, DialogError, open_dialog
 from onionmx.smtp.printable import printable, printable_reply
 from onionmx.smtp.reply import Reply
@@ -19,7 +19,7 @@ from onionmx.smtp.reply import Reply
 NO_AUTHORITY = "no authority of this system vouches for it"
 
 
-def describe_handshake(reply: Reply, tls: ssl.SSLObject | None) -> Finding:
+def describe_handshake(reply: Reply, tls: ssl.SSLObject | None) -> Observation:
     """What came of STARTTLS.
 
     Args:
@@ -27,14 +27,14 @@ def describe_handshake(reply: Reply, tls: ssl.SSLObject | None) -> Finding:
         tls: which was started if the reply is 2xx.
     """
     if not reply.is_positive or tls is None:
-        outcome = Outcome.COULD_NOT_TELL if reply.is_transient else Outcome.FAILED
-        return Finding(outcome, printable_reply(reply), "look for the certificate and key in the MTA's log")
+        outcome = StepResult.COULD_NOT_TELL if reply.is_transient else StepResult.FAILED
+        return Observation(outcome, printable_reply(reply), "look for the certificate and key in the MTA's log")
     version = tls.version()
     name, *_ = tls.cipher() or ("unknown cipher",)
-    return Finding(Outcome.OK, f"{version}, {name}", detail={"version": version, "cipher": name})
+    return Observation(StepResult.OK, f"{version}, {name}", detail={"version": version, "cipher": name})
 
 
-def describe_certificate(der: bytes | None, wanted: Iterable[str]) -> tuple[Finding, Certificate | None]:
+def describe_certificate(der: bytes | None, wanted: Iterable[str]) -> tuple[Observation, Certificate | None]:
     """What the certificate says.
 
     Args:
@@ -45,20 +45,20 @@ def describe_certificate(der: bytes | None, wanted: Iterable[str]) -> tuple[Find
         The finding, and the certificate if there is one that can be read.
     """
     if der is None:
-        return Finding(Outcome.WARNING, "the peer shows no certificate"), None
+        return Observation(StepResult.WARNING, "the peer shows no certificate"), None
     try:
         certificate = read_certificate(der)
     except CertificateError as error:
-        return Finding(Outcome.WARNING, str(error), "give the MTA another certificate"), None
+        return Observation(StepResult.WARNING, str(error), "give the MTA another certificate"), None
     return _describe(certificate, certificate.matching(wanted), datetime.now(UTC)), certificate
 
 
 async def ask_for_chain(
-    connect: Connect,
+    connect: OpenStream,
     endpoint: Endpoint,
     hello: str,
     timeout: float,  # noqa: ASYNC109 -- for each reply, not for the whole
-) -> Finding:
+) -> Observation:
     """Find out on a connection of its own whether an authority of this system vouches for the certificate.
 
     OpenSSL tells its verdict only by ending the handshake, so the first connection, which has the other questions to
@@ -82,10 +82,10 @@ async def ask_for_chain(
         if not isinstance(error.__cause__, ssl.SSLCertVerificationError):
             raise
         reason = printable(error.__cause__.verify_message)
-        return Finding(Outcome.OK, f"{NO_AUTHORITY}: {reason}", detail={"verified": False, "reason": reason})
+        return Observation(StepResult.OK, f"{NO_AUTHORITY}: {reason}", detail={"verified": False, "reason": reason})
     if not reply.is_positive:
-        return Finding(Outcome.WARNING, f"could not tell: {printable_reply(reply)}")
-    return Finding(Outcome.OK, "an authority of this system vouches for it", detail={"verified": True})
+        return Observation(StepResult.WARNING, f"could not tell: {printable_reply(reply)}")
+    return Observation(StepResult.OK, "an authority of this system vouches for it", detail={"verified": True})
 
 
 def peer_certificate(dialog: Dialog) -> bytes | None:
@@ -93,7 +93,7 @@ def peer_certificate(dialog: Dialog) -> bytes | None:
     return dialog.tls.getpeercert(binary_form=True) if dialog.tls else None
 
 
-def _describe(certificate: Certificate, matching: tuple[str, ...], now: datetime) -> Finding:
+def _describe(certificate: Certificate, matching: tuple[str, ...], now: datetime) -> Observation:
     is_expired, is_early = certificate.has_expired(now), certificate.is_not_yet_valid(now)
     names = ", ".join(certificate.names) or f"no names, only the subject {certificate.subject}"
     remarks = [
@@ -104,8 +104,8 @@ def _describe(certificate: Certificate, matching: tuple[str, ...], now: datetime
         *(["expired"] if is_expired else []),
         *(["not valid yet"] if is_early else []),
     ]
-    return Finding(
-        Outcome.WARNING if is_expired or is_early else Outcome.OK,
+    return Observation(
+        StepResult.WARNING if is_expired or is_early else StepResult.OK,
         "; ".join(remarks),
         "renew the certificate" if is_expired else "compare the clocks" if is_early else "",
         {

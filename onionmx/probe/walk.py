@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from onionmx.errors import OnionmxError, TemporaryError
-from onionmx.net.connect import Connect
+from onionmx.net.connect import OpenStream
 from onionmx.probe import tls
-from onionmx.probe.report import Finding, Outcome, Step, TargetReport
+from onionmx.probe.report import Observation, ProbeStep, StepResult, TargetReport
 from onionmx.smtp.client.dialog import Dialog, DialogError
 from onionmx.smtp.envelope import Envelope, Recipient, check_hello
 from onionmx.smtp.extensions import Extensions
@@ -25,7 +25,7 @@ DEFAULT_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class ProbeOptions:
     """What to ask each target.
 
     Attributes:
@@ -63,7 +63,7 @@ class Questions:
         return ("connect", "greeting", "EHLO", *secured, *(("MAIL", "RCPT") if self.recipient else ()))
 
 
-async def walk(target: Target, questions: Questions, connect: Connect, domain: str) -> TargetReport:
+async def walk(target: Target, questions: ProbeOptions, connect: OpenStream, domain: str) -> TargetReport:
     """Go through one onion MX; every fault of it becomes a finding.
 
     Args:
@@ -78,8 +78,8 @@ async def walk(target: Target, questions: Questions, connect: Connect, domain: s
 
 
 class _Walk:
-    def __init__(self, target: Target, questions: Questions, connect: Connect, domain: str) -> None:
-        self.taken: list[Step] = []
+    def __init__(self, target: Target, questions: ProbeOptions, connect: OpenStream, domain: str) -> None:
+        self.taken: list[ProbeStep] = []
         self._target = target
         self._questions = questions
         self._connect = connect
@@ -107,7 +107,7 @@ class _Walk:
     async def _secure(self, dialog: Dialog) -> bool:
         if not dialog.extensions.starttls:
             finding = _TLS_MISSING if self._questions.require_tls else _TLS_NOT_OFFERED
-            self.taken.append(Step("STARTTLS", None, finding))
+            self.taken.append(ProbeStep("STARTTLS", None, finding))
             return finding.outcome.is_good
         reply = await self._measure(
             "STARTTLS", dialog.start_tls(), lambda reply: tls.describe_handshake(reply, dialog.tls)
@@ -122,24 +122,24 @@ class _Walk:
     async def _look_at_certificate(self, dialog: Dialog) -> None:
         wanted = (self._domain, self._target.onion, printable(dialog.extensions.hello))
         finding, certificate = tls.describe_certificate(tls.peer_certificate(dialog), wanted)
-        self.taken.append(Step("certificate", None, finding))
+        self.taken.append(ProbeStep("certificate", None, finding))
         # For the others the answer is known, and the handshake would only put an error into the log of the peer.
-        if certificate and not certificate.is_self_signed and finding.outcome is Outcome.OK:
+        if certificate and not certificate.is_self_signed and finding.outcome is StepResult.OK:
             await self._measure("authority", self._ask_for_chain(), lambda finding: finding)
 
-    async def _ask_for_chain(self) -> Finding:
+    async def _ask_for_chain(self) -> Observation:
         endpoint, questions = self._target.endpoint, self._questions
         try:
             return await tls.ask_for_chain(self._connect, endpoint, questions.hello, questions.timeout)
         except TemporaryError as error:
-            return Finding(Outcome.WARNING, f"could not tell: {printable(str(error))}")
+            return Observation(StepResult.WARNING, f"could not tell: {printable(str(error))}")
 
     async def _ask(self, dialog: Dialog) -> None:
         envelope = self._questions.envelope
         if not envelope.recipients:
             return
         if refusal := envelope.refusal(dialog.extensions):
-            self.taken.append(Step("MAIL", None, Finding(Outcome.FAILED, refusal.text)))
+            self.taken.append(ProbeStep("MAIL", None, Observation(StepResult.FAILED, refusal.text)))
             return
         if await self._measure("MAIL", dialog.command(_line(envelope, dialog.extensions)), _judge) is None:
             return
@@ -148,75 +148,79 @@ class _Walk:
         if dialog.is_usable:
             await self._measure("RSET", dialog.command("RSET"), _judge)
 
-    async def _measure(self, name: str, asked: Awaitable[T], tell: Callable[[T], Finding]) -> T | None:
+    async def _measure(self, name: str, asked: Awaitable[T], tell: Callable[[T], Observation]) -> T | None:
         """Take a step and note what it has brought; gives the answer if the next step makes sense."""
         clock = asyncio.get_running_loop().time
         start = clock()
         try:
             answer = await asked
         except TemporaryError as error:
-            self.taken.append(Step(name, clock() - start, _describe_error(error)))
+            self.taken.append(ProbeStep(name, clock() - start, _describe_error(error)))
             return None
         seconds = clock() - start
         finding = tell(answer)
-        self.taken.append(Step(name, seconds, finding))
+        self.taken.append(ProbeStep(name, seconds, finding))
         return answer if finding.outcome.is_good else None
 
     def _note_what_was_not_reached(self) -> None:
         taken = {step.name for step in self.taken}
-        missing = Finding(Outcome.NOT_REACHED, "")
-        self.taken += [Step(name, None, missing) for name in self._questions.steps if name not in taken]
+        missing = Observation(StepResult.NOT_REACHED, "")
+        self.taken += [ProbeStep(name, None, missing) for name in self._questions.steps if name not in taken]
 
 
-_TLS_NOT_OFFERED = Finding(Outcome.OK, "not offered; the onion service encrypts", detail={"offered": False})
-_TLS_MISSING = Finding(
-    Outcome.FAILED, "not offered", "give the MTA a certificate and let it offer STARTTLS", {"offered": False}
+_TLS_NOT_OFFERED = Observation(StepResult.OK, "not offered; the onion service encrypts", detail={"offered": False})
+_TLS_MISSING = Observation(
+    StepResult.FAILED, "not offered", "give the MTA a certificate and let it offer STARTTLS", {"offered": False}
 )
 
 
-def _connected() -> Finding:
-    return Finding(Outcome.OK, "connected")
+def _connected() -> Observation:
+    return Observation(StepResult.OK, "connected")
 
 
 def _line(command: Envelope | Recipient, extensions: Extensions) -> str:
     return command.command(extensions).decode().removesuffix("\r\n")
 
 
-def _judge(reply: Reply) -> Finding:
+def _judge(reply: Reply) -> Observation:
     """Sort a reply by its first digit; one that begins with 3 answers none of these questions."""
-    outcome = Outcome.OK if reply.is_positive else Outcome.COULD_NOT_TELL if reply.is_transient else Outcome.FAILED
+    outcome = (
+        StepResult.OK if reply.is_positive else StepResult.COULD_NOT_TELL if reply.is_transient else StepResult.FAILED
+    )
     advice = "the server refuses for now: try again later" if reply.is_transient else ""
     detail = {"code": reply.code, "enhanced": reply.enhanced, "text": printable(reply.text)}
-    return Finding(outcome, printable_reply(reply), advice, detail)
+    return Observation(outcome, printable_reply(reply), advice, detail)
 
 
-def _describe_hello(reply: Reply, dialog: Dialog) -> Finding:
+def _describe_hello(reply: Reply, dialog: Dialog) -> Observation:
     judged = _judge(reply)
     if not reply.is_positive:
         return judged
     offered = {printable(keyword): printable(parameters) for keyword, parameters in dialog.offered.items()}
     words = ", ".join(" ".join(filter(None, pair)) for pair in offered.items()) or "no extensions"
     name = printable(dialog.extensions.hello)
-    return Finding(Outcome.OK, printable(f"{name}: {words}"), detail={"name": name, "extensions": offered})
+    return Observation(StepResult.OK, printable(f"{name}: {words}"), detail={"name": name, "extensions": offered})
 
 
-async def _forgiven(asked: Awaitable[Reply]) -> Finding:
+async def _forgiven(asked: Awaitable[Reply]) -> Observation:
     """Nothing depends on the answer to QUIT."""
     try:
         reply = await asked
     except DialogError as error:
-        return Finding(Outcome.WARNING, printable(str(error)))
-    return Finding(Outcome.OK if reply.is_positive else Outcome.WARNING, printable_reply(reply))
+        return Observation(StepResult.WARNING, printable(str(error)))
+    return Observation(StepResult.OK if reply.is_positive else StepResult.WARNING, printable_reply(reply))
 
 
-def _describe_error(error: OnionmxError) -> Finding:
+def _describe_error(error: OnionmxError) -> Observation:
     if isinstance(error, SocksError):
-        outcome = Outcome.FAILED if error.cause is Cause.BAD_ADDRESS else Outcome.COULD_NOT_TELL
+        outcome = StepResult.FAILED if error.cause is Cause.BAD_ADDRESS else StepResult.COULD_NOT_TELL
         detail = {"cause": error.cause.name, "reply": error.cause.reply}
-        return Finding(outcome, printable(error.words), error.cause.advice, detail)
+        return Observation(outcome, printable(error.words), error.cause.advice, detail)
     words = printable(str(error))
     if isinstance(error, DialogError) and error.is_violation:
         if isinstance(error.__cause__, ssl.SSLError):
-            return Finding(Outcome.FAILED, words, "look for the TLS error in the log of the MTA")
-        return Finding(Outcome.FAILED, words, "compare HiddenServicePort with the address on which the MTA speaks SMTP")
-    return Finding(Outcome.COULD_NOT_TELL, words, "look into the log of the MTA behind the onion service")
+            return Observation(StepResult.FAILED, words, "look for the TLS error in the log of the MTA")
+        return Observation(
+            StepResult.FAILED, words, "compare HiddenServicePort with the address on which the MTA speaks SMTP"
+        )
+    return Observation(StepResult.COULD_NOT_TELL, words, "look into the log of the MTA behind the onion service")

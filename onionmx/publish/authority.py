@@ -21,7 +21,7 @@ from onionmx.config import DnsSection
 from onionmx.dns.leaving import check_name, is_for_tor
 from onionmx.dns.resolver import DnsResolver, causes, translated
 from onionmx.errors import ConfigurationError, DnsError
-from onionmx.publish.signatures import Verdict
+from onionmx.publish.signatures import SignatureVerdict
 
 DNS_PORT = 53
 _UDP_PAYLOAD = 1232  # bytes, the size that DNS flag day 2020 settled on
@@ -34,7 +34,7 @@ class NoRouteError(DnsError):
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class NameServer:
     """One address of an authoritative name server.
 
     Attributes:
@@ -86,7 +86,7 @@ class World:
                 raise DnsError("the resolver names no zone for it")
             name = name.parent()
 
-    async def servers_of(self, zone: dns.name.Name) -> tuple[Server, ...]:
+    async def servers_of(self, zone: dns.name.Name) -> tuple[NameServer, ...]:
         """All addresses of the name servers of a zone.
 
         Raises:
@@ -107,7 +107,7 @@ class World:
         answer = await self._resolve(zone, "DS")
         return answer.get_rrset(answer.answer, zone, dns.rdataclass.IN, dns.rdatatype.DS)
 
-    async def verdict_on(self, zone: dns.name.Name) -> Verdict:
+    async def verdict_on(self, zone: dns.name.Name) -> SignatureVerdict:
         """What the resolver says of the zone when it validates.
 
         Raises:
@@ -120,19 +120,23 @@ class World:
                 if "SERVFAIL" not in causes(error):
                     raise
                 await self._resolve(zone, "SOA")
-                return Verdict.FAILED
-        return Verdict.VALIDATED if self._validating.is_validated(answer.response) else Verdict.NOT_VALIDATED
+                return SignatureVerdict.FAILED
+        return (
+            SignatureVerdict.VALIDATED
+            if self._validating.is_validated(answer.response)
+            else SignatureVerdict.NOT_VALIDATED
+        )
 
-    async def _addresses(self, name: str) -> list[Server]:
+    async def _addresses(self, name: str) -> list[NameServer]:
         shown = name.removesuffix(".")
         if is_for_tor(dns.name.from_text(name)):
-            return [Server(shown, "", "its name is an onion, which DNS is never asked about (RFC 7686)")]
+            return [NameServer(shown, "", "its name is an onion, which DNS is never asked about (RFC 7686)")]
         try:
             found = await asyncio.gather(*(self._data(dns.name.from_text(name), kind) for kind in ("A", "AAAA")))
         except DnsError as error:
-            return [Server(shown, "", f"its address could not be found out: {error}")]
-        addresses = [Server(shown, address) for kind in found for address in sorted(kind, key=ip_address)]
-        return addresses or [Server(shown, "", "its name has no address")]
+            return [NameServer(shown, "", f"its address could not be found out: {error}")]
+        addresses = [NameServer(shown, address) for kind in found for address in sorted(kind, key=ip_address)]
+        return addresses or [NameServer(shown, "", "its name has no address")]
 
     async def _data(self, name: dns.name.Name, kind: str) -> list[str]:
         answer = await self._resolve(name, kind)
@@ -202,7 +206,7 @@ def find(
     return records, signatures
 
 
-def reachable(servers: Iterable[tuple[Server, int | DnsError]]) -> tuple[tuple[Server, int | DnsError], ...]:
+def reachable(servers: Iterable[tuple[NameServer, int | DnsError]]) -> tuple[tuple[NameServer, int | DnsError], ...]:
     """Leave out addresses of a family that this host has no network for, where the server has another address.
 
     Args:

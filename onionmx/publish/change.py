@@ -46,7 +46,7 @@ class Current:
     ttl: int = 0
 
 
-class Outcome(StrEnum):
+class ChangeResult(StrEnum):
     """What became of the records of a domain."""
 
     SAME = "same"
@@ -62,7 +62,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RecordChange:
     """What is there and what is to be there.
 
     Attributes:
@@ -74,14 +74,14 @@ class Change:
     current: Current
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> ChangeResult:
         """What this change does when it is made."""
         if not self.current.records:
-            return Outcome.ADDED if self.wanted.targets else Outcome.SAME
+            return ChangeResult.ADDED if self.wanted.targets else ChangeResult.SAME
         if not self.wanted.targets:
-            return Outcome.REMOVED
+            return ChangeResult.REMOVED
         same = self.current.ttl == self.wanted.ttl and self.current.records == srv_data(self.wanted.targets)
-        return Outcome.SAME if same else Outcome.CHANGED
+        return ChangeResult.SAME if same else ChangeResult.CHANGED
 
     def lines(self) -> Iterator[str]:
         """The difference, a line for each record that goes or comes."""
@@ -105,9 +105,9 @@ def service_name(domain: str) -> dns.name.Name:
     return dns.name.from_text(owner_of(domain))
 
 
-def batches(changes: Sequence[Change]) -> Iterator[tuple[Change, ...]]:
+def batches(changes: Sequence[RecordChange]) -> Iterator[tuple[RecordChange, ...]]:
     """Divide the changes of one zone into as few messages as hold them, in their order."""
-    batch: list[Change] = []
+    batch: list[RecordChange] = []
     for change in changes:
         if not batch:
             size = _Size(change.current.zone)
@@ -133,7 +133,7 @@ class _Size:
         self._prerequisites = _HEADER + len(zone.to_wire() or b"") + 4
         self._updates = _SIGNATURE
 
-    def add(self, change: Change) -> bool:
+    def add(self, change: RecordChange) -> bool:
         """Add a domain; whether it still fits."""
         first = service_name(change.wanted.domain).relativize(self._zone)
         pointed_at = self._prerequisites < _MAX_POINTED_AT
@@ -152,7 +152,7 @@ def _length(data: SRV) -> int:
     return len(data.to_wire() or b"")
 
 
-def to_update(changes: Iterable[Change]) -> dns.update.UpdateMessage:
+def to_update(changes: Iterable[RecordChange]) -> dns.update.UpdateMessage:
     """The message that makes the changes, all or none, if what was read still stands (RFC 2136 section 2.4)."""
     changes = tuple(changes)
     message = dns.update.UpdateMessage(changes[0].current.zone)
@@ -173,7 +173,7 @@ def to_update(changes: Iterable[Change]) -> dns.update.UpdateMessage:
     return message
 
 
-def to_script(changes: Sequence[Change], server: tuple[str, int]) -> str:
+def to_script(changes: Sequence[RecordChange], server: tuple[str, int]) -> str:
     """The same messages as a script for nsupdate(1), to be looked at and run by hand."""
     lines = [f"server {server[0]} {server[1]}"]
     for zone in dict.fromkeys(change.current.zone for change in changes):
@@ -186,7 +186,7 @@ def to_script(changes: Sequence[Change], server: tuple[str, int]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _prerequisites(change: Change) -> Iterator[str]:
+def _prerequisites(change: RecordChange) -> Iterator[str]:
     name = change.wanted.name
     if change.current.records:
         yield from (f"prereq yxrrset {name} IN SRV {data.to_text()}" for data in change.current.records)
@@ -195,7 +195,7 @@ def _prerequisites(change: Change) -> Iterator[str]:
         yield f"prereq nxrrset {name} IN CNAME"
 
 
-def _updates(change: Change) -> Iterator[str]:
+def _updates(change: RecordChange) -> Iterator[str]:
     name = change.wanted.name
     if change.current.records:
         yield f"update delete {name} IN SRV"

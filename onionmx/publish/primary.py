@@ -18,7 +18,7 @@ import dns.rrset
 import dns.tsig
 
 from onionmx.errors import OnionmxError, UpdateError, UpdateRefusedError
-from onionmx.publish.change import SRV, Change, Current, Outcome, batches, service_name, to_update
+from onionmx.publish.change import SRV, ChangeResult, Current, RecordChange, batches, service_name, to_update
 from onionmx.publish.exchange import Exchange
 
 _AT_ONCE = 100
@@ -44,7 +44,7 @@ class Refusal:
         words: one line.
     """
 
-    outcome: Outcome
+    outcome: ChangeResult
     words: str
 
 
@@ -80,21 +80,21 @@ class Primary:
             raise errors.exceptions[0] from None
         return {domain: task.result() for domain, task in running.items()}
 
-    async def update(self, changes: Iterable[Change]) -> dict[str, Outcome | Refusal]:
+    async def update(self, changes: Iterable[RecordChange]) -> dict[str, ChangeResult | Refusal]:
         """Make the changes, many in one message; every domain gets its outcome.
 
         A domain whose records were changed since they were read is left out, and the others of its message sent again.
         """
-        zones: dict[dns.name.Name, list[Change]] = defaultdict(list)
+        zones: dict[dns.name.Name, list[RecordChange]] = defaultdict(list)
         for change in changes:
             zones[change.current.zone].append(change)
-        outcomes: dict[str, Outcome | Refusal] = {}
+        outcomes: dict[str, ChangeResult | Refusal] = {}
         for of_zone in zones.values():
             for batch in batches(of_zone):
                 outcomes |= await self._send(batch)
         return outcomes
 
-    async def _send(self, batch: Sequence[Change]) -> dict[str, Outcome | Refusal]:
+    async def _send(self, batch: Sequence[RecordChange]) -> dict[str, ChangeResult | Refusal]:
         self.updates += 1
         # On a connection of its own: one that rested may be closed by the server just now, and then nobody would know
         # whether the update was made.
@@ -102,44 +102,46 @@ class Primary:
         try:
             answer = await self._exchange.send(to_update(batch))
         except UpdateRefusedError as error:
-            return _for_all(batch, Outcome.REFUSED, str(error))
+            return _for_all(batch, ChangeResult.REFUSED, str(error))
         except UpdateError as error:
-            return _for_all(batch, Outcome.UNKNOWN, f"{error}; whether the update was made is not known")
+            return _for_all(batch, ChangeResult.UNKNOWN, f"{error}; whether the update was made is not known")
         if answer.rcode() in _PREREQUISITES:
             return await self._without_conflicts(batch)
         return self._outcomes(batch, answer)
 
-    def _outcomes(self, batch: Sequence[Change], answer: dns.message.Message) -> dict[str, Outcome | Refusal]:
+    def _outcomes(
+        self, batch: Sequence[RecordChange], answer: dns.message.Message
+    ) -> dict[str, ChangeResult | Refusal]:
         rcode = answer.rcode()
         zone = batch[0].current.zone.to_text(omit_final_dot=True)
         if rcode in _REFUSALS:
-            return _for_all(batch, Outcome.REFUSED, f"{self._exchange.name}: {_REFUSALS[rcode].format(zone=zone)}")
+            return _for_all(batch, ChangeResult.REFUSED, f"{self._exchange.name}: {_REFUSALS[rcode].format(zone=zone)}")
         if rcode != dns.rcode.NOERROR:
             words = _TEMPORARY.get(rcode, f"{dns.rcode.to_text(rcode)}: it does not make the update of zone {zone}")
-            return _for_all(batch, Outcome.UNKNOWN, f"{self._exchange.name}: {words}")
+            return _for_all(batch, ChangeResult.UNKNOWN, f"{self._exchange.name}: {words}")
         if self._key is not None and not answer.had_tsig:
             words = "its answer to the update is not signed, so whether it was made is not known"
-            return _for_all(batch, Outcome.UNKNOWN, f"{self._exchange.name}: {words}")
+            return _for_all(batch, ChangeResult.UNKNOWN, f"{self._exchange.name}: {words}")
         return {change.wanted.domain: change.outcome for change in batch}
 
-    async def _without_conflicts(self, batch: Sequence[Change]) -> dict[str, Outcome | Refusal]:
+    async def _without_conflicts(self, batch: Sequence[RecordChange]) -> dict[str, ChangeResult | Refusal]:
         """The server holds something else than what was read for a domain of this message, and changed nothing."""
         try:
             now = await self.read(change.wanted.domain for change in batch)
         except OnionmxError as error:
-            return _for_all(batch, Outcome.UNKNOWN, f"{_CHANGED_MEANWHILE}; {error}")
-        outcomes: dict[str, Outcome | Refusal] = {}
-        unmoved: list[Change] = []
+            return _for_all(batch, ChangeResult.UNKNOWN, f"{_CHANGED_MEANWHILE}; {error}")
+        outcomes: dict[str, ChangeResult | Refusal] = {}
+        unmoved: list[RecordChange] = []
         for change in batch:
             reading = now[change.wanted.domain]
             if reading == change.current:
                 unmoved.append(change)
             elif isinstance(reading, Refusal):
                 outcomes[change.wanted.domain] = reading
-            elif Change(change.wanted, reading).outcome is Outcome.SAME:
-                outcomes[change.wanted.domain] = Outcome.SAME
+            elif RecordChange(change.wanted, reading).outcome is ChangeResult.SAME:
+                outcomes[change.wanted.domain] = ChangeResult.SAME
             else:
-                outcomes[change.wanted.domain] = Refusal(Outcome.CONFLICT, _CHANGED_MEANWHILE)
+                outcomes[change.wanted.domain] = Refusal(ChangeResult.CONFLICT, _CHANGED_MEANWHILE)
         if not unmoved:
             return outcomes
         if outcomes:
@@ -149,13 +151,13 @@ class Primary:
             return await self._send(unmoved[:middle]) | await self._send(unmoved[middle:])
         return await self._behind_wildcard(unmoved[0])
 
-    async def _behind_wildcard(self, change: Change) -> dict[str, Outcome | Refusal]:
+    async def _behind_wildcard(self, change: RecordChange) -> dict[str, ChangeResult | Refusal]:
         """What was read may have been made from a wildcard, which prerequisites pass over (RFC 2136 section 2.4)."""
         current = change.current
         name = service_name(change.wanted.domain)
         if current.records and await self._wildcard(name, current.zone, dns.rdatatype.SRV):
-            return await self._send([Change(change.wanted, Current(current.zone))])
-        return {change.wanted.domain: Refusal(Outcome.CONFLICT, _CHANGED_MEANWHILE)}
+            return await self._send([RecordChange(change.wanted, Current(current.zone))])
+        return {change.wanted.domain: Refusal(ChangeResult.CONFLICT, _CHANGED_MEANWHILE)}
 
     async def _read(self, domain: str) -> Current | Refusal:
         async with self._at_once:
@@ -179,7 +181,7 @@ class Primary:
         else:
             zone = _soa_owner(answer)
         if zone is None:
-            return Refusal(Outcome.UNKNOWN, f"{self._exchange.name}: its answer names no zone for {name}")
+            return Refusal(ChangeResult.UNKNOWN, f"{self._exchange.name}: its answer names no zone for {name}")
         if found is None:
             return Current(zone)
         return Current(zone, tuple(sorted(cast("Iterable[SRV]", found))), found.ttl)
@@ -187,13 +189,13 @@ class Primary:
     async def _read_alias(self, name: dns.name.Name, aliases: Sequence[dns.rrset.RRset]) -> Current | Refusal:
         for alias in aliases:
             if alias.rdtype == dns.rdatatype.DNAME:
-                return Refusal(Outcome.REFUSED, f"a DNAME at {alias.name} covers {name}: publish where it leads")
+                return Refusal(ChangeResult.REFUSED, f"a DNAME at {alias.name} covers {name}: publish where it leads")
         zone = await self._zone(name.parent())
         if zone is not None and await self._wildcard(name, zone, dns.rdatatype.CNAME):
             return Current(zone)
         (target,) = cast("Iterable[dns.rdtypes.ANY.CNAME.CNAME]", aliases[0])
         words = f"a CNAME at {name} leads to {target.target}, and no other record can stand beside it: remove it first"
-        return Refusal(Outcome.REFUSED, words)
+        return Refusal(ChangeResult.REFUSED, words)
 
     async def _wildcard(self, name: dns.name.Name, zone: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> bool:
         """Whether a wildcard above the name has such records (RFC 4592)."""
@@ -224,14 +226,14 @@ class Primary:
         server = self._exchange.name
         rcode = answer.rcode()
         if rcode in _TEMPORARY:
-            return Refusal(Outcome.UNKNOWN, f"{server}: {_TEMPORARY[rcode]}")
+            return Refusal(ChangeResult.UNKNOWN, f"{server}: {_TEMPORARY[rcode]}")
         if rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
             words = f"{dns.rcode.to_text(rcode)}: it does not hold the zone of {domain}, or does not answer us"
-            return Refusal(Outcome.REFUSED, f"{server}: {words}")
+            return Refusal(ChangeResult.REFUSED, f"{server}: {words}")
         if not answer.flags & dns.flags.AA:
             referrals = [rrset.name for rrset in answer.authority if rrset.rdtype == dns.rdatatype.NS]
             words = f": {referrals[0]} is delegated to others" if referrals else ""
-            return Refusal(Outcome.REFUSED, f"{server}: it does not hold the zone of {domain}{words}")
+            return Refusal(ChangeResult.REFUSED, f"{server}: it does not hold the zone of {domain}{words}")
         return None
 
 
@@ -251,5 +253,5 @@ def _soa_owner(answer: dns.message.Message) -> dns.name.Name | None:
     return next((rrset.name for rrset in answer.authority if rrset.rdtype == dns.rdatatype.SOA), None)
 
 
-def _for_all(batch: Iterable[Change], outcome: Outcome, words: str) -> dict[str, Outcome | Refusal]:
+def _for_all(batch: Iterable[RecordChange], outcome: ChangeResult, words: str) -> dict[str, ChangeResult | Refusal]:
     return {change.wanted.domain: Refusal(outcome, words) for change in batch}

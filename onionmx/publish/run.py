@@ -10,7 +10,7 @@ import dns.tsig
 
 from onionmx.config import DnsSection
 from onionmx.publish.authority import DNS_PORT
-from onionmx.publish.change import Change, Outcome
+from onionmx.publish.change import ChangeResult, RecordChange
 from onionmx.publish.exchange import Exchange
 from onionmx.publish.primary import Primary, Refusal
 from onionmx.publish.records import OnionMxRecords
@@ -21,7 +21,7 @@ _LONGEST_PAUSE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishReport:
     """What became of the records of all domains.
 
     Attributes:
@@ -30,28 +30,28 @@ class Published:
         updates: update messages sent.
     """
 
-    changes: tuple[Change, ...]
-    outcomes: Mapping[str, Outcome | Refusal]
+    changes: tuple[RecordChange, ...]
+    outcomes: Mapping[str, ChangeResult | Refusal]
     updates: int
 
     @property
-    def made(self) -> tuple[Change, ...]:
+    def made(self) -> tuple[RecordChange, ...]:
         """Changes that were made, or would be."""
         return tuple(
             change
             for change in self.changes
-            if change.outcome is not Outcome.SAME and self.outcomes[change.wanted.domain] is change.outcome
+            if change.outcome is not ChangeResult.SAME and self.outcomes[change.wanted.domain] is change.outcome
         )
 
     @property
-    def standing(self) -> tuple[Change, ...]:
+    def standing(self) -> tuple[RecordChange, ...]:
         """Those whose records stand as wanted, changed or not."""
         return tuple(change for change in self.changes if not isinstance(self.outcomes[change.wanted.domain], Refusal))
 
 
 async def publish(
     wanted: Iterable[OnionMxRecords], server: tuple[str, int], key: dns.tsig.Key | None, *, dry_run: bool
-) -> Published:
+) -> PublishReport:
     """Bring the records on the primary name server to what is wanted.
 
     Args:
@@ -68,18 +68,18 @@ async def publish(
     async with Exchange(server, key) as exchange:
         primary = Primary(exchange, key)
         readings = await primary.read(by_domain)
-        outcomes: dict[str, Outcome | Refusal] = {}
-        changes: list[Change] = []
+        outcomes: dict[str, ChangeResult | Refusal] = {}
+        changes: list[RecordChange] = []
         for domain, reading in readings.items():
             if isinstance(reading, Refusal):
                 outcomes[domain] = reading
                 continue
-            change = Change(by_domain[domain], reading)
+            change = RecordChange(by_domain[domain], reading)
             changes.append(change)
             outcomes[domain] = change.outcome
         if not dry_run:
-            outcomes |= await primary.update(each for each in changes if each.outcome is not Outcome.SAME)
-        return Published(tuple(changes), outcomes, primary.updates)
+            outcomes |= await primary.update(each for each in changes if each.outcome is not ChangeResult.SAME)
+        return PublishReport(tuple(changes), outcomes, primary.updates)
 
 
 async def verify(  # noqa: PLR0913 -- the parts of one run, each given once

@@ -32,7 +32,7 @@ class Signed(StrEnum):
     UNKNOWN = "could not tell"
 
 
-class Verdict(Enum):
+class SignatureVerdict(Enum):
     """What the configured resolver says of the zone."""
 
     VALIDATED = "validated"
@@ -59,7 +59,7 @@ class ZoneKeys:
     keys: dns.rrset.RRset | None = None
     fault: str = ""
     ds: tuple[DS, ...] = ()
-    verdict: Verdict = Verdict.NOT_VALIDATED
+    verdict: SignatureVerdict = SignatureVerdict.NOT_VALIDATED
     problem: str = ""
 
 
@@ -91,16 +91,16 @@ def judge(
 def _judge_chain(behind: ZoneKeys) -> tuple[Signed, str]:
     """The signatures fit the keys of the zone; whether anything leads to these."""
     match behind.verdict:
-        case Verdict.VALIDATED:
+        case SignatureVerdict.VALIDATED:
             return Signed.VALID, "a validating resolver vouches for it"
-        case Verdict.FAILED:
+        case SignatureVerdict.FAILED:
             return Signed.BOGUS, "the signatures fit the keys of the zone, and the resolver still refuses the zone"
-        case Verdict.NOT_VALIDATED if behind.ds:
+        case SignatureVerdict.NOT_VALIDATED if behind.ds:
             return (
                 Signed.UNKNOWN,
                 "the signatures fit, but no validating resolver that is believed vouches for the keys",
             )
-        case Verdict.NOT_VALIDATED:
+        case SignatureVerdict.NOT_VALIDATED:
             return Signed.ISLAND, "the zone above has no DS record of its keys: give it to the registrar"
 
 

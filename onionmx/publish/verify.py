@@ -17,7 +17,7 @@ import dns.serial
 from onionmx.config import DnsSection
 from onionmx.dns.response import Records, read_response, read_targets
 from onionmx.errors import DnsError
-from onionmx.publish.authority import DNS_PORT, Server, World, ask_authority, find, reachable
+from onionmx.publish.authority import DNS_PORT, NameServer, World, ask_authority, find, reachable
 from onionmx.publish.change import service_name
 from onionmx.publish.records import to_srv_text
 from onionmx.publish.signatures import DS, Signed, ZoneKeys, check_keys, judge
@@ -26,7 +26,7 @@ from onionmx.target import Target, in_order
 _AT_ONCE = 50  # questions to name servers under way
 
 
-class State(StrEnum):
+class ServerState(StrEnum):
     """What a name server does with the record."""
 
     SERVES = "serves it"
@@ -50,7 +50,7 @@ class ServerView:
 
     server: str
     address: str
-    state: State
+    state: ServerState
     words: str = ""
     serial: int | None = None
     targets: tuple[Target, ...] = ()
@@ -79,14 +79,14 @@ class Verification:
     @property
     def complete(self) -> bool:
         """Whether every server serves what is expected."""
-        return bool(self.servers) and all(view.state is State.SERVES for view in self.servers)
+        return bool(self.servers) and all(view.state is ServerState.SERVES for view in self.servers)
 
 
 @dataclass(frozen=True, slots=True)
 class _Zone:
     """A zone as it is looked at once for all its domains: addresses with serial, or with why there is none."""
 
-    servers: tuple[tuple[Server, int | DnsError], ...]
+    servers: tuple[tuple[NameServer, int | DnsError], ...]
     behind: ZoneKeys
 
 
@@ -135,9 +135,9 @@ class Verifier:
             shown = zone.to_text(omit_final_dot=True) if zone else ""
             return Verification(domain, shown, (), Signed.UNKNOWN, str(error), problem=str(error))
         said = await asyncio.gather(*(self._ask(name, expected, *server) for server in common.servers))
-        serves = next((each for each in said if each.view.state is State.SERVES), _Said(said[0].view))
+        serves = next((each for each in said if each.view.state is ServerState.SERVES), _Said(said[0].view))
         signed, words = judge(common.behind, serves.record, serves.signatures, time.time())
-        if serves.view.state is not State.SERVES and signed is Signed.VALID:
+        if serves.view.state is not ServerState.SERVES and signed is Signed.VALID:
             signed, words = Signed.UNKNOWN, "no server gives the record whose signature could be looked at"
         views = _with_lag(tuple(each.view for each in said))
         return Verification(domain, zone.to_text(omit_final_dot=True), views, signed, words)
@@ -155,7 +155,7 @@ class Verifier:
         answering = reachable(zip(servers, serials, strict=True))
         return _Zone(answering, await self._keys(zone, answering))
 
-    async def _serial(self, zone: dns.name.Name, server: Server) -> int | DnsError:
+    async def _serial(self, zone: dns.name.Name, server: NameServer) -> int | DnsError:
         if server.problem:
             return DnsError(server.problem)
         try:
@@ -167,7 +167,7 @@ class Verifier:
             return DnsError("it does not hold the zone")
         return cast("dns.rdtypes.ANY.SOA.SOA", records[0]).serial
 
-    async def _keys(self, zone: dns.name.Name, servers: Iterable[tuple[Server, int | DnsError]]) -> ZoneKeys:
+    async def _keys(self, zone: dns.name.Name, servers: Iterable[tuple[NameServer, int | DnsError]]) -> ZoneKeys:
         try:
             server = next(server for server, serial in servers if isinstance(serial, int))
         except StopIteration:
@@ -183,37 +183,39 @@ class Verifier:
         return ZoneKeys(zone, keys, check_keys(keys, signatures, above, time.time()), above, verdict)
 
     async def _exchange(
-        self, server: Server, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
+        self, server: NameServer, name: dns.name.Name, rdtype: dns.rdatatype.RdataType
     ) -> dns.message.Message:
         async with self._at_once:
             return await ask_authority(server.address, self._port, name, rdtype, self._timeout)
 
     async def _ask(
-        self, name: dns.name.Name, expected: tuple[Target, ...] | None, server: Server, serial: int | DnsError
+        self, name: dns.name.Name, expected: tuple[Target, ...] | None, server: NameServer, serial: int | DnsError
     ) -> _Said:
         if isinstance(serial, DnsError):
-            return _Said(ServerView(server.name, server.address, State.UNKNOWN, str(serial)))
+            return _Said(ServerView(server.name, server.address, ServerState.UNKNOWN, str(serial)))
         try:
             answer = await self._exchange(server, name, dns.rdatatype.SRV)
             state, words, targets = _compare(answer, expected)
         except DnsError as error:
-            return _Said(ServerView(server.name, server.address, State.UNKNOWN, str(error), serial))
+            return _Said(ServerView(server.name, server.address, ServerState.UNKNOWN, str(error), serial))
         view = ServerView(server.name, server.address, state, words, serial, targets)
         return _Said(view, *find(answer, name, dns.rdatatype.SRV))
 
 
-def _compare(answer: dns.message.Message, expected: tuple[Target, ...] | None) -> tuple[State, str, tuple[Target, ...]]:
+def _compare(
+    answer: dns.message.Message, expected: tuple[Target, ...] | None
+) -> tuple[ServerState, str, tuple[Target, ...]]:
     result = read_response(answer)
     if not isinstance(result, Records):
         none_wanted = expected is not None and not expected
-        return (State.SERVES if none_wanted else State.NONE), "has none", ()
+        return (ServerState.SERVES if none_wanted else ServerState.NONE), "has none", ()
     targets, notes = read_targets(result.records)
     in_turn = tuple(sorted(targets, key=in_order))
     fits = set(targets) == set(expected) and not notes if expected is not None else bool(targets)
     if fits:
-        return State.SERVES, "", in_turn
+        return ServerState.SERVES, "", in_turn
     words = "; ".join([*(to_srv_text(target) for target in in_turn), *notes])
-    return State.DIFFERENT, f"serves {words}", in_turn
+    return ServerState.DIFFERENT, f"serves {words}", in_turn
 
 
 def _with_lag(views: tuple[ServerView, ...]) -> tuple[ServerView, ...]:
@@ -224,7 +226,7 @@ def _with_lag(views: tuple[ServerView, ...]) -> tuple[ServerView, ...]:
     newest = max(serials)
     return tuple(
         replace(view, words=f"{view.words}; lags behind: serial {view.serial}, the newest is {newest.value}")
-        if view.state in {State.NONE, State.DIFFERENT} and dns.serial.Serial(view.serial or 0) < newest
+        if view.state in {ServerState.NONE, ServerState.DIFFERENT} and dns.serial.Serial(view.serial or 0) < newest
         else view
         for view in views
     )

@@ -1,8 +1,8 @@
 """What the relay has to check of the onion MXes of a route: what sync published, or what the domain says now."""
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.remember import RememberedInquiry
-from onionmx.authenticate.demand.requirement import Demand, Requirement
+from onionmx.authenticate.demand.remember import RememberedPolicyLookup
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy
 from onionmx.authenticate.proof.published import PublishedDemands
 from onionmx.errors import DnsError
 from onionmx.target import Route, Source, Trust
@@ -20,7 +20,7 @@ class Demands:
         inquiry: asks domains; `None` where routes are never asked in DNS. It stays the caller's.
     """
 
-    def __init__(self, published: PublishedDemands | None, inquiry: RememberedInquiry | None) -> None:
+    def __init__(self, published: PublishedDemands | None, inquiry: RememberedPolicyLookup | None) -> None:
         self._published = published
         self._inquiry = inquiry
 
@@ -37,7 +37,7 @@ class Demands:
             said = await self._inquiry.requirement_of(route.domain)
             if isinstance(said, CouldNotTell):
                 raise DnsError(f"it could not be told what it demands of its onion MX: {said.reason}")
-            return said.demand if isinstance(said, Requirement) else None
+            return said.demand if isinstance(said, EnforcedPolicy) else None
         return None
 
     def close(self) -> None:

@@ -15,11 +15,11 @@ from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.net.listen import tell_unserved
 from onionmx.relay import workers
 from onionmx.relay.metrics_server import bind_metrics, remove_metrics, serve_metrics
-from onionmx.relay.service import Delivering, server_settings
+from onionmx.relay.service import RelayCore, server_settings
 from onionmx.serve.http.health import Health
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.reply import Reply
-from onionmx.smtp.server import Client, Listener, Transaction, listen_tcp, listen_unix, serve, take_over
+from onionmx.smtp.server import Client, SmtpListener, Transaction, listen_tcp, listen_unix, serve, take_over
 from onionmx.systemd import READY, WATCHDOG, inherited_sockets, notify, watchdog_seconds
 
 _logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def _latest(configuration: Configuration, load: Load) -> Configuration:
         return configuration
 
 
-def _listen(settings: RelaySection, inherited: Iterable[tuple[str, socket.socket]]) -> list[Listener]:
+def _listen(settings: RelaySection, inherited: Iterable[tuple[str, socket.socket]]) -> list[SmtpListener]:
     listeners = take_over(inherited, settings.smtp_listen, settings.lmtp_listen)
     served = {listener.is_lmtp for listener in listeners}
     handed_over = [listener.socket for listener in listeners]
@@ -115,12 +115,12 @@ class RelayService:
     name = "relay"
 
     def __init__(
-        self, configuration: Configuration, listeners: list[Listener], scraped: socket.socket | None = None
+        self, configuration: Configuration, listeners: list[SmtpListener], scraped: socket.socket | None = None
     ) -> None:
         self.configuration = configuration
         self._listeners = listeners
         self._scraped = scraped
-        self._former: dict[asyncio.Task[None], Delivering] = {}
+        self._former: dict[asyncio.Task[None], RelayCore] = {}
 
     async def start(self) -> None:
         """See `onionmx.daemon.Service`."""
@@ -161,7 +161,7 @@ class RelayService:
         return self._delivering.begin(envelope, client)
 
 
-def _delivering(configuration: Configuration) -> Delivering:
-    delivering = Delivering(configuration)
+def _delivering(configuration: Configuration) -> RelayCore:
+    delivering = RelayCore(configuration)
     delivering.parts.keep_policies()
     return delivering

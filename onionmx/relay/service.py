@@ -24,8 +24,8 @@ from onionmx.relay.sessions.backoff import Backoff
 from onionmx.relay.sessions.habits import Habits
 from onionmx.relay.sessions.pool import Destination, Opened, SessionPool
 from onionmx.relay.stepwise import Stepwise, begin_stepwise
-from onionmx.relay.transaction import Handling, RelayTransaction
-from onionmx.smtp.client.session import SmtpSession
+from onionmx.relay.transaction import RelayTransaction, TransactionContext
+from onionmx.smtp.client.session import ClientSession
 from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
@@ -36,7 +36,7 @@ from onionmx.smtp.server import Client, ServerSettings, Transaction
 _PEER_TIMEOUT = 120.0  # seconds of silence before the next target is tried, while the deadline leaves time for it
 
 
-class Delivering:
+class RelayCore:
     """Everything behind the server, from one version of the configuration.
 
     Args:
@@ -62,7 +62,7 @@ class Delivering:
         is_checked = configuration.authenticate.mode != "off"
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
         self._demands = Demands(published, self.parts.inquiry)
-        self._handling = Handling(
+        self._handling = TransactionContext(
             route=self.parts.router.route,
             demand=self._demands.of,
             courier=Courier(self._pool, self._backoff, settings.deadline),
@@ -80,7 +80,7 @@ class Delivering:
         self._all_ended.clear()
         return _Counted(RelayTransaction(self._handling, envelope, client), self._transaction_ended)
 
-    def inherit(self, former: "Delivering") -> None:
+    def inherit(self, former: "RelayCore") -> None:
         """Take over what a former one has learnt from DNS and of onion MXes."""
         self.parts.inherit(former.parts)
         if former._settings.tls == self._settings.tls:  # noqa: SLF001 -- of the same class
@@ -139,7 +139,7 @@ class Delivering:
             metrics.stage_seconds.labels(stage).observe(seconds)
         return Opened(session, stages, renew)
 
-    async def _open_proven(self, connection: socket.socket, endpoint: Endpoint, demand: Demand) -> SmtpSession:
+    async def _open_proven(self, connection: socket.socket, endpoint: Endpoint, demand: Demand) -> ClientSession:
         """A session with a peer that has shown the certificate before anything of a message is said to it."""
         stream = await ProvingStream.over(connection, demand, self.parts.authorities)
         try:
@@ -152,8 +152,8 @@ class Delivering:
                 raise NotProvenError(f"it refuses mail before it has shown a certificate: {error}") from error
             raise
 
-    async def _open(self, stream: SocketStream, endpoint: Endpoint, tls: TlsPolicy) -> SmtpSession:
-        return await SmtpSession.open(
+    async def _open(self, stream: SocketStream, endpoint: Endpoint, tls: TlsPolicy) -> ClientSession:
+        return await ClientSession.open(
             stream,
             hello=self._hostname,
             tls=tls,

@@ -37,7 +37,7 @@ _HEADER_SEARCHED = 65536  # bytes of a message that is too large to be kept; eac
 
 
 @dataclass(frozen=True, slots=True)
-class Handling:
+class TransactionContext:
     """What all transactions share.
 
     Attributes:
@@ -94,7 +94,7 @@ class RelayTransaction:
         client: who hands the message over.
     """
 
-    def __init__(self, handling: Handling, envelope: Envelope, client: Client) -> None:
+    def __init__(self, handling: TransactionContext, envelope: Envelope, client: Client) -> None:
         self._handling = handling
         self._envelope = envelope
         self._client = client

@@ -17,7 +17,7 @@ from random import Random
 
 from onionmx.answer import Answer, Found, NoRoute
 from onionmx.config import LookupSection
-from onionmx.routing.standing import Hits, Standing
+from onionmx.routing.standing import CachedAnswer, HitCount
 
 HOLD = 60.0
 """Seconds after a failure for which an expired route is used at once, without waiting for DNS first."""
@@ -47,7 +47,7 @@ class CacheEntry:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Entry(Standing):
+class _Entry(CachedAnswer):
     """It stands while it is in use: the first use of it, and the first after a failure, plan a question."""
 
     answer: Kept
@@ -76,7 +76,7 @@ class Cache:
         # passed over; so a lookup has nothing to put in order.
         self._oldest: Iterator[tuple[float, str]] = iter(())
         self._schedule: list[tuple[float, str]] = []
-        self.hits = Hits()
+        self.hits = HitCount()
         self.evictions = 0
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class Cache:
         """When `due` has something to say; infinity where nothing is planned."""
         return self._schedule[0][0] if self._schedule else inf
 
-    def fresh(self, domain: str, now: float) -> Standing | None:
+    def fresh(self, domain: str, now: float) -> CachedAnswer | None:
         """The answer for a domain while its time is not over, with the TTL that it had at the start.
 
         It stands until then, or until it is replaced, forgotten, or could not be asked again.

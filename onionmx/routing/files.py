@@ -21,7 +21,7 @@ from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
 from onionmx.mapfile.domains import own_answer, read_own_domains
 from onionmx.mapfile.pins import pinned_answer, read_pins
 from onionmx.onion import Endpoint
-from onionmx.routing.standing import Outlook
+from onionmx.routing.standing import Validity
 from onionmx.target import Route, Source, targets_of
 
 LOOK_INTERVAL = 0.5
@@ -48,7 +48,7 @@ class RouteFiles:
         look_interval: seconds between two looks at the files.
 
     Attributes:
-        outlook: until the next look at the files; another one when a file has changed.
+        validity: until the next look at the files; another one when a file has changed.
     """
 
     def __init__(  # noqa: PLR0913 -- three files, and which of them may be missing
@@ -62,7 +62,7 @@ class RouteFiles:
         look_interval: float = LOOK_INTERVAL,
     ) -> None:
         self._look_interval = look_interval
-        self.outlook = Outlook()
+        self.validity = Validity()
         self._error: OnionmxError | None = None
         self._own = _File(Path(own.file) if own.file else None, lambda _: read_own_domains(own), look_interval)
         self._pins = _File(pins, partial(_read_pins, may_be_missing=pins_may_be_missing), look_interval)
@@ -88,7 +88,7 @@ class RouteFiles:
         Args:
             domain: in normal form.
         """
-        if time.monotonic() >= self.outlook.until:
+        if time.monotonic() >= self.validity.until:
             self.look()
         if self._error is not None:
             return CouldNotTell(domain, _one_line(self._error))
@@ -107,7 +107,7 @@ class RouteFiles:
             self._error = self._own.error or self._pins.error or self._map.error
         if old_map is not None and old_map is not self._map.content:
             old_map.close()
-        self.outlook.until = now + self._look_interval
+        self.validity.until = now + self._look_interval
 
     def check(self) -> None:
         """Look at the files now.
@@ -121,9 +121,9 @@ class RouteFiles:
             raise self._error
 
     def retract(self) -> None:
-        """End the outlook: whatever was answered so far is to be found out again."""
-        self.outlook.until = -inf
-        self.outlook = Outlook()
+        """End the validity: whatever was answered so far is to be found out again."""
+        self.validity.until = -inf
+        self.validity = Validity()
 
     def close(self) -> None:
         """Close the map."""

@@ -16,7 +16,7 @@ from onionmx.errors import OnionmxError, StateError
 from onionmx.routing.memory import Kept, Memory
 from onionmx.sync.judge.entry import entry_of, needs_look
 from onionmx.sync.judge.policy import Verdict, judge, settled
-from onionmx.sync.judge.rules import Belief, Rules, RulesOf
+from onionmx.sync.judge.rules import Rules, RulesOf, TrustPolicy
 from onionmx.sync.looking import Prover
 from onionmx.sync.state.encoding import is_waiting
 from onionmx.sync.state.record import DomainRecord, LastAnswer
@@ -65,7 +65,7 @@ class JudgedRoutes:
         """Whether an answer that was kept under other rules may still be given."""
         if not isinstance(answer, Found) or answer.route.trust is not Trust.UNSIGNED:
             return True
-        return self._rules_of(answer.route.domain).belief is not Belief.DNSSEC
+        return self._rules_of(answer.route.domain).belief is not TrustPolicy.DNSSEC
 
     async def ask(self, domain: str) -> Answer:
         """The answer for a domain that counts now.
@@ -181,7 +181,7 @@ def _settled(verdict: Verdict, now: float, rules: Rules) -> Verdict:
 
 def _needs_memory(record: DomainRecord, rules: Rules) -> bool:
     route = record.established
-    return route is not None and route.trust is Trust.UNSIGNED and rules.belief is Belief.TOFU
+    return route is not None and route.trust is Trust.UNSIGNED and rules.belief is TrustPolicy.TOFU
 
 
 def _answer(record: DomainRecord, answer: Found | NoRoute, rules: Rules, now: float) -> Answer:

@@ -15,7 +15,7 @@ from random import Random
 from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import LookupSection
 from onionmx.routing.cache import Cache, CacheEntry
-from onionmx.routing.standing import Standing
+from onionmx.routing.standing import CachedAnswer
 from onionmx.routing.troubles import Troubles
 
 PATIENCE = 1.8
@@ -82,7 +82,7 @@ class LiveRoutes:
         self._timer_at = inf
         self._is_closed = False
 
-    def known(self, domain: str) -> Standing | None:
+    def known(self, domain: str) -> CachedAnswer | None:
         """The answer for a domain that needs no question, or `None`. Must be called in the event loop.
 
         Args:
@@ -94,7 +94,7 @@ class LiveRoutes:
             stale = self._cache.stale(domain, now)
             if stale is not None:
                 self._stats.stale += 1
-                known = Standing(stale, self._cache.hits)
+                known = CachedAnswer(stale, self._cache.hits)
         if self._cache.next_due < self._timer_at and self._refreshing < _REFRESHES:
             self._set_timer(now)
         return known

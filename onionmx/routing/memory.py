@@ -23,7 +23,7 @@ from onionmx.sync.judge.schedule import LONGEST_STRETCH
 from onionmx.sync.state.bounded import BoundedStore
 from onionmx.sync.state.encoding import is_routed, is_waiting
 from onionmx.sync.state.notes import open_routes
-from onionmx.sync.state.overlay import Overlay
+from onionmx.sync.state.overlay import DryRunStore
 from onionmx.sync.state.record import DomainRecord, HistoryLine
 from onionmx.sync.state.store import Store
 from onionmx.sync.stores import open_store
@@ -52,7 +52,7 @@ class _Wish(Struct, frozen=True):
     future: "asyncio.Future[Kept]"
 
 
-class _Forgetting(Overlay):
+class _Forgetting(DryRunStore):
     """What is written is forgotten; the store below has nobody else who would close it."""
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Memory:
 
         def open_it() -> Store:
             if place is None:
-                return Overlay(None)
+                return DryRunStore(None)
             store = open_memory(configuration, place)
             return store if to_write else _Forgetting(store)
 

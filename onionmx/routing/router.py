@@ -11,7 +11,7 @@ from onionmx.routing.cache_file import read_cache, write_cache
 from onionmx.routing.files import RouteFiles
 from onionmx.routing.judged import JudgedRoutes
 from onionmx.routing.live import CacheStats, LiveRoutes
-from onionmx.routing.standing import Hits, Outlook, Standing
+from onionmx.routing.standing import CachedAnswer, HitCount, Validity
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,14 +32,14 @@ class Router:
         self._files = files
         self._live = live
         self._judged = judged
-        self._hits = Hits()
+        self._hits = HitCount()
 
     @property
-    def outlook(self) -> Outlook:
+    def validity(self) -> Validity:
         """Until when answers of `known` that stand may be given again."""
-        return self._files.outlook
+        return self._files.validity
 
-    def known(self, domain: str) -> Standing | None:
+    def known(self, domain: str) -> CachedAnswer | None:
         """The answer for a domain where it needs no question, else `None`. Must be called in the event loop.
 
         Files are looked at every half second only, and a TTL is what it was at the start: this is the fast way, for
@@ -54,7 +54,7 @@ class Router:
                 return self._live.known(domain)
             answer = NoRoute(domain, _NO_ENTRY)
         # What files cannot tell is to be read again each time.
-        return Standing(answer, self._hits, until=-inf if isinstance(answer, CouldNotTell) else inf)
+        return CachedAnswer(answer, self._hits, until=-inf if isinstance(answer, CouldNotTell) else inf)
 
     async def route(self, domain: str) -> Answer:
         """Find the route of a domain for people; files are looked at each time, and the TTL is what is left of it.

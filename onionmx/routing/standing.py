@@ -11,14 +11,14 @@ from onionmx.answer import Answer
 
 
 @dataclass(slots=True)
-class Hits:
+class HitCount:
     """How often answers of one source were given from memory, in all."""
 
     number: int = 0
 
 
 @dataclass(slots=True)
-class Outlook:
+class Validity:
     """Until when nothing outside has to be looked at; it binds all answers given since the last look.
 
     Attributes:
@@ -29,7 +29,7 @@ class Outlook:
 
 
 @dataclass(slots=True)
-class Standing:
+class CachedAnswer:
     """An answer, and how long its source need not be asked for it.
 
     Attributes:
@@ -40,6 +40,6 @@ class Standing:
     """
 
     answer: Answer
-    hits: Hits
+    hits: HitCount
     until: float = -inf
     asked_at: float = -inf

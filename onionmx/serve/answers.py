@@ -13,12 +13,12 @@ from onionmx.errors import AutomapError
 from onionmx.mapfile.cdb import DEFERS_WHY, format_value
 from onionmx.onion import is_for_tor_alone
 from onionmx.routing.router import Router
-from onionmx.routing.standing import Outlook, Standing
+from onionmx.routing.standing import CachedAnswer, Validity
 from onionmx.routing.troubles import Troubles
 from onionmx.serve.keys import LONGEST_REMEMBERED, REMEMBERED, domain_as_written, domain_of, names_an_onion, normal_form
 from onionmx.serve.metrics import Tally
-from onionmx.serve.protocols.codec import Language, Outcome, Request
-from onionmx.serve.protocols.readsocket import READSOCKET, Question
+from onionmx.serve.protocols.codec import Codec, LookupResult, Request
+from onionmx.serve.protocols.readsocket import READSOCKET, ReadsocketQuestion
 from onionmx.serve.protocols.result import ResultTemplate
 from onionmx.tor.addresses import host_list
 
@@ -60,7 +60,7 @@ class Answers(ABC, Generic[Request]):
         troubles: the log of what could not be answered.
     """
 
-    def __init__(self, language: Language[Request], routes: Routes, tally: Tally, troubles: Troubles) -> None:
+    def __init__(self, language: Codec[Request], routes: Routes, tally: Tally, troubles: Troubles) -> None:
         self.language = language
         self.tally = tally
         self._routes = routes
@@ -114,9 +114,9 @@ class Answers(ABC, Generic[Request]):
     def internal_error(self) -> bytes:
         """The reply when a mistake of ours came up, which the log describes."""
         self.tally.temporary += 1
-        return self.language.failed(Outcome.TEMPORARY, _INTERNAL)
+        return self.language.failed(LookupResult.TEMPORARY, _INTERNAL)
 
-    def failed(self, request: Request, outcome: Outcome, reason: str) -> bytes:
+    def failed(self, request: Request, outcome: LookupResult, reason: str) -> bytes:
         """The reply to a request that failed here and not in the router, which has a log of its own."""
         self._troubles.report(self._domain(request), reason)
         return self._failed(outcome, reason)
@@ -128,21 +128,21 @@ class Answers(ABC, Generic[Request]):
     def _domain(self, request: Request) -> str: ...
 
     def _time_is_over(self, request: Request) -> bytes:
-        return self.failed(request, Outcome.TIMEOUT, f"no answer within {self.timeout:g} s")
+        return self.failed(request, LookupResult.TIMEOUT, f"no answer within {self.timeout:g} s")
 
-    def _failed(self, outcome: Outcome, reason: str) -> bytes:
+    def _failed(self, outcome: LookupResult, reason: str) -> bytes:
         self.tally.count(outcome)
         return self.language.failed(outcome, reason)
 
     def _refused(self, reason: str) -> bytes:
-        self.tally.count(Outcome.PERMANENT)
+        self.tally.count(LookupResult.PERMANENT)
         return self.language.refused(reason)
 
     def _no_domain(self, key: bytes) -> bytes:
         if names_an_onion(key):
             return self._refused(_BAD_ONION)
         if not domain_as_written(key).isascii():
-            return self._failed(Outcome.TEMPORARY, _NOT_CONVERTED)
+            return self._failed(LookupResult.TEMPORARY, _NOT_CONVERTED)
         self.tally.none += 1
         return self._none(_NO_DOMAIN)
 
@@ -150,7 +150,7 @@ class Answers(ABC, Generic[Request]):
         if isinstance(answer, CouldNotTell):
             if answer.reason == DEFERS_WHY:  # of this domain alone; what else fails has been logged where it did
                 self._troubles.report(answer.domain, DEFERS_WHY)
-            return self._failed(Outcome.TEMPORARY, answer.reason)
+            return self._failed(LookupResult.TEMPORARY, answer.reason)
         if isinstance(answer, Unroutable):
             return self._refused(answer.reason)
         self.tally.none += 1
@@ -159,8 +159,8 @@ class Answers(ABC, Generic[Request]):
 
 @dataclass(slots=True)
 class _Given:
-    standing: Standing
-    outlook: Outlook
+    standing: CachedAnswer
+    validity: Validity
     reply: bytes
     is_found: bool
 
@@ -168,7 +168,7 @@ class _Given:
 class TableAnswers(Answers[bytes]):
     """For Postfix: a result of the template."""
 
-    def __init__(self, language: Language[bytes], routes: Routes, tally: Tally, troubles: Troubles) -> None:
+    def __init__(self, language: Codec[bytes], routes: Routes, tally: Tally, troubles: Troubles) -> None:
         super().__init__(language, routes, tally, troubles)
         self._given: dict[bytes | None, _Given] = {}
 
@@ -178,7 +178,7 @@ class TableAnswers(Answers[bytes]):
         if given is None:
             return None
         standing = given.standing
-        if now >= standing.until or now >= given.outlook.until:
+        if now >= standing.until or now >= given.validity.until:
             return None
         standing.asked_at = now
         standing.hits.number += 1
@@ -204,7 +204,7 @@ class TableAnswers(Answers[bytes]):
         if len(written) <= LONGEST_REMEMBERED and not isinstance(known.answer, Unroutable):
             if len(self._given) >= REMEMBERED:
                 self._given.clear()
-            self._given[written] = _Given(known, self._routes.router.outlook, reply, isinstance(known.answer, Found))
+            self._given[written] = _Given(known, self._routes.router.validity, reply, isinstance(known.answer, Found))
         return reply
 
     def later(self, request: bytes) -> asyncio.Future[bytes]:
@@ -247,7 +247,7 @@ class TableAnswers(Answers[bytes]):
         return self._not_found(answer)
 
 
-class ReadsocketAnswers(Answers[Question]):
+class ReadsocketAnswers(Answers[ReadsocketQuestion]):
     """For Exim: the targets, or virtual addresses for them."""
 
     def __init__(self, routes: Routes, tally: Tally, troubles: Troubles) -> None:
@@ -255,7 +255,7 @@ class ReadsocketAnswers(Answers[Question]):
         self.has_asked_dnsport = False
         """Whether any client has asked for addresses."""
 
-    def at_once(self, request: Question, _now: float) -> bytes | None:
+    def at_once(self, request: ReadsocketQuestion, _now: float) -> bytes | None:
         """The reply where the router knows and tor need not be asked."""
         domain = domain_of(request.key)
         if domain is None:
@@ -265,7 +265,7 @@ class ReadsocketAnswers(Answers[Question]):
             return None
         return self._targets(known.answer)
 
-    async def _find(self, request: Question) -> bytes:
+    async def _find(self, request: ReadsocketQuestion) -> bytes:
         domain = self._domain(request)
         answer = await self._routes.router.ask(domain)
         if not request.wants_hosts or not isinstance(answer, Found):
@@ -274,13 +274,13 @@ class ReadsocketAnswers(Answers[Question]):
         try:
             hosts, left_out = await host_list(answer.route.endpoints, self._routes.dnsport, self._routes.tor_user)
         except AutomapError as error:
-            return self.failed(request, Outcome.TEMPORARY, str(error))
+            return self.failed(request, LookupResult.TEMPORARY, str(error))
         if left_out:
             self._troubles.report(domain, f"left out: {'; '.join(left_out)}")
         self.tally.found += 1
         return self._found(hosts.encode("ascii"))
 
-    def _domain(self, request: Question) -> str:
+    def _domain(self, request: ReadsocketQuestion) -> str:
         return domain_of(request.key) or ""
 
     def _targets(self, answer: Answer) -> bytes:
@@ -289,5 +289,5 @@ class ReadsocketAnswers(Answers[Question]):
             return self._found(format_value(answer.route.endpoints))
         if isinstance(answer, NoRoute) and not isinstance(answer, Unroutable) and is_for_tor_alone(answer.domain):
             # Exim asks for no domain of its own; "none" would make it ask the open DNS for this name.
-            return self._failed(Outcome.TEMPORARY, _NOT_LOCAL)
+            return self._failed(LookupResult.TEMPORARY, _NOT_LOCAL)
         return self._not_found(answer)

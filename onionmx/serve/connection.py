@@ -11,10 +11,10 @@ from collections import deque
 from functools import partial
 from typing import Generic, cast
 
-from onionmx.net.clients import Client
+from onionmx.net.clients import ConnectedClient
 from onionmx.serve.answers import Answers
 from onionmx.serve.connections import Connections
-from onionmx.serve.protocols.codec import SHORT, Fault, Request
+from onionmx.serve.protocols.codec import SHORT, ProtocolFault, Request
 
 QUEUE = 128
 """Requests of one connection that are under way at the same time, and answers that leave in one write."""
@@ -23,7 +23,7 @@ _LINGER = 2.0  # seconds for a client to read the last answer before the connect
 _logger = logging.getLogger(__name__)
 
 
-class Connection(asyncio.Protocol, Generic[Request]):
+class LookupConnection(asyncio.Protocol, Generic[Request]):
     """One connection.
 
     Args:
@@ -49,13 +49,13 @@ class Connection(asyncio.Protocol, Generic[Request]):
         self._lingers = False
         self._one_exchange = answers.language.one_exchange
         self._is_answered = False
-        self.client = Client()
+        self.client = ConnectedClient()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
         self._transport = cast("asyncio.Transport", transport)
-        self.client = Client.of(transport.get_extra_info("socket"))
+        self.client = ConnectedClient.of(transport.get_extra_info("socket"))
         self._tally.connections += 1
         self._tally.opened += 1
         self.client.wait(time.monotonic())
@@ -175,17 +175,17 @@ class Connection(asyncio.Protocol, Generic[Request]):
             self._is_ending = True
         return not (is_drained or self._is_ending) and len(pending) < QUEUE
 
-    def _last_request(self) -> Request | Fault | None:
+    def _last_request(self) -> Request | ProtocolFault | None:
         """What is left when the client has sent everything."""
         if not self._is_complete:
             return None
         self._is_ending = True
         return self._parser.end()
 
-    def _reply(self, request: Request | Fault, now: float) -> bytes | None:
+    def _reply(self, request: Request | ProtocolFault, now: float) -> bytes | None:
         """The reply where it needs no waiting."""
         try:
-            if not isinstance(request, Fault):
+            if not isinstance(request, ProtocolFault):
                 return self._answers.at_once(request, now)
         except Exception:
             _logger.exception("internal error")

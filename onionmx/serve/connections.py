@@ -8,7 +8,7 @@ from typing import Protocol
 from onionmx.net.clients import Door, KnownGuest
 
 
-class Ending(Protocol):
+class EndingConnection(Protocol):
     """A connection that can be told to end."""
 
     closed: asyncio.Future[None]
@@ -20,14 +20,14 @@ class Ending(Protocol):
         """Close at once, whatever is under way."""
 
 
-class Member(Ending, KnownGuest, Protocol):
+class Member(EndingConnection, KnownGuest, Protocol):
     """One of the connections."""
 
     def end_for_others(self) -> None:
         """Close to make room."""
 
 
-async def end(connections: Iterable[Ending], grace: float) -> None:
+async def end(connections: Iterable[EndingConnection], grace: float) -> None:
     """End connections.
 
     Args:

@@ -32,7 +32,7 @@ class Protocol(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class LookupListener:
     """A bound socket.
 
     Attributes:
@@ -46,7 +46,7 @@ class Listener:
     path: Path | None = None
 
 
-def open_listeners(settings: ServeSection, inherited: Iterable[tuple[str, socket.socket]] = ()) -> list[Listener]:
+def open_listeners(settings: ServeSection, inherited: Iterable[tuple[str, socket.socket]] = ()) -> list[LookupListener]:
     """All sockets of the daemon.
 
     Args:
@@ -63,7 +63,7 @@ def open_listeners(settings: ServeSection, inherited: Iterable[tuple[str, socket
         Protocol.HTTP: settings.http_listen,
         Protocol.CONTROL: (f"{UNIX}{settings.control}",),
     }
-    listeners = [Listener(_protocol_of(name, bound, configured), bound) for name, bound in inherited]
+    listeners = [LookupListener(_protocol_of(name, bound, configured), bound) for name, bound in inherited]
     served = {listener.protocol for listener in listeners}
     handed_over = [listener.socket for listener in listeners]
     try:
@@ -79,7 +79,7 @@ def open_listeners(settings: ServeSection, inherited: Iterable[tuple[str, socket
     return listeners
 
 
-def close_listeners(listeners: Iterable[Listener]) -> None:
+def close_listeners(listeners: Iterable[LookupListener]) -> None:
     """Close sockets, and remove the files of those that are ours."""
     for listener in listeners:
         listener.socket.close()
@@ -87,15 +87,15 @@ def close_listeners(listeners: Iterable[Listener]) -> None:
             listener.path.unlink(missing_ok=True)
 
 
-def _open(protocol: Protocol, text: str, settings: ServeSection) -> Listener:
+def _open(protocol: Protocol, text: str, settings: ServeSection) -> LookupListener:
     if not text.startswith(UNIX):
-        return Listener(protocol, bind_tcp(*parse_socket(text)))
+        return LookupListener(protocol, bind_tcp(*parse_socket(text)))
     path = Path(text.removeprefix(UNIX))
     if protocol is not Protocol.CONTROL:
-        return Listener(protocol, bind_unix(path, int(settings.unix_mode, 8), settings.unix_owner), path)
+        return LookupListener(protocol, bind_unix(path, int(settings.unix_mode, 8), settings.unix_owner), path)
     with contextlib.suppress(OSError):  # bind() says what is wrong
         path.parent.mkdir(parents=True, exist_ok=True)
-    return Listener(protocol, bind_unix(path, CONTROL_MODE), path)
+    return LookupListener(protocol, bind_unix(path, CONTROL_MODE), path)
 
 
 def _protocol_of(name: str, bound: socket.socket, configured: Mapping[Protocol, Sequence[str]]) -> Protocol:

@@ -34,7 +34,7 @@ from prometheus_client.registry import Collector
 
 from onionmx.routing.live import CacheStats
 from onionmx.routing.router import Router
-from onionmx.serve.protocols.codec import Outcome
+from onionmx.serve.protocols.codec import LookupResult
 
 BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds in seconds: the cache answers within the first, DNS over Tor takes up to the last ones."""
@@ -90,13 +90,13 @@ class Tally:
         self._buckets[bisect_left(BUCKETS, seconds) if seconds > BUCKETS[0] else 0] += number
         self._seconds += seconds
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: LookupResult) -> None:
         """Count an answer."""
         setattr(self, outcome.value, getattr(self, outcome.value) + 1)
 
     def outcomes(self) -> dict[str, int]:
         """Answers by outcome."""
-        return {outcome.value: getattr(self, outcome.value) for outcome in Outcome}
+        return {outcome.value: getattr(self, outcome.value) for outcome in LookupResult}
 
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
         """Cumulated numbers by upper bound, and the sum of seconds."""

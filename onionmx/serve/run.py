@@ -16,7 +16,7 @@ from onionmx.errors import MapError, OnionmxError
 from onionmx.parts import Parts
 from onionmx.routing.cache import CacheEntry
 from onionmx.routing.cache_file import write_cache
-from onionmx.serve.listeners import BACKLOG, Listener, close_listeners, open_listeners
+from onionmx.serve.listeners import BACKLOG, LookupListener, close_listeners, open_listeners
 from onionmx.serve.service import LookupService
 from onionmx.systemd import inherited_sockets, watchdog_seconds
 
@@ -45,7 +45,7 @@ def run_serve(configuration: Configuration, load: Load) -> int:
     return os.EX_OK
 
 
-async def _listen(service: LookupService, listener: Listener) -> asyncio.Server:
+async def _listen(service: LookupService, listener: LookupListener) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     connect = partial(service.connection, listener.protocol)
     create = loop.create_unix_server if listener.socket.family == socket.AF_UNIX else loop.create_server
@@ -62,7 +62,7 @@ class _LookupDaemon:
 
     name = "lookups"
 
-    def __init__(self, configuration: Configuration, listeners: list[Listener]) -> None:
+    def __init__(self, configuration: Configuration, listeners: list[LookupListener]) -> None:
         self._configuration = configuration
         self._listeners = listeners
         self._former: set[asyncio.Task[None]] = set()

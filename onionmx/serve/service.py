@@ -9,7 +9,7 @@ from onionmx.parts import Parts
 from onionmx.routing.router import Router
 from onionmx.routing.troubles import Troubles
 from onionmx.serve.answers import ReadsocketAnswers, Routes, TableAnswers
-from onionmx.serve.connection import Connection
+from onionmx.serve.connection import LookupConnection
 from onionmx.serve.connections import Connections
 from onionmx.serve.http.connection import MAX_CONNECTIONS, HttpConnection
 from onionmx.serve.http.health import Health
@@ -55,8 +55,8 @@ class LookupService:
             respond = self._pages[protocol].respond
             return HttpConnection(respond, self._http, self._http_connections, self._names)
         if protocol is Protocol.READSOCKET:
-            return Connection(self._readsocket_answers, self._connections)
-        return Connection(self._table_answers[protocol], self._connections)
+            return LookupConnection(self._readsocket_answers, self._connections)
+        return LookupConnection(self._table_answers[protocol], self._connections)
 
     def use(self, parts: Parts) -> None:
         """Answer from another configuration from now on; connections stay."""

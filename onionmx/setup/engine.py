@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 
 from onionmx.defaults import STATE_DIRECTORY
 from onionmx.errors import ConfigurationError, TemporaryError
-from onionmx.setup.manifest import FOLDER, FORMER_FOLDER, Manifest, Part, load, store
+from onionmx.setup.manifest import FOLDER, FORMER_FOLDER, Manifest, ManifestPart, load, store
 from onionmx.setup.old_routers import refuse_old
 from onionmx.setup.plan import Plan
 from onionmx.setup.put_back import KEPT_SUFFIX, keep_copy, put_back
-from onionmx.setup.steps import Change, Command, Stage, State, Wait
+from onionmx.setup.steps import FileChange, FileState, SetupCommand, SetupStage, Wait
 from onionmx.setup.system import Done, System
 from onionmx.setup.way_back import WayBack
 
@@ -53,12 +53,12 @@ class Work:
         edited: those in which somebody else has changed what setup had put there.
     """
 
-    stage: Stage
-    changes: tuple[Change, ...]
+    stage: SetupStage
+    changes: tuple[FileChange, ...]
     units: tuple[str, ...]
     stale: tuple[str, ...]
     unfinished: bool
-    seen: Mapping[str, State | None]
+    seen: Mapping[str, FileState | None]
     edited: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
@@ -81,12 +81,12 @@ def work_of(system: System, plan: Plan, manifest: Manifest | None, enabled: froz
     return [_work(system, stage, manifest, enabled) for stage in plan.stages]
 
 
-def _work(system: System, stage: Stage, manifest: Manifest, enabled: frozenset[str]) -> Work:
-    part = next((part for part in manifest.parts if part.name == stage.name), Part(stage.name))
+def _work(system: System, stage: SetupStage, manifest: Manifest, enabled: frozenset[str]) -> Work:
+    part = next((part for part in manifest.parts if part.name == stage.name), ManifestPart(stage.name))
     planned = {change.path for change in stage.changes}
     changes = [change for change in stage.changes if not _is_done(system, change, manifest)]
     changes += [
-        Change(file.path, None, file.whole)
+        FileChange(file.path, None, file.whole)
         for file in part.files
         if file.path not in planned
         and system.exists(file.path)
@@ -102,7 +102,7 @@ def _work(system: System, stage: Stage, manifest: Manifest, enabled: frozenset[s
     return Work(stage, tuple(changes), units, stale, stage.name in manifest.pending or absent, seen, edited)
 
 
-def _is_done(system: System, change: Change, manifest: Manifest) -> bool:
+def _is_done(system: System, change: FileChange, manifest: Manifest) -> bool:
     now = system.read(change.path)
     if now is None:
         return not change.content and not change.whole  # nothing to be put into a file that is not there
@@ -114,7 +114,7 @@ def _is_done(system: System, change: Change, manifest: Manifest) -> bool:
     return is_foreign
 
 
-class Run:
+class SetupRun:
     """One run: carries out the work, and can put all of it back.
 
     Args:
@@ -130,7 +130,7 @@ class Run:
         self._say = say
         self._systemd = systemd
         self._way_back = WayBack(system, systemd=systemd)
-        self._seen: dict[str, State | None] = {}
+        self._seen: dict[str, FileState | None] = {}
         self._kept: set[str] = set()
         self.applied = Applied()
 
@@ -224,12 +224,12 @@ class Run:
             left = self._start(unit, new=unit in work.units) or left
         part = manifest.part(work.stage)
         part.units = [unit for unit in part.units if unit not in work.stale]
-        part.files = [file for file in part.files if Change(file.path, None, file.whole) not in work.changes]
+        part.files = [file for file in part.files if FileChange(file.path, None, file.whole) not in work.changes]
         if not left:
             manifest.pending.remove(work.stage.name)
         store(self._system, manifest)
 
-    def _change(self, change: Change, manifest: Manifest, *, is_edited: bool) -> None:
+    def _change(self, change: FileChange, manifest: Manifest, *, is_edited: bool) -> None:
         self._check_unchanged(change.path, "all was put back")
         now = self._system.read(change.path)
         if is_edited and now is not None and change.path not in self._kept:
@@ -250,14 +250,14 @@ class Run:
         self._system.write(change.path, change.content)
         self._seen[change.path] = self._system.read(change.path)
 
-    def _keep(self, path: str, now: State) -> None:
+    def _keep(self, path: str, now: FileState) -> None:
         self._kept.add(path)
         copy = f"{path}{KEPT_SUFFIX}"
         self._way_back.before.append((copy, self._system.read(copy)))
         keep_copy(self._system, path, now)
         self.applied.kept.append(f"{path} was changed within the lines of setup: kept as {copy}")
 
-    def _command(self, command: Command) -> None:
+    def _command(self, command: SetupCommand) -> None:
         self._say(f"run {command}")
         done = self._system.run(command.words)
         if done.code and command.may_fail:
@@ -267,7 +267,7 @@ class Run:
         elif done.code:
             raise TemporaryError(f"{command} ended with {done.code}: {self._why(command, done)}; all was put back")
 
-    def _why(self, command: Command, done: Done) -> str:
+    def _why(self, command: SetupCommand, done: Done) -> str:
         """What the command said, or, of a unit, what stands in its journal."""
         if command.words[0] != "systemctl":
             return done.said
@@ -291,16 +291,16 @@ class Run:
             return True
         if new:
             if unit.endswith(".socket"):  # systemd does not listen where the service does already
-                self._command(Command(("systemctl", "stop", unit.replace(".socket", ".service"))))
+                self._command(SetupCommand(("systemctl", "stop", unit.replace(".socket", ".service"))))
             self._way_back.enabled.append(unit)
             self.applied.changed = True
-        self._command(Command(("systemctl", *words, unit)))
+        self._command(SetupCommand(("systemctl", *words, unit)))
         return False
 
     def _disable(self, unit: str) -> None:
         if self._systemd:
             self._way_back.disabled.append(unit)
-            self._command(Command(("systemctl", "disable", "--now", unit), may_fail=True))
+            self._command(SetupCommand(("systemctl", "disable", "--now", unit), may_fail=True))
         else:
             self.applied.to_run.append(f"systemctl disable --now {unit}")
 

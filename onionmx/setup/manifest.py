@@ -7,8 +7,8 @@ import msgspec
 from onionmx.defaults import STATE_DIRECTORY
 from onionmx.errors import ConfigurationError
 from onionmx.setup.programs.blocks import substance
-from onionmx.setup.programs.wishes import Wishes
-from onionmx.setup.steps import ENCODING, Change, Command, Stage, State
+from onionmx.setup.programs.wishes import SetupOptions
+from onionmx.setup.steps import ENCODING, FileChange, FileState, SetupCommand, SetupStage
 from onionmx.setup.system import System
 
 FOLDER = f"{STATE_DIRECTORY}-setup"
@@ -29,9 +29,9 @@ class Original(msgspec.Struct, frozen=True):
     gid: int
 
     @property
-    def state(self) -> State:
+    def state(self) -> FileState:
         """As it was."""
-        return State(self.content, self.mode, self.uid, self.gid)
+        return FileState(self.content, self.mode, self.uid, self.gid)
 
 
 class File(msgspec.Struct):
@@ -49,7 +49,7 @@ class File(msgspec.Struct):
     blocks: list[str] = []
 
 
-class Part(msgspec.Struct):
+class ManifestPart(msgspec.Struct):
     """What one stage changes, and the commands that follow when its files have been put back."""
 
     name: str
@@ -63,9 +63,9 @@ class Manifest(msgspec.Struct):
 
     version: int = _VERSION
     undoing: bool = False
-    wishes: Wishes = msgspec.field(default_factory=Wishes)
+    wishes: SetupOptions = msgspec.field(default_factory=SetupOptions)
     pending: list[str] = []
-    parts: list[Part] = []
+    parts: list[ManifestPart] = []
     folders: list[str] = []
     onion_directory: str = ""
 
@@ -73,15 +73,15 @@ class Manifest(msgspec.Struct):
         """What is known of a file."""
         return next((file for part in self.parts for file in part.files if file.path == path), None)
 
-    def part(self, stage: Stage) -> Part:
+    def part(self, stage: SetupStage) -> ManifestPart:
         """What is known of a stage; new where nothing is."""
         found = next((part for part in self.parts if part.name == stage.name), None)
         if found is None:
-            found = Part(stage.name)
+            found = ManifestPart(stage.name)
             self.parts.append(found)
         return found
 
-    def note(self, stage: Stage, change: Change, now: State | None) -> None:
+    def note(self, stage: SetupStage, change: FileChange, now: FileState | None) -> None:
         """Note that a file is about to be changed.
 
         Args:
@@ -102,19 +102,19 @@ class Manifest(msgspec.Struct):
             if (seal := digest(substance(text, change.path).encode(ENCODING))) not in file.blocks:
                 file.blocks.append(seal)
 
-    def has_edited_blocks(self, path: str, now: State | None) -> bool:
+    def has_edited_blocks(self, path: str, now: FileState | None) -> bool:
         """Whether somebody else has changed what the blocks in a file of his say; a manifest of old cannot tell."""
         files = [file for part in self.parts for file in part.files if file.path == path and not file.whole]
         known = {seal for file in files for seal in file.blocks}
         said = substance(now.text, path) if known and now else ""
         return bool(said) and digest(said.encode(ENCODING)) not in known
 
-    def is_foreign(self, path: str, now: State | None) -> bool:
+    def is_foreign(self, path: str, now: FileState | None) -> bool:
         """Whether somebody else has changed a whole file of ours since."""
         file = self.file(path)
         return file is not None and file.whole and now is not None and digest(now.content) not in file.written
 
-    def set_back(self, stage: Stage, commands: tuple[Command, ...]) -> None:
+    def set_back(self, stage: SetupStage, commands: tuple[SetupCommand, ...]) -> None:
         """Note the commands that follow when the files of a stage have been put back."""
         self.part(stage).back = [list(command.words) for command in commands]
 
@@ -142,7 +142,7 @@ def load(system: System) -> Manifest | None:
 def store(system: System, manifest: Manifest) -> None:
     """Write the manifest; when this returns it is on the disk."""
     content = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-    system.write(FILE, content, State(b"", _MODE, 0, 0))
+    system.write(FILE, content, FileState(b"", _MODE, 0, 0))
 
 
 def remove(system: System) -> None:

@@ -10,8 +10,8 @@ from onionmx.config.drop_in import Part, parse_part
 from onionmx.errors import ConfigurationError
 from onionmx.setup.programs import exim, postfix, settings, tor
 from onionmx.setup.programs.exim_template import SECTIONS
-from onionmx.setup.programs.wishes import Mta, Wishes
-from onionmx.setup.steps import ENCODING, State, without_ours
+from onionmx.setup.programs.wishes import Mta, SetupOptions
+from onionmx.setup.steps import ENCODING, FileState, without_ours
 from onionmx.setup.system import System
 from onionmx.shipped import shipped
 
@@ -49,7 +49,7 @@ class Observed:
         problems: of the folder of the onion service, in words; empty for none.
     """
 
-    files: Mapping[str, State]
+    files: Mapping[str, FileState]
     mtas: tuple[Mta, ...]
     configuration: Configuration
     shipped: Mapping[str, bytes]
@@ -99,7 +99,7 @@ def read_configuration(system: System) -> Configuration:
     return Configuration.from_parts(parts)
 
 
-def observe(system: System, wishes: Wishes, program: str, helper: str) -> Observed:
+def observe(system: System, wishes: SetupOptions, program: str, helper: str) -> Observed:
     """Look at the machine.
 
     Args:
@@ -146,7 +146,7 @@ def observe(system: System, wishes: Wishes, program: str, helper: str) -> Observ
     )
 
 
-def _networks(system: System, files: Mapping[str, State]) -> str:
+def _networks(system: System, files: Mapping[str, FileState]) -> str:
     """`mynetworks` in effect as it would be without our blocks."""
     with system.scratch() as folder:
         for path in (postfix.MAIN, postfix.MASTER):
@@ -199,7 +199,7 @@ def _is_on(system: System, unit: str) -> bool:
     )
 
 
-def _logs(system: System, wishes: Wishes) -> tuple[str, ...]:
+def _logs(system: System, wishes: SetupOptions) -> tuple[str, ...]:
     log = exim.LOG if wishes.mta == "exim" else postfix.LOG
     return (f"{log}*",) if any(system.real(log).parent.glob(f"{PurePosixPath(log).name}*")) else ()
 

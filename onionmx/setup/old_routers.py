@@ -4,7 +4,7 @@ from onionmx.doctor.checks.exim_routers import believes_a_code, judge_routers, r
 from onionmx.doctor.finding import Severity
 from onionmx.errors import ConfigurationError
 from onionmx.setup.programs import exim
-from onionmx.setup.steps import State
+from onionmx.setup.steps import FileState
 from onionmx.setup.system import System
 
 _FOLDER = f"{exim.CONFD}/router/"
@@ -25,7 +25,7 @@ def leaks(system: System) -> list[str]:
     return [f"{finding.check}: {finding.seen}" for finding in findings if finding.severity is Severity.PROBLEM]
 
 
-def refuse_old(path: str, now: State | None) -> None:
+def refuse_old(path: str, now: FileState | None) -> None:
     """Refuse a router of ours that somebody has changed for an older one, and that setup would leave as it is.
 
     Args:

@@ -16,8 +16,8 @@ from onionmx.setup.observe import Observed
 from onionmx.setup.programs import exim, postfix, settings, tor
 from onionmx.setup.programs.blocks import appended, settled
 from onionmx.setup.programs.exim_template import SECTIONS
-from onionmx.setup.programs.wishes import Wishes
-from onionmx.setup.steps import ENCODING, Change, Command, Stage, Wait, without_ours
+from onionmx.setup.programs.wishes import SetupOptions
+from onionmx.setup.steps import ENCODING, FileChange, SetupCommand, SetupStage, Wait, without_ours
 from onionmx.tor.service.running import HOSTNAME
 from onionmx.tor.service.torrc import Forward, parse_forward
 
@@ -37,14 +37,14 @@ class Plan:
         notes: what the administrator should know.
     """
 
-    wishes: Wishes
-    stages: tuple[Stage, ...]
-    ports: tor.Ports
+    wishes: SetupOptions
+    stages: tuple[SetupStage, ...]
+    ports: tor.TorPorts
     publishes: bool = False
     notes: tuple[str, ...] = ()
 
 
-def make_plan(observed: Observed, wishes: Wishes) -> Plan:
+def make_plan(observed: Observed, wishes: SetupOptions) -> Plan:
     """Plan what leads from the machine as it is to the machine as it is wished.
 
     Args:
@@ -72,7 +72,7 @@ def make_plan(observed: Observed, wishes: Wishes) -> Plan:
     return Plan(wishes, tuple(stages), ports, publishes, _notes(observed, wishes, publishes=publishes))
 
 
-def _check(observed: Observed, wishes: Wishes) -> None:
+def _check(observed: Observed, wishes: SetupOptions) -> None:
     if wishes.mta not in observed.mtas:
         known = (
             "Exim with Debian's configuration (/etc/exim4/update-exim4.conf.conf)"
@@ -102,7 +102,7 @@ def _forward(observed: Observed) -> Forward:
     return Forward(DEFAULT_PORT, host, port)
 
 
-def _check_listen(ports: tor.Ports) -> None:
+def _check_listen(ports: tor.TorPorts) -> None:
     if ports.forward is not None and parse_forward(str(ports.forward)) is None:
         raise ConfigurationError(f"{tor.TORRC}: the MTA cannot listen on {ports.forward.target}")
 
@@ -111,14 +111,14 @@ def _program(observed: Observed, *words: str) -> tuple[str, ...]:
     return (*shlex.split(observed.program), *words)
 
 
-def _systemctl(*words: str) -> Command:
-    return Command(("systemctl", *words), needs_systemd=True)
+def _systemctl(*words: str) -> SetupCommand:
+    return SetupCommand(("systemctl", *words), needs_systemd=True)
 
 
 # tor.
 
 
-def _tor(observed: Observed, ports: tor.Ports) -> list[Stage]:
+def _tor(observed: Observed, ports: tor.TorPorts) -> list[SetupStage]:
     before = without_ours(observed.files.get(tor.TORRC), tor.TORRC)
     client, service = ports.client_lines, ports.service_lines
     first = appended(before, client) if client else before
@@ -126,75 +126,78 @@ def _tor(observed: Observed, ports: tor.Ports) -> list[Stage]:
     now = observed.text(tor.TORRC)
     if settled(now, last, tor.TORRC) == now:
         first = last = now
-    changes = [Change.of_text(tor.TORRC, first)]
-    steps: list[Command | Wait] = []
+    changes = [FileChange.of_text(tor.TORRC, first)]
+    steps: list[SetupCommand | Wait] = []
     ours = ports.relay_socks == tor.SOCKET
     if tor.APPARMOR_PROFILE in observed.files:
         text = without_ours(observed.files.get(tor.APPARMOR_LOCAL), tor.APPARMOR_LOCAL)
         wanted = tor.apparmor(text, tor.SOCKET) if ours else text
         now = observed.text(tor.APPARMOR_LOCAL)
-        changes.insert(0, Change.of_text(tor.APPARMOR_LOCAL, settled(now, wanted, tor.APPARMOR_LOCAL)))
+        changes.insert(0, FileChange.of_text(tor.APPARMOR_LOCAL, settled(now, wanted, tor.APPARMOR_LOCAL)))
         if observed.apparmor:
             # It may fail: in a container the kernel's profiles are those of the host, and tor is not confined.
             parser = ("apparmor_parser", "--replace", "--write-cache", tor.APPARMOR_PROFILE)
-            steps.append(Command(parser, may_fail=True))
-    back = (*(step for step in steps if isinstance(step, Command)), _reload_tor(observed))
+            steps.append(SetupCommand(parser, may_fail=True))
+    back = (*(step for step in steps if isinstance(step, SetupCommand)), _reload_tor(observed))
     check = _verify_tor(observed)
     why = f"tor did not open {ports.relay_socks} after its reload: journalctl -u {observed.tor_unit} says why"
     # tor opens a port below 1024 when it starts; a running one without any cannot (tor(1), KeepBindCapabilities).
     low = any(option.value.startswith((DNSPORT, tor.EXIM_SOCKS)) for option in ports.client)
     take = _systemctl("restart", observed.tor_unit) if low else _reload_tor(observed)
     steps += [check, take, Wait(ports.relay_socks, _PATIENCE, why)]
-    stages = [Stage("tor", tuple(changes), tuple(steps), back=(*back[:-1], check, back[-1]))]
+    stages = [SetupStage("tor", tuple(changes), tuple(steps), back=(*back[:-1], check, back[-1]))]
     if ports.forward is not None:
         hostname = f"{ports.directory}/{HOSTNAME}"
         why = f"tor did not make {hostname}: journalctl -u {observed.tor_unit} says why"
         service_steps = (check, _reload_tor(observed), Wait(hostname, _PATIENCE, why))
         stages.append(
-            Stage(
-                "onion service", (Change.of_text(tor.TORRC, last),), service_steps, back=(check, _reload_tor(observed))
+            SetupStage(
+                "onion service",
+                (FileChange.of_text(tor.TORRC, last),),
+                service_steps,
+                back=(check, _reload_tor(observed)),
             )
         )
     return stages
 
 
-def _reload_tor(observed: Observed) -> Command:
+def _reload_tor(observed: Observed) -> SetupCommand:
     if observed.reloads:
         return _systemctl("reload-or-restart", observed.tor_unit)
     return _systemctl("kill", "--kill-whom=main", "--signal=HUP", observed.tor_unit)
 
 
-def _verify_tor(observed: Observed) -> Command:
+def _verify_tor(observed: Observed) -> SetupCommand:
     defaults = ("--defaults-torrc", tor.DEFAULTS) if tor.DEFAULTS in observed.files else ()
-    return Command((observed.tor, *defaults, "-f", tor.TORRC, "--verify-config", "--hush"), is_check=True)
+    return SetupCommand((observed.tor, *defaults, "-f", tor.TORRC, "--verify-config", "--hush"), is_check=True)
 
 
 # onionmx itself.
 
 
-def _onionmx(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
+def _onionmx(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> SetupStage:
     configuration = observed.configuration
     text = settings.drop_in(configuration, wishes, ports, observed.logs)
-    changes = [Change(settings.DROP_IN, text.encode(), whole=True)]
+    changes = [FileChange(settings.DROP_IN, text.encode(), whole=True)]
     units = settings.units(configuration, wishes)
-    steps: list[Command | Wait] = [Command(_program(observed, "config"), is_check=True)]
-    back: tuple[Command, ...] = ()
+    steps: list[SetupCommand | Wait] = [SetupCommand(_program(observed, "config"), is_check=True)]
+    back: tuple[SetupCommand, ...] = ()
     if any(unit not in observed.packaged_units for unit in units):
         files = settings.unit_files(units, observed.shipped, observed.program)
-        changes += [Change(path, content, whole=True) for path, content in files.items()]
+        changes += [FileChange(path, content, whole=True) for path, content in files.items()]
         back = (_systemctl("daemon-reload"),)
-        steps.append(Command(("systemd-sysusers", observed.users), needs_systemd=True))
+        steps.append(SetupCommand(("systemd-sysusers", observed.users), needs_systemd=True))
         steps += back
     if wishes.send:
-        steps.append(Command(_program(observed, "sync"), may_fail=True))
+        steps.append(SetupCommand(_program(observed, "sync"), may_fail=True))
         steps += [
             Wait(path, 0, f"the first sync wrote no {path}, without which mail would wait")
             for path in _maps(observed, wishes)
         ]
-    return Stage("onionmx", tuple(changes), tuple(steps), units, back)
+    return SetupStage("onionmx", tuple(changes), tuple(steps), units, back)
 
 
-def _maps(observed: Observed, wishes: Wishes) -> list[str]:
+def _maps(observed: Observed, wishes: SetupOptions) -> list[str]:
     table = wishes.mta == "postfix" and wishes.postfix == "table"
     return [observed.configuration.map.path, *([settings.table_path(observed.configuration)] if table else [])]
 
@@ -202,7 +205,7 @@ def _maps(observed: Observed, wishes: Wishes) -> list[str]:
 # The MTAs.
 
 
-def _listening(ports: tor.Ports) -> list[Wait]:
+def _listening(ports: tor.TorPorts) -> list[Wait]:
     if ports.forward is None:
         return []
     return [
@@ -210,7 +213,7 @@ def _listening(ports: tor.Ports) -> list[Wait]:
     ]
 
 
-def _exim(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
+def _exim(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> SetupStage:
     ours = exim.fragments(observed.shipped, wishes)
     macros = settings.mta_macros(observed.configuration, wishes, ports, observed.helper)
     if macros:
@@ -225,16 +228,16 @@ def _exim(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
         observed.text(exim.LOCAL_MACROS),
         ours,
     )
-    changes = [Change(f"{exim.CONFD}/{name}", whole[name], whole=True) for name in exim.in_order(whole)]
+    changes = [FileChange(f"{exim.CONFD}/{name}", whole[name], whole=True) for name in exim.in_order(whole)]
     for path, text in ((exim.TEMPLATE, template), (exim.SETTINGS, conf)):
         if path in observed.files:
-            changes.append(Change(path, settled(observed.text(path), text, path).encode(ENCODING)))
+            changes.append(FileChange(path, settled(observed.text(path), text, path).encode(ENCODING)))
     commands = (
-        Command(("update-exim4.conf",), is_check=True),
-        Command(("exim4", "-bV"), is_check=True),
+        SetupCommand(("update-exim4.conf",), is_check=True),
+        SetupCommand(("exim4", "-bV"), is_check=True),
         _systemctl("restart", "exim4"),
     )
-    return Stage("exim", tuple(changes), (*commands, *_listening(ports)), back=commands)
+    return SetupStage("exim", tuple(changes), (*commands, *_listening(ports)), back=commands)
 
 
 def _confd(observed: Observed) -> Sequence[str]:
@@ -243,7 +246,7 @@ def _confd(observed: Observed) -> Sequence[str]:
     return [name for name in names if name.partition("/")[0] in SECTIONS and "_onionmx" not in name]
 
 
-def _postfix(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
+def _postfix(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> SetupStage:
     configuration = observed.configuration
     master = without_ours(observed.files.get(postfix.MASTER), postfix.MASTER)
     main = without_ours(observed.files.get(postfix.MAIN), postfix.MAIN)
@@ -263,14 +266,14 @@ def _postfix(observed: Observed, wishes: Wishes, ports: tor.Ports) -> Stage:
     listen = ports.forward.target if ports.forward else ""
     master = postfix.master(master, send=bool(wishes.send), listen=listen)
     changes = [
-        Change.of_text(path, settled(observed.text(path), text, path))
+        FileChange.of_text(path, settled(observed.text(path), text, path))
         for path, text in ((postfix.MASTER, master), (postfix.MAIN, main))
     ]
-    commands = (Command(("postfix", "check"), is_check=True), _systemctl("reload-or-restart", "postfix"))
-    return Stage("postfix", tuple(changes), (*commands, *_listening(ports)), back=commands)
+    commands = (SetupCommand(("postfix", "check"), is_check=True), _systemctl("reload-or-restart", "postfix"))
+    return SetupStage("postfix", tuple(changes), (*commands, *_listening(ports)), back=commands)
 
 
-def _notes(observed: Observed, wishes: Wishes, *, publishes: bool) -> tuple[str, ...]:
+def _notes(observed: Observed, wishes: SetupOptions, *, publishes: bool) -> tuple[str, ...]:
     notes = []
     if wishes.receive and not publishes:
         notes.append("the record is printed at the end, for your zone: --publish-to SERVER sends it there")

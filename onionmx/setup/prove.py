@@ -9,7 +9,7 @@ import msgspec
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
 from onionmx.setup.engine import Say
 from onionmx.setup.plan import Plan
-from onionmx.setup.programs.wishes import Wishes
+from onionmx.setup.programs.wishes import SetupOptions
 from onionmx.setup.system import Done, System
 from onionmx.tor.service.running import HOSTNAME
 
@@ -24,7 +24,7 @@ _BETWEEN = 5.0  # seconds between two looks; a new service takes a while until o
 
 
 @dataclass(slots=True)
-class Proof:
+class SetupProof:
     """What was seen.
 
     Attributes:
@@ -43,7 +43,7 @@ class Proof:
 
 
 @dataclass(slots=True)
-class Prover:
+class SetupProver:
     """Looks at the result.
 
     Args:
@@ -57,9 +57,9 @@ class Prover:
     program: tuple[str, ...]
     plan: Plan
     say: Say
-    proof: Proof = field(default_factory=Proof, init=False)
+    proof: SetupProof = field(default_factory=SetupProof, init=False)
 
-    def prove(self, seconds: float) -> Proof:
+    def prove(self, seconds: float) -> SetupProof:
         """Look at all of it.
 
         Args:
@@ -138,7 +138,7 @@ def _again(end: float) -> bool:
     return True
 
 
-def _left_out(wishes: Wishes) -> frozenset[str]:
+def _left_out(wishes: SetupOptions) -> frozenset[str]:
     """Checks of what is not wished, and of the record, which is not yet published."""
     left_out = _OF_THE_RECORD
     left_out |= frozenset() if wishes.receive else _OF_RECEIVING

@@ -2,21 +2,21 @@
 
 from onionmx.setup.manifest import File, digest
 from onionmx.setup.programs.blocks import stripped
-from onionmx.setup.steps import ENCODING, State
+from onionmx.setup.steps import ENCODING, FileState
 from onionmx.setup.system import System
 
 KEPT_SUFFIX = ".onionmx-kept"
 """Behind the name of a file of ours that somebody has changed; no program reads a file of such a name."""
 
 
-def was_changed(file: File, now: State | None) -> bool:
+def was_changed(file: File, now: FileState | None) -> bool:
     """Whether somebody else has changed a whole file of ours, which is then kept under another name."""
     if not file.whole or now is None or (file.original and now == file.original.state):
         return False
     return digest(now.content) not in file.written
 
 
-def restored(file: File, now: State | None) -> State | None:
+def restored(file: File, now: FileState | None) -> FileState | None:
     """The file as it will be; `None` where there will be none.
 
     Args:
@@ -31,10 +31,10 @@ def restored(file: File, now: State | None) -> State | None:
     if now is None:
         return None
     content = stripped(now.text, file.path).encode(ENCODING)
-    return State(content, now.mode, now.uid, now.gid) if content or file.existed else None
+    return FileState(content, now.mode, now.uid, now.gid) if content or file.existed else None
 
 
-def keep_copy(system: System, path: str, now: State) -> str:
+def keep_copy(system: System, path: str, now: FileState) -> str:
     """Keep a file as it is beside it, before what somebody has changed in it goes; gives the name of the copy."""
     kept = f"{path}{KEPT_SUFFIX}"
     system.clear_draft(kept)

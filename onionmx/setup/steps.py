@@ -13,7 +13,7 @@ NEW_MODE = 0o644
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class FileState:
     """A file as it is.
 
     Attributes:
@@ -35,7 +35,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FileChange:
     """A file that is to have another content.
 
     Attributes:
@@ -49,12 +49,12 @@ class Change:
     whole: bool = False
 
     @classmethod
-    def of_text(cls, path: str, text: str) -> "Change":
+    def of_text(cls, path: str, text: str) -> "FileChange":
         """A file of others with our blocks."""
         return cls(path, text.encode(ENCODING))
 
 
-def diff(path: str, before: State | None, after: State | None) -> str:
+def diff(path: str, before: FileState | None, after: FileState | None) -> str:
     """What changes in a file, as a unified diff; empty where nothing does.
 
     Args:
@@ -68,13 +68,13 @@ def diff(path: str, before: State | None, after: State | None) -> str:
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def without_ours(state: State | None, path: str) -> str:
+def without_ours(state: FileState | None, path: str) -> str:
     """The text of a file of others without our blocks; empty where there is no file."""
     return "" if state is None else stripped(state.text, path)
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class SetupCommand:
     """A command to be run.
 
     Attributes:
@@ -109,7 +109,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class SetupStage:
     """The changes that one program needs; after it the program works with them.
 
     Attributes:
@@ -121,12 +121,12 @@ class Stage:
     """
 
     name: str
-    changes: tuple[Change, ...] = ()
-    steps: tuple[Command | Wait, ...] = ()
+    changes: tuple[FileChange, ...] = ()
+    steps: tuple[SetupCommand | Wait, ...] = ()
     units: tuple[str, ...] = ()
-    back: tuple[Command, ...] = ()
+    back: tuple[SetupCommand, ...] = ()
 
     @property
-    def commands(self) -> Iterator[Command]:
+    def commands(self) -> Iterator[SetupCommand]:
         """The commands among its steps."""
-        return (step for step in self.steps if isinstance(step, Command))
+        return (step for step in self.steps if isinstance(step, SetupCommand))

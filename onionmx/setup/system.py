@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from onionmx.config import UNIX, parse_socket
 from onionmx.errors import LockedError, TemporaryError
 from onionmx.files import open_regular
-from onionmx.setup.steps import NEW_MODE, State
+from onionmx.setup.steps import NEW_MODE, FileState
 from onionmx.text import escaped
 
 COMMAND_TIMEOUT = 600.0
@@ -66,7 +66,7 @@ class System:
         """Whether there is a file, a folder or a socket."""
         return self.real(path).exists()
 
-    def read(self, path: str) -> State | None:
+    def read(self, path: str) -> FileState | None:
         """A file as it is; `None` where there is none.
 
         Raises:
@@ -76,11 +76,11 @@ class System:
         try:
             with open_regular(real) as file:
                 status = os.fstat(file.fileno())
-                return State(file.read(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+                return FileState(file.read(), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
         except FileNotFoundError:
             return None
 
-    def write(self, path: str, content: bytes, like: State | None = None) -> None:
+    def write(self, path: str, content: bytes, like: FileState | None = None) -> None:
         """Replace a file whole; after a crash it is the old one or the new one.
 
         Args:

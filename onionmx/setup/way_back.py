@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass, field
 
 from onionmx.setup.manifest import Manifest, remove, store
-from onionmx.setup.steps import Stage, State
+from onionmx.setup.steps import FileState, SetupStage
 from onionmx.setup.system import System
 
 
@@ -25,11 +25,11 @@ class WayBack:
 
     system: System
     systemd: bool = field(kw_only=True)
-    before: list[tuple[str, State | None]] = field(default_factory=list)
+    before: list[tuple[str, FileState | None]] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     enabled: list[str] = field(default_factory=list)
     disabled: list[str] = field(default_factory=list)
-    begun: list[Stage] = field(default_factory=list)
+    begun: list[SetupStage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def go(self, old: Manifest | None) -> None:

@@ -38,16 +38,12 @@ class ContentScan:
 
     Attributes:
         size: bytes.
-        has_nul: RFC 5321 section 4.5.2 allows it in no message without BINARYMIME.
-        has_eight_bit: whether there is a byte above 127, which needs 8BITMIME.
         has_bare_newline: whether there is a CR without LF or an LF without CR. A CR at the very end is judged with
             the next piece, or by `finish`.
     """
 
     def __init__(self) -> None:
         self.size = 0
-        self.has_nul = False
-        self.has_eight_bit = False
         self.has_bare_newline = False
         self._ends_in_cr = False
 
@@ -56,8 +52,6 @@ class ContentScan:
         if not piece:
             return
         self.size += len(piece)
-        self.has_nul = self.has_nul or b"\0" in piece
-        self.has_eight_bit = self.has_eight_bit or not piece.isascii()
         if not self.has_bare_newline:
             is_paired = _is_paired(piece, follows_cr=self._ends_in_cr)
             self.has_bare_newline = not is_paired

@@ -16,7 +16,7 @@ from onionmx.sync.judge.policy import Verdict, judge, settled
 from onionmx.sync.judge.proof import LOOK_AGAIN
 from onionmx.sync.judge.rules import RulesOf
 from onionmx.sync.looking import Judged, Looking, Prover
-from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
+from onionmx.sync.report import MOST_DECISIONS, Decision, RunResult
 from onionmx.sync.state.notes import open_routes
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
@@ -30,7 +30,7 @@ MOST_HELD = 10_000
 MOST_TIME = 3600.0
 """Seconds for which a run waits for proofs while it has nothing else to do."""
 
-Questions = Callable[[Iterable[str]], AsyncGenerator[Answer, None]]
+AskMany = Callable[[Iterable[str]], AsyncGenerator[Answer, None]]
 """Finds one answer for each of many domains, in any order."""
 Clock = Callable[[], float]
 """Seconds since 1970."""
@@ -77,7 +77,7 @@ class Asking:
     def __init__(  # noqa: PLR0913, PLR0917 -- each of them is something else
         self,
         store: Store,
-        questions: Questions,
+        questions: AskMany,
         rules_of: RulesOf,
         prover: Prover,
         clock: Clock,
@@ -225,13 +225,13 @@ class Asking:
             self._asked.failed_with_route += new.established is not None
             # Once, and not in each letter that cron sends.
             if is_news or new.failures == 1 or old.established != new.established:
-                self._asked.note(Decision(new.domain, Outcome.UNDECIDED, endpoints, endpoints, reason=answer.reason))
+                self._asked.note(Decision(new.domain, RunResult.UNDECIDED, endpoints, endpoints, reason=answer.reason))
         elif why := _begins_to_wait(old, new):
             self._asked.note(
-                Decision(new.domain, Outcome.WAITING, endpoints, endpoints, reason=why, notes=answer.notes)
+                Decision(new.domain, RunResult.WAITING, endpoints, endpoints, reason=why, notes=answer.notes)
             )
         elif answer.notes:
-            outcome = Outcome.KEPT if endpoints else Outcome.WITHOUT
+            outcome = RunResult.KEPT if endpoints else RunResult.WITHOUT
             self._asked.note(Decision(new.domain, outcome, endpoints, endpoints, reason=new.reason, notes=answer.notes))
 
 

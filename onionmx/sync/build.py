@@ -20,7 +20,7 @@ from onionmx.sync.judge.entry import NOT_LISTED, entry_of, needs_look
 from onionmx.sync.judge.looks import requirement_of
 from onionmx.sync.judge.policy import UNSIGNED_NOW
 from onionmx.sync.judge.rules import RulesOf
-from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
+from onionmx.sync.report import MOST_DECISIONS, Decision, RunResult
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
 from onionmx.target import Source, Trust
@@ -210,13 +210,13 @@ def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
             loud = record.decision if record and UNSIGNED_NOW in record.decision else ""
             if domain in changes.removed:
                 reason = _why_removed(domain, record, base, now)
-                yield Decision(domain, Outcome.REMOVED, old, (), reason=reason, notes=tuple(filter(None, [loud])))
+                yield Decision(domain, RunResult.REMOVED, old, (), reason=reason, notes=tuple(filter(None, [loud])))
                 continue
             if new[domain] == DEFERRING:
                 why = entry_of(record, base.rules_of(domain), now).why if record else ""
-                yield Decision(domain, Outcome.UNDECIDED, old, parse_value(DEFERRING), reason=why)
+                yield Decision(domain, RunResult.UNDECIDED, old, parse_value(DEFERRING), reason=why)
                 continue
-            outcome = Outcome.CHANGED if domain in changes.changed else Outcome.ADDED
+            outcome = RunResult.CHANGED if domain in changes.changed else RunResult.ADDED
             source, trust = source_of(domain, record, base)
             notes = tuple(filter(None, [loud, note_of(domain)]))
             yield Decision(domain, outcome, old, parse_value(new[domain]), source, trust, notes=notes)

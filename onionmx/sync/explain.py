@@ -9,7 +9,7 @@ from onionmx.onion import SUFFIX, Endpoint
 from onionmx.sync.build import Base, source_of
 from onionmx.sync.judge.entry import entry_of, needs_look
 from onionmx.sync.judge.policy import MIN_FAILURES
-from onionmx.sync.judge.rules import Belief, Rules
+from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.judge.sightings import FIRM_HOLD, hold_of, is_firm
 from onionmx.sync.judge.verdict import days
 from onionmx.sync.state.record import DomainRecord, HistoryLine, How, LastAnswer
@@ -39,7 +39,7 @@ class Explanation:
     endpoints: tuple[Endpoint, ...]
     source: Source | None
     trust: Trust | None
-    belief: Belief
+    belief: TrustPolicy
     why: str
     what_would_change_it: tuple[str, ...]
     record: DomainRecord | None
@@ -104,7 +104,7 @@ def _changes(record: DomainRecord, rules: Rules) -> list[str]:
     if (record.refused and not record.pending) or (record.keeps_unproven and not record.doubt):
         found.append(f"a change was refused: `onionmx sync --allow-change {record.domain}` takes that back")
     if record.established is None and not record.pending:
-        signed = "a signed SRV record" if rules.belief is Belief.DNSSEC else "an SRV record"
+        signed = "a signed SRV record" if rules.belief is TrustPolicy.DNSSEC else "an SRV record"
         found.append(f"{signed} that leads to an onion{_after_removal(record, rules)}")
     elif record.established and not record.pending:
         found.append(_of_route(record, rules))
@@ -121,7 +121,7 @@ def _changes(record: DomainRecord, rules: Rules) -> list[str]:
 def _after_removal(record: DomainRecord, rules: Rules) -> str:
     """What a removal asks of a record that comes after it."""
     endpoints = record.former.endpoints if record.former else ((SUFFIX, 0),)
-    if record.removal is None or rules.belief is not Belief.TOFU:
+    if record.removal is None or rules.belief is not TrustPolicy.TOFU:
         return ""
     if record.removal.how is How.SILENCE:
         return ", at once if it is the old one"
@@ -132,11 +132,11 @@ def _after_removal(record: DomainRecord, rules: Rules) -> str:
 
 def _of_route(record: DomainRecord, rules: Rules) -> str:
     match rules.belief:
-        case Belief.ANY:
+        case TrustPolicy.ANY:
             return "any other record is taken at once"
-        case Belief.DNSSEC:
+        case TrustPolicy.DNSSEC:
             return "a signed change is taken at once, an unsigned one only by `onionmx sync --accept-change`"
-        case Belief.TOFU:
+        case TrustPolicy.TOFU:
             if is_firm(record):
                 return f"a signed change is taken at once, an unsigned one when seen for {FIRM_HOLD / DAY:g} days"
             return (
@@ -152,7 +152,7 @@ def _of_pending(record: DomainRecord, rules: Rules) -> list[str]:
         allow = f"`onionmx sync --allow-change {record.domain}` takes the refusal back"
         return [f"the change was refused; {by_hand} makes it anyway, and so does a signature; {allow}"]
     refuse = f"`onionmx sync --refuse-change {record.domain}` keeps what is there"
-    if rules.belief is Belief.DNSSEC:
+    if rules.belief is TrustPolicy.DNSSEC:
         return [f"{by_hand}, or a signature, takes the change; {refuse}"]
     hold = hold_of(record, record.pending.endpoints, rules) or 0.0
     left = max(0.0, hold - record.pending.steady) / DAY

@@ -28,13 +28,13 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from onionmx.errors import EXIT_TEMPORARY, OnionmxError, StateError, UsageError
 from onionmx.files import read_regular, replacing
-from onionmx.sync.report import Outcome, Summary
+from onionmx.sync.report import RunResult, Summary
 
 _MAX_SIZE = 65536  # bytes
 _MODE = 0o644  # the collector runs as another user, and there is no domain in it
 _SUCCESS = "onionmx_sync_last_success_timestamp_seconds"
 _OLD_SUCCESS = re.compile(rf"^{_SUCCESS} (\S+)$", re.MULTILINE)
-_OUTCOMES = tuple(outcome for outcome in Outcome if outcome is not Outcome.WAITING)
+_OUTCOMES = tuple(outcome for outcome in RunResult if outcome is not RunResult.WAITING)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from onionmx.config.sync import SyncSection
 from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import parse_value
 from onionmx.sync.build import DEFERRING, Base, Changes, NextMap
-from onionmx.sync.report import MOST_DECISIONS, Decision, Outcome
+from onionmx.sync.report import MOST_DECISIONS, Decision, RunResult
 from onionmx.sync.state.record import How
 from onionmx.sync.state.store import Store
 
@@ -95,4 +95,4 @@ def decisions(held: Iterable[str], new: NextMap) -> Iterator[Decision]:
     reason = "nothing speaks for it any more, but too much would go at once; `onionmx sync --accept` removes it"
     for domain in islice(held, MOST_DECISIONS):
         endpoints = parse_value(new.values[domain])
-        yield Decision(domain, Outcome.WAITING, endpoints, endpoints, reason=reason)
+        yield Decision(domain, RunResult.WAITING, endpoints, endpoints, reason=reason)

@@ -11,7 +11,7 @@ MOST_DECISIONS = 10_000
 """Decisions that a summary names; beyond that they are counted only, so that a million cost no memory."""
 
 
-class Outcome(StrEnum):
+class RunResult(StrEnum):
     """What becomes of a domain."""
 
     ADDED = "added"
@@ -42,7 +42,7 @@ class Decision:
     """
 
     domain: str
-    outcome: Outcome
+    outcome: RunResult
     old: tuple[Endpoint, ...]
     new: tuple[Endpoint, ...]
     source: Source | None = None
@@ -83,7 +83,7 @@ class Summary:
     asked: int = 0
     entries: int = 0
     is_published: bool = False
-    counts: dict[Outcome, int] = field(default_factory=dict)
+    counts: dict[RunResult, int] = field(default_factory=dict)
     waiting: int = 0
     decisions: tuple[Decision, ...] = ()
     omitted: int = 0
@@ -91,6 +91,6 @@ class Summary:
     held: int = 0
     outgoing: Outgoing | None = None
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: RunResult) -> int:
         """How many domains have this outcome."""
         return self.counts.get(outcome, 0)

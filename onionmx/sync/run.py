@@ -24,7 +24,7 @@ from onionmx.mapfile.cdb import DEFERS, MapReader
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.write import mark_checked, writer_lock
 from onionmx.sync import removals
-from onionmx.sync.asking import Asked, Asking, Clock, Questions
+from onionmx.sync.asking import Asked, Asking, AskMany, Clock
 from onionmx.sync.build import Base, Changes, NextMap, compare, decisions, next_map, table_note, write
 from onionmx.sync.judge.entry import NOT_LISTED
 from onionmx.sync.judge.policy import adopt
@@ -32,7 +32,7 @@ from onionmx.sync.judge.schedule import CLOCK_TOLERANCE
 from onionmx.sync.lists.files import Lists, digest_of, read_lists
 from onionmx.sync.looking import Prover
 from onionmx.sync.removals import by_operator, held_back, in_words, keep
-from onionmx.sync.report import Decision, Outcome, Summary
+from onionmx.sync.report import Decision, RunResult, Summary
 from onionmx.sync.state import notes
 from onionmx.sync.state.record import LastAnswer
 from onionmx.sync.state.store import Store
@@ -60,7 +60,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RunOptions:
     """What the operator wants of a run.
 
     Attributes:
@@ -78,7 +78,7 @@ class Wishes:
     dry_run: bool = False
 
 
-class Run:
+class SyncRun:
     """A run.
 
     Args:
@@ -90,7 +90,7 @@ class Run:
     """
 
     def __init__(
-        self, configuration: Configuration, store: Store, questions: Questions, prover: Prover, clock: Clock
+        self, configuration: Configuration, store: Store, questions: AskMany, prover: Prover, clock: Clock
     ) -> None:
         self._configuration = configuration
         self._store = store
@@ -100,7 +100,7 @@ class Run:
         self._path = Path(configuration.map.path)
 
     async def synchronize(
-        self, inputs: Inputs, wishes: Wishes, on_answer: Callable[[Answer], None] = lambda _: None
+        self, inputs: Inputs, wishes: RunOptions, on_answer: Callable[[Answer], None] = lambda _: None
     ) -> Summary:
         """Bring state and map up to date.
 
@@ -140,7 +140,7 @@ class Run:
         return True
 
     async def _update(
-        self, inputs: Inputs, wishes: Wishes, stamp: notes.MapStamp, on_answer: Callable[[Answer], None]
+        self, inputs: Inputs, wishes: RunOptions, stamp: notes.MapStamp, on_answer: Callable[[Answer], None]
     ) -> Asked:
         now = self._clock()
         known = self._store.notes()
@@ -203,7 +203,7 @@ class Run:
             while batch := dict(islice(entries, _BATCH)):
                 yield batch
 
-    def _publish(self, base: Base, wishes: Wishes, stamp: notes.MapStamp, asked: Asked) -> Summary:
+    def _publish(self, base: Base, wishes: RunOptions, stamp: notes.MapStamp, asked: Asked) -> Summary:
         now = self._clock()
         waited = stamp.held()
         are_accepted = bool(waited) if wishes.accept_removal else not waited.isdisjoint(wishes.accepted)
@@ -238,20 +238,20 @@ class Run:
             return write(self._configuration.map, new.values, changes)
 
     def _summary(  # noqa: PLR0913, PLR0917 -- what a run has found out
-        self, base: Base, changes: Changes, found: dict[str, Decision], asked: Asked, entries: int, wishes: Wishes
+        self, base: Base, changes: Changes, found: dict[str, Decision], asked: Asked, entries: int, wishes: RunOptions
     ) -> Summary:
         known = self._store.notes()
         listed = int(notes.number(known, notes.LISTED))
         pinned = self._store.get(base.pins)
         named = listed + sum(domain not in pinned or not pinned[domain].listed for domain in base.pins)
-        removed = [each for each in found.values() if each.outcome is Outcome.REMOVED and each.reason != NOT_LISTED]
+        removed = [each for each in found.values() if each.outcome is RunResult.REMOVED and each.reason != NOT_LISTED]
         counts = {
-            Outcome.ADDED: len(changes.added),
-            Outcome.CHANGED: len(changes.changed),
-            Outcome.REMOVED: len(changes.removed),
-            Outcome.KEPT: max(0, entries - len(changes.added) - len(changes.changed) - asked.failed_with_route),
-            Outcome.UNDECIDED: asked.failed,
-            Outcome.WITHOUT: max(0, named - entries - len(removed) - asked.failed + asked.failed_with_route),
+            RunResult.ADDED: len(changes.added),
+            RunResult.CHANGED: len(changes.changed),
+            RunResult.REMOVED: len(changes.removed),
+            RunResult.KEPT: max(0, entries - len(changes.added) - len(changes.changed) - asked.failed_with_route),
+            RunResult.UNDECIDED: asked.failed,
+            RunResult.WITHOUT: max(0, named - entries - len(removed) - asked.failed + asked.failed_with_route),
         }
         all_decisions = asked.decisions | found
         return Summary(

@@ -13,11 +13,11 @@ from onionmx.files import is_missing
 from onionmx.mapfile.domains import read_own_domains
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import read_pins
-from onionmx.sync.asking import Questions
+from onionmx.sync.asking import AskMany
 from onionmx.sync.build import Base
-from onionmx.sync.judge.rules import Belief, RulesOf, make_rules, read_beliefs
+from onionmx.sync.judge.rules import RulesOf, TrustPolicy, make_rules, read_beliefs
 from onionmx.sync.judge.schedule import LONGEST_STRETCH
-from onionmx.sync.state.overlay import Overlay
+from onionmx.sync.state.overlay import DryRunStore
 from onionmx.sync.state.store import Store
 from onionmx.sync.stores import open_store
 from onionmx.tor.resolver import srv_resolver
@@ -38,7 +38,7 @@ def opened_store(configuration: Configuration, *, to_write: bool) -> Iterator[St
     settings = configuration.sync
     place = parse_store(store_setting(configuration))
     if not to_write and isinstance(place, Path) and is_missing(place):
-        yield Overlay(None)
+        yield DryRunStore(None)
         return
     store = open_store(
         store_setting(configuration),
@@ -49,7 +49,7 @@ def opened_store(configuration: Configuration, *, to_write: bool) -> Iterator[St
         longest_wait=settings.max_interval * LONGEST_STRETCH,
     )
     try:
-        yield store if to_write else Overlay(store)
+        yield store if to_write else DryRunStore(store)
     finally:
         store.close()
 
@@ -111,7 +111,7 @@ def configured_rules(configuration: Configuration) -> RulesOf:
     return make_rules(configuration.sync, _beliefs(configuration.sync), authenticates=authenticates)
 
 
-def _beliefs(settings: SyncSection) -> dict[str, Belief]:
+def _beliefs(settings: SyncSection) -> dict[str, TrustPolicy]:
     return read_beliefs(Path(settings.trust_of), may_be_missing=settings.trust_of == SyncSection().trust_of)
 
 
@@ -120,7 +120,7 @@ def is_shared(settings: SyncSection) -> bool:
     return bool(settings.store) and not isinstance(parse_store(settings.store), Path)
 
 
-def questions_of(configuration: Configuration) -> Questions:
+def questions_of(configuration: Configuration) -> AskMany:
     """Questions to the resolvers of the configuration, over Tor where it says so."""
 
     async def ask(domains: Iterable[str]) -> AsyncGenerator[Answer, None]:

@@ -32,7 +32,7 @@ def open_store(  # noqa: PLR0913 -- what the configuration says of it
         password_file: with the password of a server; empty for none.
         ca_file: with the CAs for a server over TLS, in PEM; empty for those of the system.
         key_file: with the key that its hosts have in common; empty for none.
-        users: see `onionmx.sync.state.valkey.server.Server`.
+        users: see `onionmx.sync.state.valkey.server.ValkeyConnection`.
         longest_wait: seconds; what is due later than that from now was written by a clock that was ahead, and is due.
 
     Raises:
@@ -43,11 +43,11 @@ def open_store(  # noqa: PLR0913 -- what the configuration says of it
     if isinstance(place, Path):
         return SqliteStore(place, longest_wait=longest_wait)
     # Loaded on demand: the client library takes longer to load than a run with nothing to do on one host.
-    from onionmx.sync.state.valkey.server import Server  # noqa: PLC0415
+    from onionmx.sync.state.valkey.server import ValkeyConnection  # noqa: PLC0415
     from onionmx.sync.state.valkey.store import ValkeyStore  # noqa: PLC0415
 
     seal = read_seal(key_file)
-    server = Server(place, password_file=password_file, ca_file=ca_file, users=users)
+    server = ValkeyConnection(place, password_file=password_file, ca_file=ca_file, users=users)
     return ValkeyStore(server, seal, longest_wait=longest_wait)
 
 
@@ -67,12 +67,12 @@ def open_host_lists(
         ConfigurationError: the password cannot be read.
     """
     from onionmx.sync.state.valkey.lists import HostLists  # noqa: PLC0415
-    from onionmx.sync.state.valkey.server import Server  # noqa: PLC0415
+    from onionmx.sync.state.valkey.server import ValkeyConnection  # noqa: PLC0415
 
     place = _parse(store)
     assert not isinstance(place, Path)  # noqa: S101 -- it is shared
     seal = read_seal(key_file)
-    return HostLists(Server(place, password_file=password_file, ca_file=ca_file, users=users), seal)
+    return HostLists(ValkeyConnection(place, password_file=password_file, ca_file=ca_file, users=users), seal)
 
 
 def seal_shared_store(
@@ -96,13 +96,13 @@ def seal_shared_store(
         StateError: the server cannot be asked, or what it holds cannot be read.
     """
     from onionmx.sync.state.valkey.seal import seal_store  # noqa: PLC0415
-    from onionmx.sync.state.valkey.server import Server  # noqa: PLC0415
+    from onionmx.sync.state.valkey.server import ValkeyConnection  # noqa: PLC0415
 
     place = _parse(store) if store else Path()
     if isinstance(place, Path) or not key_file:
         raise ConfigurationError("expected a store that hosts share in sync.store, and its key in sync.store_key_file")
     seal = read_seal(key_file)
-    with closing(Server(place, password_file=password_file, ca_file=ca_file, users=users)) as server:
+    with closing(ValkeyConnection(place, password_file=password_file, ca_file=ca_file, users=users)) as server:
         return seal_store(server, seal)
 
 

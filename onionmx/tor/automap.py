@@ -18,7 +18,7 @@ from struct import error as struct_error
 
 from onionmx.defaults import DNSPORT, TOR_USER
 from onionmx.errors import AutomapError, OnionError, OwnerError, UsageError
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 from onionmx.onion import DEFAULT_PORT, parse_port
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
@@ -144,19 +144,19 @@ def format_host(address: str, port: int) -> str:
     return address if port == DEFAULT_PORT else f"{address}::{port}"
 
 
-def port_of_tor(dnsport: tuple[str, int], user: str) -> Listener:
+def port_of_tor(dnsport: tuple[str, int], user: str) -> ListenerOwner:
     """Look whose the port is, before it is asked.
 
     Raises:
         AutomapError: somebody else's, or it cannot be told whose.
     """
     try:
-        return Listener(*dnsport, (user,), is_udp=True)
+        return ListenerOwner(*dnsport, (user,), is_udp=True)
     except OwnerError as error:
         raise AutomapError(f"tor's DNSPort is not believed: {error}") from error
 
 
-def confirm(listener: Listener) -> None:
+def confirm(listener: ListenerOwner) -> None:
     """Look again, before an answer is used.
 
     Raises:

@@ -21,7 +21,7 @@ from onionmx.config import UNIX, TorSection, parse_socket
 from onionmx.errors import ConfigurationError, ControlError, OwnerError
 from onionmx.files import read_secret
 from onionmx.net.owned_path import check_path
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 from onionmx.net.users import check_unix_peer
 from onionmx.text import escaped
 
@@ -46,7 +46,7 @@ class _Port(ControlSocket):  # type: ignore[misc] # stem has no types
         try:
             if not self._address.startswith(UNIX):
                 address = parse_socket(self._address)
-                listener = Listener(*address, (self._user,))
+                listener = ListenerOwner(*address, (self._user,))
                 with ExitStack() as on_error:
                     connection = on_error.enter_context(socket.create_connection(address, CONNECT_TIMEOUT))
                     listener.confirm(connection)

@@ -39,7 +39,7 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class SocksRefused:
     """The proxy says that there is no way.
 
     Attributes:
@@ -61,7 +61,7 @@ class WrongService:
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class SocksClosed:
     """The proxy took the request and closed the connection without a reply."""
 
 
@@ -96,7 +96,7 @@ class Handshake:
         self._needed = 2  # bytes until the next step can be taken
         self._step = self._take_method
         self.is_let_in = False
-        self.result: Connected | Refused | WrongService | Closed | None = None
+        self.result: Connected | SocksRefused | WrongService | SocksClosed | None = None
         self.rest = b""
 
     def data_to_send(self) -> bytes:
@@ -123,7 +123,7 @@ class Handshake:
         if self.result is not None:
             return
         if self.is_let_in:
-            self.result = Closed()
+            self.result = SocksClosed()
         else:
             self.result = WrongService("closes connections: it is not tor's SOCKS port, or SocksPolicy keeps us out")
 
@@ -157,7 +157,7 @@ class Handshake:
             self.result = _not_socks(self._pop(2))
         elif number != _SUCCEEDED:
             # The address behind it means nothing, and not every proxy sends it.
-            self.result = Refused(number)
+            self.result = SocksRefused(number)
             self._received.clear()
         else:
             self._step, self._needed = self._take_kind, _SHORTEST

@@ -18,7 +18,7 @@ def onion_with(key: bytes, *, is_mistyped: bool = False) -> str:
     return b32encode(key + checksum + version).decode().lower() + ".onion"
 
 
-NOBODY = onion_with(b"onionmx doctor".ljust(32, b"\0"))
+UNUSED_ONION = onion_with(b"onionmx doctor".ljust(32, b"\0"))
 """Always the same name, because tor remembers a virtual address for each that it was ever asked for."""
-MISTYPED = onion_with(b"onionmx doctor".ljust(32, b"\0"), is_mistyped=True)
+BAD_CHECKSUM_ONION = onion_with(b"onionmx doctor".ljust(32, b"\0"), is_mistyped=True)
 """The same with a wrong checksum."""

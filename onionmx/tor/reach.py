@@ -7,7 +7,7 @@ from pathlib import Path
 from onionmx.config import UNIX, Address
 from onionmx.defaults import AUTO, SOCKS_ADDRESS, SOCKS_SOCKET
 from onionmx.net.ends import bind_random
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 from onionmx.net.users import check_unix_peer
 
 _FULL = 0.05  # seconds until a unix socket whose queue is full is tried again; the kernel tells nobody when it has room
@@ -47,7 +47,7 @@ async def reach(address: Address, user: str) -> socket.socket:
         OwnerError: somebody else listens there, or it cannot be told who; nothing was sent.
     """
     # In threads: tables are looked at that may be long.
-    listener = None if isinstance(address, Path) else await asyncio.to_thread(Listener, *address, (user,))
+    listener = None if isinstance(address, Path) else await asyncio.to_thread(ListenerOwner, *address, (user,))
     connection = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
         connection.settimeout(0)

@@ -16,7 +16,7 @@ from onionmx.defaults import AUTO, TOR_USER
 from onionmx.errors import OwnerError, TemporaryError
 from onionmx.net.stream import SocketStream
 from onionmx.onion import Endpoint, format_endpoint
-from onionmx.tor.handshake import Closed, Connected, Handshake, Refused, WrongService
+from onionmx.tor.handshake import Connected, Handshake, SocksClosed, SocksRefused, WrongService
 from onionmx.tor.reach import reach, socks_in_use
 
 _ANSWER = 30.0  # seconds for tor to take user and password, which need no circuit; a busy tor may need some
@@ -284,11 +284,11 @@ class SocksConnector:
         match handshake.result:
             case Connected():
                 return
-            case Refused(number):
+            case SocksRefused(number):
                 raise SocksError(endpoint, _BY_REPLY.get(number, Cause.GENERAL))
             case WrongService(words):
                 raise SocksError(endpoint, Cause.WRONG_SERVICE, f"what answers at {where} {words}")
-            case Closed() | None:
+            case SocksClosed() | None:
                 raise SocksError(endpoint, Cause.CLOSED)
 
 

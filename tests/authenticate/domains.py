@@ -3,15 +3,15 @@
 import asyncio
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.target import Route, Source, Trust, targets_of
 from tests.mapfile.maps import A
 
 DOMAIN = "example.org"
 MX = "mx.example.org"
 DEMAND = Demand(Kind.MTA_STS, (MX,), server_name=MX)
-REQUIREMENT = Requirement(DOMAIN, DEMAND, 100.0, 1e10)
+REQUIREMENT = EnforcedPolicy(DOMAIN, DEMAND, 100.0, 1e10)
 NOTHING = NotRequired(DOMAIN, "no policy", 100.0)
 UNKNOWN = CouldNotTell(DOMAIN, "DNS is silent")
 
@@ -23,11 +23,11 @@ class Domains:
         known: what was known before each question.
     """
 
-    def __init__(self, *said: Said) -> None:
+    def __init__(self, *said: PolicyAnswer) -> None:
         self._said = list(said)
-        self.known: list[Requirement | None] = []
+        self.known: list[EnforcedPolicy | None] = []
 
-    async def requirement_of(self, _domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, _domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """Say the next thing."""
         await asyncio.sleep(0)
         self.known.append(known)

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.authenticate.demand.fetch import FetchError
-from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.authenticate.demand.policy import Mode, Policy
-from onionmx.authenticate.demand.remember import RememberedInquiry
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.remember import RememberedPolicyLookup
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.demand.sts import refresh_at, sts_requirement
-from onionmx.dns.records import Answered, Questions
+from onionmx.dns.records import DnsAnswer, RecordResolver
 from onionmx.errors import DnsError
 
 DOMAIN = "example.org"
@@ -49,11 +49,11 @@ class World:
         self._blocked = blocked
         self._denies = denies
 
-    async def ask(self, name: str, _kind: str) -> Answered:
+    async def ask(self, name: str, _kind: str) -> DnsAnswer:
         if not self._is_within(self._hidden):
-            return Answered((TXT,), TTL, is_secure=False, name=name)
+            return DnsAnswer((TXT,), TTL, is_secure=False, name=name)
         if self._denies:
-            return Answered((), TTL, is_secure=False, name=name)
+            return DnsAnswer((), TTL, is_secure=False, name=name)
         raise DnsError("no answer")
 
     async def fetch(self, _domain: str) -> Policy:
@@ -66,17 +66,19 @@ class World:
         start, end = window
         return start <= self.now - START < end
 
-    def live(self, seconds: float, step: float = HOUR) -> list[Said]:
+    def live(self, seconds: float, step: float = HOUR) -> list[PolicyAnswer]:
         """Look when it is time to, at steps as of a timer; what was found out at each look."""
 
-        async def run() -> list[Said]:
-            found: list[Said] = []
-            known: Requirement | None = None
+        async def run() -> list[PolicyAnswer]:
+            found: list[PolicyAnswer] = []
+            known: EnforcedPolicy | None = None
             look_at = 0.0
             while self.now < START + seconds:
                 if self.now >= look_at:
-                    said = await sts_requirement(DOMAIN, cast("Questions", self), self.fetch, known, self.now)
-                    known = said if isinstance(said, Requirement) else None if isinstance(said, NotRequired) else known
+                    said = await sts_requirement(DOMAIN, cast("RecordResolver", self), self.fetch, known, self.now)
+                    known = (
+                        said if isinstance(said, EnforcedPolicy) else None if isinstance(said, NotRequired) else known
+                    )
                     look_at = getattr(said, "look_at", 0.0)
                     found.append(said)
                 self.now += step
@@ -90,7 +92,7 @@ class World:
 def test_hiding_the_record_for_26_hours_at_the_end_frees_nobody(days: int, denies: bool) -> None:  # noqa: FBT001
     hidden = (days * DAY - 26 * HOUR, days * DAY) if days > 1 else (2 * DAY - 26 * HOUR, 2 * DAY)
     world = World(days * DAY, hidden, denies=denies)
-    assert all(isinstance(said, Requirement) for said in world.live(YEAR + 3 * DAY))
+    assert all(isinstance(said, EnforcedPolicy) for said in world.live(YEAR + 3 * DAY))
     least = (YEAR + 3 * DAY) / (DAY + 2 * HOUR)
     assert least <= len(world.fetched) <= 3 * least, "about once a day, and twice for one that holds only a day"
 
@@ -101,8 +103,10 @@ class Asking:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
-        return await sts_requirement(domain, cast("Questions", self._world), self._world.fetch, known, self._world.now)
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
+        return await sts_requirement(
+            domain, cast("RecordResolver", self._world), self._world.fetch, known, self._world.now
+        )
 
     def close(self) -> None:
         """Nothing is open."""
@@ -113,11 +117,11 @@ def test_nor_in_live_lookups_of_daemons_that_are_restarted_every_week(tmp_path: 
     world = World(days * DAY, (days * DAY - 26 * HOUR, days * DAY))
 
     async def week() -> None:
-        inquiry = RememberedInquiry(Asking(world), lambda: world.now)
+        inquiry = RememberedPolicyLookup(Asking(world), lambda: world.now)
         inquiry.keep_in(tmp_path / "policies")
         end = world.now + 7 * DAY
         while world.now < end:
-            assert isinstance(await inquiry.requirement_of(DOMAIN), Requirement), (world.now - START) / DAY
+            assert isinstance(await inquiry.requirement_of(DOMAIN), EnforcedPolicy), (world.now - START) / DAY
             world.now += HOUR
         await inquiry.close()
 
@@ -132,7 +136,7 @@ def test_neither_does_hiding_record_and_host(begin: float, days: int, jitter: in
     world = World(days * DAY, window, window)
     world.now += jitter
     found = world.live(45 * DAY)
-    assert all(isinstance(said, Requirement) for said in found)
+    assert all(isinstance(said, EnforcedPolicy) for said in found)
 
 
 def test_hiding_both_for_all_of_its_time_ends_a_policy_and_not_earlier() -> None:
@@ -144,11 +148,11 @@ def test_hiding_both_for_all_of_its_time_ends_a_policy_and_not_earlier() -> None
         said = world.live(day * DAY)[-1]
         found.setdefault(type(said), []).append(day)
     assert min(found[NotRequired]) > 10 + 7
-    assert max(found[Requirement]) >= 10 + 6
+    assert max(found[EnforcedPolicy]) >= 10 + 6
 
 
 def test_a_million_domains_are_not_fetched_at_one_moment() -> None:
-    known = Requirement(DOMAIN, Demand(Kind.MTA_STS, ("mx.example.org",)), 0, START + YEAR, "1", START)
+    known = EnforcedPolicy(DOMAIN, Demand(Kind.MTA_STS, ("mx.example.org",)), 0, START + YEAR, "1", START)
     moments = [refresh_at(replace(known, domain=f"d{number}.example")) - START for number in range(20_000)]
     assert 0.75 * DAY <= min(moments) < max(moments) <= DAY
     minutes = Counter(int(moment / 60) for moment in moments)

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from onionmx.doctor.checks.mail import Client
+from onionmx.doctor.checks.mail import StrangerSession
 from onionmx.tor.socks import SocksConnector, over_tor
 from tests.bench.measure import Row
 from tests.bench.relay_control import LOOPBACK, Control
@@ -64,7 +64,7 @@ def _dialogue(folder: Path, mx: int) -> float:
 async def _look(socks: int) -> float:
     connector = SocksConnector(f"{LOOPBACK}:{socks}", LIMIT)
     try:
-        client = Client(over_tor(connector), (A, 25), "mail.receiver.example", DOMAIN, "example.net")
+        client = StrangerSession(over_tor(connector), (A, 25), "mail.receiver.example", DOMAIN, "example.net")
         begin = time.perf_counter()
         await client.look()
         return time.perf_counter() - begin

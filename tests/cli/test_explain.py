@@ -7,7 +7,7 @@ import dns.flags
 import pytest
 from msgspec.structs import replace
 
-from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.sync.state.record import DomainRecord, Proof
 from onionmx.sync.state.sqlite import SqliteStore
@@ -148,7 +148,7 @@ def test_demand_and_proof(site: Site, capsys: pytest.CaptureFixture[str]) -> Non
     record = known(site, "example.org")
     now = record.asked_at or 0.0
     assert "demands     no certificate of its MX" in told(site, capsys, "example.org")
-    requirement = Requirement(
+    requirement = EnforcedPolicy(
         "example.org", Demand(Kind.MTA_STS, ("mx.example.org",)), now + 9e4, now + 9e6, trouble="blocked"
     )
     record = replace(record, requirement=requirement.to_text(), requirement_expires=now + 9e4)

@@ -17,7 +17,7 @@ from onionmx.config import DnsSection
 from onionmx.dns.bulk import ask_many
 from onionmx.dns.choice import choose
 from onionmx.dns.nameserver import PlainNameserver
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.errors import DnsError
 from onionmx.target import Trust
@@ -103,7 +103,7 @@ def test_policies_too(kind: str) -> None:
             scripted_server({"x.example.org": reply(rcode="SERVFAIL")}) as (_, one),
             scripted_server({"x.example.org": none}) as (_, other),
         ):
-            await Questions(DnsSection(nameservers=(one, other), timeout=60.0)).ask("x.example.org", kind)
+            await RecordResolver(DnsSection(nameservers=(one, other), timeout=60.0)).ask("x.example.org", kind)
 
     with pytest.raises(DnsError, match="SERVFAIL"):
         asyncio.run(run())

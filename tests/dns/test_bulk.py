@@ -334,8 +334,8 @@ def test_no_id_twice_on_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
     async def whole() -> int:
         async with scripted_server(Reactions({})) as (_, address):
             host, _, port = address.partition(":")
-            few = ports.Ports(Resolver(host, int(port)), lambda _port: None)
-            questions = [ports.Question("d.org", ask_for("d.org"), 0.0)] * 20_000
+            few = ports.SourcePorts(Resolver(host, int(port)), lambda _port: None)
+            questions = [ports.BulkQuestion("d.org", ask_for("d.org"), 0.0)] * 20_000
             asked = 0
             while asked < len(questions):
                 asked += few.send(questions, asked)

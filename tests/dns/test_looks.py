@@ -10,7 +10,7 @@ from onionmx.config import Resolver
 from onionmx.dns.choice import Choice
 from onionmx.dns.datagram import Datagrams
 from onionmx.dns.wire import ask_for
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 from tests.net.stranger import as_stranger, root_only
 
 LONG = 3600.0
@@ -51,14 +51,14 @@ def heard(server: socket.socket, number: int) -> list[tuple[bytes, tuple[str, in
 
 
 def test_one_look_for_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[Listener] = []
-    look = Listener._look  # noqa: SLF001 -- counted, and made
+    looks: list[ListenerOwner] = []
+    look = ListenerOwner._look  # noqa: SLF001 -- counted, and made
 
-    def counted(listener: Listener) -> frozenset[tuple[int, bytes]]:
+    def counted(listener: ListenerOwner) -> frozenset[tuple[int, bytes]]:
         looks.append(listener)
         return look(listener)
 
-    monkeypatch.setattr(Listener, "_look", counted)
+    monkeypatch.setattr(ListenerOwner, "_look", counted)
 
     async def test(datagrams: Datagrams, server: socket.socket) -> None:
         tasks = await ask(datagrams, 50)

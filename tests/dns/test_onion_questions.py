@@ -18,12 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.config import AuthenticateSection, Configuration, DnsSection
 from onionmx.dns.choice import choose
 from onionmx.dns.leaving import check_message, check_name
 from onionmx.dns.nameserver import PlainNameserver
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.dns.resolver import DnsResolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.dns.wire import ask_for
@@ -48,7 +48,7 @@ ANSWERS: dict[str, dict[str, Reaction]] = {
 }
 
 
-async def demanded(settings: DnsSection) -> Said:
+async def demanded(settings: DnsSection) -> PolicyAnswer:
     """What a.example demands, asked with these resolvers."""
     authenticate = AuthenticateSection(fetch="direct", timeout=30.0)
     async with Parts(Configuration(dns=settings, authenticate=authenticate)) as parts:
@@ -143,7 +143,7 @@ async def ask_in_each_way(name: str, settings: DnsSection, port: int) -> None:
     with suppress(DnsError, dns.exception.DNSException, UnicodeError):
         await DnsResolver(settings).resolve(name, "A", search=False)
     with suppress(DnsError):
-        await Questions(settings).ask(name, "TXT")
+        await RecordResolver(settings).ask(name, "TXT")
     with suppress(dns.exception.DNSException, UnicodeError):
         absolute = dns.name.from_text(name)
         with suppress(DnsError):

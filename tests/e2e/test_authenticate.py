@@ -15,12 +15,12 @@ import pytest
 
 from onionmx.answer import CouldNotTell, Found
 from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.inquiry import Inquiry, Said
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer, PolicyLookup
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven, prove
 from onionmx.authenticate.proof.published import publishing_demands
 from onionmx.config import AuthenticateSection, Configuration, DnsSection, TorSection, parse_socket
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.onion import Endpoint
 from onionmx.parts import Parts
@@ -86,16 +86,16 @@ class Site:
 
         return asyncio.run(ask())
 
-    def requirement(self, domain: str, known: Requirement | None = None) -> Said:
+    def requirement(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """What a domain demands; its policy comes through an exit of Tor."""
 
-        async def ask(connector: SocksConnector) -> Said:
+        async def ask(connector: SocksConnector) -> PolicyAnswer:
             async def connect(endpoint: Endpoint) -> socket.socket:
                 assert endpoint == (f"mta-sts.{STS}", 443)
                 return await connector.connect(self.policy.address)
 
             settings = AuthenticateSection(ca_file=str(self.ca_file))
-            inquiry = Inquiry(settings, Questions(self._dns_settings), connect)
+            inquiry = PolicyLookup(settings, RecordResolver(self._dns_settings), connect)
             try:
                 return await inquiry.requirement_of(domain, known)
             finally:
@@ -106,7 +106,7 @@ class Site:
     def proof(self, domain: str) -> Proven | NotProven | CouldNotTell:
         """What comes of the proof of the onion to which the record leads now."""
         requirement = self.requirement(domain)
-        assert isinstance(requirement, Requirement)
+        assert isinstance(requirement, EnforcedPolicy)
         authorities = Authorities(str(self.ca_file))
         endpoints = self.route(domain)
         return _over_tor(
@@ -176,11 +176,11 @@ def honest(site: Site) -> Iterator[None]:
 
 def test_what_domains_demand(site: Site) -> None:
     said = site.requirement(STS)
-    assert isinstance(said, Requirement)
+    assert isinstance(said, EnforcedPolicy)
     assert (said.demand.kind, said.demand.names) == (Kind.MTA_STS, (MX,))
     assert site.policy.requests[-1][1] == f"mta-sts.{STS}"
     said = site.requirement(DANE)
-    assert isinstance(said, Requirement)
+    assert isinstance(said, EnforcedPolicy)
     assert (said.demand.kind, said.demand.names) == (Kind.DANE, (DANE_MX, DANE))
     assert isinstance(site.requirement(ELSEWHERE), NotRequired)
     assert isinstance(site.requirement(BOGUS), CouldNotTell)
@@ -212,13 +212,13 @@ def test_authority_in_dns(site: Site) -> None:
 
 def test_attacker_who_blocks_the_policy(site: Site) -> None:
     known = site.requirement(STS)
-    assert isinstance(known, Requirement)
+    assert isinstance(known, EnforcedPolicy)
     site.policy.status = 503
     assert isinstance(site.requirement(STS), CouldNotTell)
     site.forge(site.attacker)
     site.dns.change_zone(STS, Zone(srv("_onion-mx._tcp", site.attacker)))  # without the TXT record
     again = site.requirement(STS, known)
-    assert isinstance(again, Requirement)
+    assert isinstance(again, EnforcedPolicy)
     assert again.demand == known.demand
 
 
@@ -234,7 +234,7 @@ def send(relay: Relay, recipient: str) -> tuple[int, str]:
 
 def demands(site: Site) -> dict[str, Demand]:
     said = {domain: site.requirement(domain) for domain in (STS, DANE)}
-    return {domain: each.demand for domain, each in said.items() if isinstance(each, Requirement)}
+    return {domain: each.demand for domain, each in said.items() if isinstance(each, EnforcedPolicy)}
 
 
 def test_relay_checks_again(site: Site, servers: dict[str, Exim], tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_policy_needs_a_port_that_leads_out_of_tor(site: Site) -> None:
         tor=TorSection(socks="{}:{}".format(*site.tor.client.socks)),
     )
 
-    async def ask() -> Said:
+    async def ask() -> PolicyAnswer:
         async with Parts(configuration) as parts:
             assert parts.guard
             return await parts.guard.inquiry.requirement_of(STS)

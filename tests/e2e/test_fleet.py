@@ -16,7 +16,7 @@ from onionmx.config.store import ValkeyAddress
 from onionmx.errors import EXIT_TEMPORARY, LockedError, StateError
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.valkey.lock import COUNTER, LOCK
-from onionmx.sync.state.valkey.server import Server
+from onionmx.sync.state.valkey.server import ValkeyConnection
 from onionmx.sync.state.valkey.store import FORMAT
 from tests.net.certificates import Issued, issue
 from tests.sync.state.records import OLD, WAITING, routed, taken
@@ -65,7 +65,7 @@ def other_host(server: ValkeyServer, lease: float = LEASE) -> subprocess.Popen[s
     return process
 
 
-def is_free(client: Server) -> bool:
+def is_free(client: ValkeyConnection) -> bool:
     return client.ask("GET", LOCK) is None
 
 
@@ -172,7 +172,7 @@ def test_killed_in_the_middle(server: ValkeyServer) -> None:
 
 
 def test_a_server_that_hangs_is_not_waited_for_forever(server: ValkeyServer) -> None:
-    client = Server(
+    client = ValkeyConnection(
         server.address, password_file=str(server.password_file), timeout=4
     )  # of which the first question may take some
     client.ask("PING")
@@ -190,7 +190,7 @@ def test_without_the_right_password(server: ValkeyServer, tmp_path: Path, passwo
     file = tmp_path / "password"
     file.touch(0o600)
     file.write_text(password)
-    client = Server(server.address, password_file=str(file) if password else "")
+    client = ValkeyConnection(server.address, password_file=str(file) if password else "")
     with pytest.raises(StateError, match=r"the server refuses us .*check user and password") as caught:
         client.ask("GET", LOCK)
     assert PASSWORD not in str(caught.value)
@@ -270,7 +270,7 @@ def test_a_replica_is_not_written_to(server: ValkeyServer) -> None:
 
 
 def test_a_server_of_something_else(web_server: ValkeyAddress) -> None:
-    client = Server(web_server, timeout=5)
+    client = ValkeyConnection(web_server, timeout=5)
     with closing(client), pytest.raises(StateError, match=r"this is no Valkey or Redis server \(.*HTTP"):
         client.ask("GET", LOCK)
 
@@ -326,7 +326,7 @@ def test_a_certificate_of_an_unknown_ca(tls_server: ValkeyServer, tmp_path: Path
     other = tmp_path / "other.pem"
     other.write_bytes(issue(is_ca=True).pem)
     for ca_file in ("", str(other)):
-        client = Server(tls_server.address, password_file=str(tls_server.password_file), ca_file=ca_file)
+        client = ValkeyConnection(tls_server.address, password_file=str(tls_server.password_file), ca_file=ca_file)
         with pytest.raises(StateError, match="CERTIFICATE_VERIFY_FAILED"):
             client.ask("PING")
 
@@ -337,7 +337,7 @@ def test_a_file_of_cas_makes_no_authority_of_a_server_and_replaces_the_system(
     monkeypatch.setenv("SSL_CERT_FILE", tls_server.ca_file)
     for certificate in (tmp_path / "certificate.pem", tmp_path / "other.pem"):
         (tmp_path / "other.pem").write_bytes(issue(is_ca=True, common_name="Other CA").pem)
-        client = Server(
+        client = ValkeyConnection(
             tls_server.address, password_file=str(tls_server.password_file), ca_file=str(certificate), timeout=5
         )
         with pytest.raises(StateError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -347,4 +347,4 @@ def test_a_file_of_cas_makes_no_authority_of_a_server_and_replaces_the_system(
 def test_a_server_without_tls_is_not_spoken_to_in_the_clear(server: ValkeyServer) -> None:
     address = replace(server.address, is_tls=True)
     with pytest.raises(StateError, match="the server cannot be reached"):
-        Server(address, password_file=str(server.password_file), timeout=0.5).ask("PING")
+        ValkeyConnection(address, password_file=str(server.password_file), timeout=0.5).ask("PING")

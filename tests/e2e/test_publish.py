@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from onionmx.cli import main
-from onionmx.publish.change import Change, Current, Outcome
+from onionmx.publish.change import ChangeResult, Current, RecordChange
 from onionmx.publish.exchange import Exchange
 from onionmx.publish.primary import Primary, Refusal
 from onionmx.publish.records import OnionMxRecords
 from onionmx.publish.run import verify
-from onionmx.publish.verify import State, Verification
+from onionmx.publish.verify import ServerState, Verification
 from onionmx.target import Target
 from tests.mapfile.maps import A, B
 
@@ -102,7 +102,7 @@ def test_a_change_by_somebody_else_between_question_and_update(site: Site, zone:
         for domain in domains:
             somebody_else(server, zone, domain, A)
 
-    async def race() -> tuple[dict[str, Outcome | Refusal], int]:
+    async def race() -> tuple[dict[str, ChangeResult | Refusal], int]:
         async with Exchange(server, KEY) as exchange:
             primary = Primary(exchange, KEY)
             readings = await primary.read(domains)
@@ -110,15 +110,15 @@ def test_a_change_by_somebody_else_between_question_and_update(site: Site, zone:
             changes = []
             for domain, reading in readings.items():
                 assert isinstance(reading, Current)
-                changes.append(Change(OnionMxRecords(domain, (Target(A, 2525),), TTL), reading))
+                changes.append(RecordChange(OnionMxRecords(domain, (Target(A, 2525),), TTL), reading))
             return await primary.update(changes), primary.updates
 
     outcomes, updates = asyncio.run(race())
     lost = outcomes.pop(domains[3])
     assert isinstance(lost, Refusal)
-    assert lost.outcome is Outcome.CONFLICT
+    assert lost.outcome is ChangeResult.CONFLICT
     assert "changed on the name server meanwhile" in lost.words
-    assert set(outcomes.values()) == {Outcome.CHANGED if was_there else Outcome.ADDED}
+    assert set(outcomes.values()) == {ChangeResult.CHANGED if was_there else ChangeResult.ADDED}
     assert updates == 2
     assert held(server, f"{PREFIX}.{domains[3]}") == [f"1 1 25 {B}."]
     assert held(server, f"{PREFIX}.{domains[4]}") == [f"0 0 2525 {A}."]
@@ -143,7 +143,7 @@ def test_a_secondary_that_lags(site: Site, client: Client, zone: str) -> None:
         done = asyncio.run(verify(wanted, site.dns, on_answer, zones={}, wait=60, port=primary[1]))
         assert [look.complete for look in looks] == [False, True]
         assert {view.address: view.state for view in done[0].servers} == dict.fromkeys(
-            ("127.0.0.1", "127.0.0.2"), State.SERVES
+            ("127.0.0.1", "127.0.0.2"), ServerState.SERVES
         )
         assert client.run(zone, zone, "--onion", A, "--wait=60")[0] == 0
     code, out, _ = client.run(zone, zone, "--onion", A, "--wait=1.5")

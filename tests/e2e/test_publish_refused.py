@@ -17,7 +17,7 @@ import dns.tsig
 import dns.update
 import pytest
 
-from onionmx.publish.change import Change, Current, Outcome
+from onionmx.publish.change import ChangeResult, Current, RecordChange
 from onionmx.publish.exchange import Exchange
 from onionmx.publish.primary import Primary, Refusal
 from onionmx.publish.records import OnionMxRecords
@@ -124,14 +124,14 @@ def test_a_name_that_is_not_in_the_zone(site: Site, zone: str) -> None:
     server = site.primary_of(zone)
     before = serial(server, zone)
 
-    async def update() -> dict[str, Outcome | Refusal]:
+    async def update() -> dict[str, ChangeResult | Refusal]:
         async with Exchange(server, KEY) as exchange:
             wanted = OnionMxRecords("elsewhere.example", (Target(A),), TTL)
-            return await Primary(exchange, KEY).update([Change(wanted, Current(dns.name.from_text(zone)))])
+            return await Primary(exchange, KEY).update([RecordChange(wanted, Current(dns.name.from_text(zone)))])
 
     outcome = asyncio.run(update())["elsewhere.example"]
     assert isinstance(outcome, Refusal)
-    assert outcome.outcome is Outcome.REFUSED
+    assert outcome.outcome is ChangeResult.REFUSED
     assert f"NOTZONE: a name of the update is not in zone {zone}" in outcome.words
     assert serial(server, zone) == before
 

@@ -14,7 +14,7 @@ from typing import Self
 from onionmx.config.store import ValkeyAddress
 from onionmx.errors import StateError
 from onionmx.sync.state.valkey.lock import LEASE
-from onionmx.sync.state.valkey.server import Server
+from onionmx.sync.state.valkey.server import ValkeyConnection
 from onionmx.sync.state.valkey.store import ValkeyStore
 
 from .daemon import Daemon, free_ports
@@ -81,9 +81,11 @@ class ValkeyServer:
         """End it; the data stay for the next start."""
         self.daemon.stop()
 
-    def server(self, address: ValkeyAddress | None = None) -> Server:
+    def server(self, address: ValkeyAddress | None = None) -> ValkeyConnection:
         """A client with the right password."""
-        return Server(address or self.address, password_file=str(self.password_file), ca_file=self.ca_file, timeout=30)
+        return ValkeyConnection(
+            address or self.address, password_file=str(self.password_file), ca_file=self.ca_file, timeout=30
+        )
 
     def store(self, lease: float = LEASE) -> ValkeyStore:
         """A store on it."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.net.clients import Client, Clients, find_owners
+from onionmx.net.clients import Clients, ConnectedClient, find_owners
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def family(host: str) -> socket.AddressFamily:
 )
 def test_tcp(host: str, written: str) -> None:
     with connected(host, written) as (_, served):
-        client = Client.of(served)
+        client = ConnectedClient.of(served)
         assert client.user is None
         Clients().tell([client])
         assert client.user == os.getuid()
@@ -44,13 +44,13 @@ def test_tcp(host: str, written: str) -> None:
 def test_unix() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert Client.of(ours).user == os.getuid()
+        assert ConnectedClient.of(ours).user == os.getuid()
 
 
 def test_gone_already() -> None:
     with connected("127.0.0.1", "127.0.0.1") as (_, served):
         served.close()
-        assert Client.of(served).user is None
+        assert ConnectedClient.of(served).user is None
 
 
 def test_tables_are_read_for_a_part_of_the_time_only(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_tables_are_read_for_a_part_of_the_time_only(tmp_path: Path) -> None:
     times = iter([0.0, 1.0, 10.0, 21.0, 21.5])
     clients = Clients(lambda: next(times), [str(table)])
     ends = (("127.0.0.1", 1), ("127.0.0.1", 2))
-    first, second = Client(ends=ends), Client(ends=ends)
+    first, second = ConnectedClient(ends=ends), ConnectedClient(ends=ends)
     clients.tell([first])
     assert first.ends is None
     clients.tell([second])
@@ -70,7 +70,7 @@ def test_tables_are_read_for_a_part_of_the_time_only(tmp_path: Path) -> None:
 
 
 def test_without_tables() -> None:
-    client = Client("192.168.0.1", ends=(("192.168.0.1", 1), ("192.168.0.2", 2)))
+    client = ConnectedClient("192.168.0.1", ends=(("192.168.0.1", 1), ("192.168.0.2", 2)))
     Clients(tables=["/nowhere"]).tell([client])
     assert client.user == "192.168.0.1"
 

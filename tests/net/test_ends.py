@@ -11,7 +11,7 @@ import pytest
 
 from onionmx.errors import OwnerError
 from onionmx.net.ends import bind_random
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 from onionmx.tor.reach import reach
 from tests.net.stranger import user_namespace
 from tests.net.test_owner import ASK, OWN, STRANGER, as_user, bound
@@ -70,7 +70,7 @@ def test_stranger_who_connects_to_who_connects_is_found(host: str) -> None:
         ours.send(b"secret")
         his.settimeout(None)
         assert his.recv(9) == b"secret"
-        listener = Listener(host, served, ())
+        listener = ListenerOwner(host, served, ())
         listener.confirm()  # as far as who listens goes
         with pytest.raises(OwnerError, match=f"user {STRANGER} has a connection at"):
             listener.confirm(ours)
@@ -91,7 +91,7 @@ def test_connection_to_who_listens_is_believed(host: str) -> None:
     with bound(OWN, host) as server:
         port = server.getsockname()[1]
         asked = "127.0.0.1" if host == "::" else host
-        listener = Listener(asked, port, ())
+        listener = ListenerOwner(asked, port, ())
         with free(asked) as ours:
             bind_random(ours)
             ours.connect((asked, port))
@@ -106,7 +106,7 @@ def test_connection_that_nobody_has() -> None:
     with bound(OWN) as server, free("127.0.0.1") as ours:
         ours.bind(("127.0.0.1", 0))
         with pytest.raises(OwnerError, match="it cannot be told who has the connection to"):
-            Listener("127.0.0.1", server.getsockname()[1], ()).confirm(ours)
+            ListenerOwner("127.0.0.1", server.getsockname()[1], ()).confirm(ours)
 
 
 def test_port_that_reaches_tor_is_not_foreseen() -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from onionmx.errors import OwnerError
 from onionmx.net import owner
-from onionmx.net.owner import Listener, owners, sockets
+from onionmx.net.owner import ListenerOwner, owners, sockets
 from onionmx.net.users import check_unix_peer, hidden_user, numbers
 from tests.net.stranger import user_namespace
 
@@ -89,7 +89,7 @@ def test_listener_of_this_process(host: str, is_udp: bool) -> None:  # noqa: FBT
         port = server.getsockname()[1]
         for asked in {host, "::1" if host == "::1" else "127.0.0.1"} if host != "127.0.0.3" else {host}:
             assert owners(asked, port, is_udp=is_udp) == (OWN,)
-            Listener(asked, port, (), is_udp=is_udp).confirm()
+            ListenerOwner(asked, port, (), is_udp=is_udp).confirm()
 
 
 @pytest.mark.parametrize("is_udp", [False, True])
@@ -101,11 +101,11 @@ def test_listener_of_a_stranger(host: str, is_udp: bool) -> None:  # noqa: FBT00
         port = server.getsockname()[1]
         asked = "::1" if host == "::1" else "127.0.0.1"
         with pytest.raises(OwnerError, match=f"user {STRANGER} listens at .*{port}, not root or no-such-user"):
-            Listener(asked, port, ("no-such-user",), is_udp=is_udp)
-        Listener(asked, port, (str(STRANGER),), is_udp=is_udp).confirm()
+            ListenerOwner(asked, port, ("no-such-user",), is_udp=is_udp)
+        ListenerOwner(asked, port, (str(STRANGER),), is_udp=is_udp).confirm()
         assert owners(asked, port, is_udp=is_udp) == (STRANGER,)
         assert owners("192.0.2.1", port, is_udp=is_udp) is None
-        Listener("192.0.2.1", port, ()).confirm()
+        ListenerOwner("192.0.2.1", port, ()).confirm()
 
 
 def test_port_that_a_stranger_takes_over_half_way() -> None:
@@ -114,7 +114,7 @@ def test_port_that_a_stranger_takes_over_half_way() -> None:
         return
     server = bound(OWN)
     port = server.getsockname()[1]
-    listener = Listener("127.0.0.1", port, ())
+    listener = ListenerOwner("127.0.0.1", port, ())
     server.close()
     with pytest.raises(OwnerError, match="shows nobody there"):
         listener.confirm()
@@ -130,12 +130,12 @@ def test_udp_port_that_a_stranger_shares() -> None:
         return
     with bound(OWN, is_udp=True) as server:
         port = server.getsockname()[1]
-        listener = Listener("127.0.0.1", port, (), is_udp=True)
+        listener = ListenerOwner("127.0.0.1", port, (), is_udp=True)
         with bound(STRANGER, port=port, is_udp=True):
             with pytest.raises(OwnerError, match=f"user {STRANGER} listens"):
                 listener.confirm()
             with pytest.raises(OwnerError, match=f"user {STRANGER} listens"):
-                Listener("127.0.0.1", port, (), is_udp=True)
+                ListenerOwner("127.0.0.1", port, (), is_udp=True)
         listener.confirm()
 
 
@@ -145,7 +145,7 @@ def test_nobody_listens_yet() -> None:
         server.bind(("127.0.0.1", 0))  # without listen()
         host, port = server.getsockname()
         assert owners(host, port) == ()
-        listener = Listener(host, port, ())
+        listener = ListenerOwner(host, port, ())
         with pytest.raises(OwnerError, match="shows nobody there"):
             listener.confirm()
 
@@ -159,20 +159,20 @@ def test_port_that_only_root_can_give(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(owner, "_FIRST_UNPRIVILEGED", str(first))
     with server:
         first.write_text(f"{port + 1}\n")
-        Listener("127.0.0.1", port, ()).confirm()
+        ListenerOwner("127.0.0.1", port, ()).confirm()
         first.write_text("0\n")
         with pytest.raises(OwnerError):
-            Listener("127.0.0.1", port, ())
+            ListenerOwner("127.0.0.1", port, ())
 
 
 def test_tables_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(owner, "_TABLES", "/proc/none/")
     with pytest.raises(OwnerError, match=r"cannot be told who listens at 127\.0\.0\.1:9999: /proc/none/ shows nobody"):
-        Listener("127.0.0.1", 9999, ()).confirm()
+        ListenerOwner("127.0.0.1", 9999, ()).confirm()
     (tmp_path / "tcp").mkdir()
     monkeypatch.setattr(owner, "_TABLES", f"{tmp_path}/")
     with pytest.raises(OwnerError, match="cannot be told who listens"):
-        Listener("127.0.0.1", 9999, ())
+        ListenerOwner("127.0.0.1", 9999, ())
 
 
 def test_unix_socket(tmp_path: Path) -> None:
@@ -272,6 +272,6 @@ def test_sockets_that_come_and_go_hide_no_listener() -> None:
         busy.submit(come_and_go)
         try:
             for _ in range(300):
-                Listener(host, port, (), is_udp=True).confirm()
+                ListenerOwner(host, port, (), is_udp=True).confirm()
         finally:
             stop.set()

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from onionmx.answer import Answer
-from onionmx.probe.report import Outcome, Step, TargetReport
+from onionmx.probe.report import ProbeStep, StepResult, TargetReport
 from onionmx.probe.run import probe
-from onionmx.probe.walk import Questions
+from onionmx.probe.walk import ProbeOptions
 from onionmx.smtp.client.dialog import Dialog, open_dialog
 from onionmx.tor.socks import SocksConnector, over_tor
 from tests.mapfile.maps import A
@@ -95,7 +95,7 @@ async def _nobody(_domain: str) -> Answer:
     raise AssertionError("an onion needs no lookup")
 
 
-def probed(mx: Mx, questions: Questions) -> TargetReport:
+def probed(mx: Mx, questions: ProbeOptions) -> TargetReport:
     """Probe the onion MX by its onion."""
     reports: list[TargetReport] = []
 
@@ -114,14 +114,16 @@ def probed(mx: Mx, questions: Questions) -> TargetReport:
     return report
 
 
-def ask_for(address: str = "", *, sender: str = "", require_tls: bool = False, patience: float = PATIENCE) -> Questions:
-    return Questions("client.example", address, sender, require_tls, patience)
+def ask_for(
+    address: str = "", *, sender: str = "", require_tls: bool = False, patience: float = PATIENCE
+) -> ProbeOptions:
+    return ProbeOptions("client.example", address, sender, require_tls, patience)
 
 
-def outcomes(report: TargetReport) -> dict[str, Outcome]:
+def outcomes(report: TargetReport) -> dict[str, StepResult]:
     return {step.name: step.finding.outcome for step in report.steps}
 
 
-def step(report: TargetReport, name: str) -> Step:
+def step(report: TargetReport, name: str) -> ProbeStep:
     (found,) = (step for step in report.steps if step.name == name)
     return found

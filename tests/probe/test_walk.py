@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmx.probe.report import Outcome, Step, TargetReport
+from onionmx.probe.report import ProbeStep, StepResult, TargetReport
 from onionmx.smtp.faults import EnvelopeError
 from onionmx.tor.socks import Cause
 from tests.mapfile.maps import A
@@ -13,8 +13,8 @@ from tests.net.certificates import MONTH, NOW, Issued, issue
 from tests.probe.mx import OFFERING_TLS, SHORT, Mx, ask_for, outcomes, probed, step
 from tests.relay.peer import Fault, hang, reset, saying
 
-OK, WARNING, FAILED = Outcome.OK, Outcome.WARNING, Outcome.FAILED
-COULD_NOT_TELL, NOT_REACHED = Outcome.COULD_NOT_TELL, Outcome.NOT_REACHED
+OK, WARNING, FAILED = StepResult.OK, StepResult.WARNING, StepResult.FAILED
+COULD_NOT_TELL, NOT_REACHED = StepResult.COULD_NOT_TELL, StepResult.NOT_REACHED
 ADDRESS = "user@example.org"
 
 
@@ -61,7 +61,7 @@ def test_without_an_address_nothing_of_a_message_is_asked() -> None:
     ("code", "outcome", "exit_code"),
     [(550, FAILED, 1), (450, COULD_NOT_TELL, 75), (354, FAILED, 1), (251, OK, 0)],
 )
-def test_an_address_by_its_reply(code: int, outcome: Outcome, exit_code: int) -> None:
+def test_an_address_by_its_reply(code: int, outcome: StepResult, exit_code: int) -> None:
     mx = Mx(replies={"RCPT": f"{code}-5.1.1 <user>\r\n{code} so it is\r\n"})
     report = probed(mx, ask_for(ADDRESS))
     assert outcomes(report)["RCPT"] is outcome
@@ -111,7 +111,7 @@ VERBS = {"greeting": "greeting", "EHLO": "EHLO", "MAIL": "MAIL", "RCPT": "RCPT",
     ],
     ids=["reset", "hang", "421", "garbage", "long"],
 )
-def test_faults_at_each_step(name: str, fault: Fault, outcome: Outcome, words: str) -> None:
+def test_faults_at_each_step(name: str, fault: Fault, outcome: StepResult, words: str) -> None:
     mx = Mx(faults={name: fault})
     patience = SHORT if fault is hang else 20
     report = probed(mx, ask_for(ADDRESS, patience=patience))
@@ -178,7 +178,7 @@ def tls_report(issued: Issued, folder: Path, *, require_tls: bool = True) -> Tar
     return report
 
 
-def certificate_of(report: TargetReport) -> Step:
+def certificate_of(report: TargetReport) -> ProbeStep:
     return step(report, "certificate")
 
 
@@ -258,7 +258,7 @@ def test_tls_that_is_refused_is_noted_and_the_rest_is_asked() -> None:
     [(saying("220 go\r\n220 on\r\n"), FAILED), (saying("220 go\r\n"), COULD_NOT_TELL), (reset, COULD_NOT_TELL)],
     ids=["in the clear", "no handshake", "reset"],
 )
-def test_tls_that_fails(fault: Fault, outcome: Outcome) -> None:
+def test_tls_that_fails(fault: Fault, outcome: StepResult) -> None:
     mx = Mx(replies={"EHLO": OFFERING_TLS}, faults={"STARTTLS": fault})
     report = probed(mx, ask_for(ADDRESS, patience=SHORT))
     assert outcomes(report)["STARTTLS"] is outcome

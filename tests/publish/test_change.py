@@ -4,7 +4,16 @@ import dns.tsig
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.publish.change import MAX_MESSAGE, Change, Current, Outcome, batches, srv_data, to_script, to_update
+from onionmx.publish.change import (
+    MAX_MESSAGE,
+    ChangeResult,
+    Current,
+    RecordChange,
+    batches,
+    srv_data,
+    to_script,
+    to_update,
+)
 from onionmx.publish.records import OnionMxRecords
 from onionmx.target import Target
 from tests.onions import make_onion
@@ -15,17 +24,17 @@ A, B, C = (Target(make_onion(seed), 25, 0, 5) for seed in "ABC")
 NOTHING = Current(ZONE)
 
 
-def change(domain: str, old: tuple[Target, ...], new: tuple[Target, ...], ttl: int = 60) -> Change:
-    return Change(OnionMxRecords(domain, new, 60), Current(ZONE, srv_data(old), ttl if old else 0))
+def change(domain: str, old: tuple[Target, ...], new: tuple[Target, ...], ttl: int = 60) -> RecordChange:
+    return RecordChange(OnionMxRecords(domain, new, 60), Current(ZONE, srv_data(old), ttl if old else 0))
 
 
 def test_outcomes() -> None:
-    assert change("a.zone.example", (), (A,)).outcome is Outcome.ADDED
-    assert change("a.zone.example", (A,), (A, B)).outcome is Outcome.CHANGED
-    assert change("a.zone.example", (B, A), (A, B)).outcome is Outcome.SAME
-    assert change("a.zone.example", (A,), (A,), ttl=61).outcome is Outcome.CHANGED
-    assert change("a.zone.example", (A,), ()).outcome is Outcome.REMOVED
-    assert change("a.zone.example", (), ()).outcome is Outcome.SAME
+    assert change("a.zone.example", (), (A,)).outcome is ChangeResult.ADDED
+    assert change("a.zone.example", (A,), (A, B)).outcome is ChangeResult.CHANGED
+    assert change("a.zone.example", (B, A), (A, B)).outcome is ChangeResult.SAME
+    assert change("a.zone.example", (A,), (A,), ttl=61).outcome is ChangeResult.CHANGED
+    assert change("a.zone.example", (A,), ()).outcome is ChangeResult.REMOVED
+    assert change("a.zone.example", (), ()).outcome is ChangeResult.SAME
 
 
 def test_the_difference() -> None:

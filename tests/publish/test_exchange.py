@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.errors import UpdateError, UpdateRefusedError
-from onionmx.publish.change import Change, Current, Outcome, service_name
+from onionmx.publish.change import ChangeResult, Current, RecordChange, service_name
 from onionmx.publish.exchange import ConnectionLostError, Exchange
 from onionmx.publish.primary import Primary, Refusal
 from onionmx.publish.records import OnionMxRecords
@@ -23,7 +23,9 @@ from tests.onions import make_onion
 
 KEY = dns.tsig.Key("key.example", b"secret", "hmac-sha256")
 QUESTION = ("a.example.", "SRV")
-CHANGE = Change(OnionMxRecords("a.example", (Target(make_onion(1)),), 60), Current(service_name("a.example").parent()))
+CHANGE = RecordChange(
+    OnionMxRecords("a.example", (Target(make_onion(1)),), 60), Current(service_name("a.example").parent())
+)
 Respond = Callable[[dns.message.Message], bytes | None]
 """Gives the packet to send back, or `None` to close the connection."""
 
@@ -71,8 +73,8 @@ def ask(*responses: Respond, key: dns.tsig.Key | None = None, timeout: float = 5
     return asyncio.run(run())
 
 
-def update(*responses: Respond) -> Outcome | Refusal:
-    async def run() -> Outcome | Refusal:
+def update(*responses: Respond) -> ChangeResult | Refusal:
+    async def run() -> ChangeResult | Refusal:
         async with server(*responses) as address, Exchange(address, KEY) as exchange:
             return (await Primary(exchange, KEY).update([CHANGE]))["a.example"]
 
@@ -88,14 +90,14 @@ def test_a_question_is_asked_again_when_the_server_hangs_up() -> None:
 def test_an_update_is_never_sent_twice() -> None:
     outcome = update(close, answer)
     assert isinstance(outcome, Refusal)
-    assert outcome.outcome is Outcome.UNKNOWN
+    assert outcome.outcome is ChangeResult.UNKNOWN
     assert "closed the connection; whether the update was made is not known" in outcome.words
 
 
 def test_success_without_a_signature_is_not_believed() -> None:
     outcome = update(answer)
     assert isinstance(outcome, Refusal)
-    assert (outcome.outcome, "is not signed" in outcome.words) == (Outcome.UNKNOWN, True)
+    assert (outcome.outcome, "is not signed" in outcome.words) == (ChangeResult.UNKNOWN, True)
 
 
 def test_an_unsigned_answer_to_a_signed_question_is_not_believed() -> None:
@@ -117,7 +119,7 @@ def test_an_unsigned_notauth_is_about_the_key_of_a_question_and_the_zone_of_an_u
     assert ask(not_authoritative).rcode() == dns.rcode.NOTAUTH
     outcome = update(not_authoritative)
     assert isinstance(outcome, Refusal)
-    assert (outcome.outcome, "not the primary of zone" in outcome.words) == (Outcome.REFUSED, True)
+    assert (outcome.outcome, "not the primary of zone" in outcome.words) == (ChangeResult.REFUSED, True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import dns.rrset
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from onionmx.publish.signatures import DS, Signed, Verdict, ZoneKeys, check_keys, judge
+from onionmx.publish.signatures import DS, SignatureVerdict, Signed, ZoneKeys, check_keys, judge
 from tests.onions import make_onion
 
 NOW = 1_800_000_000.0
@@ -36,7 +36,7 @@ class Keys:
     def ds(self) -> DS:
         return dns.dnssec.make_ds(ZONE, self._key, "SHA256")
 
-    def behind(self, verdict: Verdict, *ds: DS) -> ZoneKeys:
+    def behind(self, verdict: SignatureVerdict, *ds: DS) -> ZoneKeys:
         return ZoneKeys(ZONE, self.set, check_keys(self.set, self.sign(self.set), ds, NOW), ds, verdict)
 
 
@@ -48,8 +48,8 @@ def judged(behind: ZoneKeys, signatures: dns.rrset.RRset | None) -> tuple[Signed
 
 
 def test_a_chain_that_is_whole() -> None:
-    assert judged(KEYS.behind(Verdict.VALIDATED, KEYS.ds), KEYS.sign(RECORD))[0] is Signed.VALID
-    assert judge(KEYS.behind(Verdict.VALIDATED), None, None, NOW)[0] is Signed.VALID
+    assert judged(KEYS.behind(SignatureVerdict.VALIDATED, KEYS.ds), KEYS.sign(RECORD))[0] is Signed.VALID
+    assert judge(KEYS.behind(SignatureVerdict.VALIDATED), None, None, NOW)[0] is Signed.VALID
 
 
 def test_an_unsigned_zone() -> None:
@@ -59,10 +59,22 @@ def test_an_unsigned_zone() -> None:
 @pytest.mark.parametrize(
     ("behind", "signed", "why"),
     [
-        (KEYS.behind(Verdict.NOT_VALIDATED), Signed.ISLAND, "has no DS record of its keys: give it to the registrar"),
-        (KEYS.behind(Verdict.NOT_VALIDATED, KEYS.ds), Signed.UNKNOWN, "no validating resolver that is believed"),
-        (KEYS.behind(Verdict.FAILED, KEYS.ds), Signed.BOGUS, "the resolver still refuses the zone"),
-        (KEYS.behind(Verdict.FAILED, STRANGERS.ds), Signed.BOGUS, "none of the zone's keys fits the DS record"),
+        (
+            KEYS.behind(SignatureVerdict.NOT_VALIDATED),
+            Signed.ISLAND,
+            "has no DS record of its keys: give it to the registrar",
+        ),
+        (
+            KEYS.behind(SignatureVerdict.NOT_VALIDATED, KEYS.ds),
+            Signed.UNKNOWN,
+            "no validating resolver that is believed",
+        ),
+        (KEYS.behind(SignatureVerdict.FAILED, KEYS.ds), Signed.BOGUS, "the resolver still refuses the zone"),
+        (
+            KEYS.behind(SignatureVerdict.FAILED, STRANGERS.ds),
+            Signed.BOGUS,
+            "none of the zone's keys fits the DS record",
+        ),
         (ZoneKeys(ZONE, problem="no answer"), Signed.UNKNOWN, "no answer"),
         (
             ZoneKeys(ZONE, None, check_keys(None, None, [KEYS.ds], NOW), (KEYS.ds,)),
@@ -92,6 +104,6 @@ def test_chains_that_are_broken(behind: ZoneKeys, signed: Signed, why: str) -> N
     ],
 )
 def test_signatures_that_are_wrong(signatures: dns.rrset.RRset | None, why: str) -> None:
-    signed, words = judged(KEYS.behind(Verdict.VALIDATED, KEYS.ds), signatures)
+    signed, words = judged(KEYS.behind(SignatureVerdict.VALIDATED, KEYS.ds), signatures)
     assert signed is Signed.BOGUS
     assert why in words

@@ -7,7 +7,7 @@ from typing import Any
 
 from onionmx.config import AuthenticateSection, Configuration, MapSection, RelaySection, SyncSection, TorSection
 from onionmx.onion import Endpoint
-from onionmx.relay.service import Delivering
+from onionmx.relay.service import RelayCore
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.reply import Reply
@@ -25,7 +25,7 @@ MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
 class Relay:
     """A relay whose SOCKS port and onion MXes are a scripted peer."""
 
-    def __init__(self, delivering: Delivering, peer: Peer) -> None:
+    def __init__(self, delivering: RelayCore, peer: Peer) -> None:
         self.delivering = delivering
         self.peer = peer
 
@@ -46,7 +46,7 @@ class Relay:
         return replies
 
 
-def take_time(delivering: Delivering) -> None:
+def take_time(delivering: RelayCore) -> None:
     delivering._handling.courier._deadline = AMPLE  # noqa: SLF001
     delivering._timeouts = Timeouts()  # noqa: SLF001
 
@@ -71,7 +71,7 @@ def play(
     async def run() -> Any:  # noqa: ANN401
         async with running(peer):
             configuration = configured(tmp_path, peer.port, routes, authenticate, **settings)
-            delivering = Delivering(configuration)
+            delivering = RelayCore(configuration)
             try:
                 return await asyncio.wait_for(test(Relay(delivering, peer)), 120)
             finally:

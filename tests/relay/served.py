@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from onionmx.onion import Endpoint
-from onionmx.relay.service import Delivering, server_settings
+from onionmx.relay.service import RelayCore, server_settings
 from onionmx.smtp.envelope import Envelope
-from onionmx.smtp.server import Listener, Server, listen_tcp, serve
+from onionmx.smtp.server import SmtpListener, SmtpServer, listen_tcp, serve
 from tests.mapfile.maps import A, B
 from tests.relay.onion_mx import OnionMx, running
 from tests.relay.relay import configured
@@ -58,7 +58,7 @@ class Site:
         server: the server.
     """
 
-    def __init__(self, mx: OnionMx, delivering: Delivering, server: Server, smtp: int, lmtp: int) -> None:
+    def __init__(self, mx: OnionMx, delivering: RelayCore, server: SmtpServer, smtp: int, lmtp: int) -> None:
         self.server = server
         self.mx = mx
         self.delivering = delivering
@@ -104,12 +104,12 @@ def play(
     async def run() -> Any:  # noqa: ANN401
         async with running(mx or OnionMx()) as peer:
             configuration = configured(tmp_path, peer.port, entries, **settings)
-            delivering = Delivering(configuration)
+            delivering = RelayCore(configuration)
 
             async def begin(envelope: Envelope, client: Any) -> Any:  # noqa: ANN401
                 return delivering.begin(envelope, client)
 
-            listeners: list[Listener] = [listen_tcp("127.0.0.1", 0, is_lmtp=is_lmtp) for is_lmtp in (False, True)]
+            listeners: list[SmtpListener] = [listen_tcp("127.0.0.1", 0, is_lmtp=is_lmtp) for is_lmtp in (False, True)]
             server = await serve(server_settings(configuration.relay), begin, listeners)
             smtp, lmtp = (listener.socket.getsockname()[1] for listener in listeners)
             try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onionmx.net.stream import Stream
-from onionmx.smtp.client.session import SmtpSession
+from onionmx.smtp.client.session import ClientSession
 from tests.mapfile.maps import A, B
 from tests.relay.peer import Fault, Peer, hang, reset, saying, trickle
 from tests.relay.relay import AMPLE, Relay, codes, play
@@ -212,16 +212,16 @@ def test_fault_of_ours_at_one_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing was sent there, so the next target can have the message; without one, the MTA hears no internal text."""
-    real = SmtpSession.open
+    real = ClientSession.open
     faults = [RecursionError("deep"), UnicodeError("label too long")]
 
-    async def open_session(stream: Stream, **settings: Any) -> SmtpSession:  # noqa: ANN401
+    async def open_session(stream: Stream, **settings: Any) -> ClientSession:  # noqa: ANN401
         if faults:
             stream.abort()
             raise faults.pop()
         return await real(stream, **settings)
 
-    monkeypatch.setattr(SmtpSession, "open", open_session)
+    monkeypatch.setattr(ClientSession, "open", open_session)
 
     async def test(relay: Relay) -> None:
         assert codes(await relay.send("user@two.example")) == ["250 2.1.5", "451 4.3.0"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.remember import RememberedInquiry
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.remember import RememberedPolicyLookup
 from onionmx.authenticate.demand.requirement import Demand, Kind
 from onionmx.authenticate.proof.published import demands_path, publishing_demands
 from onionmx.config import AuthenticateSection
@@ -158,9 +158,9 @@ def test_damaged_demands_hold_the_mail(tmp_path: Path) -> None:
 class TestLiveRoutes:
     """Routes that DNS told just now: the domain has been asked, and the delivery checks the proof again."""
 
-    def asked(self, said: Said, route: Route) -> Demand | None:
+    def asked(self, said: PolicyAnswer, route: Route) -> Demand | None:
         async def run() -> Demand | None:
-            inquiry = RememberedInquiry(Domains(said), lambda: 0.0)
+            inquiry = RememberedPolicyLookup(Domains(said), lambda: 0.0)
             try:
                 return await Demands(None, inquiry).of(route)
             finally:

@@ -6,8 +6,8 @@ import pytest
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.remember import RememberedInquiry
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.remember import RememberedPolicyLookup
 from onionmx.authenticate.proof.guard import Guard
 from onionmx.config import Configuration, MapSection
 from onionmx.routing.judged import JudgedRoutes
@@ -26,7 +26,7 @@ CA = issue(is_ca=True)
 RIGHT = issue(MX, ca=CA)
 
 
-def judged(tmp_path: Path, said: Said, answer: Answer, mx: OnionMxes) -> Answer:
+def judged(tmp_path: Path, said: PolicyAnswer, answer: Answer, mx: OnionMxes) -> Answer:
     """What counts of an answer."""
     (tmp_path / "ca.pem").write_bytes(CA.pem)
     found: list[Answer] = []
@@ -38,7 +38,7 @@ def judged(tmp_path: Path, said: Said, answer: Answer, mx: OnionMxes) -> Answer:
         async with running(mx):
             connector = connector_of(mx)
             authorities = Authorities(str(tmp_path / "ca.pem"))
-            inquiry = RememberedInquiry(Domains(said), lambda: 0.0)
+            inquiry = RememberedPolicyLookup(Domains(said), lambda: 0.0)
             guard = Guard(inquiry, connector.connect, authorities, "client.example", PATIENCE)
             configuration = Configuration(map=MapSection(path=str(tmp_path / "map.cdb")))
             routes = JudgedRoutes(

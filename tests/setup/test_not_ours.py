@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.errors import UsageError
-from onionmx.setup.programs.wishes import Wishes, checked
+from onionmx.setup.programs.wishes import SetupOptions, checked
 from onionmx.setup.system import Done
 from tests.onions import V3_ONION
 from tests.setup.conftest import Setup
@@ -45,7 +45,7 @@ def test_files_that_torrc_includes_are_not_guessed(
 @pytest.mark.parametrize("path", ["/root/domains", "/home/joe/domains"])
 def test_list_that_the_timer_cannot_read(path: str) -> None:
     with pytest.raises(UsageError, match="the timer's sync may not read"):
-        checked(Wishes(domains=("example.org",), send=True, lists=(path,)))
+        checked(SetupOptions(domains=("example.org",), send=True, lists=(path,)))
 
 
 def test_undo_stops_where_the_mta_keeps_its_files(

@@ -16,7 +16,7 @@ import pytest
 
 from onionmx.setup import manifest
 from onionmx.setup.programs import postfix, settings
-from onionmx.setup.steps import State
+from onionmx.setup.steps import FileState
 from onionmx.setup.system import Done
 from onionmx.shipped import shipped
 from tests.e2e.programs import PROJECT
@@ -343,7 +343,7 @@ def test_full_disk_is_told_and_all_put_back(machine: Machine, path: str, monkeyp
     write = sandbox.write
     left = [1]
 
-    def full(name: str, content: bytes, like: State | None = None) -> None:
+    def full(name: str, content: bytes, like: FileState | None = None) -> None:
         if name == path and left and left.pop():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
         write(name, content, like)

@@ -32,8 +32,6 @@ def test_scan(data: bytes, cuts: list[int]) -> None:
     scan.finish()
     assert scan.size == len(data)
     assert scan.has_bare_newline == bool(re.search(rb"\r(?!\n)|(?<!\r)\n", data))
-    assert scan.has_nul == (b"\0" in data)
-    assert scan.has_eight_bit == (b"\xe4" in data)
 
 
 @given(AWKWARD, CUTS)

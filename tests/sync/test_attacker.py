@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import Answer, CouldNotTell, Found
-from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.errors import DnsError
 from onionmx.sync.judge.policy import judge
 from onionmx.sync.judge.rules import Rules
@@ -34,7 +34,7 @@ HONEST: dict[str, Answer] = {
     ENFORCED: found(ENFORCED, C),
     "none.example": none("none.example"),
 }
-REQUIREMENT = Requirement(ENFORCED, Demand(Kind.MTA_STS, ("mx.example",)), START + DAY, START + 400 * DAY)
+REQUIREMENT = EnforcedPolicy(ENFORCED, Demand(Kind.MTA_STS, ("mx.example",)), START + DAY, START + 400 * DAY)
 
 Attack = Callable[[str, int], Answer]
 

@@ -12,7 +12,7 @@ from onionmx.mapfile.cdb import DEFERS
 from onionmx.sync import asking, looking
 from onionmx.sync.judge import policy
 from onionmx.sync.judge.policy import Verdict
-from onionmx.sync.report import Outcome
+from onionmx.sync.report import RunResult
 from onionmx.sync.state.record import DomainRecord, LastAnswer, Proof
 from tests.mapfile.maps import A, B
 from tests.sync.world import DAY, HOUR, START, NoDemands, World, found
@@ -77,7 +77,7 @@ def test_a_judge_that_fails_for_one_domain(
     world = world_of(tmp_path, None)
     summary = world.run()
     assert world.entries == {"good.example": ((A, 25),)}
-    assert summary.count(Outcome.UNDECIDED) == 1
+    assert summary.count(RunResult.UNDECIDED) == 1
     assert "OverflowError" in caplog.text
 
 
@@ -94,7 +94,7 @@ def test_domains_that_hang_are_left_to_the_next_run(tmp_path: Path, monkeypatch:
     world = world_of(tmp_path, None, evil=20)
     summary = world.run()
     assert world.entries == {"good.example": ((A, 25),)} | dict.fromkeys(world.lists[:20], DEFERS)
-    assert summary.count(Outcome.UNDECIDED) == 20
+    assert summary.count(RunResult.UNDECIDED) == 20
     assert all("was not known within" in each.reason for each in summary.decisions if each.domain != "good.example")
     world.pass_time(60)
     world.run()
@@ -112,7 +112,7 @@ def test_more_than_can_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     world.lists.append("z.example")
     summary = world.run()
     assert len(world.asked) == 52
-    assert summary.count(Outcome.UNDECIDED) >= 50
+    assert summary.count(RunResult.UNDECIDED) >= 50
     assert world.record("z.example").answer is LastAnswer.NONE
 
 

@@ -7,14 +7,14 @@ from onionmx.errors import DnsError, StateError
 from onionmx.sync import metrics_file
 from onionmx.sync.lists.outgoing import Outgoing
 from onionmx.sync.metrics_file import measured, write_metrics
-from onionmx.sync.report import Outcome, Summary
+from onionmx.sync.report import RunResult, Summary
 
 SUMMARY = Summary(
     "/map",
     listed=10,
     asked=4,
     entries=3,
-    counts={Outcome.ADDED: 2, Outcome.WITHOUT: 7},
+    counts={RunResult.ADDED: 2, RunResult.WITHOUT: 7},
     waiting=1,
     outgoing=Outgoing(200, 50),
 )

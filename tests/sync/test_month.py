@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from onionmx.answer import Answer, CouldNotTell
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.authenticate.proof.published import PublishedDemands
 from onionmx.mapfile.cdb import DEFERS
@@ -28,8 +28,8 @@ EVIL = make_onion("evil")
 JUNK = [make_onion(f"junk {number}") for number in range(5)]
 STEP = 3 * HOUR
 DEMAND = Demand(Kind.MTA_STS, ("mx.example",))
-REQUIREMENT = Requirement(DOMAIN, DEMAND, START + DAY, START + 400 * DAY)
-FORGED = Requirement(DOMAIN, Demand(Kind.MTA_STS, ("nowhere.invalid",)), START + DAY, START + 400 * DAY, "2")
+REQUIREMENT = EnforcedPolicy(DOMAIN, DEMAND, START + DAY, START + 400 * DAY)
+FORGED = EnforcedPolicy(DOMAIN, Demand(Kind.MTA_STS, ("nowhere.invalid",)), START + DAY, START + 400 * DAY, "2")
 Word = Callable[[DomainRecord, float], Verdict | None]
 
 
@@ -157,15 +157,15 @@ class Policies:
     """A domain with a policy, and what its onion MX shows."""
 
     def __init__(self) -> None:
-        self.said: Said = REQUIREMENT
+        self.said: PolicyAnswer = REQUIREMENT
         self.shown: Proven | NotProven | CouldNotTell | None = None
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         del domain, known
         return self.said
 
     async def show(
-        self, requirement: Requirement, endpoints: tuple[Endpoint, ...]
+        self, requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]
     ) -> Proven | NotProven | CouldNotTell:
         if self.shown is not None:
             return self.shown
@@ -224,7 +224,7 @@ def test_a_change_that_proves_itself_is_taken_at_once(world: World, policies: Po
     world.answers[DOMAIN] = found(DOMAIN, EVIL)
     forged = policies.show
 
-    async def show(requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven | CouldNotTell:
+    async def show(requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven | CouldNotTell:
         is_his = endpoints == ((EVIL, 25),) and requirement.demand == FORGED.demand
         return await forged(requirement, endpoints) if is_his else NotProven("another name")
 
@@ -242,7 +242,7 @@ def test_a_change_that_proves_itself_is_taken_at_once(world: World, policies: Po
     ],
 )
 def test_what_was_proven_stays_with_its_demand_whatever_cannot_be_told(
-    world: World, policies: Policies, said: Said, shown: CouldNotTell | None
+    world: World, policies: Policies, said: PolicyAnswer, shown: CouldNotTell | None
 ) -> None:
     world.run()
     policies.said, policies.shown = said, shown

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.authenticate.proof.published import PublishedDemands, demands_path
 from onionmx.config import SyncSection
 from onionmx.errors import ConfigurationError, DnsError, LockedError, MapError
@@ -17,18 +17,18 @@ from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.write import last_checked, writer_lock
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.proof import Proofs
-from onionmx.sync.judge.rules import Belief
+from onionmx.sync.judge.rules import TrustPolicy
 from onionmx.sync.pending import Words, settle
-from onionmx.sync.report import Outcome
-from onionmx.sync.run import Wishes
+from onionmx.sync.report import RunResult
+from onionmx.sync.run import RunOptions
 from onionmx.sync.state.notes import open_routes
-from onionmx.sync.state.overlay import Overlay
+from onionmx.sync.state.overlay import DryRunStore
 from onionmx.sync.state.record import LastAnswer
 from onionmx.target import Trust
 from tests.mapfile.maps import A, B, C, make_map
 from tests.sync.world import DAY, HOUR, START, Demanding, Silent, World, found, none, unknown
 
-REQUIREMENT = Requirement("a.example", Demand(Kind.MTA_STS, ("mx.example",)), START + DAY, START + 400 * DAY)
+REQUIREMENT = EnforcedPolicy("a.example", Demand(Kind.MTA_STS, ("mx.example",)), START + DAY, START + 400 * DAY)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_only_what_is_new_or_due_is_asked(world: World) -> None:
     summary = world.run()
     assert world.asked == []
     assert (summary.asked, summary.listed, summary.entries, summary.is_published) == (0, 2, 1, False)
-    assert summary.counts[Outcome.KEPT] == summary.counts[Outcome.WITHOUT] == 1
+    assert summary.counts[RunResult.KEPT] == summary.counts[RunResult.WITHOUT] == 1
     world.lists.append("c.example")
     world.run()
     assert world.asked == ["c.example"]
@@ -61,7 +61,7 @@ def test_only_what_is_new_or_due_is_asked(world: World) -> None:
 def test_all_of_them_when_wished(world: World) -> None:
     world.lists = ["a.example", "b.example"]
     world.run()
-    world.run(Wishes(ask_all=True))
+    world.run(RunOptions(ask_all=True))
     assert sorted(world.asked) == world.lists
 
 
@@ -71,7 +71,7 @@ def test_all_of_them_are_asked_once_however_long_it_takes(world: World, monkeypa
     world.lists = [f"{number}.example" for number in range(100)]
     world.run()
     world.pass_time(HOUR)
-    world.run(Wishes(ask_all=True))
+    world.run(RunOptions(ask_all=True))
     assert sorted(world.asked) == sorted(world.lists)
 
 
@@ -97,7 +97,7 @@ def test_unlisted_domains_lose_their_entry_but_not_their_memory(world: World) ->
     summary = world.run()
     assert world.asked == []
     assert world.entries == {"b.example": ((A, 25),)}
-    assert [(each.domain, each.outcome) for each in summary.decisions] == [("a.example", Outcome.REMOVED)]
+    assert [(each.domain, each.outcome) for each in summary.decisions] == [("a.example", RunResult.REMOVED)]
     assert "in no list" in summary.decisions[0].reason
     world.lists = ["a.example", "b.example"]
     world.answers["a.example"] = found("a.example", B)
@@ -113,11 +113,11 @@ def test_entries_of_an_older_map_are_established(world: World) -> None:
     world.answers["a.example"] = found("a.example", B)
     summary = world.run()
     assert world.entries == {"a.example": ((A, 25),)}
-    assert summary.counts[Outcome.REMOVED] == 2
+    assert summary.counts[RunResult.REMOVED] == 2
     assert [(each.domain, each.outcome) for each in summary.decisions] == [
-        ("a.example", Outcome.WAITING),
-        ("gone.example", Outcome.REMOVED),
-        ("own.example", Outcome.REMOVED),
+        ("a.example", RunResult.WAITING),
+        ("gone.example", RunResult.REMOVED),
+        ("own.example", RunResult.REMOVED),
     ]
     assert world.events("a.example") == ["taken", "pending"]
 
@@ -166,23 +166,23 @@ def test_what_a_map_would_lose_at_once_waits_and_the_rest_is_published(world: Wo
     assert summary.refusal.startswith("10 of 40 entries would go (0.example, 1.example")
     assert "5 more), more at once than sync.max_removal (20%)" in summary.refusal
     assert "--accept" in summary.refusal
-    waiting = {each.domain for each in summary.decisions if each.outcome is Outcome.WAITING}
-    assert (waiting, summary.held, summary.counts[Outcome.REMOVED]) == (set(gone), 10, 0)
+    waiting = {each.domain for each in summary.decisions if each.outcome is RunResult.WAITING}
+    assert (waiting, summary.held, summary.counts[RunResult.REMOVED]) == (set(gone), 10, 0)
     assert world.entries[changed] == ((B, 25),)
     assert {world.entries[name] for name in gone} == {((A, 25),)}
     # The removal of another domain does not have to wait for theirs, and theirs takes none of later runs.
     world.answers[later] = none(later, Trust.DNSSEC)
     world.pass_time(2 * DAY)
     summary = world.run()
-    assert (summary.held, summary.counts[Outcome.REMOVED], later in world.entries) == (10, 1, False)
-    assert all(each.outcome is not Outcome.WAITING for each in summary.decisions)
+    assert (summary.held, summary.counts[RunResult.REMOVED], later in world.entries) == (10, 1, False)
+    assert all(each.outcome is not RunResult.WAITING for each in summary.decisions)
     # One comes back, the others are removed by hand.
     world.answers[gone[0]] = found(gone[0], A, trust=Trust.DNSSEC)
     world.pass_time(2 * DAY)
     assert world.run().held == 9
     assert world.run().held == 9
-    summary = world.run(Wishes(accept_removal=True))
-    assert (summary.counts[Outcome.REMOVED], summary.held) == (9, 0)
+    summary = world.run(RunOptions(accept_removal=True))
+    assert (summary.counts[RunResult.REMOVED], summary.held) == (9, 0)
     assert len(world.entries) == 30
     assert world.run().is_published is False
 
@@ -223,7 +223,7 @@ def accept_removals_by_name(world: World) -> None:
 
 def test_removals_that_were_accepted_by_name_never_wait(world: World) -> None:
     accept_removals_by_name(world)
-    assert world.run(Wishes(ask_none=True, accepted=world.lists)).held == 0
+    assert world.run(RunOptions(ask_none=True, accepted=world.lists)).held == 0
     assert world.entries == {}
 
 
@@ -243,7 +243,7 @@ def test_ends_for_want_of_a_proof_that_were_accepted_by_name_never_wait(world: W
     world.run()
     with closing(world.open()) as store:
         settle(store, Words(world.lists), world.now)
-    assert world.run(Wishes(ask_none=True, accepted=world.lists)).held == 0
+    assert world.run(RunOptions(ask_none=True, accepted=world.lists)).held == 0
     assert world.entries == {}
 
 
@@ -268,7 +268,7 @@ def test_an_emptied_list_empties_nothing(world: World) -> None:
         world.pass_time(DAY)
     world.lists = full
     summary = world.run()
-    assert (summary.held, summary.counts[Outcome.KEPT]) == (0, 40)
+    assert (summary.held, summary.counts[RunResult.KEPT]) == (0, 40)
 
 
 def test_every_lookup_failed_says_nothing_about_the_domains(world: World) -> None:
@@ -288,11 +288,11 @@ def test_every_lookup_failed_says_nothing_about_the_domains(world: World) -> Non
 def test_domains_that_always_fail_are_no_fault_of_this_host(world: World) -> None:
     world.lists = ["a.example", "lame.example"]
     world.answers = {"a.example": found("a.example", A, ttl=604800), "lame.example": unknown("lame.example")}
-    assert [each.outcome for each in world.run().decisions] == [Outcome.ADDED, Outcome.UNDECIDED]
+    assert [each.outcome for each in world.run().decisions] == [RunResult.ADDED, RunResult.UNDECIDED]
     world.pass_time(2 * HOUR)
     summary = world.run()
     assert world.asked == ["lame.example"]
-    assert summary.counts[Outcome.UNDECIDED] == 1
+    assert summary.counts[RunResult.UNDECIDED] == 1
     assert summary.decisions == ()
     assert world.record("lame.example").failures == 2
 
@@ -312,7 +312,7 @@ def test_one_answer_is_enough_to_keep_the_failures(world: World) -> None:
     world.lists = ["a.example", "b.example", "c.example"]
     world.answers = {name: unknown(name) for name in world.lists[:2]}
     summary = world.run()
-    assert summary.counts[Outcome.UNDECIDED] == 2
+    assert summary.counts[RunResult.UNDECIDED] == 2
     assert {name: world.record(name).failures for name in world.lists} == {
         "a.example": 1,
         "b.example": 1,
@@ -337,7 +337,7 @@ def test_stale_routes_end_and_the_history_says_so(world: World) -> None:
 
 def test_beliefs_differ_by_domain(world: World) -> None:
     world.lists = ["a.example", "b.example", "c.example"]
-    world.beliefs = {"a.example": Belief.DNSSEC, "b.example": Belief.ANY}
+    world.beliefs = {"a.example": TrustPolicy.DNSSEC, "b.example": TrustPolicy.ANY}
     world.answers = {name: found(name, A) for name in world.lists}
     world.run()
     assert set(world.entries) == {"b.example", "c.example"}
@@ -345,7 +345,7 @@ def test_beliefs_differ_by_domain(world: World) -> None:
     world.pass_time(DAY)
     world.run()
     assert world.entries == {"b.example": ((B, 25),), "c.example": ((A, 25),)}
-    world.beliefs = {"c.example": Belief.DNSSEC}
+    world.beliefs = {"c.example": TrustPolicy.DNSSEC}
     world.run()
     assert set(world.entries) == {"b.example"}
 
@@ -431,8 +431,8 @@ def test_another_host_asks_and_this_one_builds_its_map(world: World) -> None:
 def test_a_dry_run_writes_nothing(world: World) -> None:
     world.lists = ["a.example", "b.example"]
     world.answers = {"a.example": found("a.example", A), "b.example": found("b.example", A)}
-    summary = world.run(Wishes(dry_run=True), Overlay(None))
-    assert summary.counts[Outcome.ADDED] == 2
+    summary = world.run(RunOptions(dry_run=True), DryRunStore(None))
+    assert summary.counts[RunResult.ADDED] == 2
     assert summary.is_dry_run
     assert list(world.folder.iterdir()) == []
     world.run()
@@ -440,11 +440,11 @@ def test_a_dry_run_writes_nothing(world: World) -> None:
     world.lists = ["b.example"]
     world.answers["b.example"] = found("b.example", B, trust=Trust.DNSSEC)
     store = world.open()
-    summary = world.run(Wishes(dry_run=True, ask_all=True), Overlay(store))
+    summary = world.run(RunOptions(dry_run=True, ask_all=True), DryRunStore(store))
     store.close()
     assert [(each.domain, each.outcome) for each in summary.decisions] == [
-        ("a.example", Outcome.REMOVED),
-        ("b.example", Outcome.CHANGED),
+        ("a.example", RunResult.REMOVED),
+        ("b.example", RunResult.CHANGED),
     ]
     assert {path: path.read_bytes() for path in world.folder.iterdir()} == before
 
@@ -455,7 +455,7 @@ def test_a_dry_run_tells_that_the_map_would_be_refused(world: World) -> None:
     world.run()
     world.lists = []
     store = world.open()
-    summary = world.run(Wishes(dry_run=True), Overlay(store))
+    summary = world.run(RunOptions(dry_run=True), DryRunStore(store))
     store.close()
     assert "40 of 40 entries would go" in summary.refusal
     assert len(summary.decisions) == 40
@@ -478,7 +478,7 @@ def test_an_enforced_domain_is_routed_only_with_a_proof(world: World) -> None:
         summary = world.run()
         if not world.entries:
             break
-    assert [each.outcome for each in summary.decisions] == [Outcome.REMOVED]
+    assert [each.outcome for each in summary.decisions] == [RunResult.REMOVED]
     assert "certificate" in summary.decisions[0].reason
     assert "doubted" in world.events("a.example")
 
@@ -522,13 +522,13 @@ def test_other_onions_wait_until_it_is_known_what_is_demanded_now(world: World) 
     """Whoever forges the record of others for days could keep the policy from being read as long."""
 
     class Blocked:
-        async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+        async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
             del known
             return CouldNotTell(domain, "the policy host is silent")
 
     shown = []
 
-    async def show(requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> CouldNotTell:
+    async def show(requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]) -> CouldNotTell:
         shown.append((requirement, endpoints))
         return CouldNotTell("", "nothing is demanded that could be shown")
 

@@ -13,7 +13,7 @@ import pytest
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.check import check
 from onionmx.mapfile.write import mark_checked, publish_records
-from onionmx.sync.run import Wishes
+from onionmx.sync.run import RunOptions
 from onionmx.sync.state.store import Store
 from onionmx.target import Trust
 from tests.mapfile.maps import A, B, C, make_map
@@ -104,7 +104,7 @@ def test_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
                 patch.setattr(f"{module}.publish_records", countdown.around(publish_records))
             patch.setattr("onionmx.sync.run.mark_checked", countdown.around(mark_checked))
             try:
-                world.run(Wishes(), cast("Store", MortalStore(store, countdown)))
+                world.run(RunOptions(), cast("Store", MortalStore(store, countdown)))
                 is_whole = True
             except Killed:
                 is_whole = False
@@ -122,7 +122,7 @@ def test_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raise AssertionError("the run never ended")
 
 
-def fork_run(world: World, wishes: Wishes) -> int:
+def fork_run(world: World, wishes: RunOptions) -> int:
     child = os.fork()
     if child == 0:
         try:
@@ -153,7 +153,7 @@ def test_by_sigkill_at_any_moment(tmp_path: Path) -> None:
     while died < KILLS:
         turn += 1
         answer_all(turn)
-        child = fork_run(world, Wishes(ask_all=True))
+        child = fork_run(world, RunOptions(ask_all=True))
         time.sleep(random.uniform(0.0, length))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
@@ -164,7 +164,7 @@ def test_by_sigkill_at_any_moment(tmp_path: Path) -> None:
         with MapReader(world.map) as reader:
             assert list(check(reader)) == []
             assert len(reader) == 1200
-    world.run(Wishes(ask_all=True))
+    world.run(RunOptions(ask_all=True))
     assert {domain: endpoints[0][0] for domain, endpoints in world.entries.items()} == {
         domain: onions[(turn + number) % 3] for number, domain in enumerate(world.lists) if number % 3
     }

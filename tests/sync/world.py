@@ -9,8 +9,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.requirement import Requirement, parse_requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.requirement import EnforcedPolicy, parse_requirement
 from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.config import Configuration, MapSection, SyncSection
 from onionmx.mapfile.cdb import MapReader
@@ -18,9 +18,9 @@ from onionmx.onion import Endpoint
 from onionmx.sync.build import Base
 from onionmx.sync.judge.policy import Verdict
 from onionmx.sync.judge.proof import Proofs
-from onionmx.sync.judge.rules import Belief, make_rules
+from onionmx.sync.judge.rules import TrustPolicy, make_rules
 from onionmx.sync.report import Summary
-from onionmx.sync.run import Inputs, Run, Wishes
+from onionmx.sync.run import Inputs, RunOptions, SyncRun
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.sync.state.store import Store
@@ -72,11 +72,11 @@ class Demanding:
             return Verdict(replace(record, requirement="", requirement_expires=now + DAY, proof=None))
         return await Proofs(self, self._show).look(record, now)
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         del known
         return replace_requirement(parse_requirement(self.requirement), domain=domain)
 
-    async def _show(self, requirement: Requirement, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven:
+    async def _show(self, requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]) -> Proven | NotProven:
         shown = tuple(endpoint for endpoint in endpoints if endpoint[0] in self.onions)
         return Proven(shown, ("mx.example",), requirement.expires) if shown else NotProven("test")
 
@@ -105,7 +105,7 @@ class World:
         self.settings = SyncSection()
         self.pins: dict[str, tuple[Endpoint, ...]] = {}
         self.own: frozenset[str] = frozenset()
-        self.beliefs: dict[str, Belief] = {}
+        self.beliefs: dict[str, TrustPolicy] = {}
         self.prover: NoDemands | Silent | Demanding | Proofs = NoDemands()
         self.lists: list[str] = []
         self.authenticates = True
@@ -127,7 +127,7 @@ class World:
         rules_of = make_rules(self.settings, self.beliefs, authenticates=self.authenticates)
         return Base(self.pins, self.own, rules_of, self.authenticates, repr((self.settings.trust, self.beliefs)))
 
-    def run(self, wishes: Wishes | None = None, store: Store | None = None) -> Summary:
+    def run(self, wishes: RunOptions | None = None, store: Store | None = None) -> Summary:
         """Run sync once; `asked` holds the questions of this run alone."""
         self.asked.clear()
         configuration = Configuration(map=MapSection(path=str(self.map)), sync=self.settings)
@@ -136,8 +136,8 @@ class World:
         assert used
         try:
             lists = [("list", "\n".join(self.lists).encode())]
-            run = Run(configuration, used, self.questions, self.prover, lambda: self.now)
-            return asyncio.run(run.synchronize(Inputs(self.base(), lists), wishes or Wishes()))
+            run = SyncRun(configuration, used, self.questions, self.prover, lambda: self.now)
+            return asyncio.run(run.synchronize(Inputs(self.base(), lists), wishes or RunOptions()))
         finally:
             if own:
                 own.close()

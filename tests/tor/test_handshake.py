@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from onionmx.tor.handshake import Closed, Connected, Handshake, Refused, WrongService
+from onionmx.tor.handshake import Connected, Handshake, SocksClosed, SocksRefused, WrongService
 
 HOST, PORT, USER, PASSWORD = "mx.example", 25, "user", "password"
 GREETING = b"\x05\x01\x02"
@@ -86,7 +86,7 @@ def test_everything_at_once_with_the_answer_that_tor_leaves_out_and_without(meth
 def test_refusal(number: int, tail: bytes, sizes: int) -> None:
     handshake = make()
     feed(handshake, TAKES + LETS_IN + bytes([5, number]) + tail, sizes)
-    assert handshake.result == Refused(number)
+    assert handshake.result == SocksRefused(number)
 
 
 @pytest.mark.parametrize("sizes", [1, 1000])
@@ -113,7 +113,7 @@ def test_end_without_a_reply(said: bytes) -> None:
     handshake = make()
     feed(handshake, TAKES + LETS_IN + said, 1000)
     handshake.receive_eof()
-    assert handshake.result == Closed()
+    assert handshake.result == SocksClosed()
 
 
 def test_end_after_the_reply_changes_nothing() -> None:

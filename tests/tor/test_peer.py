@@ -11,7 +11,7 @@ import pytest
 
 from onionmx.config import TorSection, parse_address
 from onionmx.errors import AutomapError, ControlError, OwnerError
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 from onionmx.tor.addresses import host_list
 from onionmx.tor.automap import resolve
 from onionmx.tor.control import open_control
@@ -127,8 +127,8 @@ def test_stranger_who_comes_between_question_and_answer(monkeypatch: pytest.Monk
     with ExitStack() as stack:
         port = stack.enter_context(dnsport(OWN))
 
-        def looked_at(*port_of: object, **kind: bool) -> Listener:
-            listener = Listener(*port_of, **kind)  # type: ignore[arg-type]
+        def looked_at(*port_of: object, **kind: bool) -> ListenerOwner:
+            listener = ListenerOwner(*port_of, **kind)  # type: ignore[arg-type]
             stack.enter_context(dnsport(STRANGER, port))
             return listener
 

@@ -9,9 +9,9 @@ import dns.rdtypes.ANY.MX
 import dns.rdtypes.ANY.TLSA
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.demand.tlsa import Tlsa
-from onionmx.dns.records import Answered, Questions
+from onionmx.dns.records import DnsAnswer, RecordResolver
 from onionmx.domain import MAX_DOMAIN_LENGTH
 from onionmx.errors import DnsError
 from onionmx.onion import is_for_tor_alone
@@ -36,7 +36,9 @@ class _Host:
     look_at: float
 
 
-async def dane_requirement(domain: str, questions: Questions, now: float) -> Requirement | NotRequired | CouldNotTell:
+async def dane_requirement(
+    domain: str, questions: RecordResolver, now: float
+) -> EnforcedPolicy | NotRequired | CouldNotTell:
     """Find out whether a domain has TLSA records for its MX.
 
     One MX with usable records is enough. A question that cannot be answered, as where a signature is wrong, leaves
@@ -68,10 +70,10 @@ async def dane_requirement(domain: str, questions: Questions, now: float) -> Req
     # The name of the domain itself counts too, where an authority is named (RFC 7672 section 3.2.2).
     wanted = tuple(dict.fromkeys([*(host.name for host in protected), domain]))
     demand = Demand(Kind.DANE, wanted, records, protected[0].name)
-    return Requirement(domain, demand, look_at, look_at)
+    return EnforcedPolicy(domain, demand, look_at, look_at)
 
 
-def mx_hosts(domain: str, answer: Answered) -> list[str]:
+def mx_hosts(domain: str, answer: DnsAnswer) -> list[str]:
     """Hosts of the domain's MX records, the preferred ones first; the domain itself where it has none (RFC 5321).
 
     Args:
@@ -94,7 +96,7 @@ def _is_host_name(name: str) -> bool:
     return _HOST_CHARACTERS.issuperset(name)
 
 
-async def _look_at_host(name: str, questions: Questions, now: float) -> _Host:
+async def _look_at_host(name: str, questions: RecordResolver, now: float) -> _Host:
     # Its address comes first: unsigned zones may have servers that cannot even be asked for TLSA, and an alias of
     # the host has the records under its real name (RFC 7672 section 2.2.2).
     address = await questions.ask(name, "A")

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import h11
 
 from onionmx.authenticate.demand.policy import MAX_POLICY_SIZE, Policy, PolicyError, read_policy
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.errors import DnsError, TemporaryError
 from onionmx.net.addresses import is_public
 from onionmx.onion import Endpoint
@@ -57,7 +57,7 @@ def through_tor(connector: SocksConnector) -> Connect:
     return connect
 
 
-def directly(questions: Questions, may_connect: Callable[[str], bool] = is_public) -> Connect:
+def directly(questions: RecordResolver, may_connect: Callable[[str], bool] = is_public) -> Connect:
     """Connect without Tor, to an address that the configured resolvers give.
 
     Whoever writes the records of a domain must not make this host talk to itself, or to others in its network.

@@ -9,18 +9,18 @@ from onionmx.authenticate.demand.authorities import Authorities
 from onionmx.authenticate.demand.dane import dane_requirement, mx_hosts
 from onionmx.authenticate.demand.fetch import Connect, fetch_policy
 from onionmx.authenticate.demand.policy import Policy
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.demand.sts import sts_requirement
 from onionmx.config.authenticate import AuthenticateSection
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.errors import DnsError
 from onionmx.isolation import OneFailedError, one_of_many
 
-Said = Requirement | NotRequired | CouldNotTell
+PolicyAnswer = EnforcedPolicy | NotRequired | CouldNotTell
 """The three answers to "does this domain demand that its MX proves itself?"."""
 
 
-class Inquiry:
+class PolicyLookup:
     """Asks domains what they demand.
 
     Args:
@@ -36,7 +36,7 @@ class Inquiry:
     def __init__(
         self,
         settings: AuthenticateSection,
-        questions: Questions,
+        questions: RecordResolver,
         connect: Connect,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -47,7 +47,7 @@ class Inquiry:
         self._context = Authorities(settings.ca_file).https
         self._turn = asyncio.Semaphore(settings.concurrency)
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """Find out whether a domain demands that its MX proves itself.
 
         Args:
@@ -64,7 +64,7 @@ class Inquiry:
         """End all attempts, and the connections to resolvers."""
         self._questions.close()
 
-    async def _ask(self, domain: str, known: Requirement | None) -> Said:
+    async def _ask(self, domain: str, known: EnforcedPolicy | None) -> PolicyAnswer:
         now = self._clock()
         dane = await dane_requirement(domain, self._questions, now)
         if not isinstance(dane, NotRequired):
@@ -82,7 +82,7 @@ class Inquiry:
         async with self._turn:
             return await fetch_policy(domain, self._connect, self._context, self._settings.timeout)
 
-    async def _by_name(self, domain: str, look_at: float) -> Said:
+    async def _by_name(self, domain: str, look_at: float) -> PolicyAnswer:
         """A certificate for the domain's own name, or for those of its MX where DNSSEC vouches for them."""
         names = [domain]
         if self._questions.can_validate:
@@ -92,4 +92,4 @@ class Inquiry:
                 return CouldNotTell(domain, f"names of its MX: {error}")
             names += mx_hosts(domain, answer) if answer.is_secure else []
         unique = tuple(dict.fromkeys(names))
-        return Requirement(domain, Demand(Kind.NAME, unique, server_name=unique[-1]), look_at, look_at)
+        return EnforcedPolicy(domain, Demand(Kind.NAME, unique, server_name=unique[-1]), look_at, look_at)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from onionmx.authenticate.demand.policy import MAX_AGE
-from onionmx.authenticate.demand.requirement import Kind, Requirement
+from onionmx.authenticate.demand.requirement import EnforcedPolicy, Kind
 from onionmx.authenticate.demand.sts import GRACE
 from onionmx.config import Configuration
 from onionmx.domain import normalize, shown
@@ -37,7 +37,7 @@ class _Head(msgspec.Struct):
 
 
 class _Content(_Head):
-    policies: list[Requirement]
+    policies: list[EnforcedPolicy]
 
 
 def policy_file(configuration: Configuration) -> Path:
@@ -45,7 +45,7 @@ def policy_file(configuration: Configuration) -> Path:
     return Path(os.environ.get("STATE_DIRECTORY") or Path(configuration.map.path).parent) / NAME
 
 
-def read_policies(path: Path, now: float) -> dict[str, Requirement]:
+def read_policies(path: Path, now: float) -> dict[str, EnforcedPolicy]:
     """Read what `write_policies` wrote, by domain, but for policies that ended long ago.
 
     Args:
@@ -67,7 +67,7 @@ def read_policies(path: Path, now: float) -> dict[str, Requirement]:
         raise PolicyFileError(f"policies {path}: {error}") from error
 
 
-def parse_policies(content: bytes, now: float) -> dict[str, Requirement]:
+def parse_policies(content: bytes, now: float) -> dict[str, EnforcedPolicy]:
     """Read the content of the file.
 
     Raises:
@@ -89,7 +89,7 @@ def parse_policies(content: bytes, now: float) -> dict[str, Requirement]:
     return {each.domain: each for each in found if is_kept(each) and now - GRACE < each.expires <= now + 2 * MAX_AGE}
 
 
-def write_policies(path: Path, known: Mapping[str, Requirement], without: Container[str], now: float) -> None:
+def write_policies(path: Path, known: Mapping[str, EnforcedPolicy], without: Container[str], now: float) -> None:
     """Put policies into a file, beside those that others have written there.
 
     Args:
@@ -111,7 +111,7 @@ def write_policies(path: Path, known: Mapping[str, Requirement], without: Contai
         raise PolicyFileError(f"policies {path} cannot be written: {error.strerror}; the old ones stay") from error
 
 
-def is_kept(requirement: Requirement) -> bool:
+def is_kept(requirement: EnforcedPolicy) -> bool:
     """Whether it is a policy; what else a domain demands is asked for anew."""
     return requirement.demand.kind is Kind.MTA_STS
 
@@ -127,7 +127,9 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _merged(path: Path, known: Mapping[str, Requirement], without: Container[str], now: float) -> Iterable[Requirement]:
+def _merged(
+    path: Path, known: Mapping[str, EnforcedPolicy], without: Container[str], now: float
+) -> Iterable[EnforcedPolicy]:
     try:
         there = read_policies(path, now)
     except PolicyFileError:
@@ -139,7 +141,7 @@ def _merged(path: Path, known: Mapping[str, Requirement], without: Container[str
     return policies.values()
 
 
-def _written(policies: Iterable[Requirement]) -> bytes:
+def _written(policies: Iterable[EnforcedPolicy]) -> bytes:
     newest = sorted(policies, key=lambda policy: policy.fetched, reverse=True)[:MOST]
     pieces: list[bytes] = []
     size = 100

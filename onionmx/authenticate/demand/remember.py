@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.authenticate.demand.policy_file import MOST, PolicyFileError, is_kept, read_policies, write_policies
-from onionmx.authenticate.demand.requirement import NotRequired, Requirement
+from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
 
 _T = TypeVar("_T")
 
@@ -29,14 +29,14 @@ _logger = logging.getLogger(__name__)
 class Asks(Protocol):
     """Asks domains what they demand; see `Inquiry`."""
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """Find out whether a domain demands that its MX proves itself."""
 
     def close(self) -> None:
         """End all attempts."""
 
 
-class RememberedInquiry:
+class RememberedPolicyLookup:
     """An inquiry with a memory. Belongs to one event loop.
 
     Args:
@@ -47,9 +47,9 @@ class RememberedInquiry:
     def __init__(self, inquiry: Asks, clock: Callable[[], float] = time.time) -> None:
         self._inquiry = inquiry
         self._clock = clock
-        self._said: dict[str, tuple[Said, float]] = {}
-        self._known: dict[str, Requirement] = {}
-        self._asking: dict[str, asyncio.Task[Said]] = {}
+        self._said: dict[str, tuple[PolicyAnswer, float]] = {}
+        self._known: dict[str, EnforcedPolicy] = {}
+        self._asking: dict[str, asyncio.Task[PolicyAnswer]] = {}
         self._file: Path | None = None
         self._saving: asyncio.Task[None] | None = None
         self._is_changed = False
@@ -67,7 +67,7 @@ class RememberedInquiry:
         except PolicyFileError as error:
             _logger.warning("%s; the policies that were known are fetched anew", error)
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """What a domain demands: as it said last, or asked for now. A question that is under way is joined.
 
         Args:
@@ -87,7 +87,7 @@ class RememberedInquiry:
         # Whoever is cancelled here leaves the question to the others.
         return await asyncio.shield(task)
 
-    def inherit(self, former: "RememberedInquiry") -> None:
+    def inherit(self, former: "RememberedPolicyLookup") -> None:
         """Take over what another one was told, as when the configuration is read again."""
         self._said = dict(former._said)  # noqa: SLF001 -- of the same class
         self._known = dict(former._known)  # noqa: SLF001
@@ -102,7 +102,7 @@ class RememberedInquiry:
         if self._saving is not None:
             await self._saving
 
-    def _told(self, domain: str, task: asyncio.Task[Said]) -> None:
+    def _told(self, domain: str, task: asyncio.Task[PolicyAnswer]) -> None:
         del self._asking[domain]
         if task.cancelled() or task.exception():
             return
@@ -111,7 +111,7 @@ class RememberedInquiry:
         _put(self._said, domain, (said, until))
         known = self._known.get(domain)
         before = _policy(known)
-        if isinstance(said, Requirement):
+        if isinstance(said, EnforcedPolicy):
             if said.trouble and not (known and known.trouble):
                 _logger.warning("%s: its MTA-STS policy stands, and was not fetched again: %s", domain, said.trouble)
             _put(self._known, domain, said)
@@ -138,7 +138,7 @@ class RememberedInquiry:
         self._saving = None
 
 
-def _policy(requirement: Requirement | None) -> Requirement | None:
+def _policy(requirement: EnforcedPolicy | None) -> EnforcedPolicy | None:
     """What of a requirement is worth writing: not that it was looked at again."""
     return replace(requirement, look_at=0.0, trouble="") if requirement and is_kept(requirement) else None
 

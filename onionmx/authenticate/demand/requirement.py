@@ -46,7 +46,7 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
+class EnforcedPolicy:
     """A domain demands that its MX proves itself. Times are seconds since 1970 (UTC).
 
     Attributes:
@@ -87,13 +87,13 @@ class NotRequired:
     look_at: float
 
 
-def parse_requirement(text: str) -> Requirement:
-    """Read what `Requirement.to_text` wrote.
+def parse_requirement(text: str) -> EnforcedPolicy:
+    """Read what `EnforcedPolicy.to_text` wrote.
 
     Raises:
         RequirementError: it is something else.
     """
-    return _decode(text, Requirement)
+    return _decode(text, EnforcedPolicy)
 
 
 def encode_demand(demand: Demand) -> bytes:

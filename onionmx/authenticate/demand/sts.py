@@ -9,9 +9,9 @@ import dns.rdtypes.ANY.TXT
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.fetch import FetchError
 from onionmx.authenticate.demand.policy import WILDCARD, Mode, Policy, PolicyError, read_records
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.defaults import DAY
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.errors import DnsError
 
 RECORD = "_mta-sts."
@@ -27,8 +27,8 @@ Fetch = Callable[[str], Awaitable[Policy | None]]
 
 
 async def sts_requirement(
-    domain: str, questions: Questions, fetch: Fetch, known: Requirement | None, now: float
-) -> Requirement | NotRequired | CouldNotTell:
+    domain: str, questions: RecordResolver, fetch: Fetch, known: EnforcedPolicy | None, now: float
+) -> EnforcedPolicy | NotRequired | CouldNotTell:
     """Find out whether a domain has a policy in mode enforce.
 
     A policy that is known holds until its time is over, whatever DNS or the policy host say, unless the host itself
@@ -68,7 +68,7 @@ async def sts_requirement(
     return _judge(domain, identifier or (known.identifier if known else ""), policy, now, look_at)
 
 
-def refresh_at(known: Requirement) -> float:
+def refresh_at(known: EnforcedPolicy) -> float:
     """When to fetch a policy again, announced or not, in seconds since 1970.
 
     Once a day (RFC 8461 section 3.3), and more often where it holds for less than two. The moment differs between
@@ -80,8 +80,8 @@ def refresh_at(known: Requirement) -> float:
 
 
 def _without_policy(
-    domain: str, known: Requirement | None, why: str, now: float, look_at: float
-) -> Requirement | CouldNotTell:
+    domain: str, known: EnforcedPolicy | None, why: str, now: float, look_at: float
+) -> EnforcedPolicy | CouldNotTell:
     if known is not None and now < known.expires:
         return _until(replace(known, trouble=why), min(look_at, now + RETRY))
     if known is not None:
@@ -91,17 +91,17 @@ def _without_policy(
 
 def _judge(
     domain: str, identifier: str, policy: Policy | None, now: float, look_at: float
-) -> Requirement | NotRequired:
+) -> EnforcedPolicy | NotRequired:
     if policy is None:
         return NotRequired(domain, "its policy host says that it has no MTA-STS policy", look_at)
     if policy.mode is not Mode.ENFORCE:
         return NotRequired(domain, f"its MTA-STS policy has mode {policy.mode}", look_at)
     demand = Demand(Kind.MTA_STS, policy.patterns, server_name=_server_name(policy))
-    found = Requirement(domain, demand, look_at, now + policy.max_age, identifier, now)
+    found = EnforcedPolicy(domain, demand, look_at, now + policy.max_age, identifier, now)
     return _until(found, min(look_at, refresh_at(found)))
 
 
-def _until(known: Requirement, look_at: float) -> Requirement:
+def _until(known: EnforcedPolicy, look_at: float) -> EnforcedPolicy:
     return replace(known, look_at=min(look_at, known.expires))
 
 

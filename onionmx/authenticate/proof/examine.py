@@ -40,7 +40,7 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class CertificateRefused:
     """It is not.
 
     Attributes:
@@ -50,7 +50,7 @@ class Refused:
     reason: str
 
 
-def examine(demand: Demand, chain: Sequence[bytes], now: datetime) -> Accepted | Refused:
+def examine(demand: Demand, chain: Sequence[bytes], now: datetime) -> Accepted | CertificateRefused:
     """Decide.
 
     Args:
@@ -60,7 +60,7 @@ def examine(demand: Demand, chain: Sequence[bytes], now: datetime) -> Accepted |
         now: when it must be valid.
     """
     if not chain:
-        return Refused("the peer shows no certificate")
+        return CertificateRefused("the peer shows no certificate")
     if demand.kind is not Kind.DANE:
         return _compare_names(demand, chain[0])
     shown = [Shown(der) for der in chain[:MOST_CERTIFICATES]]
@@ -69,15 +69,15 @@ def examine(demand: Demand, chain: Sequence[bytes], now: datetime) -> Accepted |
     return _follow_to_anchor(demand, shown, now)
 
 
-def _compare_names(demand: Demand, der: bytes) -> Accepted | Refused:
+def _compare_names(demand: Demand, der: bytes) -> Accepted | CertificateRefused:
     try:
         certificate = read_certificate(der)
     except CertificateError as error:
-        return Refused(str(error))
+        return CertificateRefused(str(error))
     names = tuple(name for name in certificate.names if any(agree(pattern, name) for pattern in demand.names))
     if not names:
         own = ", ".join(certificate.names) or "no names"
-        return Refused(printable(f"the certificate is for {own}; expected {', '.join(demand.names)}"))
+        return CertificateRefused(printable(f"the certificate is for {own}; expected {', '.join(demand.names)}"))
     return Accepted(names, certificate.not_after.timestamp())
 
 
@@ -118,16 +118,18 @@ _SERVER = (
 )
 
 
-def _follow_to_anchor(demand: Demand, shown: Sequence[Shown], now: datetime) -> Accepted | Refused:
+def _follow_to_anchor(demand: Demand, shown: Sequence[Shown], now: datetime) -> Accepted | CertificateRefused:
     """Follow the chain to an authority that a TLSA record names (RFC 7672 section 3.1.2)."""
     try:
         with reading():
             own, *others = (x509.load_der_x509_certificate(each.der) for each in shown)
             anchors = _anchors(demand, shown)
     except CertificateError as error:
-        return Refused(str(error))
+        return CertificateRefused(str(error))
     if not anchors:
-        return Refused(f"no TLSA record matches; expected one of {'; '.join(map(str, demand.tlsa[:_MOST_NAMED]))}")
+        return CertificateRefused(
+            f"no TLSA record matches; expected one of {'; '.join(map(str, demand.tlsa[:_MOST_NAMED]))}"
+        )
     reasons = []
     for anchor, record, name in islice(_paths(anchors, demand.names), MOST_PATHS):
         try:
@@ -137,7 +139,7 @@ def _follow_to_anchor(demand: Demand, shown: Sequence[Shown], now: datetime) -> 
             continue
         end = min(each.not_valid_after_utc for each in verified)
         return Accepted((name, f"TLSA {record}"), end.timestamp())
-    return Refused(printable(f"no chain to the authority of the TLSA record: {'; '.join(reasons)}"))
+    return CertificateRefused(printable(f"no chain to the authority of the TLSA record: {'; '.join(reasons)}"))
 
 
 def _paths(

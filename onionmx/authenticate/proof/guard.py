@@ -2,8 +2,8 @@
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.remember import RememberedInquiry
-from onionmx.authenticate.demand.requirement import Requirement
+from onionmx.authenticate.demand.remember import RememberedPolicyLookup
+from onionmx.authenticate.demand.requirement import EnforcedPolicy
 from onionmx.authenticate.proof.prove import Connect, NotProven, Proven, prove
 from onionmx.onion import Endpoint
 
@@ -21,7 +21,7 @@ class Guard:
 
     def __init__(
         self,
-        inquiry: RememberedInquiry,
+        inquiry: RememberedPolicyLookup,
         connect: Connect,
         authorities: Authorities,
         hello: str,
@@ -34,7 +34,7 @@ class Guard:
         self._timeout = timeout
 
     async def show(
-        self, requirement: Requirement, endpoints: tuple[Endpoint, ...]
+        self, requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]
     ) -> Proven | NotProven | CouldNotTell:
         """Have the onion MXes of a domain show what it demands; those that do not are left out.
 

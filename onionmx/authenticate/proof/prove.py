@@ -7,8 +7,8 @@ from socket import socket
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.requirement import Demand, Requirement
-from onionmx.authenticate.proof.examine import Accepted, Refused
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy
+from onionmx.authenticate.proof.examine import Accepted, CertificateRefused
 from onionmx.authenticate.proof.stream import ProvingStream
 from onionmx.errors import TemporaryError
 from onionmx.isolation import isolated
@@ -23,7 +23,7 @@ Connect = Callable[[Endpoint], Awaitable[socket]]
 LONGEST = 300.0
 """Seconds for all onion MXes of a domain together: twice as long as tor needs to say that one cannot be reached."""
 
-_Verdict = Accepted | Refused | CouldNotTell
+_Verdict = Accepted | CertificateRefused | CouldNotTell
 _TOO_MANY = f"not asked: a domain has at most {MOST_TARGETS} onion MXes"
 
 
@@ -65,7 +65,7 @@ class PutOff(CouldNotTell, frozen=True, gc=False):
 
 
 async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
-    requirement: Requirement,
+    requirement: EnforcedPolicy,
     endpoints: Sequence[Endpoint],
     connect: Connect,
     authorities: Authorities,
@@ -108,9 +108,9 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
         unknown = tuple(endpoint for endpoint, verdict in verdicts.items() if isinstance(verdict, CouldNotTell))
         return Proven(tuple(proven), names, min([requirement.expires, *ends]), failures, unknown)
     reason = "; ".join(failures)
-    if all(isinstance(verdict, Refused) for verdict in verdicts.values()):
+    if all(isinstance(verdict, CertificateRefused) for verdict in verdicts.values()):
         return NotProven(reason)
-    is_reached = any(isinstance(verdict, Refused | PutOff) for verdict in verdicts.values())
+    is_reached = any(isinstance(verdict, CertificateRefused | PutOff) for verdict in verdicts.values())
     return PutOff(requirement.domain, reason) if is_reached else CouldNotTell(requirement.domain, reason)
 
 
@@ -137,7 +137,7 @@ async def _ask(  # noqa: PLR0913, PLR0917
     authorities: Authorities,
     hello: str,
     timeout: float,  # noqa: ASYNC109
-) -> Accepted | Refused | CouldNotTell:
+) -> Accepted | CertificateRefused | CouldNotTell:
     stream: ProvingStream | None = None
 
     async def open_stream(where: Endpoint) -> SocketStream:
@@ -149,17 +149,17 @@ async def _ask(  # noqa: PLR0913, PLR0917
         with isolated(format_endpoint(endpoint)):
             async with open_dialog(open_stream, endpoint, hello, timeout) as dialog:
                 if "STARTTLS" not in dialog.offered:
-                    return Refused("it does not offer STARTTLS")
+                    return CertificateRefused("it does not offer STARTTLS")
                 reply = await dialog.start_tls()
     except DialogError as error:
         if stream is not None and stream.refusal:
-            return Refused(stream.refusal)
+            return CertificateRefused(stream.refusal)
         return _unknown(str(error), is_reached=stream is not None)
     except TemporaryError as error:
         return _unknown(_without(str(error), endpoint), is_reached=stream is not None)
     if not reply.is_positive:
         words = f"STARTTLS: {printable_reply(reply)}"
-        return Refused(words) if reply.is_permanent else PutOff("", words)
+        return CertificateRefused(words) if reply.is_permanent else PutOff("", words)
     assert stream is not None  # noqa: S101 -- TLS was started on it
     assert stream.accepted is not None  # noqa: S101 -- or it would have failed
     return stream.accepted

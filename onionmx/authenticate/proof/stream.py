@@ -9,7 +9,7 @@ from typing import Self
 
 from onionmx.authenticate.demand.authorities import Authorities
 from onionmx.authenticate.demand.requirement import Demand
-from onionmx.authenticate.proof.examine import MOST_CERTIFICATES, Accepted, Refused, examine
+from onionmx.authenticate.proof.examine import MOST_CERTIFICATES, Accepted, CertificateRefused, examine
 from onionmx.errors import TemporaryError
 from onionmx.net.stream import SocketStream, take_over
 from onionmx.net.tls import peer_chain
@@ -77,7 +77,7 @@ class ProvingStream(SocketStream):
         chain = peer_chain(self.tls, MOST_CERTIFICATES)
         # What a stranger has made takes as long as it likes: up to a second, in which nobody else is to wait.
         verdict = await asyncio.to_thread(examine, self._demand, chain, datetime.now(UTC))
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, CertificateRefused):
             self.refusal = verdict.reason
             self.abort()
             raise StreamError(self.refusal)

@@ -13,7 +13,7 @@ from onionmx.config import DnsSection, Resolver
 from onionmx.dns.bulk.nothing import read_nothing
 from onionmx.dns.bulk.ordinary import OrdinaryQueue
 from onionmx.dns.bulk.pace import Limits, Pace
-from onionmx.dns.bulk.ports import Port, Ports, Question
+from onionmx.dns.bulk.ports import BulkQuestion, Port, SourcePorts
 from onionmx.dns.choice import Choice
 from onionmx.dns.srv import answer_without_question
 from onionmx.dns.wire import ask_for, is_reply
@@ -22,7 +22,7 @@ from onionmx.errors import OwnerError
 from onionmx.target import Trust
 
 if TYPE_CHECKING:
-    from onionmx.net.owner import Listener
+    from onionmx.net.owner import ListenerOwner
 
 _ATTEMPTS = 4  # of a question, each with twice the time of the one before, and from another port
 _TICK = 0.02  # seconds between two looks at the time
@@ -39,10 +39,10 @@ class _Server:
     def __init__(self, resolver: Resolver, pace: Pace, choice: Choice, read: "Callable[[_Server, Port], None]") -> None:
         self.resolver = resolver
         self._choice = choice
-        self._listener: Listener | None = None
+        self._listener: ListenerOwner | None = None
         self.is_read = False
         self.pace = pace
-        self.ports = Ports(resolver, partial(read, self))
+        self.ports = SourcePorts(resolver, partial(read, self))
 
     def forget_turn(self) -> None:
         """Let the next packets be read."""
@@ -87,7 +87,7 @@ class Engine:
         self._ready: list[Answer] = []
         self._wake = asyncio.Event()
         self._ordinary = OrdinaryQueue(ordinary, settings, self._add_ready, self._wake.set)
-        self._again: deque[Question] = deque()
+        self._again: deque[BulkQuestion] = deque()
         self._times = [settings.timeout * 2**attempt / (2**_ATTEMPTS - 1) for attempt in range(_ATTEMPTS)]
         self._servers = [self._server(resolver, limits) for resolver, limits in resolvers.items()]
         self._most_again = sum(limits.concurrency for limits in resolvers.values())
@@ -146,12 +146,12 @@ class Engine:
             server = usable[0]
             self._send(server, self._new_questions(names, server.pace.room(now), now + self._times[0]), now)
 
-    def _new_questions(self, names: Iterator[str], count: int, deadline: float) -> list[Question]:
+    def _new_questions(self, names: Iterator[str], count: int, deadline: float) -> list[BulkQuestion]:
         questions = []
         for domain in self._take(names, count):
             answer = answer_without_question(domain)
             if answer is None:
-                questions.append(Question(domain, ask_for(domain), deadline))
+                questions.append(BulkQuestion(domain, ask_for(domain), deadline))
             else:
                 self._ready.append(answer)
         return questions
@@ -174,7 +174,7 @@ class Engine:
         for domain in [*domains, *self._take(names, _AT_ONCE)]:
             self._ready.append(CouldNotTell(domain, f"{SRV_PREFIX}{domain}: no resolver could answer; {words}"))
 
-    def _send(self, server: _Server, questions: Sequence[Question], now: float) -> None:
+    def _send(self, server: _Server, questions: Sequence[BulkQuestion], now: float) -> None:
         count = 0
         try:
             server.look()
@@ -247,7 +247,7 @@ class Engine:
                 server.pace.lost(1)
                 self._try_again(question)
 
-    def _try_again(self, question: Question) -> None:
+    def _try_again(self, question: BulkQuestion) -> None:
         question.attempt += 1
         domain = question.domain
         if question.is_odd:
@@ -270,7 +270,7 @@ class Engine:
     def _probe(self, server: _Server, now: float) -> None:
         try:
             server.look()
-            server.ports.send([Question("", _PROBE, now + self._settings.timeout)])
+            server.ports.send([BulkQuestion("", _PROBE, now + self._settings.timeout)])
         except (OSError, OwnerError) as error:
             server.pace.fail(getattr(error, "strerror", None) or str(error))
 

@@ -19,7 +19,7 @@ _BURST = 32  # questions that leave one port together; the kernel keeps at least
 _MAX_PACKET = 4096  # bytes; much more than the reply to a question that asks for 1232 at most
 
 
-class Question:
+class BulkQuestion:
     """A question for the onion-MX record of a domain.
 
     Attributes:
@@ -51,7 +51,7 @@ class Port:
     __slots__ = ("_socket", "left", "waiting")
 
     def __init__(self, connection: socket.socket) -> None:
-        self.waiting: dict[int, Question] = {}
+        self.waiting: dict[int, BulkQuestion] = {}
         self.left = _QUESTIONS
         self._socket = connection
 
@@ -91,7 +91,7 @@ class Port:
         asyncio.get_running_loop().add_reader(self._socket, read, self)
 
 
-class Ports:
+class SourcePorts:
     """All ports for one resolver.
 
     Args:
@@ -114,7 +114,7 @@ class Ports:
         self._retired = [port for port in self._retired if port.waiting]
         return iter([*self._retired, *filter(None, self._open)])
 
-    def send(self, questions: Sequence[Question], start: int = 0) -> int:
+    def send(self, questions: Sequence[BulkQuestion], start: int = 0) -> int:
         """Ask, from a random port, and each with a random id.
 
         Args:

@@ -35,7 +35,7 @@ _COMMAND = 7  # column of master.cf
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class CircuitService:
     """A service of master.cf.
 
     Attributes:
@@ -61,7 +61,7 @@ class Postfix:
     """
 
     version: str
-    services: Sequence[Service] = ()
+    services: Sequence[CircuitService] = ()
     prefix: str = ""
     overrides: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
@@ -116,7 +116,7 @@ def judge_circuits(forward: Forward, postfix: Postfix) -> Finding:
     return problem(CIRCUITS.name, seen, lines)
 
 
-def listening_at(forward: Forward, services: Iterable[Service]) -> Service | None:
+def listening_at(forward: Forward, services: Iterable[CircuitService]) -> CircuitService | None:
     """The service of Postfix where an onion service leads: of two listeners Linux takes the one with the exact address.
 
     Services on unix sockets are not found: their names are relative to the queue.
@@ -142,10 +142,10 @@ def _address(name: str) -> tuple[str, int | None]:
     return host, None
 
 
-def read_services(text: str) -> list[Service]:
+def read_services(text: str) -> list[CircuitService]:
     """Read what `postconf -M` prints: a service a line, in the columns of master.cf (master(5))."""
     rows = (line.split() for line in text.splitlines())
-    return [Service(row[0], row[1], row[_COMMAND]) for row in rows if len(row) > _COMMAND]
+    return [CircuitService(row[0], row[1], row[_COMMAND]) for row in rows if len(row) > _COMMAND]
 
 
 def read_overrides(text: str, parameter: str) -> dict[tuple[str, str], str]:

@@ -32,7 +32,7 @@ _COPY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Router:
+class EximRouter:
     """A router.
 
     Attributes:
@@ -66,21 +66,21 @@ def believes_a_code(text: str) -> bool:
     return _CODE_ALONE in text and "$address_data" in text
 
 
-def read_routers(text: str) -> Iterator[Router]:
+def read_routers(text: str) -> Iterator[EximRouter]:
     """Read what `exim -bP routers` prints: a heading, then an option a line."""
     name, options = "", dict[str, str]()
     for line in text.splitlines():
         if heading := _HEADING.fullmatch(line):
             if name:
-                yield Router(name, options)
+                yield EximRouter(name, options)
             name, options = heading[1], {}
         elif option := _OPTION.fullmatch(line):
             options[option[1]] = option[2]
     if name:
-        yield Router(name, options)
+        yield EximRouter(name, options)
 
 
-def judge_routers(routers: Sequence[Router]) -> list[Finding]:
+def judge_routers(routers: Sequence[EximRouter]) -> list[Finding]:
     """Judge the routers in the order in which Exim has them."""
     findings = [
         problem(ROUTERS.name, f'a leak: router {printable(router.name)} takes exit code 1 alone for "no route"', _COPY)

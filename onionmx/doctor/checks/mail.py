@@ -13,14 +13,22 @@ from enum import Enum
 from itertools import chain
 
 from onionmx.doctor.checks.ports import SOCKS
-from onionmx.doctor.checks.relaying import ACCEPTS, ELSEWHERE, OPEN_RELAY, Recipient, Tried, judge_relaying, mend_for
+from onionmx.doctor.checks.relaying import (
+    ACCEPTS,
+    ELSEWHERE,
+    OPEN_RELAY,
+    Tried,
+    TriedRecipient,
+    judge_relaying,
+    mend_for,
+)
 from onionmx.doctor.checks.service import SERVICE
 from onionmx.doctor.finding import Finding, Severity, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import Check, Topic
 from onionmx.domain import normalize
 from onionmx.errors import OnionmxError
-from onionmx.net.connect import Connect
+from onionmx.net.connect import OpenStream
 from onionmx.onion import Endpoint
 from onionmx.smtp.client.dialog import Dialog, DialogError
 from onionmx.smtp.faults import OpeningError
@@ -37,7 +45,7 @@ RIGHTS = Topic(
 REPLY_TIMEOUT = 30.0
 """Seconds for one reply; an MTA may look things up before it answers RCPT."""
 _CANNOT_VERIFY = 252
-_ORDER = (*ELSEWHERE, Recipient.NOBODY, Recipient.POSTMASTER)
+_ORDER = (*ELSEWHERE, TriedRecipient.NOBODY, TriedRecipient.POSTMASTER)
 
 _IMPERSONATION = {
     "XCLIENT": "master.cf, below the smtpd for the onion service: -o smtpd_authorized_xclient_hosts=",
@@ -49,7 +57,7 @@ _AUTH = {
 }
 
 
-class Question(Enum):
+class MailQuestion(Enum):
     """What is asked about rights beside mail."""
 
     VRFY = "VRFY postmaster@{own}"
@@ -59,9 +67,9 @@ class Question(Enum):
 
 
 _MENDS = {
-    Question.VRFY: {"exim": "exim: acl_smtp_vrfy = deny", "postfix": "main.cf: disable_vrfy_command = yes"},
-    Question.EXPN: {"exim": "exim: acl_smtp_expn = deny"},
-    Question.ETRN: {
+    MailQuestion.VRFY: {"exim": "exim: acl_smtp_vrfy = deny", "postfix": "main.cf: disable_vrfy_command = yes"},
+    MailQuestion.EXPN: {"exim": "exim: acl_smtp_expn = deny"},
+    MailQuestion.ETRN: {
         "exim": "exim: acl_smtp_etrn = deny",
         "postfix": "master.cf, below the smtpd for the onion service: -o smtpd_etrn_restrictions=reject",
     },
@@ -81,7 +89,7 @@ class _Transaction:
     """
 
     sender: str
-    waiting: dict[Recipient, str]
+    waiting: dict[TriedRecipient, str]
     tried: list[Tried] = field(default_factory=list)
     cause: str = ""
     is_worth_more: bool = True
@@ -91,11 +99,11 @@ class _Transaction:
         left = (Tried(self.sender, kind, address, None, self.cause) for kind, address in self.waiting.items())
         return [*self.tried, *left]
 
-    def take(self, kind: Recipient, reply: Reply) -> None:
+    def take(self, kind: TriedRecipient, reply: Reply) -> None:
         self.tried.append(Tried(self.sender, kind, self.waiting.pop(kind), reply))
 
 
-class Client:
+class StrangerSession:
     """A client of an onion MX that asks and never sends.
 
     Args:
@@ -106,7 +114,7 @@ class Client:
         foreign: a domain that is none of its.
     """
 
-    def __init__(self, connect: Connect, endpoint: Endpoint, hello: str, own: str, foreign: str) -> None:
+    def __init__(self, connect: OpenStream, endpoint: Endpoint, hello: str, own: str, foreign: str) -> None:
         self._connect = connect
         self._endpoint = endpoint
         self._hello = hello
@@ -141,13 +149,13 @@ class Client:
                 transaction.is_worth_more = isinstance(error, DialogError | OpeningError)
 
     async def _look_at_rights(self, nobody: str) -> list[Finding]:
-        replies: dict[Question, Reply] = {}
+        replies: dict[MailQuestion, Reply] = {}
         offered: Mapping[str, str] | None = None
         cause = ""
         try:
             async with self._session() as dialog:
                 offered = dialog.offered
-                for question in Question:
+                for question in MailQuestion:
                     line = question.value.format(own=self._own, nobody=nobody)
                     replies[question] = await dialog.command(line)
         except OnionmxError as error:
@@ -155,8 +163,8 @@ class Client:
         if offered is None:
             return [not_checked(RIGHTS.name, cause)]
         findings = judge_rights(offered, replies, self._greeting)
-        if len(replies) < len(Question):
-            asked = ", ".join(question.name for question in Question if question not in replies)
+        if len(replies) < len(MailQuestion):
+            asked = ", ".join(question.name for question in MailQuestion if question not in replies)
             return [*(finding for finding in findings if finding.mend), not_checked(RIGHTS.name, f"{asked}: {cause}")]
         return findings
 
@@ -198,7 +206,7 @@ async def _command(dialog: Dialog, line: str) -> Reply:
     return reply
 
 
-def judge_rights(offered: Mapping[str, str], replies: Mapping[Question, Reply], greeting: str) -> list[Finding]:
+def judge_rights(offered: Mapping[str, str], replies: Mapping[MailQuestion, Reply], greeting: str) -> list[Finding]:
     """Judge what the MX offers to anybody.
 
     Args:
@@ -224,11 +232,11 @@ def judge_rights(offered: Mapping[str, str], replies: Mapping[Question, Reply], 
     return findings or [ok(RIGHTS.name, f"offered: {printable(' '.join(offered))}; nothing more than mail")]
 
 
-def _is_answered(question: Question, reply: Reply, replies: Mapping[Question, Reply]) -> bool:
-    if question is not Question.ETRN and reply.code == _CANNOT_VERIFY:
+def _is_answered(question: MailQuestion, reply: Reply, replies: Mapping[MailQuestion, Reply]) -> bool:
+    if question is not MailQuestion.ETRN and reply.code == _CANNOT_VERIFY:
         # Postfix says this of everybody who exists, and refuses the others: that is an answer, too.
-        stranger = replies.get(Question.VRFY_NOBODY)
-        return question is Question.VRFY and stranger is not None and stranger.is_permanent
+        stranger = replies.get(MailQuestion.VRFY_NOBODY)
+        return question is MailQuestion.VRFY and stranger is not None and stranger.is_permanent
     return reply.is_positive
 
 
@@ -249,7 +257,7 @@ async def look_at_mail(machine: Machine) -> Sequence[Finding]:
         return [not_checked(name, "no onion of this host is known", cause=SERVICE.name) for name in names]
     connect = over_tor(machine.parts.socks)
     hello = machine.configuration.relay.ehlo_name
-    looks = [Client(connect, endpoint, hello, domains[0], foreign).look() for endpoint in endpoints]
+    looks = [StrangerSession(connect, endpoint, hello, domains[0], foreign).look() for endpoint in endpoints]
     findings = chain.from_iterable(await asyncio.gather(*looks))
     return [blocking(one, SOCKS.name) if one.severity is Severity.NOT_CHECKED else one for one in findings]
 

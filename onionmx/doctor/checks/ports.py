@@ -18,7 +18,7 @@ from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import AutomapError, ControlError, OwnerError, TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, resolve
-from onionmx.tor.nobody import MISTYPED, NOBODY
+from onionmx.tor.nobody import BAD_CHECKSUM_ONION, UNUSED_ONION
 from onionmx.tor.reach import reach, socks_in_use
 from onionmx.tor.socks import Cause, SocksError
 
@@ -79,7 +79,7 @@ _HTTP_TO_TOR = b"Tor is not an HTTP Proxy"
 async def look_at_socks(machine: Machine) -> Sequence[Finding]:
     """Ask the SOCKS port for two things that tor refuses by itself, and see with which words."""
     where = socks_in_use(machine.configuration.tor.socks)
-    mistyped, clear = await asyncio.gather(_failure(machine, (MISTYPED, 25)), _failure(machine, _NO_EXIT))
+    mistyped, clear = await asyncio.gather(_failure(machine, (BAD_CHECKSUM_ONION, 25)), _failure(machine, _NO_EXIT))
     cause = mistyped.cause if mistyped else None
     foreign = mistyped.words if mistyped and cause in {Cause.WRONG_SERVICE, Cause.FOREIGN} else ""
     is_clear = bool(foreign) or cause is Cause.BAD_ADDRESS or cause in _NOT_THERE
@@ -136,12 +136,12 @@ async def look_at_dnsport(machine: Machine) -> Sequence[Finding]:
     lines = f"torrc: DNSPort {settings.dnsport}\ntorrc: AutomapHostsOnResolve 1\nsystemctl reload tor@default"
     try:
         where = parse_socket(settings.dnsport)
-        answers = await in_thread(lambda: resolve([NOBODY], where, DEFAULT_TIMEOUT, settings.user))
+        answers = await in_thread(lambda: resolve([UNUSED_ONION], where, DEFAULT_TIMEOUT, settings.user))
     except AutomapError as error:
         silent = blocking(blame(DNSPORT.name, str(error), lines), TOR.name)
         return [silent, not_checked(AUTOMAP.name, str(error), cause=DNSPORT.name)]
     answers_at = ok(DNSPORT.name, f"something answers at {settings.dnsport}")
-    answer = answers[NOBODY]
+    answer = answers[UNUSED_ONION]
     if isinstance(answer, AutomapError):
         return [answers_at, blame(AUTOMAP.name, f"at {settings.dnsport}: {answer}", lines)]
     return [answers_at, ok(AUTOMAP.name, f"an onion has the virtual address {answer}")]

@@ -16,7 +16,7 @@ from onionmx.errors import ControlError
 from onionmx.onion import Endpoint, format_endpoint
 from onionmx.publish.records import DEFAULT_PRIORITY, DEFAULT_WEIGHT, OnionMxRecords, to_zone_text
 from onionmx.publish.signatures import Signed
-from onionmx.publish.verify import ServerView, State, Verification, Verifier
+from onionmx.publish.verify import ServerState, ServerView, Verification, Verifier
 from onionmx.target import Target
 
 RECORD = Topic(
@@ -58,11 +58,11 @@ def judge_record(
         settings: for the record as it should be.
         unknown: what is not known of further services of this tor, to which a record may lead just as well.
     """
-    asked = [view for view in found.servers if view.state is not State.UNKNOWN]
+    asked = [view for view in found.servers if view.state is not ServerState.UNKNOWN]
     if not asked:
         causes = [found.problem, *(f"{_shown(view)}: {view.words}" for view in found.servers)]
         return not_checked(RECORD.name, f"{found.domain}: {'; '.join(filter(None, causes))}")
-    if all(view.state is State.NONE for view in asked):
+    if all(view.state is ServerState.NONE for view in asked):
         why = "others do not know that this host can be reached over Tor"
         mend = _publish(found.domain, here, settings)
         return problem(RECORD.name, f"{found.domain} has no onion-MX record", mend, why)

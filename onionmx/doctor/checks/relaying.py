@@ -27,7 +27,7 @@ OPEN_RELAY = Topic(
 )
 
 
-class Recipient(Enum):
+class TriedRecipient(Enum):
     """What is tried as a recipient: in words, and as it is written."""
 
     PLAIN = ("plain", "postmaster@{foreign}")
@@ -56,9 +56,15 @@ class Recipient(Enum):
         return template.format(own=own, foreign=foreign, nobody=nobody)
 
 
-ELSEWHERE = (Recipient.PLAIN, Recipient.ROUTE, Recipient.PERCENT, Recipient.QUOTED, Recipient.BANG)
+ELSEWHERE = (
+    TriedRecipient.PLAIN,
+    TriedRecipient.ROUTE,
+    TriedRecipient.PERCENT,
+    TriedRecipient.QUOTED,
+    TriedRecipient.BANG,
+)
 """Those whose mail would leave this host."""
-UNMISTAKABLE = frozenset({Recipient.PLAIN, Recipient.ROUTE})
+UNMISTAKABLE = frozenset({TriedRecipient.PLAIN, TriedRecipient.ROUTE})
 """Those that cannot be a mailbox here: a source route is to be stripped (RFC 5321 section 4.1.1.3)."""
 
 # The domain, not the right to send there: such a refusal says nothing about relaying.
@@ -88,7 +94,7 @@ class Tried:
     """
 
     sender: str
-    recipient: Recipient
+    recipient: TriedRecipient
     address: str
     reply: Reply | None
     cause: str = ""
@@ -123,8 +129,11 @@ def judge_relaying(tried: Sequence[Tried], greeting: str) -> list[Finding]:
         tried: everything that was asked.
         greeting: its first words, which name the program.
     """
-    by_recipient = {kind: [one for one in tried if one.recipient is kind] for kind in Recipient}
-    return [_judge_own_mail(by_recipient[Recipient.POSTMASTER], greeting), *_judge_elsewhere(by_recipient, greeting)]
+    by_recipient = {kind: [one for one in tried if one.recipient is kind] for kind in TriedRecipient}
+    return [
+        _judge_own_mail(by_recipient[TriedRecipient.POSTMASTER], greeting),
+        *_judge_elsewhere(by_recipient, greeting),
+    ]
 
 
 def mend_for(greeting: str, mends: Mapping[str, str]) -> str:
@@ -152,9 +161,9 @@ def _judge_own_mail(tried: Sequence[Tried], greeting: str) -> Finding:
     return not_checked(ACCEPTS.name, str(tried[0]) if tried else "nothing was tried")
 
 
-def _judge_elsewhere(tried: Mapping[Recipient, Sequence[Tried]], greeting: str) -> list[Finding]:
+def _judge_elsewhere(tried: Mapping[TriedRecipient, Sequence[Tried]], greeting: str) -> list[Finding]:
     elsewhere = [one for kind in ELSEWHERE for one in tried[kind]]
-    takes_anybody = not all(one.is_refused for one in tried[Recipient.NOBODY])
+    takes_anybody = not all(one.is_refused for one in tried[TriedRecipient.NOBODY])
     taken = [one for one in elsewhere if one.is_accepted]
     relayed = [one for one in taken if one.recipient in UNMISTAKABLE or not takes_anybody]
     unclear = [one for one in taken if one not in relayed]
@@ -170,7 +179,7 @@ def _judge_elsewhere(tried: Mapping[Recipient, Sequence[Tried]], greeting: str) 
         findings.append(not_checked(OPEN_RELAY.name, f"no clear answer: {_counted(unknown)}", _other_domain(unknown)))
     if findings:
         return findings
-    if not any(one.is_accepted for one in tried[Recipient.POSTMASTER]):
+    if not any(one.is_accepted for one in tried[TriedRecipient.POSTMASTER]):
         return [not_checked(OPEN_RELAY.name, "everything is refused, mail for an own domain too: that shows nothing")]
     return [ok(OPEN_RELAY.name, f"{len(elsewhere)} attempts to relay were refused, such as {elsewhere[0]}")]
 

@@ -73,7 +73,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ResolverTrust:
     """Whether the resolvers are believed.
 
     Attributes:
@@ -91,7 +91,7 @@ async def look_at_resolver(machine: Machine) -> Sequence[Finding]:
     """Ask for what is signed, the root zone and the own domains where they are, and for what is signed wrongly."""
     configuration = machine.configuration
     if configuration.dns.through_tor:
-        return [judge_resolver((), Standing(are_believed=False), await _signed_domain(machine))]
+        return [judge_resolver((), ResolverTrust(are_believed=False), await _signed_domain(machine))]
     resolver = DnsResolver(configuration.dns)
     bogus = configuration.doctor.bogus_name
     try:
@@ -109,11 +109,11 @@ async def look_at_resolver(machine: Machine) -> Sequence[Finding]:
             losing = await in_thread(lambda: signed_routes(configuration))
         except OnionmxError as error:
             unknown = [not_checked(RESOLVER.name, f"whether it takes the trust from routes that were signed: {error}")]
-    standing = Standing(choice.are_believed, choice.is_trust_ad_missing, losing)
+    standing = ResolverTrust(choice.are_believed, choice.is_trust_ad_missing, losing)
     return [judge_resolver(views, standing, signed), *unknown]
 
 
-def judge_resolver(views: Sequence[View], standing: Standing, signed: str) -> Finding:
+def judge_resolver(views: Sequence[View], standing: ResolverTrust, signed: str) -> Finding:
     """Judge the resolvers.
 
     Args:
@@ -156,7 +156,7 @@ def _in_disguise(views: Sequence[View], says_ad: Sequence[View]) -> Finding | No
     return None
 
 
-def _not_believed(view: View, standing: Standing) -> Finding:
+def _not_believed(view: View, standing: ResolverTrust) -> Finding:
     if standing.is_trust_ad_missing:
         seen = f"{view.where} validates, and /etc/resolv.conf does not say that it may be believed" + _losing(standing)
         why = "some resolvers on a host pass on what others say, so programs believe them only with `options trust-ad`"
@@ -169,7 +169,7 @@ def _not_believed(view: View, standing: Standing) -> Finding:
     return warning(RESOLVER.name, seen + _losing(standing), _MEND, why)
 
 
-def _losing(standing: Standing) -> str:
+def _losing(standing: ResolverTrust) -> str:
     if not standing.losing:
         return ""
     names = printable(", ".join(standing.losing[:_SHOWN]))

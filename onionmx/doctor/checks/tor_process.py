@@ -56,7 +56,7 @@ _DONE = 100  # percent
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class TorState:
     """What tor says of itself.
 
     Attributes:
@@ -93,7 +93,7 @@ async def look_at_tor(machine: Machine) -> Sequence[Finding]:
     ]
 
 
-def judge_tor(state: State) -> Finding:
+def judge_tor(state: TorState) -> Finding:
     """Whether this tor can be used."""
     match = _PROGRESS.search(state.bootstrap)
     progress = int(match[1]) if match else 0
@@ -162,8 +162,8 @@ def judge_control(control: str, *, is_debian: bool) -> str:
     return "\n".join(lines if control.startswith(UNIX) else [*lines, use])
 
 
-def _read_state(controller: "Controller") -> State:
-    return State(
+def _read_state(controller: "Controller") -> TorState:
+    return TorState(
         version=controller.get_info("version").partition(" ")[0],
         praise=controller.get_info("status/version/current"),
         bootstrap=controller.get_info("status/bootstrap-phase"),

@@ -19,7 +19,7 @@ from onionmx.authenticate.demand.requirement import Demand
 from onionmx.config import RelaySection
 from onionmx.onion import Endpoint
 from onionmx.relay import metrics
-from onionmx.smtp.client.session import SmtpSession
+from onionmx.smtp.client.session import ClientSession
 
 OPEN_AGAIN = 10.0
 """Seconds until a further session is opened for those who wait although the last one did not come about."""
@@ -50,7 +50,7 @@ class Opened:
         broke: is called when the session ends otherwise than by us.
     """
 
-    session: SmtpSession
+    session: ClientSession
     stages: dict[str, float]
     broke: Callable[[], None] = lambda: None
 
@@ -78,7 +78,7 @@ class _Member:
     idle: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @property
-    def session(self) -> SmtpSession:
+    def session(self) -> ClientSession:
         """What messages are sent through."""
         return self.opened.session
 
@@ -104,7 +104,7 @@ class Lease:
         retire: lets no other transaction have the session after those that have it now.
     """
 
-    session: SmtpSession
+    session: ClientSession
     reused: bool
     was_idle: bool
     stages: dict[str, float]
@@ -290,7 +290,7 @@ class _EndpointPool:
             self._again.cancel()
             self._again = None
 
-    def _limit_of(self, session: SmtpSession) -> int:
+    def _limit_of(self, session: ClientSession) -> int:
         """Transactions that a session may have: what the operator says of this onion, or the peer (RFC 9422).
 
         Exim 4.98 announces the 1000 that it takes in a session, and still delivers only the first 10 of them at once.

@@ -12,7 +12,7 @@ from typing import cast
 import h11
 
 from onionmx import __version__
-from onionmx.net.clients import Client
+from onionmx.net.clients import ConnectedClient
 from onionmx.serve.connections import Connections
 from onionmx.serve.http.host import is_for_this_machine
 from onionmx.serve.metrics import Tally
@@ -82,13 +82,13 @@ class HttpConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_ending = False
         self._start = 0.0
-        self.client = Client()
+        self.client = ConnectedClient()
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
         self._transport = cast("asyncio.Transport", transport)
-        self.client = Client.of(transport.get_extra_info("socket"))
+        self.client = ConnectedClient.of(transport.get_extra_info("socket"))
         self._tally.connections += 1
         self._tally.opened += 1
         self.client.wait(time.monotonic())

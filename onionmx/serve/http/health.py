@@ -11,7 +11,7 @@ from onionmx.errors import OnionmxError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.parts import Parts
 from onionmx.tor.addresses import host_list
-from onionmx.tor.nobody import NOBODY
+from onionmx.tor.nobody import UNUSED_ONION
 from onionmx.tor.reach import reach, socks_in_use
 
 INTERVAL = 5.0
@@ -26,7 +26,7 @@ _ACCEPTED = b"\x05\x00"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class HealthPart:
     """One part of the daemon's health.
 
     Attributes:
@@ -49,7 +49,7 @@ class Health:
     def __init__(self, parts: Parts, needs_dnsport: Callable[[], bool]) -> None:
         self._parts = parts
         self._needs_dnsport = needs_dnsport
-        self._look: asyncio.Task[dict[str, Part]] | None = None
+        self._look: asyncio.Task[dict[str, HealthPart]] | None = None
         self._looked_at = -INTERVAL
 
     def use(self, parts: Parts) -> None:
@@ -57,7 +57,7 @@ class Health:
         self._parts = parts
         self._looked_at = -INTERVAL
 
-    async def parts(self) -> dict[str, Part]:
+    async def parts(self) -> dict[str, HealthPart]:
         """All parts by name; who asks while somebody looks waits for the same."""
         now = time.monotonic()
         if self._look is None or (self._look.done() and now - self._looked_at >= INTERVAL):
@@ -71,57 +71,57 @@ class Health:
             self._look.cancel()
             await asyncio.wait((self._look,))
 
-    async def _look_at_all(self) -> dict[str, Part]:
+    async def _look_at_all(self) -> dict[str, HealthPart]:
         looks = (self._resolver(), self._tor(), self._dnsport())
         resolver, tor, dnsport = await asyncio.gather(*map(_within, looks))
         return {"map": self._map(), "resolver": resolver, "tor": tor, "dnsport": dnsport}
 
-    def _map(self) -> Part:
+    def _map(self) -> HealthPart:
         try:
             self._parts.router.check()
         except OnionmxError as error:
-            return Part(ok=False, seen="; ".join(str(error).splitlines()))
-        return Part(ok=True, seen="own domains, pins and map can be read")
+            return HealthPart(ok=False, seen="; ".join(str(error).splitlines()))
+        return HealthPart(ok=True, seen="own domains, pins and map can be read")
 
-    async def _resolver(self) -> Part:
+    async def _resolver(self) -> HealthPart:
         if not self._parts.configuration.lookup.live:
-            return Part(ok=True, seen="not asked: lookup.live is off")
+            return HealthPart(ok=True, seen="not asked: lookup.live is off")
         answer = await self._parts.resolver.ask(NO_SUCH_DOMAIN)
         if isinstance(answer, CouldNotTell):
-            return Part(ok=False, seen=answer.reason)
-        return Part(ok=True, seen="answers")
+            return HealthPart(ok=False, seen=answer.reason)
+        return HealthPart(ok=True, seen="answers")
 
-    async def _tor(self) -> Part:
+    async def _tor(self) -> HealthPart:
         tor = self._parts.configuration.tor
         where = socks_in_use(tor.socks)
         try:
             reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where), tor.user))
         except OSError as error:
-            return Part(ok=False, seen=f"{where}: {error.strerror or error}: is tor running?")
+            return HealthPart(ok=False, seen=f"{where}: {error.strerror or error}: is tor running?")
         try:
             writer.write(_GREETING)
             reply = await reader.read(len(_ACCEPTED))
         except OSError as error:
-            return Part(ok=False, seen=f"{where}: {error.strerror or error}")
+            return HealthPart(ok=False, seen=f"{where}: {error.strerror or error}")
         finally:
             writer.close()
         if reply != _ACCEPTED:
-            return Part(ok=False, seen=f"{where}: this is not a SOCKS port of tor")
-        return Part(ok=True, seen="its SOCKS port answers")
+            return HealthPart(ok=False, seen=f"{where}: this is not a SOCKS port of tor")
+        return HealthPart(ok=True, seen="its SOCKS port answers")
 
-    async def _dnsport(self) -> Part:
+    async def _dnsport(self) -> HealthPart:
         if not self._needs_dnsport():
-            return Part(ok=True, seen="not asked: no client has asked for the addresses of onions")
+            return HealthPart(ok=True, seen="not asked: no client has asked for the addresses of onions")
         tor = self._parts.configuration.tor
-        hosts, _ = await host_list([(NOBODY, DEFAULT_PORT)], parse_socket(tor.dnsport), tor.user, DEADLINE)
-        return Part(ok=True, seen=f"gives onions addresses such as {hosts}")
+        hosts, _ = await host_list([(UNUSED_ONION, DEFAULT_PORT)], parse_socket(tor.dnsport), tor.user, DEADLINE)
+        return HealthPart(ok=True, seen=f"gives onions addresses such as {hosts}")
 
 
-async def _within(look: Awaitable[Part]) -> Part:
+async def _within(look: Awaitable[HealthPart]) -> HealthPart:
     try:
         async with asyncio.timeout(DEADLINE):
             return await look
     except TimeoutError:
-        return Part(ok=False, seen=f"no answer within {DEADLINE:g} s")
+        return HealthPart(ok=False, seen=f"no answer within {DEADLINE:g} s")
     except OnionmxError as error:
-        return Part(ok=False, seen=str(error))
+        return HealthPart(ok=False, seen=str(error))

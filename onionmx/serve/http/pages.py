@@ -35,7 +35,7 @@ from onionmx.serve.answers import Routes
 from onionmx.serve.http.connection import Response
 from onionmx.serve.http.health import Health
 from onionmx.serve.metrics import LookupMetrics, Tally
-from onionmx.serve.protocols.codec import Outcome
+from onionmx.serve.protocols.codec import LookupResult
 
 READ = ("GET", "HEAD")
 _TELL_WHEN = frozenset({"ttl", "stale", "notes"})
@@ -90,7 +90,7 @@ class Pages:
                 answer = await self._routes.router.route(domain)
         except TimeoutError:
             answer = CouldNotTell(domain, f"no answer within {self._routes.timeout:g} s")
-            self._tally.count(Outcome.TIMEOUT)
+            self._tally.count(LookupResult.TIMEOUT)
         else:
             self._tally.count(_outcome(answer))
         could_not_tell = isinstance(answer, CouldNotTell)
@@ -168,7 +168,7 @@ def refused(methods: tuple[str, ...]) -> Response:
     return Response.plain(HTTPStatus.METHOD_NOT_ALLOWED, f"expected {allow}", allow)
 
 
-def _outcome(answer: Answer) -> Outcome:
+def _outcome(answer: Answer) -> LookupResult:
     if isinstance(answer, Found):
-        return Outcome.FOUND
-    return Outcome.TEMPORARY if isinstance(answer, CouldNotTell) else Outcome.NONE
+        return LookupResult.FOUND
+    return LookupResult.TEMPORARY if isinstance(answer, CouldNotTell) else LookupResult.NONE

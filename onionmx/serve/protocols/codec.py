@@ -1,6 +1,6 @@
 """What the languages of the MTAs have in common: bytes in, requests out; answers in, bytes out. No I/O.
 
-A parser never raises: what a client should not have sent is a `Fault`, and the connection says so or ends.
+A parser never raises: what a client should not have sent is a `ProtocolFault`, and the connection says so or ends.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Request = TypeVar("Request")
 RequestOut_co = TypeVar("RequestOut_co", covariant=True)
 
 
-class Outcome(StrEnum):
+class LookupResult(StrEnum):
     """What a request came to; the label `answer` of the metrics."""
 
     FOUND = "found"
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ProtocolFault:
     """A piece of input that is no request.
 
     Attributes:
@@ -59,15 +59,15 @@ class Parser(Protocol[RequestOut_co]):
     def feed(self, data: bytes) -> None:
         """Take what has arrived."""
 
-    def next_request(self) -> RequestOut_co | Fault | None:
+    def next_request(self) -> RequestOut_co | ProtocolFault | None:
         """The next whole request, a fault, or `None` until more has arrived. Not to be called after a fatal fault."""
 
-    def end(self) -> RequestOut_co | Fault | None:
+    def end(self) -> RequestOut_co | ProtocolFault | None:
         """What is left when the client has sent everything; `None` for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Language(Generic[Request]):
+class Codec(Generic[Request]):
     """How requests are read and answers written.
 
     Attributes:
@@ -86,7 +86,7 @@ class Language(Generic[Request]):
     name: str
     parser: Callable[[], Parser[Request]]
     found: Callable[[bytes], bytes]
-    failed: Callable[[Outcome, str], bytes]
+    failed: Callable[[LookupResult, str], bytes]
     none: Callable[[str], bytes]
     refused: Callable[[str], bytes]
     malformed: Callable[[str], bytes]
@@ -128,13 +128,13 @@ class LineReader(Received):
         super().__init__()
         self._limit = limit
 
-    def next_line(self) -> bytes | Fault | None:
+    def next_line(self) -> bytes | ProtocolFault | None:
         """The next whole line without LF or CRLF, a fatal fault if it is too long, or `None`."""
         start = self._position
         end = self._buffer.find(b"\n", start)
         length = (len(self._buffer) if end < 0 else end) - start
         if length > self._limit:
-            return Fault(f"a line of more than {self._limit} bytes", is_fatal=True)
+            return ProtocolFault(f"a line of more than {self._limit} bytes", is_fatal=True)
         if end < 0:
             return None
         self._position = end + 1

@@ -24,7 +24,7 @@ In Exim, whose third argument here turns the LF into a blank:
 
 from dataclasses import dataclass
 
-from onionmx.serve.protocols.codec import Fault, Language, LineReader, Outcome
+from onionmx.serve.protocols.codec import Codec, LineReader, LookupResult, ProtocolFault
 from onionmx.text import printable_ascii
 
 MAX_LINE = 4096
@@ -34,7 +34,7 @@ _QUESTIONS = {b"hosts": True, b"route": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ReadsocketQuestion:
     """A request of Exim.
 
     Attributes:
@@ -54,30 +54,30 @@ class ReadsocketParser(LineReader):
     def __init__(self) -> None:
         super().__init__(MAX_LINE)
 
-    def next_request(self) -> Question | Fault | None:
+    def next_request(self) -> ReadsocketQuestion | ProtocolFault | None:
         """The next question, a fault, or `None` until more has arrived."""
         line = self.next_line()
-        return line if line is None or isinstance(line, Fault) else _question(line)
+        return line if line is None or isinstance(line, ProtocolFault) else _question(line)
 
-    def end(self) -> Question | Fault | None:
+    def end(self) -> ReadsocketQuestion | ProtocolFault | None:
         """A last question that has no LF."""
         rest = self.rest()
         return _question(rest.removesuffix(b"\r")) if rest else None
 
 
-def _question(line: bytes) -> Question | Fault:
+def _question(line: bytes) -> ReadsocketQuestion | ProtocolFault:
     word, _, key = line.partition(b" ")
     wants_hosts = _QUESTIONS.get(word)
     if wants_hosts is None:
-        return Fault("expected hosts or route, a space and a domain", is_fatal=False)
-    return Question(key, wants_hosts)
+        return ProtocolFault("expected hosts or route, a space and a domain", is_fatal=False)
+    return ReadsocketQuestion(key, wants_hosts)
 
 
 def _found(result: bytes) -> bytes:
     return b"found %b\n" % result
 
 
-def _failed(_outcome: Outcome, reason: str) -> bytes:
+def _failed(_outcome: LookupResult, reason: str) -> bytes:
     return f"defer {printable_ascii(reason)}\n".encode("ascii")
 
 
@@ -90,9 +90,9 @@ def _refused(reason: str) -> bytes:
 
 
 def _malformed(reason: str) -> bytes:
-    return _failed(Outcome.PERMANENT, reason)
+    return _failed(LookupResult.PERMANENT, reason)
 
 
-READSOCKET = Language(
+READSOCKET = Codec(
     "readsocket", ReadsocketParser, _found, _failed, _none, _refused, _malformed, lambda _data: None, one_exchange=True
 )

@@ -9,7 +9,7 @@ netstring nobody knows where the next one begins: it is answered by PERM, and th
 
 from functools import lru_cache
 
-from onionmx.serve.protocols.codec import REMEMBERED, SHORT, Fault, Language, Outcome, Received
+from onionmx.serve.protocols.codec import REMEMBERED, SHORT, Codec, LookupResult, ProtocolFault, Received
 from onionmx.serve.protocols.result import refusal
 from onionmx.text import printable_ascii
 
@@ -22,9 +22,11 @@ _MAX_DIGITS = len(str(MAX_QUERY))
 _COLON = ord(":")
 _COMMA = ord(",")
 _ZERO = ord("0")
-_NO_LENGTH = Fault("expected the length of a netstring, in digits without leading zeros, and a colon", is_fatal=True)
-_TOO_LONG = Fault(f"a netstring of more than {MAX_QUERY} bytes", is_fatal=True)
-_WORDS = {Outcome.TEMPORARY: "TEMP", Outcome.TIMEOUT: "TIMEOUT", Outcome.PERMANENT: "PERM"}
+_NO_LENGTH = ProtocolFault(
+    "expected the length of a netstring, in digits without leading zeros, and a colon", is_fatal=True
+)
+_TOO_LONG = ProtocolFault(f"a netstring of more than {MAX_QUERY} bytes", is_fatal=True)
+_WORDS = {LookupResult.TEMPORARY: "TEMP", LookupResult.TIMEOUT: "TIMEOUT", LookupResult.PERMANENT: "PERM"}
 
 
 class SocketmapParser(Received):
@@ -32,7 +34,7 @@ class SocketmapParser(Received):
 
     __slots__ = ()
 
-    def next_request(self) -> bytes | Fault | None:  # noqa: PLR0911 -- each way a netstring can be wrong
+    def next_request(self) -> bytes | ProtocolFault | None:  # noqa: PLR0911 -- each way a netstring can be wrong
         """The next key, a fault, or `None` until more has arrived."""
         buffer, start = self._buffer, self._position
         colon = buffer.find(b":", start, start + _MAX_DIGITS + 1)
@@ -48,17 +50,17 @@ class SocketmapParser(Received):
         if len(buffer) <= end:
             return None
         if buffer[end] != _COMMA:
-            return Fault(f"no comma behind the {length} bytes of a netstring", is_fatal=True)
+            return ProtocolFault(f"no comma behind the {length} bytes of a netstring", is_fatal=True)
         self._position = end + 1
         self.is_empty = end + 1 == len(buffer)
         space = buffer.find(b" ", colon, end)
         if space < 0:
-            return Fault("expected a map name, a space and a key", is_fatal=False)
+            return ProtocolFault("expected a map name, a space and a key", is_fatal=False)
         return buffer[space + 1 : end]
 
-    def end(self) -> Fault | None:
+    def end(self) -> ProtocolFault | None:
         """What is left when the client has sent everything."""
-        return None if self.is_empty else Fault("cut off in the middle of a netstring", is_fatal=True)
+        return None if self.is_empty else ProtocolFault("cut off in the middle of a netstring", is_fatal=True)
 
 
 # By the number of bytes of a whole netstring, what it must begin with: so length and commas need no arithmetic.
@@ -74,7 +76,7 @@ def _sole_domain(data: bytes) -> bytes | None:
     return data[max(space, at) + 1 : -1] if space > 0 else None
 
 
-def _check_start(start: bytes) -> Fault | None:
+def _check_start(start: bytes) -> ProtocolFault | None:
     """What is wrong with bytes in which no colon stands, if anything is."""
     if start and not start.isdigit():
         return _NO_LENGTH
@@ -91,7 +93,7 @@ def _found(result: bytes) -> bytes:
     return _netstring(b"OK " + result)
 
 
-def _failed(outcome: Outcome, reason: str) -> bytes:
+def _failed(outcome: LookupResult, reason: str) -> bytes:
     return _netstring(f"{_WORDS[outcome]} {printable_ascii(reason)}".encode("ascii"))
 
 
@@ -104,10 +106,10 @@ def _refused(reason: str) -> bytes:
 
 
 def _malformed(reason: str) -> bytes:
-    return _failed(Outcome.PERMANENT, reason)
+    return _failed(LookupResult.PERMANENT, reason)
 
 
-SOCKETMAP = Language(
+SOCKETMAP = Codec(
     "socketmap",
     SocketmapParser,
     lru_cache(256)(_found),

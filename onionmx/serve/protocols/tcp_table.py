@@ -10,7 +10,7 @@ it could not be told; so a request that is none gets 400.
 import re
 from functools import lru_cache
 
-from onionmx.serve.protocols.codec import REMEMBERED, Fault, Language, LineReader, Outcome
+from onionmx.serve.protocols.codec import REMEMBERED, Codec, LineReader, LookupResult, ProtocolFault
 from onionmx.serve.protocols.result import refusal
 from onionmx.text import printable_ascii
 
@@ -33,23 +33,23 @@ class TcpTableParser(LineReader):
     def __init__(self) -> None:
         super().__init__(MAX_LINE)
 
-    def next_request(self) -> bytes | Fault | None:
+    def next_request(self) -> bytes | ProtocolFault | None:
         """The next key, a fault, or `None` until more has arrived."""
         line = self.next_line()
-        if line is None or isinstance(line, Fault):
+        if line is None or isinstance(line, ProtocolFault):
             return line
         if line[:4] != _GET:
-            return Fault("expected get, a space and a key", is_fatal=False)
+            return ProtocolFault("expected get, a space and a key", is_fatal=False)
         key = line[4:]
         if _PERCENT not in key:
             return key
         if _BROKEN_ESCAPE.search(key):
-            return Fault("a % without two hexadecimal digits behind it", is_fatal=False)
+            return ProtocolFault("a % without two hexadecimal digits behind it", is_fatal=False)
         return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), key)
 
-    def end(self) -> Fault | None:
+    def end(self) -> ProtocolFault | None:
         """What is left when the client has sent everything."""
-        return Fault("cut off in the middle of a line", is_fatal=True) if self.rest() else None
+        return ProtocolFault("cut off in the middle of a line", is_fatal=True) if self.rest() else None
 
 
 def _sole_domain(data: bytes) -> bytes | None:
@@ -68,7 +68,7 @@ def _found(result: bytes) -> bytes:
     return _line(b"200", result)
 
 
-def _failed(_outcome: Outcome, reason: str) -> bytes:
+def _failed(_outcome: LookupResult, reason: str) -> bytes:
     return _line(b"400", printable_ascii(reason).encode("ascii"))
 
 
@@ -81,10 +81,10 @@ def _refused(reason: str) -> bytes:
 
 
 def _malformed(reason: str) -> bytes:
-    return _failed(Outcome.PERMANENT, reason)
+    return _failed(LookupResult.PERMANENT, reason)
 
 
-TCP_TABLE = Language(
+TCP_TABLE = Codec(
     "tcp_table",
     TcpTableParser,
     lru_cache(256)(_found),

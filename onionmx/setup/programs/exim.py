@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from onionmx.errors import ConfigurationError
 from onionmx.setup.programs.blocks import replaced, split
 from onionmx.setup.programs.exim_template import inserted_fragments, says_the_same
-from onionmx.setup.programs.wishes import Wishes
+from onionmx.setup.programs.wishes import SetupOptions
 
 FOLDER = "/etc/exim4"
 CONFD = f"{FOLDER}/conf.d"
@@ -42,7 +42,7 @@ DEFAULTS = {
 """What the fragments say themselves."""
 
 
-def fragments(shipped: Mapping[str, bytes], wishes: Wishes) -> dict[str, bytes]:
+def fragments(shipped: Mapping[str, bytes], wishes: SetupOptions) -> dict[str, bytes]:
     """The fragments for what is wished, by section and name, such as `router/190_onionmx`.
 
     Args:

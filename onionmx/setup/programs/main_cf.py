@@ -10,7 +10,7 @@ _PARAMETER = re.compile(r"([^\s=#]+)\s*=\s*(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Parameter:
     """A logical line.
 
     Attributes:
@@ -24,9 +24,9 @@ class Entry:
     text: str
 
 
-def entries(text: str) -> list[Entry]:
+def entries(text: str) -> list[Parameter]:
     """The logical lines: a line that begins with white space goes on with the one before, comments do not end it."""
-    result: list[Entry] = []
+    result: list[Parameter] = []
     lines = split(text)
     for number, line in enumerate(lines):
         stripped = line.strip(" \t\r\n\f\v")
@@ -34,13 +34,13 @@ def entries(text: str) -> list[Entry]:
             continue
         if line[0] in " \t" and result:
             last = result[-1]
-            result[-1] = Entry(last.first, number + 1, last.text + line)
+            result[-1] = Parameter(last.first, number + 1, last.text + line)
         else:
-            result.append(Entry(number, number + 1, line))
+            result.append(Parameter(number, number + 1, line))
     return result
 
 
-def parameter(text: str, name: str) -> tuple[Entry, str] | None:
+def parameter(text: str, name: str) -> tuple[Parameter, str] | None:
     """The entry of a parameter, the last of several, as Postfix takes it, and its value; `None` where it is not set."""
     found = None
     for entry in entries(text):

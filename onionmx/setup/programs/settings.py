@@ -8,8 +8,8 @@ import msgspec
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.defaults import CONFIGURATION_DIRECTORY
 from onionmx.setup.programs import exim, postfix
-from onionmx.setup.programs.tor import Ports
-from onionmx.setup.programs.wishes import Wishes
+from onionmx.setup.programs.tor import TorPorts
+from onionmx.setup.programs.wishes import SetupOptions
 
 FILE = f"{CONFIGURATION_DIRECTORY}/onionmx.toml"
 FOLDER = f"{FILE}.d"
@@ -51,12 +51,12 @@ def table_path(configuration: Configuration) -> str:
     return configuration.map.transport_path or f"{postfix.TABLE}.cdb"
 
 
-def own_domains(configuration: Configuration, wishes: Wishes) -> tuple[str, ...]:
+def own_domains(configuration: Configuration, wishes: SetupOptions) -> tuple[str, ...]:
     """The mail domains of this host: those that are configured, and those that are wished."""
     return tuple(dict.fromkeys((*configuration.own.domains, *wishes.domains)))
 
 
-def drop_in(configuration: Configuration, wishes: Wishes, ports: Ports, logs: Sequence[str]) -> str:
+def drop_in(configuration: Configuration, wishes: SetupOptions, ports: TorPorts, logs: Sequence[str]) -> str:
     """The settings that differ from what is configured.
 
     Args:
@@ -88,7 +88,9 @@ def drop_in(configuration: Configuration, wishes: Wishes, ports: Ports, logs: Se
     return text
 
 
-def domains_of_sync(configuration: Configuration, wishes: Wishes, logs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def domains_of_sync(
+    configuration: Configuration, wishes: SetupOptions, logs: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
     """Where sync takes domains from: keys and values of its section; empty where there is nothing.
 
     Args:
@@ -102,7 +104,7 @@ def domains_of_sync(configuration: Configuration, wishes: Wishes, logs: Sequence
     return {key: value for key, value in (("domains", lists), ("logs", chosen)) if value}
 
 
-def _onion(ports: Ports) -> dict[str, str]:
+def _onion(ports: TorPorts) -> dict[str, str]:
     if ports.forward is None:
         return {}
     return {"directory": ports.directory, "forward": ports.forward.target}
@@ -112,7 +114,7 @@ def _toml(value: Any) -> str:  # noqa: ANN401 -- anything that the schema has
     return msgspec.json.encode(value).decode()  # JSON's strings, numbers and lists are TOML's too
 
 
-def units(configuration: Configuration, wishes: Wishes) -> tuple[str, ...]:
+def units(configuration: Configuration, wishes: SetupOptions) -> tuple[str, ...]:
     """The units that have to run, in the order in which they are started.
 
     Args:
@@ -148,7 +150,7 @@ def unit_files(wanted: Sequence[str], shipped: Mapping[str, bytes], program: str
     }
 
 
-def macros(configuration: Configuration, wishes: Wishes, ports: Ports, helper: str) -> dict[str, str]:
+def macros(configuration: Configuration, wishes: SetupOptions, ports: TorPorts, helper: str) -> dict[str, str]:
     """What Exim's fragments have to know of this host, by macro."""
     values: dict[str, str] = {}
     if wishes.receive and ports.forward is not None:
@@ -172,6 +174,6 @@ def macros(configuration: Configuration, wishes: Wishes, ports: Ports, helper: s
     return values
 
 
-def mta_macros(configuration: Configuration, wishes: Wishes, ports: Ports, helper: str) -> str:
+def mta_macros(configuration: Configuration, wishes: SetupOptions, ports: TorPorts, helper: str) -> str:
     """The file of macros for Exim; empty where the fragments' own defaults fit."""
     return exim.macros(macros(configuration, wishes, ports, helper))

@@ -30,7 +30,7 @@ _AUTOMAP = "automaphostsonresolve"
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
+class TorPorts:
     """What tor opens for mail, and where it leads.
 
     Attributes:
@@ -62,7 +62,7 @@ class Ports:
         return "".join(f"{line}\n" for line in self.service)
 
 
-def ports(torrc: str, defaults: str, *, virtual_addresses: bool, receiving: Forward | None, directory: str) -> Ports:
+def ports(torrc: str, defaults: str, *, virtual_addresses: bool, receiving: Forward | None, directory: str) -> TorPorts:
     """What tor has to open for mail; a port that is there and fits is used.
 
     Args:
@@ -100,7 +100,7 @@ def ports(torrc: str, defaults: str, *, virtual_addresses: bool, receiving: Forw
         service = _mail_service(options)
         new = service is None
         service = service or WantedService(Path(directory), receiving).block()
-    return Ports(
+    return TorPorts(
         tuple(lines),
         _service_lines(service) if service and new else (),
         relay_socks or SOCKET,

@@ -14,7 +14,7 @@ EximWay = Literal["relay", "helper", "readsocket"]
 PostfixWay = Literal["table", "socketmap"]
 
 
-class Wishes(msgspec.Struct, frozen=True, kw_only=True):
+class SetupOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted; `None` where nobody has said it yet."""
 
     domains: Annotated[tuple[str, ...], Meta(description="Mail domains of this host, in normal form.")] = ()
@@ -55,7 +55,7 @@ _PRIVATE = ("/root/", "/home/", "/run/user/")
 """What `ProtectHome=` hides from the unit of sync (systemd.exec(5))."""
 
 
-def checked(wishes: Wishes) -> Wishes:
+def checked(wishes: SetupOptions) -> SetupOptions:
     """The wishes with domains in normal form.
 
     Raises:
@@ -86,7 +86,7 @@ def checked(wishes: Wishes) -> Wishes:
     return msgspec.structs.replace(wishes, domains=tuple(dict.fromkeys(domains)))
 
 
-def missing(wishes: Wishes, found: tuple[Mta, ...]) -> str | None:
+def missing(wishes: SetupOptions, found: tuple[Mta, ...]) -> str | None:
     """The option for what setup cannot know and nobody has said; `None` where all is said.
 
     Args:

@@ -16,8 +16,8 @@ from onionmx.smtp.client.events import Alive, Answered, Closed, Ended, Event, Fa
 from onionmx.smtp.client.opening import Opening
 from onionmx.smtp.client.outcome import Ending
 from onionmx.smtp.client.pipeline import Command, Pipeline, Stage
-from onionmx.smtp.client.states import MOVES, Chunks, State, Step, TlsPolicy
-from onionmx.smtp.client.transaction import Transaction
+from onionmx.smtp.client.states import MOVES, Chunks, State, TlsPolicy, Transition
+from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope, check_hello
 from onionmx.smtp.extensions import Extensions
@@ -49,7 +49,7 @@ class ClientConnection:
         self.state = State.GREETING
         self.extensions = Extensions()
         self.is_encrypted = False
-        self.transactions: list[Transaction] = []
+        self.transactions: list[ClientTransaction] = []
         self.ended_in: State | None = None
         self.pipeline = Pipeline()
         self._opening = Opening(self, check_hello(hello), tls, chunks)
@@ -145,7 +145,7 @@ class ClientConnection:
 
     # What the shell does.
 
-    def begin(self, envelope: Envelope) -> Transaction:
+    def begin(self, envelope: Envelope) -> ClientTransaction:
         """Begin a transaction: MAIL and the recipients in the envelope are sent as soon as the peer allows.
 
         Check `Envelope.refusal` first; a parameter that the peer does not offer is left out.
@@ -159,7 +159,7 @@ class ClientConnection:
             # If the one in front fails, the peer may still hold it open and would refuse our MAIL because of it
             # (Exim does, after a BDAT LAST without recipients). RSET costs no round trip here.
             self.push(Stage.RSET)
-        transaction = Transaction(self, envelope)
+        transaction = ClientTransaction(self, envelope)
         self.transactions.append(transaction)
         return transaction
 
@@ -191,7 +191,7 @@ class ClientConnection:
         Raises:
             MisuseError: no handshake was due.
         """
-        self.move(Step.TLS_STARTED)
+        self.move(Transition.TLS_STARTED)
         self.is_encrypted = True
         # What the peer offered before the handshake must be forgotten (RFC 3207 section 4.2).
         self.extensions = Extensions()
@@ -206,7 +206,7 @@ class ClientConnection:
         """
         if self.transactions:
             raise MisuseError("QUIT is impossible while transactions are in flight")
-        self.move(Step.QUIT)
+        self.move(Transition.QUIT)
         self.push(Stage.QUIT)
 
     def retire(self) -> None:
@@ -215,11 +215,11 @@ class ClientConnection:
 
     # What transactions report (`transaction.Host`).
 
-    def answered(self, transaction: Transaction, command: Command, reply: Reply) -> None:
+    def answered(self, transaction: ClientTransaction, command: Command, reply: Reply) -> None:
         """A command of a transaction was answered."""
         self._events.append(Answered(transaction, command.stage, command.index, reply))
 
-    def ended(self, transaction: Transaction, *, needs_reset: bool) -> None:
+    def ended(self, transaction: ClientTransaction, *, needs_reset: bool) -> None:
         """A transaction came to its end; one that the peer may still hold open is cleared there."""
         self._is_held_there = needs_reset
         assert transaction.outcome  # noqa: S101 -- this is what an end is
@@ -230,7 +230,7 @@ class ClientConnection:
         if needs_reset and is_last and self.is_usable:
             self.push(Stage.RSET)
 
-    def is_alone(self, transaction: Transaction) -> bool:
+    def is_alone(self, transaction: ClientTransaction) -> bool:
         """Whether no other transaction is in flight."""
         return self.transactions == [transaction]
 
@@ -248,7 +248,7 @@ class ClientConnection:
 
     # What the opening does too (`opening.Host`).
 
-    def move(self, step: Step) -> None:
+    def move(self, step: Transition) -> None:
         """Go to the next state; one that the table does not have is a bug of the caller."""
         try:
             self.state = MOVES[self.state][step]
@@ -332,7 +332,7 @@ class ClientConnection:
         if self._is_over:
             return
         self.ended_in = self.state
-        self.move(Step.ENDED if fault is Fault.NONE else Step.OUT_OF_STEP)
+        self.move(Transition.ENDED if fault is Fault.NONE else Transition.OUT_OF_STEP)
         self.pipeline.clear()
         closing = reply if reply is not None and reply.code == Code.CLOSING else None
         ending = Ending.CLOSED if closing else Ending.LOST if fault is Fault.NONE else Ending.BROKEN

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from onionmx.errors import TemporaryError
-from onionmx.net.connect import Connect
+from onionmx.net.connect import OpenStream
 from onionmx.net.stream import SocketStream
 from onionmx.net.tls import unverified_context
 from onionmx.onion import Endpoint
@@ -209,7 +209,7 @@ class Dialog:
 
 @asynccontextmanager
 async def open_dialog(
-    connect: Connect,
+    connect: OpenStream,
     endpoint: Endpoint,
     hello: str,
     timeout: float,  # noqa: ASYNC109 -- for each reply, not for the whole

@@ -14,7 +14,7 @@ from onionmx.smtp.client.outcome import Outcome
 from onionmx.smtp.client.pipeline import Stage
 from onionmx.smtp.client.states import State
 from onionmx.smtp.client.timeouts import Timeouts
-from onionmx.smtp.client.transaction import Transaction
+from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.client.writing import Writer
 from onionmx.smtp.faults import StreamError
 
@@ -52,7 +52,7 @@ class Driver:
         self._timeouts = timeouts
         self._tls_context = tls_context
         self._writer = Writer(stream, self._progressed, self.lose)
-        self._outcomes: dict[Transaction, asyncio.Future[Outcome]] = {}
+        self._outcomes: dict[ClientTransaction, asyncio.Future[Outcome]] = {}
         self._signs_of_life: deque[asyncio.Future[bool]] = deque()
         self._watchers: list[asyncio.Future[None]] = []
         self._progress: tuple[int, int] | None = None
@@ -94,16 +94,16 @@ class Driver:
             self._watchers.append(watcher)
             await watcher
 
-    def expect_outcome(self, transaction: Transaction) -> None:
+    def expect_outcome(self, transaction: ClientTransaction) -> None:
         """Keep the outcome of this transaction for `outcome`, until `forget`."""
         self._outcomes[transaction] = self._loop.create_future()
 
-    async def outcome(self, transaction: Transaction) -> Outcome:
+    async def outcome(self, transaction: ClientTransaction) -> Outcome:
         """Wait for the outcome of a transaction."""
         # Shielded, because the future is kept here: cancelling who waits must not end it for the core.
         return await asyncio.shield(self._outcomes[transaction])
 
-    def forget(self, transaction: Transaction) -> None:
+    def forget(self, transaction: ClientTransaction) -> None:
         """Nobody will ask for this outcome any more."""
         del self._outcomes[transaction]
 

@@ -5,7 +5,7 @@ from enum import Enum
 
 from onionmx.smtp.client.outcome import Outcome
 from onionmx.smtp.client.pipeline import Stage
-from onionmx.smtp.client.transaction import Transaction
+from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.reply import Own, Reply
 
@@ -50,7 +50,7 @@ class Answered:
         reply: the answer.
     """
 
-    transaction: Transaction
+    transaction: ClientTransaction
     stage: Stage
     index: int
     reply: Reply
@@ -60,7 +60,7 @@ class Answered:
 class Ended:
     """A transaction came to its end, whichever way."""
 
-    transaction: Transaction
+    transaction: ClientTransaction
     outcome: Outcome
 
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from onionmx.smtp.client.events import Event, Ready, Refused, TlsGranted
 from onionmx.smtp.client.pipeline import Command, Pipeline, Stage
-from onionmx.smtp.client.states import Chunks, State, Step, TlsPolicy
+from onionmx.smtp.client.states import Chunks, State, TlsPolicy, Transition
 from onionmx.smtp.codes import Code
 from onionmx.smtp.extensions import Extensions, read_extensions
 from onionmx.smtp.reply import Own, Reply
@@ -14,7 +14,7 @@ ASK = b"BDAT 3\r\nX\r\n"
 """As a command its content is unknown everywhere, so whoever does not swallow it refuses it."""
 
 
-class Host(Protocol):
+class OpeningHost(Protocol):
     """What the opening needs of its session."""
 
     state: State
@@ -22,7 +22,7 @@ class Host(Protocol):
     is_encrypted: bool
     pipeline: Pipeline
 
-    def move(self, step: Step) -> None:
+    def move(self, step: Transition) -> None:
         """Go to the next state."""
 
     def push(self, stage: Stage, line: str = "") -> None:
@@ -45,7 +45,7 @@ class Opening:
         chunks: whether to send content with BDAT.
     """
 
-    def __init__(self, host: Host, hello: str, tls: TlsPolicy, chunks: Chunks) -> None:
+    def __init__(self, host: OpeningHost, hello: str, tls: TlsPolicy, chunks: Chunks) -> None:
         self._host = host
         self._hello = hello
         self._tls = tls
@@ -79,7 +79,7 @@ class Opening:
 
     def _take_greeting(self, reply: Reply) -> None:
         if reply.is_positive:
-            self._host.move(Step.GREETED)
+            self._host.move(Transition.GREETED)
             self.greet()
         else:
             self._refuse(Stage.GREETING, reply, "the peer refuses the session")
@@ -110,28 +110,28 @@ class Opening:
         else:
             # RFC 5321 section 4.1.4 says so of 500 and 502 alone; peers refuse it with 501, 503, 550 and 554 too, and
             # Postfix and Exim say HELO after those as well.
-            self._host.move(Step.UNKNOWN)
+            self._host.move(Transition.UNKNOWN)
             self._host.push(Stage.HELO, f"HELO {self._hello}")
 
     def _take_starttls(self, reply: Reply) -> None:
         if reply.is_positive:
-            self._host.move(Step.TLS_GRANTED)
+            self._host.move(Transition.TLS_GRANTED)
             self._host.tell(TlsGranted())
         elif self._tls is TlsPolicy.REQUIRE or self._tls_is_demanded:
             self._refuse(Stage.STARTTLS, None, f"the peer refuses STARTTLS: {reply}", Own.TLS_REQUIRED)
         else:
-            self._be_ready(Step.TLS_DECLINED)
+            self._be_ready(Transition.TLS_DECLINED)
 
     def _ask_for_tls(self) -> None:
-        self._host.move(Step.TLS_WANTED)
+        self._host.move(Transition.TLS_WANTED)
         self._host.push(Stage.STARTTLS)
 
-    def _be_ready(self, step: Step = Step.ACCEPTED) -> None:
+    def _be_ready(self, step: Transition = Transition.ACCEPTED) -> None:
         self._host.pipeline.pipelining = self._host.extensions.pipelining
         if self._host.extensions.chunking and self._chunks is Chunks.AVOID:
             self._host.extensions = replace(self._host.extensions, chunking=False)
         if self._host.extensions.chunking and self._chunks is Chunks.ASK:
-            self._host.move(Step.ASKED)
+            self._host.move(Transition.ASKED)
             self._host.pipeline.push(Command(Stage.ASK, (ASK,)))
             self._host.push(Stage.RSET)
             return
@@ -147,6 +147,6 @@ class Opening:
             self._be_ready()
 
     def _refuse(self, stage: Stage, reply: Reply | None, cause: str, own: Own = Own.CONNECTION_LOST) -> None:
-        self._host.move(Step.REFUSED)
+        self._host.move(Transition.REFUSED)
         self._host.tell(Refused(stage, reply, own, cause if reply is None else f"{cause}: {reply}"))
         self._host.push(Stage.QUIT)

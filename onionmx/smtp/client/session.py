@@ -14,7 +14,7 @@ from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.states import Chunks, State, TlsPolicy
 from onionmx.smtp.client.stepwise import NO_TIME, StepwiseTransaction
 from onionmx.smtp.client.timeouts import Timeouts
-from onionmx.smtp.client.transaction import Transaction
+from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.extensions import Extensions
@@ -30,7 +30,7 @@ MAX_UNACKNOWLEDGED = 4 * 1024 * 1024
 Content = bytes | AsyncIterator[bytes]
 
 
-class SmtpSession:
+class ClientSession:
     """One open session; made by `open`."""
 
     def __init__(self, driver: Driver) -> None:
@@ -211,7 +211,7 @@ class SmtpSession:
 
     # What the two ways of delivering share.
 
-    async def start(self, envelope: Envelope, whole: bytes | None = None) -> Transaction | Outcome:
+    async def start(self, envelope: Envelope, whole: bytes | None = None) -> ClientTransaction | Outcome:
         """Wait for the turn of a message and begin it; the outcome if that is impossible.
 
         Args:
@@ -233,7 +233,7 @@ class SmtpSession:
             self._driver.dispatch()
             return transaction
 
-    async def send(self, transaction: Transaction, content: Content) -> Outcome:
+    async def send(self, transaction: ClientTransaction, content: Content) -> Outcome:
         """Send the content of a transaction that was begun, and wait for the outcome."""
         if not isinstance(content, bytes):
             refusal = await self._stream_content(transaction, content)
@@ -244,13 +244,13 @@ class SmtpSession:
             return replace(self.give_up(transaction, refusal.text), ending=Ending.UNSUITABLE, own=refusal)
         return await self._outcome(transaction)
 
-    async def answer(self, transaction: Transaction, index: int) -> Reply | None:
+    async def answer(self, transaction: ClientTransaction, index: int) -> Reply | None:
         """Wait for the reply to a RCPT, `None` if the transaction ended first."""
         self._driver.dispatch()
         await self._driver.until(lambda: transaction.outcome is not None or transaction.recipients[index] is not None)
         return None if transaction.outcome else transaction.recipients[index]
 
-    def give_up(self, transaction: Transaction, cause: str, ending: Ending = Ending.ABANDONED) -> Outcome:
+    def give_up(self, transaction: ClientTransaction, cause: str, ending: Ending = Ending.ABANDONED) -> Outcome:
         """Give a transaction up, as far as that is still possible."""
         if ending is Ending.LOST:
             self._core.retire()
@@ -260,7 +260,7 @@ class SmtpSession:
         assert transaction.outcome  # noqa: S101 -- abandoning sets it
         return transaction.outcome
 
-    def forget(self, transaction: Transaction) -> None:
+    def forget(self, transaction: ClientTransaction) -> None:
         """Nobody will ask for the outcome any more; a transaction without one is given up."""
         if transaction.outcome is None:
             self.give_up(transaction, "given up")
@@ -304,7 +304,7 @@ class SmtpSession:
         own = Own.TLS_REQUIRED.value.because(cause)
         return Outcome(Ending.UNSUITABLE, recipients=(None,) * recipients, cause=own.text, own=own)
 
-    async def _outcome(self, transaction: Transaction) -> Outcome:
+    async def _outcome(self, transaction: ClientTransaction) -> Outcome:
         """Wait for the outcome; where replies too many came with it, it counts if it is the same in any reading."""
         outcome = await self._driver.outcome(transaction)
         closed = self._driver.closed
@@ -313,7 +313,7 @@ class SmtpSession:
         return outcome if closed.surplus and outcome.holds_with(closed.surplus) else outcome.doubted(closed.cause)
 
     async def _attempt(self, envelope: Envelope, content: Content, deadline: float | None) -> Outcome:
-        started: Transaction | Outcome | None = None
+        started: ClientTransaction | Outcome | None = None
         whole = content if isinstance(content, bytes) else None
         try:
             async with asyncio.timeout_at(deadline) as limit:
@@ -324,14 +324,14 @@ class SmtpSession:
         except TimeoutError:
             if not limit.expired():  # the content's own
                 raise
-            if isinstance(started, Transaction):
+            if isinstance(started, ClientTransaction):
                 return self.give_up(started, NO_TIME, Ending.LOST)
             return self.not_begun(envelope, NO_TIME)
         finally:
-            if isinstance(started, Transaction):
+            if isinstance(started, ClientTransaction):
                 self.forget(started)
 
-    async def _stream_content(self, transaction: Transaction, content: AsyncIterator[bytes]) -> Reply | None:
+    async def _stream_content(self, transaction: ClientTransaction, content: AsyncIterator[bytes]) -> Reply | None:
         """Send content as it comes; returns why the peer cannot be given it, if a piece shows that."""
         if self._core.can_start_tls and not self._driver.was_accepted:
             # A peer that demands TLS says so to the first MAIL, if not to the first RCPT. Content that was not touched
@@ -361,6 +361,6 @@ class SmtpSession:
         self._driver.dispatch()
         return None
 
-    def _has_room(self, transaction: Transaction) -> bool:
+    def _has_room(self, transaction: ClientTransaction) -> bool:
         waiting = transaction.unsent + self._driver.backlog
         return not waiting and transaction.unacknowledged <= MAX_UNACKNOWLEDGED

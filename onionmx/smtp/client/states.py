@@ -66,7 +66,7 @@ class State(Enum):
     BROKEN = "broken"
 
 
-class Step(Enum):
+class Transition(Enum):
     """What moves a session."""
 
     GREETED = "greeted"
@@ -83,29 +83,29 @@ class Step(Enum):
     OUT_OF_STEP = "out of step"
 
 
-_OVER: dict[Step, State] = {Step.ENDED: State.CLOSED, Step.OUT_OF_STEP: State.BROKEN}
+_OVER: dict[Transition, State] = {Transition.ENDED: State.CLOSED, Transition.OUT_OF_STEP: State.BROKEN}
 
-MOVES: dict[State, dict[Step, State]] = {
-    State.GREETING: {Step.GREETED: State.EHLO, Step.REFUSED: State.QUITTING, **_OVER},
+MOVES: dict[State, dict[Transition, State]] = {
+    State.GREETING: {Transition.GREETED: State.EHLO, Transition.REFUSED: State.QUITTING, **_OVER},
     State.EHLO: {
-        Step.ACCEPTED: State.READY,
-        Step.ASKED: State.ASKING,
-        Step.UNKNOWN: State.HELO,
-        Step.TLS_WANTED: State.STARTTLS,
-        Step.REFUSED: State.QUITTING,
+        Transition.ACCEPTED: State.READY,
+        Transition.ASKED: State.ASKING,
+        Transition.UNKNOWN: State.HELO,
+        Transition.TLS_WANTED: State.STARTTLS,
+        Transition.REFUSED: State.QUITTING,
         **_OVER,
     },
-    State.HELO: {Step.ACCEPTED: State.READY, Step.REFUSED: State.QUITTING, **_OVER},
+    State.HELO: {Transition.ACCEPTED: State.READY, Transition.REFUSED: State.QUITTING, **_OVER},
     State.STARTTLS: {
-        Step.TLS_GRANTED: State.HANDSHAKE,
-        Step.TLS_DECLINED: State.READY,
-        Step.ASKED: State.ASKING,
-        Step.REFUSED: State.QUITTING,
+        Transition.TLS_GRANTED: State.HANDSHAKE,
+        Transition.TLS_DECLINED: State.READY,
+        Transition.ASKED: State.ASKING,
+        Transition.REFUSED: State.QUITTING,
         **_OVER,
     },
-    State.HANDSHAKE: {Step.TLS_STARTED: State.EHLO, **_OVER},
-    State.ASKING: {Step.ACCEPTED: State.READY, **_OVER},
-    State.READY: {Step.TLS_WANTED: State.STARTTLS, Step.QUIT: State.QUITTING, **_OVER},
+    State.HANDSHAKE: {Transition.TLS_STARTED: State.EHLO, **_OVER},
+    State.ASKING: {Transition.ACCEPTED: State.READY, **_OVER},
+    State.READY: {Transition.TLS_WANTED: State.STARTTLS, Transition.QUIT: State.QUITTING, **_OVER},
     State.QUITTING: {**_OVER},
     State.CLOSED: {},
     State.BROKEN: {},

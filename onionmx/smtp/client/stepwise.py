@@ -1,7 +1,7 @@
 """A transaction whose recipients are answered before there is content.
 
 For an SMTP client of the relay that has several recipients and wants each RCPT answered by the onion MX itself. It
-costs a round trip for each of them, so a single recipient and LMTP go with `SmtpSession.deliver`.
+costs a round trip for each of them, so a single recipient and LMTP go with `ClientSession.deliver`.
 """
 
 import asyncio
@@ -16,25 +16,25 @@ from onionmx.smtp.faults import MisuseError
 from onionmx.smtp.reply import Reply
 
 if TYPE_CHECKING:
-    from onionmx.smtp.client.session import SmtpSession
-    from onionmx.smtp.client.transaction import Transaction
+    from onionmx.smtp.client.session import ClientSession
+    from onionmx.smtp.client.transaction import ClientTransaction
 
 NO_TIME = "no time is left"
 
 
 class StepwiseTransaction:
-    """Made by `SmtpSession.begin`. Once begun, it keeps other messages off the session until its content was sent.
+    """Made by `ClientSession.begin`. Once begun, it keeps other messages off the session until its content was sent.
 
     Attributes:
         outcome: how it ended, `None` while it goes on. Its recipients are those that reached the peer.
     """
 
-    def __init__(self, session: "SmtpSession", envelope: Envelope, deadline: float | None) -> None:
+    def __init__(self, session: "ClientSession", envelope: Envelope, deadline: float | None) -> None:
         self.outcome: Outcome | None = None
         self._session = session
         self._envelope = replace(envelope, recipients=())
         self._deadline = deadline
-        self._transaction: Transaction | None = None
+        self._transaction: ClientTransaction | None = None
         self._is_accepted = False
 
     async def add_recipient(self, recipient: Recipient) -> Reply:

@@ -64,7 +64,7 @@ PHASES: dict[Phase, dict[Act, Phase]] = {
 }
 
 
-class Host(Protocol):
+class TransactionHost(Protocol):
     """What a transaction needs of its session."""
 
     @property
@@ -75,13 +75,13 @@ class Host(Protocol):
     def pipeline(self) -> Pipeline:
         """Where commands go."""
 
-    def answered(self, transaction: "Transaction", command: Command, reply: Reply) -> None:
+    def answered(self, transaction: "ClientTransaction", command: Command, reply: Reply) -> None:
         """A reply was taken."""
 
-    def ended(self, transaction: "Transaction", *, needs_reset: bool) -> None:
+    def ended(self, transaction: "ClientTransaction", *, needs_reset: bool) -> None:
         """The transaction has an outcome; the peer may still hold it open."""
 
-    def is_alone(self, transaction: "Transaction") -> bool:
+    def is_alone(self, transaction: "ClientTransaction") -> bool:
         """Whether no other transaction is in flight."""
 
     def retire(self) -> None:
@@ -94,7 +94,7 @@ class Host(Protocol):
         """Replies and commands have come apart, nobody knows where."""
 
 
-class Transaction:
+class ClientTransaction:
     """A transaction that was begun with `ClientConnection.begin`.
 
     Attributes:
@@ -107,7 +107,7 @@ class Transaction:
             the core and on the way; the shell keeps it bounded.
     """
 
-    def __init__(self, host: Host, envelope: Envelope) -> None:
+    def __init__(self, host: TransactionHost, envelope: Envelope) -> None:
         self.envelope = envelope
         self.mail: Reply | None = None
         self.final: Reply | None = None

@@ -5,18 +5,18 @@ It delivers nothing. The way in: `transaction.py` is the seam to what does, `ses
 """
 
 from onionmx.smtp.server.inherited import take_over
-from onionmx.smtp.server.listener import Listener, listen_tcp, listen_unix
+from onionmx.smtp.server.listener import SmtpListener, listen_tcp, listen_unix
 from onionmx.smtp.server.seam import Begin, Client, ContentBrokenError, Transaction
-from onionmx.smtp.server.server import Server, serve
+from onionmx.smtp.server.server import SmtpServer, serve
 from onionmx.smtp.server.settings import ServerSettings
 
 __all__ = [
     "Begin",
     "Client",
     "ContentBrokenError",
-    "Listener",
-    "Server",
     "ServerSettings",
+    "SmtpListener",
+    "SmtpServer",
     "Transaction",
     "listen_tcp",
     "listen_unix",

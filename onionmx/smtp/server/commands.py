@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from onionmx.smtp.dots import DotDecoder
 from onionmx.smtp.reply import Own, Reply
 from onionmx.smtp.server import parameters
-from onionmx.smtp.server.connection import Connection
+from onionmx.smtp.server.connection import SmtpConnection
 from onionmx.smtp.server.content import Content, too_large
 from onionmx.smtp.server.path import parse_path
 from onionmx.smtp.server.refusal import HangUpError, RefusedError
@@ -35,7 +35,7 @@ _CHUNK = re.compile(r"([0-9]{1,20})(?: +(.*))?", re.DOTALL)  # chunk-size of RFC
 
 
 @dataclass(slots=True)
-class _Open:
+class CurrentTransaction:
     """The transaction at hand, from an accepted MAIL on.
 
     Attributes:
@@ -59,15 +59,15 @@ class _Open:
             self.content.break_off(why)
 
 
-class SmtpSession(Connection):
+class ServerSession(SmtpConnection):
     """A session in SMTP.
 
     Args:
         settings: limits.
         begin: opens a transaction at MAIL.
         deliveries: holds the content tasks that have not ended.
-        opened: see `Connection`.
-        closed: see `Connection`.
+        opened: see `SmtpConnection`.
+        closed: see `SmtpConnection`.
     """
 
     is_lmtp: ClassVar[bool] = False
@@ -78,14 +78,14 @@ class SmtpSession(Connection):
         settings: ServerSettings,
         begin: Begin,
         deliveries: set[asyncio.Task[Sequence[Reply]]],
-        opened: Callable[[Connection], Reply],
-        closed: Callable[[Connection], None],
+        opened: Callable[[SmtpConnection], Reply],
+        closed: Callable[[SmtpConnection], None],
     ) -> None:
         super().__init__(settings, opened, closed)
         self._begin = begin
         self._deliveries = deliveries
         self._protocol = ""  # until a greeting
-        self._open: _Open | None = None
+        self._open: CurrentTransaction | None = None
         self.commands = {
             "MAIL": self._mail,
             "RCPT": self._rcpt,
@@ -161,7 +161,7 @@ class SmtpSession(Connection):
         if isinstance(answer, Reply):
             self.say(answer if answer.is_transient or answer.is_permanent else _fault(f"MAIL answered {answer.code}"))
             return
-        self._open = _Open(answer, envelope)
+        self._open = CurrentTransaction(answer, envelope)
         self.client.is_free = False
         self.say(Own.SENDER_OK.value)
 
@@ -240,7 +240,7 @@ class SmtpSession(Connection):
             size -= len(data)
             yield data
 
-    def _ready_for_content(self) -> _Open:
+    def _ready_for_content(self) -> CurrentTransaction:
         if self._open is None:
             raise RefusedError(Own.BAD_SEQUENCE, "send MAIL first")
         if self._open.has_failed:
@@ -249,13 +249,13 @@ class SmtpSession(Connection):
             raise RefusedError(Own.BAD_SEQUENCE, "no recipient was accepted")
         return self._open
 
-    def _start(self, transaction: _Open) -> Content:
+    def _start(self, transaction: CurrentTransaction) -> Content:
         transaction.content = Content(transaction.delivery, self._settings)
         self._deliveries.add(transaction.content.task)
         transaction.content.task.add_done_callback(self._deliveries.discard)
         return transaction.content
 
-    async def _finish(self, transaction: _Open, content: Content) -> None:
+    async def _finish(self, transaction: CurrentTransaction, content: Content) -> None:
         """All the content is read: reply with the verdict, one for each accepted recipient in LMTP."""
         replies = await content.verdict(transaction.accepted if self.is_lmtp else 1)
         if self.is_broken_off and content.task.cancelled():
@@ -320,7 +320,7 @@ class SmtpSession(Connection):
         raise RefusedError(Own.INTERNAL)
 
 
-class LmtpSession(SmtpSession):
+class LmtpSession(ServerSession):
     """A session in LMTP: LHLO in the place of EHLO and HELO, and a final reply for each accepted recipient."""
 
     is_lmtp = True

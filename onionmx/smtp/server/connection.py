@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from aiosmtpd.smtp import SMTP
 
-from onionmx.net.clients import Client
+from onionmx.net.clients import ConnectedClient
 from onionmx.smtp.reply import Own, Reply
 from onionmx.smtp.server.input import Input
 from onionmx.smtp.server.refusal import HangUpError, RefusedError
@@ -40,7 +40,7 @@ _numbers = count(1)
 _HTTP = frozenset({"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PRI"})
 
 
-class Connection(SMTP):
+class SmtpConnection(SMTP):
     """Reads commands and writes replies; what the commands do is told by subclasses.
 
     Args:
@@ -63,8 +63,8 @@ class Connection(SMTP):
     def __init__(
         self,
         settings: ServerSettings,
-        opened: Callable[[Connection], Reply],
-        closed: Callable[[Connection], None],
+        opened: Callable[[SmtpConnection], Reply],
+        closed: Callable[[SmtpConnection], None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(self.line_length_limit, self.loop)
@@ -146,7 +146,7 @@ class Connection(SMTP):
         return self._writer.get_extra_info("peername")
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ConnectedClient:
         """Whose connection it is, as far as that is known, and for how long it is waited for."""
         return self._input.client
 
@@ -198,7 +198,7 @@ class Connection(SMTP):
         last: Reply | None = Own.INTERNAL.value
         try:
             if self.transport is not None:
-                self._input.client = Client.of(self._writer.get_extra_info("socket"))
+                self._input.client = ConnectedClient.of(self._writer.get_extra_info("socket"))
             greeting = self._tell_opened(self)
             if greeting.is_positive:
                 self.say(greeting)

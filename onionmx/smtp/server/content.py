@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 
-class Stream:
+class ContentStream:
     """An iterator that one task feeds and another one reads, never holding more than two reads' worth.
 
     Attributes:
@@ -43,7 +43,7 @@ class Stream:
         self._news: asyncio.Future[None] | None = None  # the reader waits for it
         self._room: asyncio.Future[None] | None = None  # the feeder waits for it
 
-    def __aiter__(self) -> Stream:
+    def __aiter__(self) -> ContentStream:
         return self
 
     async def __anext__(self) -> bytes:
@@ -108,7 +108,7 @@ class Content:
 
     def __init__(self, transaction: Transaction, settings: ServerSettings) -> None:
         self.refusal: Reply | None = None
-        self._stream = Stream()
+        self._stream = ContentStream()
         self._settings = settings
         self._scan = ContentScan()
         self._normalizer = NewlineNormalizer()
@@ -186,7 +186,7 @@ class Content:
             _logger.error("the delivery failed", exc_info=error)
 
 
-async def _deliver(transaction: Transaction, stream: Stream) -> Sequence[Reply]:
+async def _deliver(transaction: Transaction, stream: ContentStream) -> Sequence[Reply]:
     return await transaction.content(stream)
 
 

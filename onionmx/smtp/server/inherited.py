@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 
 from onionmx.errors import ConfigurationError
 from onionmx.net.listen import written_address
-from onionmx.smtp.server.listener import Listener
+from onionmx.smtp.server.listener import SmtpListener
 
 _SMTP, _LMTP = "smtp", "lmtp"
 """Names for systemd."""
@@ -13,7 +13,7 @@ _SMTP, _LMTP = "smtp", "lmtp"
 
 def take_over(
     inherited: Iterable[tuple[str, socket.socket]], smtp: Collection[str], lmtp: Collection[str]
-) -> list[Listener]:
+) -> list[SmtpListener]:
     """Sockets from systemd: what to speak on one says its name, `smtp` or `lmtp`, or else its address.
 
     Args:
@@ -32,5 +32,5 @@ def take_over(
                 f"systemd has handed over a socket at {address}, named {name!r}: expected {_SMTP} or {_LMTP} as "
                 "FileDescriptorName=, or an address of relay.smtp_listen or relay.lmtp_listen"
             )
-        listeners.append(Listener(bound, name == _LMTP or (name != _SMTP and address in lmtp)))
+        listeners.append(SmtpListener(bound, name == _LMTP or (name != _SMTP and address in lmtp)))
     return listeners

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from onionmx.net.clients import Client
+from onionmx.net.clients import ConnectedClient
 from onionmx.smtp.reply import Own, Reply
 from onionmx.smtp.server.refusal import HangUpError
 from onionmx.smtp.server.settings import READ_SIZE
@@ -36,7 +36,7 @@ class Input:
         self._buffer = bytearray()
         self._wait: asyncio.Timeout | None = None
         self._interruption: Reply | None = None
-        self.client = Client()
+        self.client = ConnectedClient()
 
     def shows(self, verb: bytes) -> bool:
         """Whether the next command is known already to begin so; `verb` in upper case."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Listener:
+class SmtpListener:
     """A bound socket and what is spoken on it.
 
     Attributes:
@@ -27,7 +27,7 @@ class Listener:
     path: Path | None = None
 
 
-def listen_tcp(host: str, port: int, *, is_lmtp: bool = False, is_shared: bool = False) -> Listener:
+def listen_tcp(host: str, port: int, *, is_lmtp: bool = False, is_shared: bool = False) -> SmtpListener:
     """Bind a TCP socket.
 
     Args:
@@ -39,10 +39,10 @@ def listen_tcp(host: str, port: int, *, is_lmtp: bool = False, is_shared: bool =
     Raises:
         ConfigurationError: the address cannot be bound.
     """
-    return Listener(bind_tcp(host, port, is_shared=is_shared), is_lmtp)
+    return SmtpListener(bind_tcp(host, port, is_shared=is_shared), is_lmtp)
 
 
-def listen_unix(path: Path, *, mode: int = 0o660, owner: str = "", is_lmtp: bool = False) -> Listener:
+def listen_unix(path: Path, *, mode: int = 0o660, owner: str = "", is_lmtp: bool = False) -> SmtpListener:
     """Bind a unix socket, in the place of one that nobody listens on any more.
 
     Args:
@@ -54,4 +54,4 @@ def listen_unix(path: Path, *, mode: int = 0o660, owner: str = "", is_lmtp: bool
     Raises:
         ConfigurationError: the path cannot be bound, or another server listens there.
     """
-    return Listener(bind_unix(path, mode, owner), is_lmtp, path)
+    return SmtpListener(bind_unix(path, mode, owner), is_lmtp, path)

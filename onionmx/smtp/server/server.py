@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from onionmx.net.clients import Door
 from onionmx.smtp.reply import Own, Reply
-from onionmx.smtp.server.commands import LmtpSession, SmtpSession
+from onionmx.smtp.server.commands import LmtpSession, ServerSession
 from onionmx.smtp.server.settings import BACKLOG, FULL_TOLD_EVERY, LINGER, MAX_LINGERING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from onionmx.smtp.server.connection import Connection
-    from onionmx.smtp.server.listener import Listener
+    from onionmx.smtp.server.connection import SmtpConnection
+    from onionmx.smtp.server.listener import SmtpListener
     from onionmx.smtp.server.seam import Begin
     from onionmx.smtp.server.settings import ServerSettings
 
 _logger = logging.getLogger(__name__)
 
 
-class Server:
+class SmtpServer:
     """Sessions on any number of sockets. Made by `serve`.
 
     Args:
@@ -39,12 +39,12 @@ class Server:
     def __init__(self, settings: ServerSettings, begin: Begin) -> None:
         self._settings = settings
         self._begin = begin
-        self._sessions: set[Connection] = set()
-        self._leaving: set[Connection] = set()  # refused, or making room
+        self._sessions: set[SmtpConnection] = set()
+        self._leaving: set[SmtpConnection] = set()  # refused, or making room
         self._door = Door()
         self._full_told = -math.inf
         self._deliveries: set[asyncio.Task[Sequence[Reply]]] = set()
-        self._listening: list[tuple[Listener, asyncio.Server]] = []
+        self._listening: list[tuple[SmtpListener, asyncio.Server]] = []
 
     @property
     def open_sessions(self) -> int:
@@ -56,7 +56,7 @@ class Server:
         """Messages being taken or delivered at the moment."""
         return len(self._deliveries)
 
-    async def listen(self, listener: Listener) -> None:
+    async def listen(self, listener: SmtpListener) -> None:
         """Take connections from one more socket."""
         loop = asyncio.get_running_loop()
         session = self.lmtp_session if listener.is_lmtp else self.smtp_session
@@ -68,9 +68,9 @@ class Server:
             server = await loop.create_server(session, sock=listener.socket, backlog=BACKLOG)
         self._listening.append((listener, server))
 
-    def smtp_session(self) -> SmtpSession:
+    def smtp_session(self) -> ServerSession:
         """The protocol for a connection that speaks SMTP."""
-        return SmtpSession(self._settings, self._begin, self._deliveries, self._opened, self._closed)
+        return ServerSession(self._settings, self._begin, self._deliveries, self._opened, self._closed)
 
     def lmtp_session(self) -> LmtpSession:
         """The protocol for a connection that speaks LMTP."""
@@ -110,24 +110,24 @@ class Server:
     def _at_work(self) -> set[asyncio.Task[None] | asyncio.Task[Sequence[Reply]]]:
         return {*self._deliveries, *(session.task for session in self._sessions | self._leaving)}
 
-    def _opened(self, session: Connection) -> Reply:
+    def _opened(self, session: SmtpConnection) -> Reply:
         refusal = self._refusal(session)
         (self._leaving if refusal else self._sessions).add(session)
         if refusal:
             session.lingers = len(self._leaving) < MAX_LINGERING
         return refusal or Reply(220, "", (f"{self._settings.hostname} {session.greeting}",))
 
-    def _closed(self, session: Connection) -> None:
+    def _closed(self, session: SmtpConnection) -> None:
         self._sessions.discard(session)
         self._leaving.discard(session)
 
-    def _refusal(self, session: Connection) -> Reply | None:
+    def _refusal(self, session: SmtpConnection) -> Reply | None:
         if not self._is_allowed(session):
             _logger.warning("session %d: refused: %s", session.number, Own.CLIENT_REFUSED.value)
             return Own.CLIENT_REFUSED.value
         return None if self._has_room(session) else Own.TOO_MANY_CONNECTIONS.value
 
-    def _has_room(self, session: Connection) -> bool:
+    def _has_room(self, session: SmtpConnection) -> bool:
         limit = self._settings.max_connections
         if len(self._sessions) < limit:
             return True
@@ -155,7 +155,7 @@ class Server:
             number,
         )
 
-    def _is_allowed(self, session: Connection) -> bool:
+    def _is_allowed(self, session: SmtpConnection) -> bool:
         if session.is_unix:
             return True  # its mode has let the client in
         if not isinstance(session.peer, tuple):
@@ -166,7 +166,7 @@ class Server:
         return any(address in network for network in self._settings.clients)
 
 
-async def serve(settings: ServerSettings, begin: Begin, listeners: Iterable[Listener]) -> Server:
+async def serve(settings: ServerSettings, begin: Begin, listeners: Iterable[SmtpListener]) -> SmtpServer:
     """Serve SMTP and LMTP.
 
     Args:
@@ -179,7 +179,7 @@ async def serve(settings: ServerSettings, begin: Begin, listeners: Iterable[List
     """
     # aiosmtpd logs peers at INFO. Addresses of messages would follow if any of its own commands were ever called.
     logging.getLogger("mail.log").setLevel(logging.WARNING)
-    server = Server(settings, begin)
+    server = SmtpServer(settings, begin)
     for listener in listeners:
         await server.listen(listener)
     return server

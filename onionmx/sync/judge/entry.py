@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
-from onionmx.sync.judge.rules import Belief, Rules
+from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.state.record import DomainRecord
 from onionmx.target import Trust
 
@@ -16,7 +16,7 @@ LONGEST_DEFERRAL = 2 * DAY
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MapEntry:
     """The entry of a domain in the map.
 
     Attributes:
@@ -30,7 +30,7 @@ class Entry:
     defers: bool = False
 
 
-def entry_of(record: DomainRecord, rules: Rules, now: float) -> Entry:
+def entry_of(record: DomainRecord, rules: Rules, now: float) -> MapEntry:
     """What the map has for a domain that is neither pinned nor this host's own.
 
     Args:
@@ -39,16 +39,16 @@ def entry_of(record: DomainRecord, rules: Rules, now: float) -> Entry:
         now: seconds since 1970; a domain that defers does so for some time only.
     """
     if not record.listed:
-        return Entry((), NOT_LISTED)
+        return MapEntry((), NOT_LISTED)
     entry = _entry(record, rules)
     if not entry.endpoints and _is_unknown(record, rules) and now < record.defers_until:
-        return Entry((), f"{entry.why}; its mail waits until that is known, for 2 days at most", defers=True)
+        return MapEntry((), f"{entry.why}; its mail waits until that is known, for 2 days at most", defers=True)
     return entry
 
 
 def needs_look(record: DomainRecord, rules: Rules) -> bool:
     """Whether it matters what the domain demands of its MX."""
-    if not rules.authenticates or rules.belief is Belief.DNSSEC:
+    if not rules.authenticates or rules.belief is TrustPolicy.DNSSEC:
         return False
     route = record.established
     return record.pending is not None if route is None else route.trust is Trust.UNSIGNED
@@ -72,15 +72,15 @@ def noted(record: DomainRecord, rules: Rules, now: float) -> DomainRecord:
     return replace(record, unknown_since=since, defers_until=until if now < until else 0.0)
 
 
-def _entry(record: DomainRecord, rules: Rules) -> Entry:
+def _entry(record: DomainRecord, rules: Rules) -> MapEntry:
     if record.established is None:
-        return Entry((), record.reason or record.decision)
+        return MapEntry((), record.reason or record.decision)
     endpoints = record.established.endpoints
     if record.established.trust is not Trust.UNSIGNED:
-        return Entry(endpoints)
-    if rules.belief is Belief.DNSSEC:
-        return Entry((), "the record is not signed, and only signed ones count")
-    return _proven(record, endpoints) if rules.authenticates else Entry(endpoints)
+        return MapEntry(endpoints)
+    if rules.belief is TrustPolicy.DNSSEC:
+        return MapEntry((), "the record is not signed, and only signed ones count")
+    return _proven(record, endpoints) if rules.authenticates else MapEntry(endpoints)
 
 
 def _is_unknown(record: DomainRecord, rules: Rules) -> bool:
@@ -90,17 +90,17 @@ def _is_unknown(record: DomainRecord, rules: Rules) -> bool:
     return bool(record.unknown) or not (record.requirement or record.requirement_expires)
 
 
-def _proven(record: DomainRecord, endpoints: tuple[Endpoint, ...]) -> Entry:
+def _proven(record: DomainRecord, endpoints: tuple[Endpoint, ...]) -> MapEntry:
     proof = record.proof
     if not record.requirement:
         # The third answer: a domain of which that is not known may demand something.
         unknown = "it is not known yet whether the domain demands a certificate of its MX (MTA-STS, DANE)"
-        return Entry(endpoints) if record.requirement_expires else Entry((), record.unknown or unknown)
+        return MapEntry(endpoints) if record.requirement_expires else MapEntry((), record.unknown or unknown)
     if proof is None:
-        return Entry((), record.unknown or "its onion MX has not shown a certificate that the domain would accept")
+        return MapEntry((), record.unknown or "its onion MX has not shown a certificate that the domain would accept")
     # Proven once it stays, with its demand, for the relay asks again; see onionmx.sync.judge.looks for its end.
     proven = tuple(endpoint for endpoint in endpoints if endpoint in proof.endpoints)
     if len(proven) == len(endpoints):
-        return Entry(proven)
+        return MapEntry(proven)
     left_out = "onion MXes that have not shown a certificate that the domain would accept are left out"
-    return Entry(proven, left_out if proven else "its onion MXes have not shown a certificate that it would accept")
+    return MapEntry(proven, left_out if proven else "its onion MXes have not shown a certificate that it would accept")

@@ -8,7 +8,7 @@ be seen. Until then the demand that was met stays too, so that nobody undercuts 
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.requirement import NotRequired, Requirement, RequirementError, parse_requirement
+from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired, RequirementError, parse_requirement
 from onionmx.authenticate.proof.prove import NotProven, Proven, PutOff
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
@@ -21,7 +21,7 @@ from onionmx.target import Trust
 _LONGEST_GAP = DAY / 2  # between two looks; more counts as this much
 
 
-def requirement_of(record: DomainRecord) -> Requirement | None:
+def requirement_of(record: DomainRecord) -> EnforcedPolicy | None:
     """The requirement in a record; one that cannot be read counts for none, and is found out again."""
     if not record.requirement:
         return None
@@ -31,7 +31,7 @@ def requirement_of(record: DomainRecord) -> Requirement | None:
         return None
 
 
-def demanding(record: DomainRecord, requirement: Requirement) -> DomainRecord:
+def demanding(record: DomainRecord, requirement: EnforcedPolicy) -> DomainRecord:
     """A record with what the domain demands now."""
     return replace(record, requirement=requirement.to_text(), requirement_expires=requirement.look_at)
 
@@ -58,7 +58,7 @@ def not_told(record: DomainRecord, why: str) -> DomainRecord:
 
 
 def shown(
-    record: DomainRecord, requirement: Requirement, result: Proven | NotProven | CouldNotTell, now: float
+    record: DomainRecord, requirement: EnforcedPolicy, result: Proven | NotProven | CouldNotTell, now: float
 ) -> Verdict:
     """What the onion MXes of the route showed.
 
@@ -99,7 +99,7 @@ def candidate(record: DomainRecord) -> tuple[Endpoint, ...]:
     return () if is_firm(record) or by_operator or record.doubt else waits.endpoints
 
 
-def changed_by_proof(record: DomainRecord, requirement: Requirement, result: Proven, now: float) -> Verdict:
+def changed_by_proof(record: DomainRecord, requirement: EnforcedPolicy, result: Proven, now: float) -> Verdict:
     """A change whose onions have proved themselves is taken at once."""
     waits = said_now(record)
     if waits is None or is_refused(record, waits.endpoints):
@@ -130,7 +130,7 @@ def judge_doubt(record: DomainRecord, now: float, rules: Rules) -> Verdict:
     return Verdict(end_doubt(record, words), (line,))
 
 
-def _proven(record: DomainRecord, requirement: Requirement, result: Proven, now: float) -> Verdict:
+def _proven(record: DomainRecord, requirement: EnforcedPolicy, result: Proven, now: float) -> Verdict:
     kind = str(requirement.demand.kind)
     old = record.proof
     route = record.established.endpoints if record.established else ()
@@ -148,7 +148,7 @@ def _proven(record: DomainRecord, requirement: Requirement, result: Proven, now:
     )
 
 
-def _not_proven(record: DomainRecord, requirement: Requirement, words: str, now: float) -> Verdict:
+def _not_proven(record: DomainRecord, requirement: EnforcedPolicy, words: str, now: float) -> Verdict:
     endpoints = record.established.endpoints if record.established else ()
     if _is_in_map(record):
         return _doubted(record, requirement, words, now)
@@ -158,7 +158,7 @@ def _not_proven(record: DomainRecord, requirement: Requirement, words: str, now:
     return Verdict(replace(record, proof=None, unknown="", decision=f"not routed: {words}"), lines)
 
 
-def _doubted(record: DomainRecord, requirement: Requirement, words: str, now: float) -> Verdict:
+def _doubted(record: DomainRecord, requirement: EnforcedPolicy, words: str, now: float) -> Verdict:
     old = record.doubt
     endpoints = record.established.endpoints if record.established else ()
     lines: tuple[HistoryLine, ...] = ()
@@ -178,7 +178,7 @@ def _doubted(record: DomainRecord, requirement: Requirement, words: str, now: fl
     return Verdict(replace(record, doubt=doubt, decision=decision), lines)
 
 
-def _is_met(record: DomainRecord, requirement: Requirement) -> bool:
+def _is_met(record: DomainRecord, requirement: EnforcedPolicy) -> bool:
     """Whether the demand is the one that the record has already."""
     known = requirement_of(record)
     return known is not None and known.demand == requirement.demand

@@ -25,7 +25,7 @@ from onionmx.onion import Endpoint
 from onionmx.sync.judge.entry import noted
 from onionmx.sync.judge.looks import judge_doubt
 from onionmx.sync.judge.operator import accept, adopt, allow, refuse
-from onionmx.sync.judge.rules import Belief, Rules
+from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.judge.schedule import next_question, next_question_after_none
 from onionmx.sync.judge.sightings import count, hold_of, is_firm, is_refused, withdrawn
 from onionmx.sync.judge.verdict import Verdict, days, kept, removed, taken
@@ -129,13 +129,13 @@ def _found(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, 
     signed = trust is not Trust.UNSIGNED
     if old and set(old.endpoints) == set(endpoints):
         return _seen_again(record, replace(old, endpoints=endpoints, last_seen=now), trust, now, rules)
-    if not signed and rules.belief is Belief.DNSSEC and old is None:
+    if not signed and rules.belief is TrustPolicy.DNSSEC and old is None:
         decision = "no route: the record is not signed, and only signed count"
         return Verdict(replace(record, pending=None, rivals=(), decision=decision))
     if signed or (
         not is_refused(record, endpoints)
-        and rules.belief is not Belief.DNSSEC
-        and (rules.belief is Belief.ANY or _is_free(record, endpoints))
+        and rules.belief is not TrustPolicy.DNSSEC
+        and (rules.belief is TrustPolicy.ANY or _is_free(record, endpoints))
     ):
         return taken(record, endpoints, trust, now, f"{trust} record" if old is None else f"changed: {trust} record")
     return _wait(record, endpoints, trust, now, rules)
@@ -163,7 +163,7 @@ def _none(record: DomainRecord, trust: Trust, now: float, rules: Rules) -> Verdi
         record, _, lines = count(record, None, trust, now, rules)
         decision = kept(record, f"a change waits: {record.pending.reason}") if record.pending else "no route"
         return Verdict(replace(record, decision=decision), lines)
-    is_free = rules.belief is Belief.ANY or (old.is_routed is False and rules.belief is Belief.TOFU)
+    is_free = rules.belief is TrustPolicy.ANY or (old.is_routed is False and rules.belief is TrustPolicy.TOFU)
     if not signed and (is_refused(record, ()) or not is_free):
         return _wait(record, (), trust, now, rules)
     line = HistoryLine(record.domain, now, "removed", old.endpoints, trust, record.reason)

@@ -6,8 +6,8 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.requirement import NotRequired, Requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
@@ -28,14 +28,14 @@ LOOK_AGAIN = 3600.0
 _RENEW_AFTER = 7 * DAY
 """Seconds after which a proof is made again at the latest: a certificate may have been replaced."""
 
-Show = Callable[[Requirement, tuple[Endpoint, ...]], Awaitable[Proven | NotProven | CouldNotTell]]
+Show = Callable[[EnforcedPolicy, tuple[Endpoint, ...]], Awaitable[Proven | NotProven | CouldNotTell]]
 """Has onion MXes show what is required."""
 
 
 class Asks(Protocol):
     """Finds out what a domain requires; see `Inquiry`."""
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """Find out what a domain requires."""
 
 
@@ -62,7 +62,7 @@ class Proofs:
         unknown = ""
         if now >= record.requirement_expires or requirement is None:
             match await self._inquiry.requirement_of(record.domain, requirement):
-                case Requirement() as said:
+                case EnforcedPolicy() as said:
                     requirement = said
                 case NotRequired() as none:
                     record, requirement = not_required(record, none), None
@@ -75,7 +75,7 @@ class Proofs:
             verdict = replace(verdict, record=not_told(verdict.record, unknown))
         return replace(verdict, record=replace(verdict.record, due_at=_due_at(verdict.record, now)))
 
-    async def _prove(self, record: DomainRecord, requirement: Requirement, now: float) -> Verdict:
+    async def _prove(self, record: DomainRecord, requirement: EnforcedPolicy, now: float) -> Verdict:
         if record.established and _is_time(record, requirement, now):
             verdict = shown(record, requirement, await self._show(requirement, record.established.endpoints), now)
         else:
@@ -89,7 +89,7 @@ class Proofs:
         return verdict
 
 
-def _is_time(record: DomainRecord, requirement: Requirement, now: float) -> bool:
+def _is_time(record: DomainRecord, requirement: EnforcedPolicy, now: float) -> bool:
     """Whether the onion MX has to show what is required."""
     proof, route, known = record.proof, record.established, requirement_of(record)
     if proof is None or route is None or record.doubt or known is None or known.demand != requirement.demand:

@@ -13,7 +13,7 @@ from onionmx.files import read_configured
 from onionmx.mapfile.lines import FirstLines, Problem, described, read_lines
 
 
-class Belief(StrEnum):
+class TrustPolicy(StrEnum):
     """Which records are believed."""
 
     DNSSEC = "dnssec"
@@ -39,7 +39,7 @@ class Rules:
         authenticates: an onion MX of an unsigned record must prove itself where the domain demands it.
     """
 
-    belief: Belief = Belief.TOFU
+    belief: TrustPolicy = TrustPolicy.TOFU
     hold: float = 3 * DAY
     hold_removal: float = 2 * DAY
     max_stale: float = 30 * DAY
@@ -53,7 +53,7 @@ RulesOf = Callable[[str], Rules]
 """The rules for a domain in normal form."""
 
 
-def make_rules(settings: SyncSection, exceptions: Mapping[str, Belief], *, authenticates: bool) -> RulesOf:
+def make_rules(settings: SyncSection, exceptions: Mapping[str, TrustPolicy], *, authenticates: bool) -> RulesOf:
     """Rules as the configuration has them.
 
     Args:
@@ -72,13 +72,13 @@ def make_rules(settings: SyncSection, exceptions: Mapping[str, Belief], *, authe
             settings.max_interval,
             authenticates,
         )
-        for belief in Belief
+        for belief in TrustPolicy
     }
-    default = Belief(settings.trust)
+    default = TrustPolicy(settings.trust)
     return lambda domain: every[exceptions.get(domain, default)]
 
 
-def read_beliefs(path: Path, *, may_be_missing: bool) -> dict[str, Belief]:
+def read_beliefs(path: Path, *, may_be_missing: bool) -> dict[str, TrustPolicy]:
     """Read the file of `domain dnssec|tofu|any` lines.
 
     Raises:
@@ -92,10 +92,10 @@ def read_beliefs(path: Path, *, may_be_missing: bool) -> dict[str, Belief]:
     return beliefs
 
 
-def _parse(file: str, content: bytes, problems: list[Problem]) -> dict[str, Belief]:
-    beliefs: dict[str, Belief] = {}
+def _parse(file: str, content: bytes, problems: list[Problem]) -> dict[str, TrustPolicy]:
+    beliefs: dict[str, TrustPolicy] = {}
     first_lines = FirstLines(file, problems)
-    known = {str(belief): belief for belief in Belief}
+    known = {str(belief): belief for belief in TrustPolicy}
     for line in read_lines(file, content, problems):
         try:
             domain = normalize(line.words[0])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from onionmx.onion import Endpoint
-from onionmx.sync.judge.rules import Belief, Rules
+from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.judge.verdict import days
 from onionmx.sync.state.record import DomainRecord, HistoryLine, How, Pending
 from onionmx.target import Trust
@@ -41,7 +41,7 @@ def is_refused(record: DomainRecord, endpoints: tuple[Endpoint, ...]) -> bool:
 
 def hold_of(record: DomainRecord, endpoints: tuple[Endpoint, ...], rules: Rules) -> float | None:
     """For how long an unsigned change must have been seen, in seconds; `None` where no time is long enough."""
-    if rules.belief is Belief.DNSSEC or is_refused(record, endpoints):
+    if rules.belief is TrustPolicy.DNSSEC or is_refused(record, endpoints):
         return None
     hold = rules.hold if endpoints else rules.hold_removal
     return max(hold, FIRM_HOLD) if is_firm(record) else hold

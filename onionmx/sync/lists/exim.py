@@ -3,7 +3,7 @@
 import re
 
 from onionmx.smtp.reply import FROM_PEER
-from onionmx.sync.lists.recipient import Recipient, is_on_this_host, remote_domain
+from onionmx.sync.lists.recipient import LoggedRecipient, is_on_this_host, remote_domain
 
 # 1s2Abc-0001Xy-2z, and since 4.97 1s2Abc-00000001XyZ-2zAb
 _MESSAGE_ID = re.compile(rb"(?<![\w-])[0-9A-Za-z]{6}-(?:[0-9A-Za-z]{6}-[0-9A-Za-z]{2}|[0-9A-Za-z]{11}-[0-9A-Za-z]{4}) ")
@@ -22,7 +22,7 @@ _DELIVERED = frozenset({b"=>", b"->", b">>"})
 _DEFERRED = b"=="
 
 
-def exim_recipient(line: bytes) -> Recipient | None:
+def exim_recipient(line: bytes) -> LoggedRecipient | None:
     """The remote recipient that a line is about; `None` for all other lines.
 
     Args:
@@ -35,7 +35,7 @@ def exim_recipient(line: bytes) -> Recipient | None:
     if found is None or not _is_remote(found[1], line, found.end()):
         return None
     domain = remote_domain(_ESCAPE.sub(_unescaped, found[2]).lower())
-    return Recipient(domain, found[1] != _DEFERRED) if domain else None
+    return LoggedRecipient(domain, found[1] != _DEFERRED) if domain else None
 
 
 def is_unread_by_exim(line: bytes) -> bool:

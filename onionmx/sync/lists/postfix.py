@@ -3,7 +3,7 @@
 import re
 
 from onionmx.smtp.reply import FROM_PEER
-from onionmx.sync.lists.recipient import Recipient, is_on_this_host, remote_domain
+from onionmx.sync.lists.recipient import LoggedRecipient, is_on_this_host, remote_domain
 
 # The first word is syslog_name, which may be any (postconf(5)).
 _NAME = rb"([\w.-]+(?:/[\w.-]+)*)/(\w+)"
@@ -20,7 +20,7 @@ _DONE = frozenset({b"sent", b"bounced", b"expired"})
 """Not `deferred`, which comes again; nor `deliverable` and `undeliverable`, answers to a question without mail."""
 
 
-def postfix_recipient(line: bytes) -> Recipient | None:
+def postfix_recipient(line: bytes) -> LoggedRecipient | None:
     """The remote recipient that a line is about; `None` for all other lines.
 
     Args:
@@ -37,7 +37,7 @@ def postfix_recipient(line: bytes) -> Recipient | None:
         return None
     status = _STATUS.search(line, found.end())
     domain = remote_domain(found[1].rpartition(b"@")[2].lower())
-    return Recipient(domain, status[1] in _DONE) if status and domain else None
+    return LoggedRecipient(domain, status[1] in _DONE) if status and domain else None
 
 
 def is_unread_by_postfix(line: bytes) -> bool:

@@ -11,7 +11,7 @@ _NOWHERE = frozenset({"invalid", "local", "localdomain", "localhost", "onion"})
 _REMEMBERED = 65536  # domains; most lines are about few of them
 
 
-class Recipient(NamedTuple):
+class LoggedRecipient(NamedTuple):
     """A remote recipient.
 
     Attributes:

@@ -32,7 +32,7 @@ from onionmx.sync.lists.log_file import (
 )
 from onionmx.sync.lists.outgoing import Outgoing
 from onionmx.sync.lists.postfix import is_unread_by_postfix, postfix_recipient
-from onionmx.sync.lists.recipient import Recipient
+from onionmx.sync.lists.recipient import LoggedRecipient
 from onionmx.sync.state.schema import prepare
 from onionmx.sync.state.sqlite import make_file, translated
 
@@ -252,7 +252,7 @@ class Recipients:
         counted.clear()
 
 
-def recipient_of(line: bytes) -> Recipient | None:
+def recipient_of(line: bytes) -> LoggedRecipient | None:
     """The remote recipient that a line of either MTA's log is about."""
     return exim_recipient(line) or postfix_recipient(line)
 

@@ -15,7 +15,7 @@ from onionmx.sync.state.store import Change, Counts, Store
 _BATCH = 1000
 
 
-class Overlay:
+class DryRunStore:
     """See `Store`; for one run, which never waits for another one.
 
     Args:

@@ -13,7 +13,7 @@ APPLICATION_ID = 0x6F6E4D58
 _PRIMARY = 0xFF  # part of an extended error code (sqlite.org/rescode.html)
 _PAUSE = 0.01  # seconds
 
-Step = Sequence[str]
+Migration = Sequence[str]
 """Statements that bring a file from one version to the next."""
 
 # WITHOUT ROWID: a record is looked for by its name, and a second tree from names to numbers would double the file.
@@ -32,11 +32,11 @@ _FIRST = (
     "CREATE TABLE pin (name TEXT PRIMARY KEY, endpoints TEXT NOT NULL) WITHOUT ROWID",
 )
 
-STEPS: tuple[Step, ...] = (_FIRST,)
+STEPS: tuple[Migration, ...] = (_FIRST,)
 """Step N makes version N + 1 of version N; a new file has version 0. A step that was released is never changed."""
 
 
-def prepare(connection: sqlite3.Connection, steps: Sequence[Step] = STEPS) -> None:
+def prepare(connection: sqlite3.Connection, steps: Sequence[Migration] = STEPS) -> None:
     """Bring the tables to the version that the steps lead to, all of them or none.
 
     Args:
@@ -59,7 +59,7 @@ def prepare(connection: sqlite3.Connection, steps: Sequence[Step] = STEPS) -> No
         raise
 
 
-def _migrate(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+def _migrate(connection: sqlite3.Connection, steps: Sequence[Migration]) -> None:
     # Looked at once more: another process may have made the tables before this one got the lock.
     version = _version(connection)
     is_empty = not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]

@@ -12,7 +12,7 @@ from onionmx.config import TorSection
 from onionmx.errors import ConfigurationError, ControlError, UsageError
 from onionmx.files import read_secret, replacing
 from onionmx.onion import SUFFIX
-from onionmx.tor.service.descriptor import DescriptorEvents, Published
+from onionmx.tor.service.descriptor import DescriptorEvents, PublishedDescriptor
 from onionmx.tor.service.folder import check_place, prepared
 from onionmx.tor.service.running import HOSTNAME, RECORD, OnionService, read_hostname, read_record, services
 from onionmx.tor.service.torrc import (
@@ -99,7 +99,7 @@ class Created:
     onion: str | None
     lines: str
     problem: str = ""
-    published: Published | None = None
+    published: PublishedDescriptor | None = None
 
 
 def is_trusted_address(host: str) -> bool:

@@ -40,7 +40,7 @@ class Publication(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedDescriptor:
     """Whether a service can be found.
 
     Attributes:
@@ -90,7 +90,7 @@ class DescriptorEvents:
             if event.address == onion.removesuffix(SUFFIX):
                 return event
 
-    def wait_for_uploads(self, onion: str, timeout: float) -> Published:
+    def wait_for_uploads(self, onion: str, timeout: float) -> PublishedDescriptor:
         """Wait until all directories that tor chose have both descriptors.
 
         After the first one alone a client may still ask a directory that has nothing yet.
@@ -104,7 +104,7 @@ class DescriptorEvents:
         having: set[str] = set()
         rejected = 0
         if _is_offline(self._controller):
-            return Published(Publication.UNKNOWN, _connection(self._controller))
+            return PublishedDescriptor(Publication.UNKNOWN, _connection(self._controller))
         deadline = time.monotonic() + timeout
         while len(descriptors) < _DESCRIPTORS or any(pending.values()):
             event = self.next(onion, deadline)
@@ -122,16 +122,18 @@ class DescriptorEvents:
                 rejected += 1
         count = len(having)
         if count:
-            return Published(Publication.PUBLISHED, f"{_counted(count)} took the descriptor", count)
+            return PublishedDescriptor(Publication.PUBLISHED, f"{_counted(count)} took the descriptor", count)
         if rejected:
-            return Published(Publication.NOT_PUBLISHED, f"directories rejected the descriptor {rejected} times")
-        return Published(
+            return PublishedDescriptor(
+                Publication.NOT_PUBLISHED, f"directories rejected the descriptor {rejected} times"
+            )
+        return PublishedDescriptor(
             Publication.UNKNOWN,
             f"no directory took the descriptor within {timeout:g} s; {_connection(self._controller)}",
         )
 
 
-def published(controller: "Controller", onion: str, timeout: float = FETCH_TIMEOUT) -> Published:
+def published(controller: "Controller", onion: str, timeout: float = FETCH_TIMEOUT) -> PublishedDescriptor:
     """Ask the directories for the descriptor of an onion service.
 
     One that has it is enough. tor asks no directory twice within 15 minutes; where none is left to be asked, a
@@ -146,7 +148,7 @@ def published(controller: "Controller", onion: str, timeout: float = FETCH_TIMEO
         stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
     """
     if controller.get_info("status/enough-dir-info") != "1":
-        return Published(Publication.UNKNOWN, _connection(controller))
+        return PublishedDescriptor(Publication.UNKNOWN, _connection(controller))
     with DescriptorEvents(controller) as events:
         search = _Search(controller, onion)
         return search.run(events, timeout)
@@ -162,7 +164,7 @@ class _Search:
         self._without: set[str] = set()
         self._unusable: dict[str, str] = {}
 
-    def run(self, events: DescriptorEvents, timeout: float) -> Published:
+    def run(self, events: DescriptorEvents, timeout: float) -> PublishedDescriptor:
         deadline = time.monotonic() + timeout
         while True:
             # After a "not found" tor may go on by itself, and starts anew when all have said it.
@@ -170,12 +172,12 @@ class _Search:
                 self._ask()
             event = self._next_answer(events, deadline)
             if event is None and (self._pending or time.monotonic() >= deadline):
-                return Published(Publication.UNKNOWN, f"no directory answered within {timeout:g} s")
+                return PublishedDescriptor(Publication.UNKNOWN, f"no directory answered within {timeout:g} s")
             if event is None or event.reason in _NOBODY_LEFT:
                 return self._all_asked()
             directory = event.directory_fingerprint
             if event.action == "RECEIVED":
-                return Published(Publication.PUBLISHED, _found(len(self._without)), 1)
+                return PublishedDescriptor(Publication.PUBLISHED, _found(len(self._without)), 1)
             self._pending.discard(directory)
             if directory in self._without or directory in self._unusable:
                 return self._all_asked()
@@ -200,25 +202,27 @@ class _Search:
             elif event.action == "RECEIVED" or (event.action == "FAILED" and event.reason != _UPLOAD_REJECTED):
                 return event
 
-    def _all_asked(self) -> Published:
+    def _all_asked(self) -> PublishedDescriptor:
         if self._unusable:
             reason = next(iter(self._unusable.values()))
-            return Published(Publication.UNKNOWN, f"a directory gave no usable answer ({reason})")
+            return PublishedDescriptor(Publication.UNKNOWN, f"a directory gave no usable answer ({reason})")
         return _without_fetch(self._controller, self._onion, len(self._without))
 
 
-def _without_fetch(controller: "Controller", onion: str, without: int) -> Published:
+def _without_fetch(controller: "Controller", onion: str, without: int) -> PublishedDescriptor:
     """The answer where tor has no directory left to ask."""
     # What tor fetched it keeps for three hours at most; hs/service/desc is no measure, tor encodes that anew each time.
     if not _was_fetched(controller, onion):
         if without:
-            return Published(Publication.NOT_PUBLISHED, f"{_counted(without)} asked, and none has the descriptor")
+            return PublishedDescriptor(
+                Publication.NOT_PUBLISHED, f"{_counted(without)} asked, and none has the descriptor"
+            )
         words = "tor asked all directories in the last 15 minutes, and asks none twice in that time"
-        return Published(Publication.UNKNOWN, words)
+        return PublishedDescriptor(Publication.UNKNOWN, words)
     words = "a directory gave out the descriptor within the last hours"
     if without:
-        return Published(Publication.UNKNOWN, f"{words}, but {_counted(without)} asked now had it not")
-    return Published(Publication.PUBLISHED, f"{words}, and tor asks none twice within 15 minutes", 1)
+        return PublishedDescriptor(Publication.UNKNOWN, f"{words}, but {_counted(without)} asked now had it not")
+    return PublishedDescriptor(Publication.PUBLISHED, f"{words}, and tor asks none twice within 15 minutes", 1)
 
 
 def _was_fetched(controller: "Controller", onion: str) -> bool:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from onionmx.errors import OnionError
 from onionmx.files import read_regular
 from onionmx.onion import DEFAULT_PORT, SUFFIX, parse_onion
-from onionmx.tor.service.descriptor import Publication, Published, published
+from onionmx.tor.service.descriptor import Publication, PublishedDescriptor, published
 from onionmx.tor.service.torrc import Forward, Option, parse_torrc, service_blocks
 
 if TYPE_CHECKING:
     from stem.control import Controller
 
-__all__ = ["Forward", "OnionService", "Publication", "Published", "mail_services", "published", "services"]
+__all__ = ["Forward", "OnionService", "Publication", "PublishedDescriptor", "mail_services", "published", "services"]
 
 HOSTNAME = "hostname"
 """File in a HiddenServiceDir with the address (tor(1), FILES)."""

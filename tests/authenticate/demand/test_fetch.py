@@ -12,7 +12,7 @@ from onionmx.authenticate.demand.authorities import Authorities
 from onionmx.authenticate.demand.fetch import Connect, FetchError, directly, fetch_policy, through_tor
 from onionmx.authenticate.demand.policy import MAX_POLICY_SIZE, Mode, Policy, PolicyError
 from onionmx.config import DnsSection
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.errors import ConfigurationError
 from onionmx.onion import Endpoint
 from onionmx.tor.socks import SocksConnector
@@ -207,7 +207,7 @@ def test_tor_does_not_reach_it(authorities: Authorities, reply_code: int, words:
 def test_direct(authorities: Authorities, reaction: Callable[..., bytes], words: str) -> None:
     async def run() -> list[tuple[str, str]]:
         async with scripted_server({NAME: reaction}) as (server, address):
-            connect = directly(Questions(DnsSection(nameservers=(address,), timeout=30.0)))
+            connect = directly(RecordResolver(DnsSection(nameservers=(address,), timeout=30.0)))
             with pytest.raises(FetchError, match=words):
                 await fetch_policy("example.org", connect, authorities.https, PATIENCE)
             return server.questions
@@ -218,7 +218,7 @@ def test_direct(authorities: Authorities, reaction: Callable[..., bytes], words:
 def test_address_where_nobody_listens(authorities: Authorities) -> None:
     async def run() -> None:
         async with scripted_server({NAME: reply(f"{NAME}. 60 IN A 127.0.0.1")}) as (_, address):
-            connect = directly(Questions(DnsSection(nameservers=(address,), timeout=30.0)), lambda _: True)
+            connect = directly(RecordResolver(DnsSection(nameservers=(address,), timeout=30.0)), lambda _: True)
             with pytest.raises(FetchError, match=r"127\.0\.0\.1: "):
                 await fetch_policy("example.org", connect, authorities.https, PATIENCE)
 

@@ -11,13 +11,13 @@ import pytest
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.dane import dane_requirement
 from onionmx.authenticate.demand.fetch import FetchError
-from onionmx.authenticate.demand.inquiry import Inquiry, Said
+from onionmx.authenticate.demand.inquiry import PolicyAnswer, PolicyLookup
 from onionmx.authenticate.demand.policy import Mode, Policy, PolicyError
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.demand.sts import GRACE, RETRY, sts_requirement
 from onionmx.authenticate.demand.tlsa import Tlsa
 from onionmx.config import AuthenticateSection, DnsSection
-from onionmx.dns.records import Questions
+from onionmx.dns.records import RecordResolver
 from onionmx.onion import Endpoint
 from tests.dns.scripted import Reaction, reply, scripted_server
 
@@ -31,7 +31,7 @@ TXT = reply('_mta-sts.example.org. 600 IN TXT "v=STSv1; id=1;"')
 NO_TXT = reply(authority=(SOA,))
 ENFORCE = Policy(Mode.ENFORCE, ("mx.example.org", "*.example.net"), 10 * int(DAY))
 STS = Demand(Kind.MTA_STS, ENFORCE.patterns, server_name="mx.example.org")
-KNOWN = Requirement(DOMAIN, STS, NOW - 600, NOW + 5 * DAY, "1", fetched=NOW - DAY / 2)
+KNOWN = EnforcedPolicy(DOMAIN, STS, NOW - 600, NOW + 5 * DAY, "1", fetched=NOW - DAY / 2)
 
 DIGEST = "aa" * 32
 MX = reply("example.org. 3600 IN MX 10 mx.example.org.", flags=SIGNED)
@@ -57,15 +57,15 @@ class Policies:
 
 def ask(
     reactions: dict[str, Reaction],
-    question: Callable[[Questions], Awaitable[Said]],
+    question: Callable[[RecordResolver], Awaitable[PolicyAnswer]],
     trusted: tuple[str, ...] = ("loopback",),
-) -> Said:
+) -> PolicyAnswer:
     """Ask with a resolver that answers like this."""
 
-    async def run() -> Said:
+    async def run() -> PolicyAnswer:
         async with scripted_server(reactions) as (_, address):
             settings = DnsSection(nameservers=(address,), trusted=trusted, timeout=30.0)
-            questions = Questions(settings)
+            questions = RecordResolver(settings)
             try:
                 return await question(questions)
             finally:
@@ -74,24 +74,24 @@ def ask(
     return asyncio.run(run())
 
 
-def sts(txt: Reaction, policies: Policies, known: Requirement | None = None) -> Said:
+def sts(txt: Reaction, policies: Policies, known: EnforcedPolicy | None = None) -> PolicyAnswer:
     return ask(
         {"_mta-sts.example.org": txt}, lambda questions: sts_requirement(DOMAIN, questions, policies, known, NOW)
     )
 
 
-def dane(changes: dict[str, Reaction], trusted: tuple[str, ...] = ("loopback",)) -> Said:
+def dane(changes: dict[str, Reaction], trusted: tuple[str, ...] = ("loopback",)) -> PolicyAnswer:
     return ask(DANE | changes, lambda questions: dane_requirement(DOMAIN, questions, NOW), trusted)
 
 
 class TestMtaSts:
     def test_enforce(self) -> None:
         said = sts(TXT, Policies(ENFORCE))
-        assert said == Requirement(DOMAIN, STS, NOW + 600, NOW + 10 * DAY, "1", NOW)
+        assert said == EnforcedPolicy(DOMAIN, STS, NOW + 600, NOW + 10 * DAY, "1", NOW)
 
     def test_only_wildcards_ask_for_no_name(self) -> None:
         said = sts(TXT, Policies(replace(ENFORCE, patterns=("*.example.net",))))
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert not said.demand.server_name
 
     @pytest.mark.parametrize("txt", [NO_TXT, reply(rcode="NXDOMAIN"), reply('_mta-sts.example.org. 600 IN TXT "x"')])
@@ -105,7 +105,7 @@ class TestMtaSts:
 
     @pytest.mark.parametrize("mode", [Mode.NONE, Mode.TESTING])
     @pytest.mark.parametrize("known", [None, replace(KNOWN, identifier="0")])
-    def test_other_modes(self, mode: Mode, known: Requirement | None) -> None:
+    def test_other_modes(self, mode: Mode, known: EnforcedPolicy | None) -> None:
         """The host itself may take a policy back, also one that is still known."""
         said = sts(TXT, Policies(replace(ENFORCE, mode=mode)), known)
         assert said == NotRequired(DOMAIN, f"its MTA-STS policy has mode {mode}", NOW + 600)
@@ -139,18 +139,18 @@ class TestMtaSts:
     )
     def test_a_known_policy_holds(self, txt: Reaction, policy: Exception | None) -> None:
         said = sts(txt, Policies(policy), KNOWN)
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert (said.demand, said.expires, said.identifier) == (STS, KNOWN.expires, "1")
 
     @pytest.mark.parametrize("known", [replace(KNOWN, expires=NOW), replace(KNOWN, demand=Demand(Kind.NAME, ("x",)))])
-    def test_until_its_time_is_over(self, known: Requirement) -> None:
+    def test_until_its_time_is_over(self, known: EnforcedPolicy) -> None:
         assert isinstance(sts(NO_TXT, Policies(), known), NotRequired)
 
     @pytest.mark.parametrize("txt", [NO_TXT, reply(rcode="SERVFAIL")])
     def test_after_its_time_its_host_still_has_the_word(self, txt: Reaction) -> None:
         ended = replace(KNOWN, expires=NOW - DAY)
         said = sts(txt, Policies(ENFORCE), ended)
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert (said.expires, said.identifier) == (NOW + 10 * DAY, "1")
         said = sts(txt, Policies(FetchError("blocked")), ended)
         assert isinstance(said, CouldNotTell)
@@ -165,7 +165,7 @@ class TestMtaSts:
     def test_fetched_every_day_announced_or_not(self, txt: Reaction) -> None:
         policies = Policies(ENFORCE)
         said = sts(txt, policies, replace(KNOWN, fetched=NOW - DAY))
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert (said.expires, said.fetched, said.identifier) == (NOW + 10 * DAY, NOW, "1")
         assert policies.fetched == [DOMAIN]
 
@@ -177,14 +177,14 @@ class TestMtaSts:
     def test_policy_that_cannot_be_fetched_again_stands_and_that_is_told(self, answer: Exception | None) -> None:
         for txt in (TXT, NO_TXT):
             said = sts(txt, Policies(answer), replace(KNOWN, fetched=NOW - DAY))
-            assert isinstance(said, Requirement)
+            assert isinstance(said, EnforcedPolicy)
             assert (said.demand, said.expires) == (STS, KNOWN.expires)
             assert said.look_at <= NOW + RETRY
             assert said.trouble == (str(answer) if answer else "its host says that it has none")
 
     def test_trouble_is_over_with_the_next_policy(self) -> None:
         said = sts(TXT, Policies(ENFORCE), replace(KNOWN, fetched=NOW - DAY, trouble="blocked"))
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert not said.trouble
 
     def test_clock_that_was_set_back(self) -> None:
@@ -202,10 +202,10 @@ class TestMtaSts:
             (replace(KNOWN, expires=NOW + DAY / 5), True),
         ],
     )
-    def test_fetched_only_when_due(self, known: Requirement, is_fetched: bool) -> None:  # noqa: FBT001
+    def test_fetched_only_when_due(self, known: EnforcedPolicy, is_fetched: bool) -> None:  # noqa: FBT001
         policies = Policies(ENFORCE)
         said = sts(TXT, policies, known)
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert bool(policies.fetched) is is_fetched
         assert said.expires == (NOW + 10 * DAY if is_fetched else KNOWN.expires)
 
@@ -213,7 +213,7 @@ class TestMtaSts:
 class TestDane:
     def test_record_of_the_mx(self) -> None:
         demand = Demand(Kind.DANE, ("mx.example.org", "example.org"), (RECORD,), "mx.example.org")
-        assert dane({}) == Requirement(DOMAIN, demand, NOW + 1200, NOW + 1200)
+        assert dane({}) == EnforcedPolicy(DOMAIN, demand, NOW + 1200, NOW + 1200)
 
     def test_one_of_several_mx(self) -> None:
         more = reply(
@@ -221,7 +221,7 @@ class TestDane:
         )
         unsigned = reply("other.example.net. 3600 IN A 192.0.2.2")
         said = dane({"example.org": more, "other.example.net": unsigned})
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert said.demand.names == ("mx.example.org", "example.org")
 
     def test_alias_of_the_mx(self) -> None:
@@ -236,7 +236,7 @@ class TestDane:
             "_25._tcp.mx.example.org": nothing,
         }
         said = dane(changes)
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert said.demand.names == ("real.example.org", "example.org")
 
     @pytest.mark.parametrize("host", ["\\200" * 20 + ".example.org", "a\\032b.example.org", "*.example.org"])
@@ -245,7 +245,7 @@ class TestDane:
         alias = reply(f"mx.example.org. 60 IN CNAME {host}.", f"{host}. 60 IN A 192.0.2.1", flags=SIGNED)
         mx = reply(f"example.org. 60 IN MX 1 {host}.", "example.org. 60 IN MX 9 mx.example.org.", flags=SIGNED)
         said = dane({"example.org": mx, "mx.example.org": alias})
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert said.demand.names == ("mx.example.org", "example.org")
         assert said.demand.server_name == "mx.example.org"
 
@@ -255,7 +255,7 @@ class TestDane:
         demands = set()
         for written in (many, many[::-1]):
             said = dane({"_25._tcp.mx.example.org": reply(*written, flags=SIGNED)})
-            assert isinstance(said, Requirement)
+            assert isinstance(said, EnforcedPolicy)
             assert len(said.demand.tlsa) == 4
             demands.add(said.demand)
         assert len(demands) == 1, "the same ones each time"
@@ -265,7 +265,7 @@ class TestDane:
         tlsa = reply(f"_25._tcp.example.org. 1200 IN TLSA 2 0 1 {DIGEST}", flags=SIGNED)
         nothing = reply(authority=(SOA,), flags=SIGNED)
         said = dane({"example.org": nothing, "_25._tcp.example.org": tlsa})
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert said.demand.names == ("example.org",)
 
     @pytest.mark.parametrize(
@@ -300,15 +300,15 @@ class TestDane:
         assert "no resolver is believed" in said.reason
 
 
-def inquire(reactions: dict[str, Reaction], mode: str = "when-required") -> Said:
+def inquire(reactions: dict[str, Reaction], mode: str = "when-required") -> PolicyAnswer:
     """Ask for everything; no policy host can be reached."""
 
     async def unreachable(_endpoint: Endpoint) -> socket.socket:
         raise FetchError("nobody is there")
 
-    async def question(questions: Questions) -> Said:
+    async def question(questions: RecordResolver) -> PolicyAnswer:
         settings = AuthenticateSection(mode=mode)  # type: ignore[arg-type]
-        return await Inquiry(settings, questions, unreachable, lambda: NOW).requirement_of(DOMAIN)
+        return await PolicyLookup(settings, questions, unreachable, lambda: NOW).requirement_of(DOMAIN)
 
     return ask(reactions, question)
 
@@ -316,7 +316,7 @@ def inquire(reactions: dict[str, Reaction], mode: str = "when-required") -> Said
 class TestInquiry:
     def test_dane_comes_first(self) -> None:
         said = inquire(DANE | {"_mta-sts.example.org": TXT})
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert said.demand.kind is Kind.DANE
 
     def test_mta_sts_does_not_mend_dane(self) -> None:
@@ -345,12 +345,12 @@ class TestInquiry:
     def test_always_asks_for_a_name(self, mx: Reaction, names: tuple[str, ...]) -> None:
         """Names of MX count only where they are signed: others may be the attacker's."""
         said = inquire({"example.org": mx, "_mta-sts.example.org": NO_TXT}, "always")
-        assert isinstance(said, Requirement)
+        assert isinstance(said, EnforcedPolicy)
         assert (said.demand.kind, said.demand.names) == (Kind.NAME, names)
 
 
 def test_whatever_comes_up_is_could_not_tell(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    async def dane_of(*_given: object) -> Said:
+    async def dane_of(*_given: object) -> PolicyAnswer:
         raise UnicodeError("label too long")
 
     monkeypatch.setattr("onionmx.authenticate.demand.inquiry.dane_requirement", dane_of)

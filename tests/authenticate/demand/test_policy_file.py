@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.authenticate.demand.inquiry import Said
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.authenticate.demand.policy_file import (
     MAX_SIZE,
     MOST,
@@ -20,27 +20,27 @@ from onionmx.authenticate.demand.policy_file import (
     read_policies,
     write_policies,
 )
-from onionmx.authenticate.demand.remember import RememberedInquiry
-from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.remember import RememberedPolicyLookup
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.errors import InputError
 from tests.authenticate.domains import DEMAND, DOMAIN, NOTHING, UNKNOWN, Domains
 
 NOW = 1_700_000_000.0
 DAY = 86400.0
-POLICY = Requirement(DOMAIN, DEMAND, NOW + 300, NOW + 30 * DAY, "1", NOW)
+POLICY = EnforcedPolicy(DOMAIN, DEMAND, NOW + 300, NOW + 30 * DAY, "1", NOW)
 DANE = replace(POLICY, demand=Demand(Kind.DANE, ("mx.example.org",)))
 
 
-def policy(domain: str) -> Requirement:
+def policy(domain: str) -> EnforcedPolicy:
     return replace(POLICY, domain=domain)
 
 
-def played(path: Path, *said: Said, domains: tuple[str, ...] = (DOMAIN,)) -> list[Requirement | None]:
+def played(path: Path, *said: PolicyAnswer, domains: tuple[str, ...] = (DOMAIN,)) -> list[EnforcedPolicy | None]:
     """What was known of each domain when it was asked, in a run that begins and ends."""
 
-    async def run() -> list[Requirement | None]:
+    async def run() -> list[EnforcedPolicy | None]:
         asked = Domains(*said)
-        inquiry = RememberedInquiry(asked, lambda: NOW)
+        inquiry = RememberedPolicyLookup(asked, lambda: NOW)
         inquiry.keep_in(path)
         for domain in domains:
             await inquiry.requirement_of(domain)
@@ -164,7 +164,7 @@ texts = st.text(max_size=20)
 )
 def test_what_is_written_is_read(content: dict[str, tuple[list[str], str, float, float]]) -> None:
     known = {
-        domain: Requirement(domain, Demand(Kind.MTA_STS, tuple(names)), NOW, expires, identifier, fetched)
+        domain: EnforcedPolicy(domain, Demand(Kind.MTA_STS, tuple(names)), NOW, expires, identifier, fetched)
         for domain, (names, identifier, expires, fetched) in content.items()
     }
     written = msgspec.json.encode({"format": 1, "policies": list(known.values())})

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from onionmx.authenticate.demand.requirement import (
     Demand,
+    EnforcedPolicy,
     Kind,
-    Requirement,
     RequirementError,
     decode_demand,
     encode_demand,
     parse_requirement,
 )
 from onionmx.authenticate.demand.tlsa import Tlsa
-from onionmx.authenticate.proof.examine import MOST_CERTIFICATES, MOST_PATHS, Accepted, Refused, examine
+from onionmx.authenticate.proof.examine import MOST_CERTIFICATES, MOST_PATHS, Accepted, CertificateRefused, examine
 from tests.net.certificates import MONTH, NOW, Issued, issue
 
 MX = "mx.example.org"
@@ -53,7 +53,7 @@ class TestRecord:
         record = tlsa(3, selector, matching, LEAF)
         assert record.is_usable
         assert examine(dane(record), chain(LEAF), NOW) == Accepted((f"TLSA {record}",), None)
-        assert isinstance(examine(dane(record), chain(STRANGER), NOW), Refused)
+        assert isinstance(examine(dane(record), chain(STRANGER), NOW), CertificateRefused)
 
     def test_of_an_authority(self, selector: int, matching: int) -> None:
         for authority in (BETWEEN, ROOT):
@@ -62,7 +62,7 @@ class TestRecord:
             assert isinstance(verdict, Accepted)
             assert verdict.names == (MX, f"TLSA {record}")
             assert verdict.not_after == LEAF.certificate.not_valid_after_utc.timestamp()
-            assert isinstance(examine(dane(record), chain(STRANGER, BETWEEN, ROOT), NOW), Refused)
+            assert isinstance(examine(dane(record), chain(STRANGER, BETWEEN, ROOT), NOW), CertificateRefused)
 
 
 def test_neither_name_nor_time_counts_for_the_record_of_a_server() -> None:
@@ -100,7 +100,7 @@ def test_authority_of_another_name_among_several() -> None:
 )
 def test_chain_that_does_not_reach_the_authority(peer: list[bytes], words: str) -> None:
     verdict = examine(dane(tlsa(2, 0, 1, BETWEEN)), peer, NOW)
-    assert isinstance(verdict, Refused)
+    assert isinstance(verdict, CertificateRefused)
     assert words in verdict.reason
     assert verdict.reason.isprintable()
 
@@ -135,12 +135,12 @@ def test_names_of_a_policy(names: tuple[str, ...], accepted: tuple[str, ...]) ->
 @pytest.mark.parametrize("names", [(), ("mx.evil.example",), ("example.org",), ("192.0.2.1",), ("*.mx.example.org",)])
 def test_names_that_no_policy_allows(names: tuple[str, ...]) -> None:
     verdict = examine(Demand(Kind.MTA_STS, (MX,)), chain(issue(*names, ca=ROOT)), NOW)
-    assert isinstance(verdict, Refused)
+    assert isinstance(verdict, CertificateRefused)
     assert f"expected {MX}" in verdict.reason
 
 
 def test_the_subject_is_not_a_name() -> None:
-    assert isinstance(examine(Demand(Kind.MTA_STS, ("peer",)), chain(issue(ca=ROOT)), NOW), Refused)
+    assert isinstance(examine(Demand(Kind.MTA_STS, ("peer",)), chain(issue(ca=ROOT)), NOW), CertificateRefused)
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from(chain(LEAF, BETWEEN, ROOT)), max_size=3))
@@ -160,9 +160,11 @@ _DEMANDS = st.builds(
 
 
 @given(
-    st.builds(Requirement, st.text(max_size=9), _DEMANDS, st.floats(0, 1e10), st.floats(0, 1e10), st.text(max_size=9))
+    st.builds(
+        EnforcedPolicy, st.text(max_size=9), _DEMANDS, st.floats(0, 1e10), st.floats(0, 1e10), st.text(max_size=9)
+    )
 )
-def test_a_stored_requirement_comes_back(requirement: Requirement) -> None:
+def test_a_stored_requirement_comes_back(requirement: EnforcedPolicy) -> None:
     assert parse_requirement(requirement.to_text()) == requirement
     assert decode_demand(encode_demand(requirement.demand)) == requirement.demand
 
@@ -185,7 +187,7 @@ def test_impossible_version(version: int) -> None:
     """`cryptography` has an exception of its own for it, which is no ValueError."""
     for peer in ([with_version(LEAF, version), BETWEEN.der], [LEAF.der, with_version(BETWEEN, version)]):
         for demand in (dane(tlsa(2, 1, 1, BETWEEN)), dane(tlsa(3, 1, 1, STRANGER)), Demand(Kind.MTA_STS, ("x.org",))):
-            assert isinstance(examine(demand, peer, NOW), Refused)
+            assert isinstance(examine(demand, peer, NOW), CertificateRefused)
 
 
 def test_thousands_of_records_and_hundreds_of_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +202,7 @@ def test_thousands_of_records_and_hundreds_of_certificates(monkeypatch: pytest.M
     records = [
         Tlsa(usage, 1, 2, bytes([usage]) + bytes(61) + number.to_bytes(2)) for number in range(1000) for usage in (2, 3)
     ]
-    assert isinstance(examine(dane(*records), chain(LEAF, *[BETWEEN] * 500), NOW), Refused)
+    assert isinstance(examine(dane(*records), chain(LEAF, *[BETWEEN] * 500), NOW), CertificateRefused)
     assert len(digested) == MOST_CERTIFICATES
 
 
@@ -214,5 +216,5 @@ def test_many_authorities_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("onionmx.authenticate.proof.examine._verified", verified)
     records = [tlsa(2, 0, 0, issue(is_ca=True)) for _ in range(9)]
     names = tuple(f"mx{number}.example.org" for number in range(32))
-    assert isinstance(examine(dane(*records, names=names), chain(LEAF, BETWEEN), NOW), Refused)
+    assert isinstance(examine(dane(*records, names=names), chain(LEAF, BETWEEN), NOW), CertificateRefused)
     assert len(tried) == MOST_PATHS

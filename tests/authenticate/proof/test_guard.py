@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.remember import REMEMBERED, RememberedInquiry
-from onionmx.authenticate.demand.requirement import Requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.remember import REMEMBERED, RememberedPolicyLookup
+from onionmx.authenticate.demand.requirement import EnforcedPolicy
 from onionmx.config import AuthenticateSection, Configuration
 from onionmx.parts import Parts
 from tests.authenticate.domains import DOMAIN, MX, NOTHING, REQUIREMENT, UNKNOWN, Domains
@@ -18,14 +18,16 @@ RIGHT = issue(MX, ca=CA)
 
 
 class TestMemory:
-    def asked(self, *said: Said, times: int = 1, at: tuple[float, ...] = (0.0,)) -> tuple[Domains, list[Said]]:
+    def asked(
+        self, *said: PolicyAnswer, times: int = 1, at: tuple[float, ...] = (0.0,)
+    ) -> tuple[Domains, list[PolicyAnswer]]:
         """Ask several times at once, at each of these moments."""
         domains = Domains(*said)
-        results: list[Said] = []
+        results: list[PolicyAnswer] = []
 
         async def ask() -> None:
             now = 0.0
-            inquiry = RememberedInquiry(domains, lambda: now)
+            inquiry = RememberedPolicyLookup(domains, lambda: now)
             for moment in at:
                 now = moment
                 results.extend(await asyncio.gather(*(inquiry.requirement_of(DOMAIN) for _ in range(times))))
@@ -57,12 +59,12 @@ class TestMemory:
 
     def test_memory_is_bounded_and_inherited(self) -> None:
         async def ask() -> None:
-            said = [Requirement(str(number), REQUIREMENT.demand, 100.0, 1e10) for number in range(REMEMBERED + 1)]
-            first = RememberedInquiry(Domains(*said), lambda: 0.0)
+            said = [EnforcedPolicy(str(number), REQUIREMENT.demand, 100.0, 1e10) for number in range(REMEMBERED + 1)]
+            first = RememberedPolicyLookup(Domains(*said), lambda: 0.0)
             for number in range(REMEMBERED + 1):
                 await first.requirement_of(str(number))
             heirs_domains = Domains(NOTHING)
-            heir = RememberedInquiry(heirs_domains, lambda: 0.0)
+            heir = RememberedPolicyLookup(heirs_domains, lambda: 0.0)
             heir.inherit(first)
             assert await heir.requirement_of("1") == said[1]
             assert await heir.requirement_of("0") == NOTHING
@@ -72,7 +74,7 @@ class TestMemory:
 
     def test_who_is_cancelled_leaves_the_question_to_the_others(self) -> None:
         async def ask() -> None:
-            inquiry = RememberedInquiry(Domains(REQUIREMENT), lambda: 0.0)
+            inquiry = RememberedPolicyLookup(Domains(REQUIREMENT), lambda: 0.0)
             hasty = asyncio.create_task(inquiry.requirement_of(DOMAIN))
             patient = asyncio.create_task(inquiry.requirement_of(DOMAIN))
             await asyncio.sleep(0)

@@ -12,7 +12,7 @@ import pytest
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.requirement import Demand, Kind, Requirement
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.authenticate.demand.tlsa import Tlsa
 from onionmx.authenticate.proof.prove import NotProven, Proven, PutOff, prove
 from onionmx.onion import Endpoint
@@ -34,8 +34,8 @@ LATER = (NOW + 10 * MONTH).timestamp()
 MTA_STS = Demand(Kind.MTA_STS, (MX, "*.backup.example"), server_name=MX)
 
 
-def requirement(demand: Demand, expires: float = LATER) -> Requirement:
-    return Requirement("example.org", demand, 0.0, expires)
+def requirement(demand: Demand, expires: float = LATER) -> EnforcedPolicy:
+    return EnforcedPolicy("example.org", demand, 0.0, expires)
 
 
 def dane(usage: int, of: Issued) -> Demand:
@@ -49,7 +49,7 @@ def context(folder: Path, issued: Issued, *chain: Issued) -> ssl.SSLContext:
 def proved(  # noqa: PLR0913, PLR0917 -- the last of them are for one test each
     tmp_path: Path,
     mx: OnionMxes,
-    wanted: Requirement,
+    wanted: EnforcedPolicy,
     endpoints: Sequence[Endpoint] = ((A, 25),),
     patience: float = PATIENCE,
     hanging: str = "",

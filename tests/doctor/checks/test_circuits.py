@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from onionmx.config import Configuration
 from onionmx.doctor.checks.circuits import (
     PREFIX,
+    CircuitService,
     Postfix,
-    Service,
     ask_postfix,
     judge_circuits,
     listening_at,
@@ -29,8 +29,8 @@ from tests.e2e.programs import UNPACKED
 from tests.onions import make_onion
 
 FORWARD = Forward(25, "127.0.0.2", 25)
-ONION_MX = Service("127.0.0.2:25", "inet", "smtpd")
-EVERYBODY = Service("smtp", "inet", "smtpd")
+ONION_MX = CircuitService("127.0.0.2:25", "inet", "smtpd")
+EVERYBODY = CircuitService("smtp", "inet", "smtpd")
 KEY = (ONION_MX.name, ONION_MX.kind)
 MASTER = f"""\
 smtp      inet  n       -       y       -       -       smtpd
@@ -70,20 +70,30 @@ def test_judgement(version: str, main: str, overrides: dict[tuple[str, str], str
         ((EVERYBODY, ONION_MX), FORWARD, ONION_MX),
         ((ONION_MX, EVERYBODY), FORWARD, ONION_MX),
         ((EVERYBODY,), FORWARD, EVERYBODY),
-        ((Service("127.0.0.2:smtp", "inet", "smtpd"),), FORWARD, Service("127.0.0.2:smtp", "inet", "smtpd")),
-        ((Service("[::2]:25", "inet", "smtpd"),), Forward(25, "::2", 25), Service("[::2]:25", "inet", "smtpd")),
-        ((Service("127.0.0.1:25", "inet", "smtpd"),), FORWARD, None),
+        (
+            (CircuitService("127.0.0.2:smtp", "inet", "smtpd"),),
+            FORWARD,
+            CircuitService("127.0.0.2:smtp", "inet", "smtpd"),
+        ),
+        (
+            (CircuitService("[::2]:25", "inet", "smtpd"),),
+            Forward(25, "::2", 25),
+            CircuitService("[::2]:25", "inet", "smtpd"),
+        ),
+        ((CircuitService("127.0.0.1:25", "inet", "smtpd"),), FORWARD, None),
         ((ONION_MX, EVERYBODY), Forward(25, "127.0.0.2", 2525), None),
-        ((Service("no-such-port", "inet", "smtpd"), Service("25", "unix", "smtpd")), FORWARD, None),
+        ((CircuitService("no-such-port", "inet", "smtpd"), CircuitService("25", "unix", "smtpd")), FORWARD, None),
         ((EVERYBODY,), Forward(25, "unix:/run/mta", None), None),
     ],
 )
-def test_service_behind_the_onion_service(services: Sequence[Service], forward: Forward, found: Service | None) -> None:
+def test_service_behind_the_onion_service(
+    services: Sequence[CircuitService], forward: Forward, found: CircuitService | None
+) -> None:
     assert listening_at(forward, services) == found
 
 
-@pytest.mark.parametrize("services", [(), (Service("127.0.0.2:25", "inet", "postscreen"),)])
-def test_what_is_not_known_to_be_an_smtpd(services: Sequence[Service]) -> None:
+@pytest.mark.parametrize("services", [(), (CircuitService("127.0.0.2:25", "inet", "postscreen"),)])
+def test_what_is_not_known_to_be_an_smtpd(services: Sequence[CircuitService]) -> None:
     assert judge_circuits(FORWARD, Postfix("3.10.13", services, "84")).severity is Severity.NOT_CHECKED
 
 
@@ -101,7 +111,7 @@ WORDS = st.text(st.characters(categories=("L", "N", "P"), exclude_characters="/=
 @given(st.lists(st.tuples(WORDS, WORDS, WORDS), unique_by=lambda row: row[:2]))
 def test_what_was_written_is_read(rows: list[tuple[str, str, str]]) -> None:
     services = "".join(f"{name} {kind} n - y - 50 {value} -o a=b\n" for name, kind, value in rows)
-    assert read_services(services) == [Service(*row) for row in rows]
+    assert read_services(services) == [CircuitService(*row) for row in rows]
     overrides = "".join(
         f"{name}/{kind}/x{PREFIX} = 1\n{name}/{kind}/{PREFIX} = {value}\n" for name, kind, value in rows
     )
@@ -125,7 +135,7 @@ def test_what_the_real_one_says() -> None:
     assert postfix.counts_networks is not None
     assert judge_circuits(FORWARD, postfix).severity is Severity.OK
     if postfix.counts_networks:
-        assert postfix.services == [EVERYBODY, ONION_MX, Service("smtpd", "pass", "smtpd")]
+        assert postfix.services == [EVERYBODY, ONION_MX, CircuitService("smtpd", "pass", "smtpd")]
         assert (postfix.prefix, postfix.overrides) == ("84", {KEY: "128"})
 
 

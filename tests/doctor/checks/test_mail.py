@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from onionmx.doctor.checks.mail import Client
+from onionmx.doctor.checks.mail import StrangerSession
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.net.connect import over_tcp
 from tests.doctor.smtp_peer import Answer, Mx, playing, sound
@@ -17,7 +17,7 @@ OWN, FOREIGN = "example.org", "example.net"
 def look(mx: Mx) -> list[Finding]:
     async def run() -> list[Finding]:
         async with playing(mx) as endpoint:
-            return await Client(over_tcp(5.0), endpoint, "client.example", OWN, FOREIGN).look()
+            return await StrangerSession(over_tcp(5.0), endpoint, "client.example", OWN, FOREIGN).look()
 
     return asyncio.run(run())
 
@@ -130,7 +130,7 @@ def test_nobody_listens() -> None:
     async def run() -> list[Finding]:
         async with playing(Mx(lambda: sound)) as endpoint:
             pass
-        return await Client(over_tcp(5.0), endpoint, "client.example", OWN, FOREIGN).look()
+        return await StrangerSession(over_tcp(5.0), endpoint, "client.example", OWN, FOREIGN).look()
 
     assert {finding.severity for finding in asyncio.run(run())} == {Severity.NOT_CHECKED}
 

@@ -11,7 +11,7 @@ from onionmx.doctor.checks.ports import CHECKS, judge_listeners, judge_socks
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import run_checks
-from onionmx.tor.nobody import NOBODY
+from onionmx.tor.nobody import UNUSED_ONION
 from onionmx.tor.socks import Cause
 from tests.dns.scripted import reply, scripted_server
 
@@ -141,15 +141,15 @@ def test_server_that_hangs_up() -> None:
 @pytest.mark.parametrize(
     ("answer", "severity"),
     [
-        (reply(f"{NOBODY}. 60 IN A 127.200.0.1"), Severity.OK),
-        (reply(f"{NOBODY}. 60 IN A 198.51.100.1"), Severity.PROBLEM),
+        (reply(f"{UNUSED_ONION}. 60 IN A 127.200.0.1"), Severity.OK),
+        (reply(f"{UNUSED_ONION}. 60 IN A 198.51.100.1"), Severity.PROBLEM),
         (reply(rcode="NXDOMAIN"), Severity.PROBLEM),
         (reply(), Severity.PROBLEM),
     ],
 )
 def test_dnsport_with_and_without_automap(answer: Callable[[object], bytes], severity: Severity) -> None:
     async def run() -> list[Finding]:
-        async with scripted_server({NOBODY: answer}) as (_, address):
+        async with scripted_server({UNUSED_ONION: answer}) as (_, address):
             return await look("dnsport", TorSection(dnsport=address))
 
     assert severities(asyncio.run(run())) == {"dnsport": Severity.OK, "automap": severity}

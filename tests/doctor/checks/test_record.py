@@ -6,7 +6,7 @@ from onionmx.config import PublishSection
 from onionmx.doctor.checks.record import judge_record, judge_signature
 from onionmx.doctor.finding import Severity
 from onionmx.publish.signatures import Signed
-from onionmx.publish.verify import ServerView, State, Verification
+from onionmx.publish.verify import ServerState, ServerView, Verification
 from onionmx.target import Target
 from tests.mapfile.maps import A, B, C
 
@@ -14,8 +14,8 @@ HERE = [(A, 25), (B, 25)]
 SETTINGS = PublishSection(ttl=600)
 
 
-def server(number: int, *onions: str, state: State | None = None, words: str = "") -> ServerView:
-    state = state or (State.SERVES if onions else State.NONE)
+def server(number: int, *onions: str, state: ServerState | None = None, words: str = "") -> ServerView:
+    state = state or (ServerState.SERVES if onions else ServerState.NONE)
     targets = tuple(Target(onion, 25, 0, 5) for onion in onions)
     return ServerView(f"ns{number}.example", f"192.0.2.{number}", state, words, 1, targets)
 
@@ -29,14 +29,14 @@ def found(*servers: ServerView, signed: Signed = Signed.VALID, problem: str = ""
     [
         ([server(1, A)], Severity.OK, "leads to"),
         ([server(1, A, B), server(2, A, B)], Severity.OK, "on 2 name servers"),
-        ([server(1, A), server(2, state=State.UNKNOWN, words="no answer")], Severity.OK, "1 addresses"),
+        ([server(1, A), server(2, state=ServerState.UNKNOWN, words="no answer")], Severity.OK, "1 addresses"),
         ([server(1, A, C)], Severity.WARNING, "also to others"),
         ([server(1, C)], Severity.PROBLEM, f"ns1.example (192.0.2.1) says {C}"),
         ([server(1, A), server(2, C)], Severity.PROBLEM, "ns2.example"),
         ([server(1, A), server(2)], Severity.PROBLEM, "ns2.example (192.0.2.2) says has none"),
-        ([server(1, state=State.DIFFERENT, words="mail.example.org")], Severity.PROBLEM, "mail.example.org"),
+        ([server(1, state=ServerState.DIFFERENT, words="mail.example.org")], Severity.PROBLEM, "mail.example.org"),
         ([server(1), server(2)], Severity.PROBLEM, "has no onion-MX record"),
-        ([server(1, state=State.UNKNOWN, words="no answer")], Severity.NOT_CHECKED, "no answer"),
+        ([server(1, state=ServerState.UNKNOWN, words="no answer")], Severity.NOT_CHECKED, "no answer"),
     ],
 )
 def test_record(servers: list[ServerView], severity: Severity, words: str) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from onionmx.config import Configuration, DnsSection, MapSection, OwnSection
-from onionmx.doctor.checks.resolver import CHECK, Bogus, Root, Standing, View, judge_resolver
+from onionmx.doctor.checks.resolver import CHECK, Bogus, ResolverTrust, Root, View, judge_resolver
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import run_checks
@@ -22,9 +22,9 @@ SOA = ". 60 IN SOA a.example. b.example. 1 1 1 1 1"
 VALIDATED = dns.flags.RA | dns.flags.AD
 
 
-BELIEVED = Standing(are_believed=True)
-NOT_BELIEVED = Standing(are_believed=False)
-TRUST_AD_MISSING = Standing(are_believed=False, is_trust_ad_missing=True, losing=("a.example", "b.example"))
+BELIEVED = ResolverTrust(are_believed=True)
+NOT_BELIEVED = ResolverTrust(are_believed=False)
+TRUST_AD_MISSING = ResolverTrust(are_believed=False, is_trust_ad_missing=True, losing=("a.example", "b.example"))
 VALIDATES = View("127.0.0.1 port 53", Root.VALIDATED, Bogus.REFUSED, "unbound 1.17.1")
 FORWARDS = replace(VALIDATES, program="dnsmasq-2.90")
 TAKES = replace(VALIDATES, bogus=Bogus.TAKEN, program="")
@@ -42,7 +42,7 @@ JUDGEMENTS = {
 
 
 @pytest.mark.parametrize(("views", "standing", "severity", "words"), JUDGEMENTS.values(), ids=list(JUDGEMENTS))
-def test_judgement(views: list[View], standing: Standing, severity: Severity, words: str) -> None:
+def test_judgement(views: list[View], standing: ResolverTrust, severity: Severity, words: str) -> None:
     found = judge_resolver(views, standing, "")
     assert found.severity is severity
     assert words in found.seen
@@ -51,7 +51,7 @@ def test_judgement(views: list[View], standing: Standing, severity: Severity, wo
 
 
 def test_few_of_many_routes_are_named() -> None:
-    standing = Standing(are_believed=False, losing=tuple(f"d{number}.example" for number in range(9)))
+    standing = ResolverTrust(are_believed=False, losing=tuple(f"d{number}.example" for number in range(9)))
     assert judge_resolver([VALIDATES], standing, "").seen.endswith("d3.example, d4.example and 4 more")
 
 

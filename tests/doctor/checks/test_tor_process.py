@@ -15,7 +15,7 @@ from onionmx.config import Configuration, TorSection
 from onionmx.doctor.checks import TOPICS
 from onionmx.doctor.checks.tor_process import (
     CHECK,
-    State,
+    TorState,
     judge_clock,
     judge_control,
     judge_long_lived_ports,
@@ -33,7 +33,7 @@ OF_TOR = {
 AFTER = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 UNTIL = AFTER + timedelta(hours=3)
 DONE = 'NOTICE BOOTSTRAP PROGRESS=100 TAG=done SUMMARY="Done"'
-SOUND = State("0.4.9.11", "recommended", DONE, True, AFTER, UNTIL, "21,25")  # noqa: FBT003
+SOUND = TorState("0.4.9.11", "recommended", DONE, True, AFTER, UNTIL, "21,25")  # noqa: FBT003
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from onionmx.smtp.extensions import Extensions
 from tests.mapfile.maps import A, B
 
 if TYPE_CHECKING:
-    from onionmx.smtp.client.session import SmtpSession
+    from onionmx.smtp.client.session import ClientSession
 
 TARGET = Destination((A, 25))
 
@@ -58,7 +58,7 @@ class Opening:
         def broke() -> None:
             session.broke += 1
 
-        return Opened(cast("SmtpSession", session), {"connect": 1.0}, broke)
+        return Opened(cast("ClientSession", session), {"connect": 1.0}, broke)
 
 
 class Messages:

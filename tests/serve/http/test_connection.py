@@ -21,7 +21,7 @@ from onionmx.serve.http.connection import MAX_BODY, MAX_CONNECTIONS, HttpConnect
 from onionmx.serve.http.host import is_for_this_machine
 from onionmx.serve.listeners import Protocol
 from onionmx.serve.metrics import Tally
-from onionmx.tor.nobody import NOBODY
+from onionmx.tor.nobody import UNUSED_ONION
 from tests.dns.scripted import reply, scripted_server
 from tests.mapfile.maps import A, B
 from tests.routing.scripted_dns import found, none, unknown
@@ -229,7 +229,7 @@ def test_health_looks_at_the_dnsport_where_clients_need_it(tmp_path: Path) -> No
             return part
 
         assert await health() == {"ok": True, "seen": "not asked: no client has asked for the addresses of onions"}
-        async with scripted_server({NOBODY: reply(f"{NOBODY}. 60 IN A 127.200.0.1")}) as (_, address):
+        async with scripted_server({UNUSED_ONION: reply(f"{UNUSED_ONION}. 60 IN A 127.200.0.1")}) as (_, address):
             tor = TorSection(dnsport=address)
             service.configuration = replace(service.configuration, tor=tor)
             await service.ask(Protocol.READSOCKET, b"hosts example.org\n")

@@ -2,15 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.serve.protocols.codec import Fault, Outcome
-from onionmx.serve.protocols.readsocket import MAX_LINE, READSOCKET, Question, ReadsocketParser
+from onionmx.serve.protocols.codec import LookupResult, ProtocolFault
+from onionmx.serve.protocols.readsocket import MAX_LINE, READSOCKET, ReadsocketParser, ReadsocketQuestion
 from tests.serve.protocols.codecs import in_every_way, read
 
-HOSTS = Question(b"example.org", wants_hosts=True)
-ROUTE = Question(b"user@example.org", wants_hosts=False)
+HOSTS = ReadsocketQuestion(b"example.org", wants_hosts=True)
+ROUTE = ReadsocketQuestion(b"user@example.org", wants_hosts=False)
 
 
-def questions(data: bytes, *, ended: bool = False) -> list[Question | Fault]:
+def questions(data: bytes, *, ended: bool = False) -> list[ReadsocketQuestion | ProtocolFault]:
     return in_every_way(ReadsocketParser, data, ended=ended)
 
 
@@ -18,19 +18,19 @@ def test_questions_in_any_pieces() -> None:
     assert questions(b"hosts example.org\nroute user@example.org\r\n") == [HOSTS, ROUTE]
     assert questions(b"hosts example.org\nroute user@example.org") == [HOSTS]
     assert questions(b"hosts example.org\nroute user@example.org", ended=True) == [HOSTS, ROUTE]
-    assert questions(b"hosts \n") == [Question(b"", wants_hosts=True)]
+    assert questions(b"hosts \n") == [ReadsocketQuestion(b"", wants_hosts=True)]
 
 
 @pytest.mark.parametrize("line", [b"", b"example.org", b"HOSTS example.org", b"get example.org", b"\0\xff"])
 def test_a_line_that_is_no_question_is_a_fault(line: bytes) -> None:
     (fault,) = questions(line + b"\n")
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ProtocolFault)
     assert not fault.is_fatal
 
 
 def test_a_line_that_is_too_long_is_fatal() -> None:
     (fault,) = questions(b"hosts " + b"k" * MAX_LINE)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ProtocolFault)
     assert fault.is_fatal
 
 
@@ -38,7 +38,7 @@ def test_replies() -> None:
     assert READSOCKET.found(b"127.192.0.1:127.192.0.2::2525") == b"found 127.192.0.1:127.192.0.2::2525\n"
     assert READSOCKET.none("no entry\nin the map") == b"none no entry\\nin the map\n"
     assert READSOCKET.none("") == b"none no onion MX\n"
-    assert READSOCKET.failed(Outcome.TEMPORARY, "no DNS") == b"defer no DNS\n"
+    assert READSOCKET.failed(LookupResult.TEMPORARY, "no DNS") == b"defer no DNS\n"
     assert READSOCKET.malformed("what?") == b"defer what?\n"
 
 
@@ -47,4 +47,4 @@ def test_fuzz(pieces: list[bytes], ended: bool) -> None:  # noqa: FBT001 -- hypo
     """Whatever comes in: questions or faults, no exception, and the cuts do not matter."""
     found = read(ReadsocketParser(), pieces, ended=ended)
     assert found == read(ReadsocketParser(), [b"".join(pieces)], ended=ended)
-    assert all(isinstance(one, Question | Fault) for one in found)
+    assert all(isinstance(one, ReadsocketQuestion | ProtocolFault) for one in found)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.serve.protocols.codec import Fault, Outcome
+from onionmx.serve.protocols.codec import LookupResult, ProtocolFault
 from onionmx.serve.protocols.socketmap import MAX_QUERY, MAX_REPLY, SOCKETMAP, SocketmapParser
 from onionmx.text import MAX_REASON
 from tests.serve.protocols.codecs import domains, in_every_way, read
@@ -12,7 +12,7 @@ def netstring(data: bytes) -> bytes:
     return b"%d:%b," % (len(data), data)
 
 
-def keys(data: bytes) -> list[bytes | Fault]:
+def keys(data: bytes) -> list[bytes | ProtocolFault]:
     return in_every_way(SocketmapParser, data)
 
 
@@ -28,7 +28,7 @@ def test_keys_in_any_pieces() -> None:
 @pytest.mark.parametrize("data", [b"0:,", netstring(b"transport")])
 def test_a_netstring_without_a_key_is_a_fault_and_the_next_one_is_read(data: bytes) -> None:
     fault, key = keys(data + netstring(b"t example.org"))
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ProtocolFault)
     assert not fault.is_fatal
     assert key == b"example.org"
 
@@ -54,7 +54,7 @@ def test_a_netstring_without_a_key_is_a_fault_and_the_next_one_is_read(data: byt
 )
 def test_a_broken_netstring_is_fatal(data: bytes) -> None:
     (fault,) = keys(data)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ProtocolFault)
     assert fault.is_fatal
     assert fault.reason.isprintable()
 
@@ -62,7 +62,7 @@ def test_a_broken_netstring_is_fatal(data: bytes) -> None:
 def test_a_netstring_that_is_cut_off() -> None:
     for data in (b"5", b"5:", b"5:t ab", b"5:t abc"):
         (fault,) = in_every_way(SocketmapParser, data, ended=True)
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, ProtocolFault)
     assert in_every_way(SocketmapParser, netstring(b"t abc"), ended=True) == [b"abc"]
     assert in_every_way(SocketmapParser, b"", ended=True) == []
 
@@ -70,10 +70,10 @@ def test_a_netstring_that_is_cut_off() -> None:
 def test_replies() -> None:
     assert SOCKETMAP.found(b"smtp:[127.0.0.1]:10025") == b"25:OK smtp:[127.0.0.1]:10025,"
     assert SOCKETMAP.none("whatever") == b"9:NOTFOUND ,"
-    assert SOCKETMAP.failed(Outcome.TEMPORARY, "no DNS") == b"11:TEMP no DNS,"
-    assert SOCKETMAP.failed(Outcome.TIMEOUT, "30 s") == b"12:TIMEOUT 30 s,"
-    assert SOCKETMAP.failed(Outcome.PERMANENT, "a\nb\x1b\xff") == b"17:PERM a\\nb\\x1b\\xff,"
-    assert len(SOCKETMAP.failed(Outcome.TEMPORARY, "\N{SNOWMAN}" * 200_000)) < MAX_REASON + 20 < MAX_REPLY
+    assert SOCKETMAP.failed(LookupResult.TEMPORARY, "no DNS") == b"11:TEMP no DNS,"
+    assert SOCKETMAP.failed(LookupResult.TIMEOUT, "30 s") == b"12:TIMEOUT 30 s,"
+    assert SOCKETMAP.failed(LookupResult.PERMANENT, "a\nb\x1b\xff") == b"17:PERM a\\nb\\x1b\\xff,"
+    assert len(SOCKETMAP.failed(LookupResult.TEMPORARY, "\N{SNOWMAN}" * 200_000)) < MAX_REASON + 20 < MAX_REPLY
 
 
 @given(st.binary(max_size=60).map(lambda key: b"t " + key), st.binary(max_size=10))
@@ -93,6 +93,6 @@ def test_fuzz(pieces: list[bytes]) -> None:
     parser = SocketmapParser()
     found = read(parser, pieces)
     assert found == read(SocketmapParser(), [b"".join(pieces)])
-    assert all(isinstance(one, bytes | Fault) for one in found)
+    assert all(isinstance(one, bytes | ProtocolFault) for one in found)
     short = SOCKETMAP.sole_domain(b"".join(pieces))
     assert short is None or [short] == domains(found)

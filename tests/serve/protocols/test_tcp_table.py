@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.serve.protocols.codec import Fault, Outcome
+from onionmx.serve.protocols.codec import LookupResult, ProtocolFault
 from onionmx.serve.protocols.tcp_table import MAX_LINE, TCP_TABLE, TcpTableParser
 from tests.serve.protocols.codecs import domains, in_every_way, read
 
 
-def keys(data: bytes) -> list[bytes | Fault]:
+def keys(data: bytes) -> list[bytes | ProtocolFault]:
     return in_every_way(TcpTableParser, data)
 
 
@@ -25,7 +25,7 @@ def test_keys_in_any_pieces() -> None:
 )
 def test_a_line_that_is_no_request_is_a_fault_and_the_next_one_is_read(line: bytes) -> None:
     fault, key = keys(line + b"\nget example.org\n")
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ProtocolFault)
     assert not fault.is_fatal
     assert key == b"example.org"
 
@@ -34,13 +34,13 @@ def test_a_line_that_is_too_long_is_fatal() -> None:
     assert keys(b"get " + b"k" * (MAX_LINE - 4) + b"\n") == [b"k" * (MAX_LINE - 4)]
     for end in (b"", b"\n"):
         (fault,) = keys(b"get " + b"k" * MAX_LINE + end)
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, ProtocolFault)
         assert fault.is_fatal
 
 
 def test_a_line_that_is_cut_off() -> None:
     (fault,) = in_every_way(TcpTableParser, b"get exam", ended=True)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, ProtocolFault)
     assert in_every_way(TcpTableParser, b"get a\n", ended=True) == [b"a"]
 
 
@@ -48,13 +48,13 @@ def test_replies() -> None:
     assert TCP_TABLE.found(b"smtp:[127.0.0.1]:10025") == b"200 smtp:[127.0.0.1]:10025\n"
     assert TCP_TABLE.found(b"100% of it") == b"200 100%25%20of%20it\n"
     assert TCP_TABLE.none("") == b"500 no%20onion%20MX\n"
-    assert TCP_TABLE.failed(Outcome.TIMEOUT, "late\n") == b"400 late\\n\n"
-    assert len(TCP_TABLE.failed(Outcome.TEMPORARY, " " * 100_000)) < MAX_LINE
+    assert TCP_TABLE.failed(LookupResult.TIMEOUT, "late\n") == b"400 late\\n\n"
+    assert len(TCP_TABLE.failed(LookupResult.TEMPORARY, " " * 100_000)) < MAX_LINE
 
 
 @given(st.text(max_size=600))
 def test_a_reply_is_one_printable_line(reason: str) -> None:
-    line = TCP_TABLE.failed(Outcome.TEMPORARY, reason)
+    line = TCP_TABLE.failed(LookupResult.TEMPORARY, reason)
     assert line.startswith(b"400 ")
     assert line.endswith(b"\n")
     assert line[:-1].decode("ascii").isprintable()
@@ -73,6 +73,6 @@ def test_fuzz(pieces: list[bytes]) -> None:
     """Whatever comes in: keys or faults, no exception, and the cuts do not matter, nor the short way."""
     found = read(TcpTableParser(), pieces)
     assert found == read(TcpTableParser(), [b"".join(pieces)])
-    assert all(isinstance(one, bytes | Fault) for one in found)
+    assert all(isinstance(one, bytes | ProtocolFault) for one in found)
     short = TCP_TABLE.sole_domain(b"".join(pieces))
     assert short is None or [short] == domains(found)

@@ -16,7 +16,7 @@ DIRECTORY = "/var/lib/tor/onion-mx"
 
 def ports(
     torrc: str, defaults: str = DEFAULTS, *, virtual: bool = False, receiving: Forward | None = None
-) -> tor.Ports:
+) -> tor.TorPorts:
     return tor.ports(torrc, defaults, virtual_addresses=virtual, receiving=receiving, directory=DIRECTORY)
 
 

@@ -18,7 +18,7 @@ from onionmx.smtp.client.core import ClientConnection
 from onionmx.smtp.client.events import Ended, Event
 from onionmx.smtp.client.outcome import Outcome
 from onionmx.smtp.client.states import TlsPolicy
-from onionmx.smtp.client.transaction import Transaction
+from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.envelope import Envelope, Recipient
 
 BOTH = (Recipient("b@b.example"), Recipient("c@b.example"))
@@ -51,7 +51,7 @@ class Player:
     feed: Feed = whole
     connection: ClientConnection = field(init=False)
     events: list[Event] = field(default_factory=list)
-    begun: list[Transaction] = field(default_factory=list)
+    begun: list[ClientTransaction] = field(default_factory=list)
     sent: bytes = b""
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from onionmx.net.stream import SocketStream
-from onionmx.smtp.client.session import SmtpSession
+from onionmx.smtp.client.session import ClientSession
 from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.client.timeouts import Timeouts
 from tests.smtp.client.dialogs import opening
@@ -152,11 +152,11 @@ async def opened(
     stream: SocketStream,
     tls: TlsPolicy = TlsPolicy.NEVER,
     timeouts: Timeouts = Timeouts(),  # noqa: B008 -- frozen
-) -> SmtpSession:
-    return await SmtpSession.open(stream, hello="client.example", tls=tls, timeouts=timeouts)
+) -> ClientSession:
+    return await ClientSession.open(stream, hello="client.example", tls=tls, timeouts=timeouts)
 
 
-async def hurried(stream: SocketStream, timeouts: Timeouts = QUICK) -> SmtpSession:
+async def hurried(stream: SocketStream, timeouts: Timeouts = QUICK) -> ClientSession:
     """A session that was opened without hurry, and has these timeouts from then on."""
     session = await opened(stream)
     session._driver._timeouts = timeouts  # noqa: SLF001

@@ -24,7 +24,7 @@ from onionmx.smtp.reply_parser import MAX_LINE_LENGTH, ReplyParser
 from tests.smtp.client.peer import PeerCore
 
 if TYPE_CHECKING:
-    from onionmx.smtp.client.transaction import Transaction
+    from onionmx.smtp.client.transaction import ClientTransaction
 
 EXTENSIONS = [("PIPELINING", "CHUNKING"), ("PIPELINING",), ("CHUNKING",), ("8BITMIME",)]
 CODES = {"DATA": (354, 354, 354, 451, 554), "MAIL": (250, 250, 250, 250, 451), "END": (250, 250, 250, 452, 554)}
@@ -40,7 +40,7 @@ class Play:
         self.core = ClientConnection("client.example")
         self.to_client = deque([self.peer.greeting()])
         self.events: list[Event] = []
-        self.begun: list[tuple[Transaction, bytes]] = []
+        self.begun: list[tuple[ClientTransaction, bytes]] = []
         self.plan: Iterator[None] = iter(())
 
     def run(self, messages: int, break_after: int | None = None) -> None:

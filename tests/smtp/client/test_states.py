@@ -6,7 +6,7 @@ import pytest
 
 from onionmx.smtp.client import states, transaction
 from onionmx.smtp.client.core import ClientConnection
-from onionmx.smtp.client.states import MOVES, State, Step
+from onionmx.smtp.client.states import MOVES, State, Transition
 from onionmx.smtp.client.transaction import PHASES, Act, Phase
 from onionmx.smtp.faults import MisuseError
 
@@ -31,7 +31,7 @@ def test_drawn_phases_are_the_table() -> None:
 def test_every_state_is_reached_and_has_its_moves() -> None:
     reached = {to for moves in MOVES.values() for to in moves.values()}
     assert reached | {State.GREETING} == set(State) == set(MOVES)
-    assert {step for moves in MOVES.values() for step in moves} == set(Step)
+    assert {step for moves in MOVES.values() for step in moves} == set(Transition)
 
 
 @pytest.mark.parametrize("act", ["quit", "noop", "start_tls", "tls_started"])

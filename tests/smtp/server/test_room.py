@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from onionmx.smtp.reply import Own
-from onionmx.smtp.server import Server, ServerSettings, listen_tcp, serve
+from onionmx.smtp.server import ServerSettings, SmtpServer, listen_tcp, serve
 from tests.net.stranger import root_only, stranger
 from tests.smtp.server.recorder import Recorder
 from tests.smtp.server.test_serve import OPEN, port_of, read_all, served
@@ -57,7 +57,7 @@ def test_client_that_does_not_read_makes_room() -> None:
     asyncio.run(main())
 
 
-async def _flood(loop: asyncio.AbstractEventLoop, deaf: socket.socket, port: int, server: Server) -> None:
+async def _flood(loop: asyncio.AbstractEventLoop, deaf: socket.socket, port: int, server: SmtpServer) -> None:
     while not server.open_sessions:  # noqa: ASYNC110
         await asyncio.sleep(0)
     sending = asyncio.create_task(loop.sock_sendall(deaf, b"EHLO x\r\n" * 1_000_000))

@@ -15,7 +15,7 @@ import pytest
 
 from onionmx.errors import ConfigurationError
 from onionmx.smtp.reply import Own
-from onionmx.smtp.server import Listener, Server, ServerSettings, listen_tcp, listen_unix, serve
+from onionmx.smtp.server import ServerSettings, SmtpListener, SmtpServer, listen_tcp, listen_unix, serve
 from tests.smtp.server.recorder import Recorder
 
 OPEN = b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\n"
@@ -23,8 +23,8 @@ OPEN = b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\n"
 
 @asynccontextmanager
 async def served(
-    recorder: Recorder, *listeners: Listener, settings: ServerSettings | None = None
-) -> AsyncIterator[Server]:
+    recorder: Recorder, *listeners: SmtpListener, settings: ServerSettings | None = None
+) -> AsyncIterator[SmtpServer]:
     server = await serve(settings or ServerSettings(), recorder.begin, listeners)
     try:
         yield server
@@ -32,7 +32,7 @@ async def served(
         await server.close(0)
 
 
-def port_of(listener: Listener) -> int:
+def port_of(listener: SmtpListener) -> int:
     port: int = listener.socket.getsockname()[1]
     return port
 
@@ -139,7 +139,7 @@ def test_mapped_address_is_the_ipv4_address() -> None:
         bound = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
         bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         bound.bind(("::", 0))
-        async with served(Recorder(), Listener(bound)):
+        async with served(Recorder(), SmtpListener(bound)):
             assert b"221" in await read_all(bound.getsockname()[1], b"QUIT\r\n")
 
     asyncio.run(main())

@@ -8,12 +8,12 @@ import struct
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from onionmx.smtp.server import Server, ServerSettings
+from onionmx.smtp.server import ServerSettings, SmtpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from onionmx.smtp.server.commands import SmtpSession
+    from onionmx.smtp.server.commands import ServerSession
     from tests.smtp.server.recorder import Recorder
 
 
@@ -28,9 +28,9 @@ class Wire(asyncio.Transport):
 
     def __init__(self, recorder: Recorder, settings: ServerSettings, *, is_lmtp: bool = False) -> None:
         super().__init__()
-        server = Server(settings, recorder.begin)
+        server = SmtpServer(settings, recorder.begin)
         self.server = server
-        self.session: SmtpSession = server.lmtp_session() if is_lmtp else server.smtp_session()
+        self.session: ServerSession = server.lmtp_session() if is_lmtp else server.smtp_session()
         self.received = bytearray()
         self.writes: list[bytes] = []
         self.is_paused = False

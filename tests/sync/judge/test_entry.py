@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from onionmx.sync.judge.entry import entry_of, needs_look, noted
-from onionmx.sync.judge.rules import Belief, Rules
+from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.state.record import DomainRecord, Established, Proof
 from onionmx.target import Trust
 from tests.mapfile.maps import A, B
@@ -27,14 +27,14 @@ def test_as_established() -> None:
 @pytest.mark.parametrize("trust", [Trust.DNSSEC, Trust.PINNED])
 def test_what_is_signed_or_accepted_by_hand_needs_nothing_else(trust: Trust) -> None:
     record = replace(ENFORCED, established=replace(ROUTE, trust=trust))
-    for belief in Belief:
+    for belief in TrustPolicy:
         assert entry_of(record, Rules(belief), START).endpoints == BOTH
     assert not needs_look(record, RULES)
 
 
 def test_unsigned_where_only_signed_count() -> None:
-    assert entry_of(PLAIN, Rules(Belief.DNSSEC), START).endpoints == ()
-    assert not needs_look(PLAIN, Rules(Belief.DNSSEC))
+    assert entry_of(PLAIN, Rules(TrustPolicy.DNSSEC), START).endpoints == ()
+    assert not needs_look(PLAIN, Rules(TrustPolicy.DNSSEC))
 
 
 def test_not_before_it_is_known_what_the_domain_demands() -> None:
@@ -46,7 +46,7 @@ def test_not_before_it_is_known_what_the_domain_demands() -> None:
 
 def test_proof() -> None:
     assert entry_of(ENFORCED, RULES, START).endpoints == ()
-    assert entry_of(ENFORCED, Rules(Belief.ANY), START).endpoints == ()
+    assert entry_of(ENFORCED, Rules(TrustPolicy.ANY), START).endpoints == ()
     assert entry_of(replace(ENFORCED, proof=PROOF), RULES, START).endpoints == BOTH
     assert entry_of(replace(ENFORCED, proof=PROOF), RULES, START + 400 * DAY).endpoints == BOTH
     partly = entry_of(replace(ENFORCED, proof=replace(PROOF, endpoints=BOTH[1:])), RULES, START)

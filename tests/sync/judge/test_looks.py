@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import Answer, CouldNotTell
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven, PutOff
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
-from onionmx.sync.judge.entry import LONGEST_DEFERRAL, Entry, entry_of, needs_look
+from onionmx.sync.judge.entry import LONGEST_DEFERRAL, MapEntry, entry_of, needs_look
 from onionmx.sync.judge.looks import requirement_of
 from onionmx.sync.judge.policy import judge, settled
 from onionmx.sync.judge.proof import Proofs
@@ -58,17 +58,17 @@ class Step:
         self.now, self.demands, self.shows, self.silent = now, demands, shows, silent
         self.is_refused = self.is_proven = False
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         del known
         if self.demands == "unknown":
             return SILENCE
         if self.demands == "none":
             return NotRequired(domain, "no policy", self.now + DAY)
         demand = Demand(Kind.MTA_STS, (self.demands,))
-        return Requirement(domain, demand, self.now + DAY, self.now + DAY)
+        return EnforcedPolicy(domain, demand, self.now + DAY, self.now + DAY)
 
     async def show(
-        self, requirement: Requirement, endpoints: tuple[Endpoint, ...]
+        self, requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]
     ) -> Proven | NotProven | CouldNotTell:
         silent = tuple(each for each in endpoints if each[0] in self.silent)
         proven = tuple(each for each in endpoints if each[0] in self.shows - self.silent)
@@ -94,7 +94,7 @@ def test_an_entry_leaves_the_map_only_by_what_is_known(
 ) -> None:
     now = START
     record = DomainRecord(DOMAIN, START)
-    entry = Entry(())
+    entry = MapEntry(())
     refused_since: float | None = None
     for gap, answer, demands, shows, silent in repeated(drawn):
         now += gap
@@ -148,14 +148,14 @@ class Captured:
         self.said = said
         self.now = START
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         del known
         if self.now < START + DAY:
             return NotRequired(domain, "no policy", self.now + HOUR)
-        return Requirement(domain, Demand(Kind.MTA_STS, ("mx.example",)), self.now + HOUR, self.now + 365 * DAY)
+        return EnforcedPolicy(domain, Demand(Kind.MTA_STS, ("mx.example",)), self.now + HOUR, self.now + 365 * DAY)
 
     async def show(
-        self, requirement: Requirement, endpoints: tuple[Endpoint, ...]
+        self, requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]
     ) -> Proven | NotProven | CouldNotTell:
         if endpoints[0][0] == A:
             return self.said

@@ -7,14 +7,14 @@ from msgspec.structs import replace
 
 from onionmx.answer import Answer, Found, NoRoute
 from onionmx.sync.judge.policy import MIN_FAILURES, accept, adopt, judge, refuse
-from onionmx.sync.judge.rules import Belief, Rules
+from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.state.record import DomainRecord, LastAnswer, Proof
 from onionmx.target import Route, Source, Target, Trust
 from tests.mapfile.maps import A, B, C
 from tests.sync.world import DAY, HOUR, START, found, none, unknown
 
 DOMAIN = "a.example"
-TOFU, SIGNED_ONLY, ANY = (Rules(belief) for belief in (Belief.TOFU, Belief.DNSSEC, Belief.ANY))
+TOFU, SIGNED_ONLY, ANY = (Rules(belief) for belief in (TrustPolicy.TOFU, TrustPolicy.DNSSEC, TrustPolicy.ANY))
 
 
 class Life:

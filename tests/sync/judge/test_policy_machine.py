@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from onionmx.errors import UsageError
 from onionmx.sync.judge.operator import NO_ROUTE
 from onionmx.sync.judge.policy import Verdict, accept, allow, judge, refuse
-from onionmx.sync.judge.rules import Belief, Rules
+from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.judge.sightings import is_firm
 from onionmx.sync.state.record import DomainRecord, Established
 from onionmx.target import Trust
@@ -30,7 +30,7 @@ def noted(record: DomainRecord) -> DomainRecord:
 class OneDomain(RuleBasedStateMachine):
     """The onions that decide are compared as sets: an order is no change."""
 
-    belief = Belief.TOFU
+    belief = TrustPolicy.TOFU
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class OneDomain(RuleBasedStateMachine):
         new = frozenset(onion for onion, _ in now.endpoints) if now else frozenset()
         is_removal = not new and self.record.former != self.before
         if (new and new != old) or is_removal:
-            assert self.belief is Belief.TOFU
+            assert self.belief is TrustPolicy.TOFU
             assert new not in self.refused
             hold = self.times.hold if new else self.times.hold_removal
             assert self.credit[new] >= (30 * DAY if self.is_firm else hold) - 1e-3
@@ -168,7 +168,7 @@ class OneDomain(RuleBasedStateMachine):
 
 
 class OneDomainOfSignedOnes(OneDomain):
-    belief = Belief.DNSSEC
+    belief = TrustPolicy.DNSSEC
 
 
 TestTofu = OneDomain.TestCase

@@ -5,8 +5,8 @@ import asyncio
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import Said
-from onionmx.authenticate.demand.requirement import Demand, Kind, NotRequired, Requirement
+from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.entry import entry_of
@@ -28,9 +28,9 @@ class Outside:
     """The domain and its onion MXes, as a test has them."""
 
     def __init__(self) -> None:
-        self.said: Said = Requirement(DOMAIN, DEMAND, START + DAY, START + 100 * DAY)
+        self.said: PolicyAnswer = EnforcedPolicy(DOMAIN, DEMAND, START + DAY, START + 100 * DAY)
         self.shown: Proven | NotProven | CouldNotTell = Proven(BOTH, ("mx.example",), START + 80 * DAY)
-        self.known: list[Requirement | None] = []
+        self.known: list[EnforcedPolicy | None] = []
         self.asked_to_show: list[tuple[Endpoint, ...]] = []
         self.record = DomainRecord(
             DOMAIN,
@@ -40,13 +40,13 @@ class Outside:
             decision="unsigned record",
         )
 
-    async def requirement_of(self, domain: str, known: Requirement | None = None) -> Said:
+    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         assert domain == DOMAIN
         self.known.append(known)
         return self.said
 
     async def show(
-        self, requirement: Requirement, endpoints: tuple[Endpoint, ...]
+        self, requirement: EnforcedPolicy, endpoints: tuple[Endpoint, ...]
     ) -> Proven | NotProven | CouldNotTell:
         assert requirement.domain == DOMAIN
         self.asked_to_show.append(endpoints)
@@ -107,7 +107,7 @@ def test_a_short_proof_is_renewed_in_the_middle() -> None:
 def test_another_demand_or_another_onion_needs_another_proof() -> None:
     outside = Outside()
     outside.look()
-    outside.said = Requirement(DOMAIN, Demand(Kind.MTA_STS, ("other.example",)), START + 2 * DAY, START + 100 * DAY)
+    outside.said = EnforcedPolicy(DOMAIN, Demand(Kind.MTA_STS, ("other.example",)), START + 2 * DAY, START + 100 * DAY)
     outside.look(START + DAY)
     assert len(outside.asked_to_show) == 2
     route = Established(((A, 2525),), Trust.UNSIGNED, START, START)
@@ -203,7 +203,7 @@ def test_another_policy_counts_when_it_is_met_or_when_the_time_of_a_removal_is_o
     outside = Outside()
     outside.look()
     first = outside.said
-    outside.said = Requirement(DOMAIN, Demand(Kind.MTA_STS, ("evil.example",)), START + 9 * DAY, START + 400 * DAY)
+    outside.said = EnforcedPolicy(DOMAIN, Demand(Kind.MTA_STS, ("evil.example",)), START + 9 * DAY, START + 400 * DAY)
     outside.shown = NotProven("no such name")
     for hour in range(24):
         outside.look(START + DAY + hour * HOUR)

@@ -7,18 +7,23 @@ from hypothesis import strategies as st
 from onionmx.config import Configuration, SyncSection
 from onionmx.defaults import DAY
 from onionmx.errors import ConfigurationError
-from onionmx.sync.judge.rules import Belief, make_rules, read_beliefs
+from onionmx.sync.judge.rules import TrustPolicy, make_rules, read_beliefs
 
 
 def test_exceptions_and_the_default(tmp_path: Path) -> None:
     file = tmp_path / "trust"
     file.write_text("# ours\nBANK.example. dnssec\nbücher.example  any # books\n")
     beliefs = read_beliefs(file, may_be_missing=False)
-    assert beliefs == {"bank.example": Belief.DNSSEC, "xn--bcher-kva.example": Belief.ANY}
+    assert beliefs == {"bank.example": TrustPolicy.DNSSEC, "xn--bcher-kva.example": TrustPolicy.ANY}
     rules_of = make_rules(SyncSection(hold=1.5, max_stale=2), beliefs, authenticates=False)
-    assert rules_of("bank.example").belief is Belief.DNSSEC
+    assert rules_of("bank.example").belief is TrustPolicy.DNSSEC
     rules = rules_of("other.example")
-    assert (rules.belief, rules.hold, rules.max_stale, rules.authenticates) == (Belief.TOFU, 1.5 * DAY, 2 * DAY, False)
+    assert (rules.belief, rules.hold, rules.max_stale, rules.authenticates) == (
+        TrustPolicy.TOFU,
+        1.5 * DAY,
+        2 * DAY,
+        False,
+    )
 
 
 def test_every_bad_line_is_named(tmp_path: Path) -> None:
@@ -45,7 +50,7 @@ def test_any_content_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory
     file = tmp_path_factory.getbasetemp() / "any-trust"
     file.write_bytes(content)
     try:
-        assert set(read_beliefs(file, may_be_missing=False).values()) <= set(Belief)
+        assert set(read_beliefs(file, may_be_missing=False).values()) <= set(TrustPolicy)
     except ConfigurationError as error:
         assert str(error).startswith(str(file))
 

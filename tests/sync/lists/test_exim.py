@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.sync.lists.exim import exim_recipient, is_unread_by_exim
-from onionmx.sync.lists.recipient import Recipient
+from onionmx.sync.lists.recipient import LoggedRecipient
 from tests.mapfile.maps import domains
 
 ID = "1s2Abc-0001Xy-2z"
@@ -12,7 +12,7 @@ HOST = "H=mx.example.org [192.0.2.1]"
 STAMP = "2024-05-01 12:34:56"
 
 
-def read(line: str) -> Recipient | None:
+def read(line: str) -> LoggedRecipient | None:
     return exim_recipient(line.encode())
 
 
@@ -36,7 +36,7 @@ def read(line: str) -> Recipient | None:
     ],
 )
 def test_a_remote_recipient(rest: str) -> None:
-    assert read(f"{STAMP} {ID} {rest}\n") == Recipient("example.org", is_final=True)
+    assert read(f"{STAMP} {ID} {rest}\n") == LoggedRecipient("example.org", is_final=True)
 
 
 @pytest.mark.parametrize(
@@ -53,18 +53,20 @@ def test_a_remote_recipient(rest: str) -> None:
 )
 @pytest.mark.parametrize("message_id", [ID, "1s2Abc-00000001XyZ-2zAb"])
 def test_every_way_to_the_log(prefix: str, message_id: str) -> None:
-    assert read(f"{prefix}{message_id} => u@example.org {REMOTE} {HOST}") == Recipient("example.org", is_final=True)
+    assert read(f"{prefix}{message_id} => u@example.org {REMOTE} {HOST}") == LoggedRecipient(
+        "example.org", is_final=True
+    )
 
 
 def test_a_deferral_is_not_the_end() -> None:
     line = f"{STAMP} {ID} == user@example.org {REMOTE} defer (-53): retry time not reached for any host"
-    assert read(line) == Recipient("example.org", is_final=False)
+    assert read(line) == LoggedRecipient("example.org", is_final=False)
 
 
 @pytest.mark.parametrize("name", ["bücher.example", r"b\303\274cher.example", r"b\303\274cher.EXAMPLE"])
 def test_a_domain_beyond_ascii(name: str) -> None:
     line = f"{STAMP} {ID} => user@{name} {REMOTE} {HOST}"
-    assert read(line) == Recipient("xn--bcher-kva.example", is_final=True)
+    assert read(line) == LoggedRecipient("xn--bcher-kva.example", is_final=True)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +120,13 @@ def test_what_does_not_look_like_a_delivery(line: str) -> None:
 def test_broken_bytes() -> None:
     assert exim_recipient(f"{STAMP} {ID} => u@ex\udcffample.org T=x {HOST}".encode("utf-8", "surrogateescape")) is None
     line = f"{STAMP} {ID} => \udcff\udcfe@example.org T=x {HOST}".encode("utf-8", "surrogateescape")
-    assert exim_recipient(line) == Recipient("example.org", is_final=True)
+    assert exim_recipient(line) == LoggedRecipient("example.org", is_final=True)
 
 
 @given(domains, st.sampled_from(["=>", "->", ">>", "==", "**"]), st.text("\"\\abc'+.", max_size=20))
 def test_the_domain_is_that_of_the_recipient(domain: str, arrow: str, local: str) -> None:
     found = read(f"{STAMP} {ID} {arrow} {local}@{domain} {REMOTE} {HOST}")
-    assert found is None or found == Recipient(domain, is_final=arrow != "==")
+    assert found is None or found == LoggedRecipient(domain, is_final=arrow != "==")
 
 
 @given(st.binary(max_size=300))

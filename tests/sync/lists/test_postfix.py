@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.sync.lists.postfix import is_unread_by_postfix, postfix_recipient
-from onionmx.sync.lists.recipient import Recipient
+from onionmx.sync.lists.recipient import LoggedRecipient
 from tests.mapfile.maps import domains
 
 REST = "delay=0.5, delays=0/0/0.2/0.3, dsn=2.0.0, status=sent (250 2.0.0 Ok: to=<x@example.net>, relay=y, status=z)"
@@ -14,7 +14,7 @@ def line(program: str, rest: str, prefix: str = "May  1 12:34:56 mail ") -> str:
     return f"{prefix}{program}[4711]: {rest}"
 
 
-def read(text: str) -> Recipient | None:
+def read(text: str) -> LoggedRecipient | None:
     return postfix_recipient(text.encode())
 
 
@@ -34,7 +34,7 @@ def read(text: str) -> Recipient | None:
     ],
 )
 def test_a_remote_recipient(program: str, start: str) -> None:
-    assert read(line(program, start + REST)) == Recipient("example.org", is_final=True)
+    assert read(line(program, start + REST)) == LoggedRecipient("example.org", is_final=True)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_remote_recipient(program: str, start: str) -> None:
 )
 def test_every_timestamp(prefix: str) -> None:
     text = line("postfix/smtp", f"4ABCDEF123: to=<user@example.org>, {RELAY}, {REST}", prefix)
-    assert read(text) == Recipient("example.org", is_final=True)
+    assert read(text) == LoggedRecipient("example.org", is_final=True)
 
 
 @pytest.mark.parametrize("structured", ["-", '[meta sequenceId="1"]'])
@@ -57,7 +57,7 @@ def test_every_timestamp(prefix: str) -> None:
 def test_syslog_of_rfc_5424(structured: str, mark: str) -> None:
     start = f"<22>1 2024-05-01T12:34:56.789012+02:00 mail postfix/smtp 4711 - {structured} {mark}"
     text = f"{start}4ABCDEF123: to=<user@example.org>, {RELAY}, {REST}"
-    assert read(text) == Recipient("example.org", is_final=True)
+    assert read(text) == LoggedRecipient("example.org", is_final=True)
 
 
 @pytest.mark.parametrize("program", ["postfix/smtp", "postfix/lmtp", "mta-out/smtp"])
@@ -71,7 +71,7 @@ def test_syslog_of_rfc_5424(structured: str, mark: str) -> None:
 )
 def test_what_went_through_the_relay_of_this_host(program: str, reply: str, *, is_final: bool) -> None:
     rest = f"4ABCDEF123: to=<user@example.org>, relay=127.0.0.1[127.0.0.1]:10025, delay=1, dsn=2.0.0, status={reply}"
-    assert read(line(program, rest)) == Recipient("example.org", is_final=is_final)
+    assert read(line(program, rest)) == LoggedRecipient("example.org", is_final=is_final)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_went_through_the_relay_of_this_host(program: str, reply: str, *, i
 )
 def test_what_is_the_end(status: str, *, is_final: bool) -> None:
     text = f"4ABCDEF123: to=<user@example.org>, relay=none, delay=1, dsn=4.4.1, status={status} (connect to mx)"
-    assert read(line("postfix/smtp", text)) == Recipient("example.org", is_final=is_final)
+    assert read(line("postfix/smtp", text)) == LoggedRecipient("example.org", is_final=is_final)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_what_does_not_look_like_a_delivery(words: str) -> None:
 def test_bytes_beyond_ascii() -> None:
     start = line("postfix/smtp", "4ABCDEF123: to=<").encode()
     rest = f">, {RELAY}, {REST}".encode()
-    assert postfix_recipient(start + "ü@bücher.example".encode() + rest) == Recipient(
+    assert postfix_recipient(start + "ü@bücher.example".encode() + rest) == LoggedRecipient(
         "xn--bcher-kva.example", is_final=True
     )
-    assert postfix_recipient(start + b"\xff\xfe@example.org" + rest) == Recipient("example.org", is_final=True)
+    assert postfix_recipient(start + b"\xff\xfe@example.org" + rest) == LoggedRecipient("example.org", is_final=True)
     assert postfix_recipient(start + b"u@ex\xffample.org" + rest) is None
 
 
@@ -151,7 +151,7 @@ def test_the_domain_is_that_of_the_recipient(domain: str, local: str) -> None:
     text = line("postfix/smtp", f"4ABCDEF123: to=<{local}@{domain}>, {RELAY}, {REST}")
     found = read(text)
     if "." in domain and not domain.rpartition(".")[2].isdecimal() and ">" not in local:
-        assert found == Recipient(domain, is_final=True)
+        assert found == LoggedRecipient(domain, is_final=True)
 
 
 @given(st.binary(max_size=300))

@@ -21,7 +21,7 @@ from onionmx.sync.state.keyed import LONGEST_ENTRY, Seal, domain_of, read_seal
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.valkey.lists import HostLists
 from onionmx.sync.state.valkey.seal import seal_store
-from onionmx.sync.state.valkey.server import Server
+from onionmx.sync.state.valkey.server import ValkeyConnection
 from onionmx.sync.state.valkey.store import ValkeyStore
 from onionmx.sync.stores import seal_shared_store
 from tests.e2e.valkey import ValkeyServer
@@ -46,7 +46,7 @@ def store(valkey_server: ValkeyServer) -> Iterator[ValkeyStore]:
 
 
 @pytest.fixture
-def attacker(valkey_server: ValkeyServer) -> Iterator[Server]:
+def attacker(valkey_server: ValkeyServer) -> Iterator[ValkeyConnection]:
     """Somebody who may write everything on the server."""
     with closing(valkey_server.server()) as server:
         yield server
@@ -67,7 +67,7 @@ def forged(domain: str) -> bytes:
 
 
 @pytest.mark.parametrize("value", [forged("a.org"), Seal(OTHER).close("record", "a.org", forged("a.org")), b"x" * 9])
-def test_records_of_others(store: ValkeyStore, attacker: Server, value: bytes) -> None:
+def test_records_of_others(store: ValkeyStore, attacker: ValkeyConnection, value: bytes) -> None:
     attacker.ask("HSET", "onionmx:records", "a.org", value)
     with pytest.raises(StateError, match=f"the record of 'a.org' was {FOREIGN}.*the map of this host stays"):
         list(store.routed())
@@ -75,13 +75,13 @@ def test_records_of_others(store: ValkeyStore, attacker: Server, value: bytes) -
         store.get(["a.org"])
 
 
-def test_a_record_in_the_place_of_another(store: ValkeyStore, attacker: Server) -> None:
+def test_a_record_in_the_place_of_another(store: ValkeyStore, attacker: ValkeyConnection) -> None:
     attacker.ask("HSET", "onionmx:records", "a.org", attacker.ask("HGET", "onionmx:records", "b.org"))
     with pytest.raises(StateError, match=FOREIGN):
         store.get(["a.org"])
 
 
-def test_events_pins_and_notes_of_others(store: ValkeyStore, attacker: Server) -> None:
+def test_events_pins_and_notes_of_others(store: ValkeyStore, attacker: ValkeyConnection) -> None:
     attacker.ask("RPUSH", "onionmx:history:a.org", encode_event(taken("a.org")))
     with pytest.raises(StateError, match=FOREIGN):
         store.history("a.org")
@@ -116,7 +116,7 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
-def test_names_that_no_question_is_made_of(store: ValkeyStore, attacker: Server, name: str) -> None:
+def test_names_that_no_question_is_made_of(store: ValkeyStore, attacker: ValkeyConnection, name: str) -> None:
     attacker.ask("ZADD", "onionmx:due", 0, name)
     attacker.ask("ZADD", "onionmx:routed", 0, name)
     for look in (lambda: list(store.due(5.0)), lambda: list(store.routed())):
@@ -127,7 +127,7 @@ def test_names_that_no_question_is_made_of(store: ValkeyStore, attacker: Server,
         store.pins()
 
 
-def test_entries_that_are_too_long(store: ValkeyStore, attacker: Server) -> None:
+def test_entries_that_are_too_long(store: ValkeyStore, attacker: ValkeyConnection) -> None:
     for key, name, look in (
         ("records", "a.org", lambda: store.get(["a.org"])),
         ("pins", "p.org", store.pins),
@@ -138,7 +138,7 @@ def test_entries_that_are_too_long(store: ValkeyStore, attacker: Server) -> None
             look()
 
 
-def test_lists_of_hosts(valkey_server: ValkeyServer, attacker: Server) -> None:
+def test_lists_of_hosts(valkey_server: ValkeyServer, attacker: ValkeyConnection) -> None:
     compressor = zlib.compressobj(9)
     bomb = b"".join(compressor.compress(b"\n" * (1 << 20)) for _ in range(100)) + compressor.flush()
     with closing(HostLists(valkey_server.server(), Seal(KEY))) as lists:
@@ -224,7 +224,7 @@ def test_local_user_in_the_place_of_the_server(tmp_path: Path, host: str) -> Non
         assert impostor.stdout
         address = ValkeyAddress(host, int(impostor.stdout.readline()))
         with (
-            closing(Server(address, password_file=str(password))) as server,
+            closing(ValkeyConnection(address, password_file=str(password))) as server,
             pytest.raises(StateError, match=rf"user {NOBODY} listens at 127\.0\.0\.1:.*sync\.store_users"),
         ):
             server.ask("PING")
@@ -236,7 +236,7 @@ def test_record_that_nobody_knows_anything_of(store: ValkeyStore) -> None:
     assert store.get(["new.org"])["new.org"] == DomainRecord("new.org", 1.0)
 
 
-def filled(server: Server, seal: Seal) -> None:
+def filled(server: ValkeyConnection, seal: Seal) -> None:
     with closing(ValkeyStore(server, seal)) as store:
         store.set_listed(["a.org", "new.org"], 1.0)
         store.save([routed("a.org", due_at=1.0), routed("b.org", due_at=1.0)], [taken("a.org"), taken("a.org")])
@@ -244,7 +244,7 @@ def filled(server: Server, seal: Seal) -> None:
         store.note(last="1")
 
 
-def content(server: Server, seal: Seal) -> object:
+def content(server: ValkeyConnection, seal: Seal) -> object:
     with closing(ValkeyStore(server, seal)) as store:
         names = ["a.org", "b.org", "new.org"]
         return store.get(names), [store.history(name) for name in names], store.pins(), store.notes()

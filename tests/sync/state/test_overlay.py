@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from onionmx.sync.state.overlay import Overlay
+from onionmx.sync.state.overlay import DryRunStore
 from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, LastAnswer
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.sync.state.store import Store
@@ -63,7 +63,7 @@ def test_as_if_it_was_written(below: list[tuple[str, list[object]]], above: list
         try:
             play(store, below)
             before = view(store)
-            overlay = Overlay(store)
+            overlay = DryRunStore(store)
             play(overlay, above)
             seen = view(overlay)
             assert view(store) == before
@@ -74,16 +74,16 @@ def test_as_if_it_was_written(below: list[tuple[str, list[object]]], above: list
 
 
 @pytest.fixture
-def overlay(tmp_path: Path) -> Iterator[Overlay]:
+def overlay(tmp_path: Path) -> Iterator[DryRunStore]:
     store = SqliteStore(tmp_path / "state")
     store.note(one="1")
-    yield Overlay(store)
+    yield DryRunStore(store)
     assert store.notes() == {"one": "1"}
     assert store.pins() == {}
     store.close()
 
 
-def test_notes_and_pins(overlay: Overlay) -> None:
+def test_notes_and_pins(overlay: DryRunStore) -> None:
     overlay.note(two="2")
     assert overlay.notes() == {"one": "1", "two": "2"}
     overlay.set_pins({"a.example": [(A, 25)]})
@@ -93,7 +93,7 @@ def test_notes_and_pins(overlay: Overlay) -> None:
 
 
 def test_on_top_of_nothing() -> None:
-    overlay = Overlay(None)
+    overlay = DryRunStore(None)
     assert (overlay.count(), list(overlay.due(START)), list(overlay.routed()), overlay.counts().listed) == (
         0,
         [],

@@ -11,7 +11,7 @@ from onionmx.defaults import DAY
 from onionmx.domain import shown
 from onionmx.sync.state.encoding import UnreadableError
 from onionmx.sync.state.keyed import Seal
-from onionmx.sync.state.valkey.server import LIST, LISTS, Server
+from onionmx.sync.state.valkey.server import LIST, LISTS, ValkeyConnection
 
 _TIME = struct.Struct(">d")
 _REFRESH = DAY  # seconds after which the same list is written again, to tell that its host is there
@@ -28,7 +28,7 @@ class HostLists:
         seal: of each.
     """
 
-    def __init__(self, server: Server, seal: Seal | None = None) -> None:
+    def __init__(self, server: ValkeyConnection, seal: Seal | None = None) -> None:
         self._server = server
         self._seal = seal or Seal()
 

@@ -13,7 +13,7 @@ from threading import Event, Thread
 
 from onionmx.domain import shown
 from onionmx.errors import LockedError, StateError
-from onionmx.sync.state.valkey.server import PREFIX, Guard, Server
+from onionmx.sync.state.valkey.server import PREFIX, Precondition, ValkeyConnection
 
 LEASE = 60.0
 """Seconds for which the lock of a host that vanished is kept."""
@@ -39,7 +39,7 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS
 
 
 @contextmanager
-def run_lock(server: Server, lease: float = LEASE) -> Iterator[Guard]:
+def run_lock(server: ValkeyConnection, lease: float = LEASE) -> Iterator[Precondition]:
     """Hold the lock.
 
     Args:
@@ -74,7 +74,7 @@ def run_lock(server: Server, lease: float = LEASE) -> Iterator[Guard]:
     thread = Thread(target=renew, name="onionmx-lock", daemon=True)
     thread.start()
     try:
-        yield Guard(COUNTER, str(number).encode())
+        yield Precondition(COUNTER, str(number).encode())
     finally:
         ended.set()
         thread.join()
@@ -82,7 +82,7 @@ def run_lock(server: Server, lease: float = LEASE) -> Iterator[Guard]:
             server.ask("EVAL", _RELEASE, 1, LOCK, holder)
 
 
-def holder(server: Server) -> str:
+def holder(server: ValkeyConnection) -> str:
     """Who holds the lock now, for messages."""
     text = server.ask("GET", LOCK)
     return _without_token(text) if text else "another run, which has ended since"

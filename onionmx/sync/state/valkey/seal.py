@@ -24,9 +24,9 @@ from onionmx.sync.state.valkey.server import (
     RECORDS,
     VERSION,
     Command,
-    Guard,
     LostLockError,
-    Server,
+    Precondition,
+    ValkeyConnection,
     history_of,
     text_of,
 )
@@ -35,7 +35,7 @@ _PAGE = 1000  # domains at once
 _REVISIONS = 100  # attempts to write before anybody else does
 
 
-def seal_store(server: Server, seal: Seal) -> int:
+def seal_store(server: ValkeyConnection, seal: Seal) -> int:
     """Give all entries their MAC, while no sync runs on the store.
 
     Args:
@@ -61,11 +61,11 @@ def seal_store(server: Server, seal: Seal) -> int:
         return count + _revised(server, lambda: _of_tables(server, seal))
 
 
-def _revised(server: Server, find: Callable[[], tuple[list[Command], int]]) -> int:
+def _revised(server: ValkeyConnection, find: Callable[[], tuple[list[Command], int]]) -> int:
     """Write what becomes of entries, with nobody's write in between."""
     server.ask("SET", VERSION, 0, "NX")
     for _ in range(_REVISIONS):
-        guard = Guard(VERSION, server.ask("GET", VERSION))
+        guard = Precondition(VERSION, server.ask("GET", VERSION))
         with server.translated():
             commands, count = find()
         if not commands:
@@ -78,7 +78,7 @@ def _revised(server: Server, find: Callable[[], tuple[list[Command], int]]) -> i
     raise StateError(f"state {server.address}: others write to it all the time")
 
 
-def _of_domains(server: Server, seal: Seal, domains: list[str]) -> tuple[list[Command], int]:
+def _of_domains(server: ValkeyConnection, seal: Seal, domains: list[str]) -> tuple[list[Command], int]:
     commands: list[Command] = []
     count = 0
     values, *histories = server.commit(
@@ -97,7 +97,7 @@ def _of_domains(server: Server, seal: Seal, domains: list[str]) -> tuple[list[Co
     return commands, count
 
 
-def _of_tables(server: Server, seal: Seal) -> tuple[list[Command], int]:
+def _of_tables(server: ValkeyConnection, seal: Seal) -> tuple[list[Command], int]:
     commands: list[Command] = []
     tables: Iterator[tuple[str, str, Callable[[str, bytes], object], int]] = iter(
         (

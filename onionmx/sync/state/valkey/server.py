@@ -25,7 +25,7 @@ from valkey.exceptions import (
 from onionmx.config.store import STORE_USERS, ValkeyAddress
 from onionmx.errors import ConfigurationError, OwnerError, StateError
 from onionmx.files import read_secret
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 from onionmx.net.tls import verifying_context
 from onionmx.sync.state.encoding import UnreadableError
 
@@ -84,21 +84,21 @@ class LostLockError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class Precondition:
     """A key that must have this value when a transaction is carried out."""
 
     key: str
     value: bytes
 
 
-class Server:
+class ValkeyConnection:
     """A server, asked by one thread or by several. It is connected to when it is asked first.
 
     Args:
         address: where it is.
         password_file: with the password; empty for none.
         ca_file: with the CAs for TLS, in PEM; empty for those of the system.
-        users: who may listen there besides root where it is on this host and has no certificate; see `Listener`.
+        users: who may listen there besides root where it is on this host and has no certificate; see `ListenerOwner`.
         timeout: seconds for one answer.
 
     Raises:
@@ -142,7 +142,7 @@ class Server:
         with self.translated():
             return self._client.execute_command(*command)
 
-    def commit(self, commands: Iterable[Command], guard: Guard | None = None) -> list[Any]:
+    def commit(self, commands: Iterable[Command], guard: Precondition | None = None) -> list[Any]:
         """Carry out all commands or none, with nothing of others between them (MULTI).
 
         Args:
@@ -213,7 +213,7 @@ class _LocalConnection(Connection):
     def _connect(self) -> socket.socket:
         found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
         hosts = {str(address[0]) for *_, address in found}
-        listeners = {host: Listener(host, self.port, self._users) for host in hosts}
+        listeners = {host: ListenerOwner(host, self.port, self._users) for host in hosts}
         connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
         try:
             listeners[connected.getpeername()[0]].confirm(connected)

@@ -42,10 +42,10 @@ from onionmx.sync.state.valkey.server import (
     RECORDS,
     VERSION,
     Command,
-    Guard,
     LostLockError,
     Part,
-    Server,
+    Precondition,
+    ValkeyConnection,
     history_of,
     text_of,
 )
@@ -92,13 +92,18 @@ class ValkeyStore:
     """
 
     def __init__(
-        self, server: Server, seal: Seal | None = None, *, longest_wait: float = LONGEST_WAIT, lease: float = LEASE
+        self,
+        server: ValkeyConnection,
+        seal: Seal | None = None,
+        *,
+        longest_wait: float = LONGEST_WAIT,
+        lease: float = LEASE,
     ) -> None:
         self._server = server
         self._seal = seal or Seal()
         self._longest_wait = longest_wait
         self._lease = lease
-        self._guard: Guard | None = None
+        self._guard: Precondition | None = None
         try:
             self._check_format()
         except BaseException:
@@ -227,7 +232,7 @@ class ValkeyStore:
             if version is None:
                 self._server.ask("SET", VERSION, 0, "NX")
             with suppress(LostLockError):
-                self._server.commit(commands, Guard(VERSION, version or b"0"))
+                self._server.commit(commands, Precondition(VERSION, version or b"0"))
                 return
         raise StateError(f"state {self._server.address}: others write to it all the time")
 
