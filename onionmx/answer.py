@@ -31,7 +31,7 @@ class NoRoute(Struct, frozen=True, gc=False):
         reason: one line for the operator.
         ttl: seconds for which this may be kept (RFC 2308 section 5); `None` where it does not expire.
         notes: one line each for records that were left out, and why.
-        trust: what stands behind an answer of DNS; `None` where this comes from elsewhere.
+        trust: what vouches for an answer of DNS; `None` where this comes from elsewhere.
     """
 
     domain: str

@@ -15,7 +15,7 @@ def normalize(text: str) -> str:
     """Bring a mail domain into the form in which the map holds it.
 
     U-labels are converted by IDNA 2008 with the mapping of UTS 46 (upper case, full-width letters, the
-    ideographic full stop). A-labels are taken as they stand, as a mail server does.
+    ideographic full stop). A-labels are taken as they are, as a mail server does.
 
     Args:
         text: a domain; upper case, Unicode and one trailing dot are accepted.

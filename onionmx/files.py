@@ -115,7 +115,7 @@ def read_configured(path: Path, what: str, *, may_be_missing: bool = False) -> b
 
     Args:
         path: the file.
-        what: its name in messages, such as "own.file".
+        what: its name in messages, such as "local.file".
         may_be_missing: a file that is not there is an empty one.
 
     Raises:
@@ -141,7 +141,7 @@ def read_secret(path: Path, what: str) -> bytes:
         FileNotFoundError: it is not there.
     """
     try:
-        # The mode of what was opened, not of what stands at the path by then.
+        # The mode of what was opened, not of what is at the path by then.
         with open_regular(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if mode & _OTHERS:

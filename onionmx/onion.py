@@ -63,7 +63,7 @@ def parse_onion(text: str) -> str:
 
 
 def is_for_tor_alone(name: str) -> bool:
-    """Whether a name stands under the top-level domain onion, valid or not: no other DNS may hear it (RFC 7686).
+    """Whether a name is under the top-level domain onion, valid or not: no other DNS may hear it (RFC 7686).
 
     Args:
         name: upper case and one trailing dot are accepted.

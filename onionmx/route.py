@@ -11,7 +11,7 @@ start, so 1 and 68 hold together with the words on standard error, which begin w
 
     onionmx-route: DOMAIN: no entry in the map
 
-It stands beside `onionmx.cli` at the top: nothing imports it, it reads no configuration file, and every module that
+It is beside `onionmx.cli` at the top: nothing imports it, it reads no configuration file, and every module that
 it loads is counted, because Exim waits for it once for each message.
 """
 

@@ -25,14 +25,14 @@ class Source(StrEnum):
 
 
 class Trust(StrEnum):
-    """What stands behind a route."""
+    """What vouches for a route."""
 
     PINNED = "pinned"
     """The operator's word, or the address itself where the domain is an onion."""
     DNSSEC = "dnssec"
     """A resolver that is believed has validated the record (RFC 4035, AD bit)."""
     UNSIGNED = "unsigned"
-    """Nothing: whoever can forge DNS answers can forge it."""
+    """Nothing: anyone who can forge DNS answers can forge it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -65,7 +65,7 @@ class Route:
         domain: in normal form.
         targets: in the order in which they are to be tried, never empty.
         source: where the route comes from.
-        trust: what stands behind it; `None` for the map, which does not record it.
+        trust: what vouches for it; `None` for the map, which does not record it.
         ttl: seconds for which the answer may be kept; `None` where it does not expire.
         stale: its time is over, and it stays in use because DNS does not answer (RFC 8767).
     """

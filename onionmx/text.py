@@ -1,11 +1,11 @@
-"""Text of strangers, as it may stand on a terminal, in a log and in a reply. Of the leaves: imports nothing."""
+"""Text of strangers, as it may be shown on a terminal, in a log and in a reply. Of the leaves: imports nothing."""
 
 MAX_REASON = 500
 """Characters of a reason in a reply; Postfix writes it to its log."""
 
 
 def escaped(text: str) -> str:
-    r"""The text on one line, in the order in which it stands there.
+    r"""The text on one line, in the order in which it is there.
 
     What `str.isprintable` does not allow is written as in Python: control characters and line ends (`\x1b`, `\n`), what
     turns the direction of the text or is not seen at all (Cf: U+202E as `\u202e`, tag characters), line and paragraph

@@ -37,7 +37,7 @@ def test_other_mtas_are_told_what_is_there() -> None:
     text = shipped("docs/other-mtas.md").read_text()
     settings, units = documents.steps(documents.section(text, "Send"))
     configuration = Configuration.parse(settings.text.encode(), settings.file)
-    assert configuration.own.domains == ("example.org",)
+    assert configuration.local.domains == ("example.org",)
     assert configuration.sync.domains == ("/etc/onionmx/domains",)
     for unit in units.text.split("--now ")[1].split():
         assert shipped(f"deploy/{unit}").is_file()
@@ -128,16 +128,16 @@ def test_name_server_raises_only_value_error(text: str) -> None:
 
 def test_drop_ins_win_key_by_key_in_the_order_of_their_names(tmp_path: Path) -> None:
     file = tmp_path / "onionmx.toml"
-    file.write_text('[own]\ndomains = ["a.example"]\nfile = "/etc/own"\n[dns]\nretries = 1\n')
+    file.write_text('[local]\ndomains = ["a.example"]\nfile = "/etc/own"\n[dns]\nretries = 1\n')
     folder = tmp_path / "onionmx.toml.d"
     folder.mkdir()
-    (folder / "50-setup.toml").write_text('[own]\ndomains = ["b.example"]\n[sync]\ntop = 5\n')
+    (folder / "50-setup.toml").write_text('[local]\ndomains = ["b.example"]\n[sync]\ntop = 5\n')
     (folder / "60-mine.toml").write_text("[sync]\ntop = 6\n")
     (folder / ".70-draft.toml").write_text("[sync]\ntop = 7\n")
     (folder / "80-mine.toml.bak").write_text("[sync]\ntop = 8\n")
     configuration = Configuration.load(file)
-    assert configuration.own.domains == ("b.example",)
-    assert configuration.own.file == "/etc/own"
+    assert configuration.local.domains == ("b.example",)
+    assert configuration.local.file == "/etc/own"
     assert configuration.dns.retries == 1
     assert configuration.sync.top == 6
 
@@ -176,3 +176,11 @@ def test_drop_in_may_complete_what_the_file_has_begun(tmp_path: Path) -> None:
     (tmp_path / "onionmx.toml.d").mkdir()
     (tmp_path / "onionmx.toml.d" / "50.toml").write_text('[dns]\nnameservers = ["192.0.2.1"]\n')
     assert Configuration.load(file).dns.through_tor
+
+
+def test_old_name_of_a_table_is_taken_with_a_notice(caplog: pytest.LogCaptureFixture) -> None:
+    configuration = Configuration.parse(b'[own]\ndomains = ["example.org"]', "onionmx.toml")
+    assert configuration.local.domains == ("example.org",)
+    assert caplog.messages == ["configuration onionmx.toml: [own] is now [local]; version 0.3 will refuse the old name"]
+    with pytest.raises(ConfigurationError, match=r"\[own\] is the old name of \[local\]"):
+        Configuration.parse(b"[own]\n[local]\n", "onionmx.toml")

@@ -17,8 +17,8 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     for name in ("fifo", "endless"):
         with pytest.raises(NotRegularError, match="no regular file"):
             read_regular(tmp_path / name)
-        with pytest.raises(ConfigurationError, match=r"own\.file .* cannot be read: it is no regular file"):
-            read_configured(tmp_path / name, "own.file")
+        with pytest.raises(ConfigurationError, match=r"local\.file .* cannot be read: it is no regular file"):
+            read_configured(tmp_path / name, "local.file")
         with pytest.raises(ConfigurationError, match="no regular file"):
             read_secret(tmp_path / name, "the password")
     with pytest.raises(IsADirectoryError):

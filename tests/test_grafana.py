@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-from onionmx.config import OwnSection
+from onionmx.config import LocalSection
 from onionmx.relay import metrics as relay_metrics
 from onionmx.routing.files import RouteFiles
 from onionmx.routing.router import Router
@@ -29,7 +29,7 @@ def declared_by(*collectors: Collector) -> dict[str, tuple[str, ...]]:
 
 @pytest.fixture
 def of_daemon() -> dict[str, tuple[str, ...]]:
-    router = Router(RouteFiles(OwnSection(), None, None), None)
+    router = Router(RouteFiles(LocalSection(), None, None), None)
     return declared_by(LookupMetrics(router, Path("no-such-map")))
 
 

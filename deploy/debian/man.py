@@ -138,7 +138,7 @@ def _configuration_page(date: str, defaults: Configuration) -> str:
 
 
 def _described(command: click.Command) -> tuple[str, str]:
-    """What a command does, and its exit codes, which stand in a paragraph of their own."""
+    """What a command does, and its exit codes, which have a paragraph of their own."""
     blocks = re.split(r"\n\s*\n", cleandoc(command.help or ""))
     exit_codes = [block.removeprefix(EXIT_CODES) for block in blocks if block.startswith(EXIT_CODES)]
     return "\n\n".join(block for block in blocks if not block.startswith(EXIT_CODES)), "\n\n".join(exit_codes)

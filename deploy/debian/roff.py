@@ -7,7 +7,7 @@ CODE = re.compile(r"`([^`\n]+)`")
 
 
 def escape(text: str) -> str:
-    """Text that groff prints as it stands, on one line."""
+    """Text that groff prints as it is, on one line."""
     words = " ".join(text.split())
     return "".join(SPECIAL.get(each) or (each if each.isascii() else f"\\[u{ord(each):04X}]") for each in words)
 

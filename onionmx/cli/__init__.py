@@ -25,7 +25,7 @@ COMMANDS = {
     "map": "Look into the map from domains to onions, check it, convert it.",
     "onion": "Make the onion service through which this host receives mail, and look at it.",
     "probe": "Connect to the onion MXes of DOMAIN, or to ONION, and show each step with its time.",
-    "publish": "Publish the onion-MX record of DOMAIN, by default of all own domains of the configuration.",
+    "publish": "Publish the onion-MX record of DOMAIN, by default of all local domains of the configuration.",
     "relay": "Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.",
     "serve": "Tell MTAs where the mail of a domain goes.",
     "setup": "From installed to working: set up tor, Exim or Postfix, and onionmx, and prove that it works.",

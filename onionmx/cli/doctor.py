@@ -61,7 +61,7 @@ def command(configuration: Configuration, wanted: tuple[str, ...], *, quiet: boo
 
 async def _look(configuration: Configuration, wanted: tuple[str, ...]) -> list[Finding]:
     machine = Machine(configuration)
-    machine.own_domains()  # a list that cannot be used is a fault of the configuration, not of the machine
+    machine.local_domains()  # a list that cannot be used is a fault of the configuration, not of the machine
     try:
         return await run_checks(CHECKS, machine, configuration.doctor.timeout, wanted)
     finally:
@@ -79,9 +79,9 @@ def _print(shown: list[Finding], findings: list[Finding], *, quiet: bool) -> Non
         console.print(head.append(f"{finding.check}: {printable(finding.seen)}", style="default"), soft_wrap=True)
         if finding.severity in _TO_MEND:
             console.print(f"{_INDENT}why: {finding.why}", soft_wrap=True)
-        # What mends it is printed for unchecked things too: it makes the check possible.
-        for line in finding.mend.splitlines():
-            console.print(f"{_INDENT}mend: {printable(line)}", soft_wrap=True)
+        # What fixes it is printed for unchecked things too: it makes the check possible.
+        for line in finding.fix.splitlines():
+            console.print(f"{_INDENT}fix: {printable(line)}", soft_wrap=True)
         if names := waiting.pop(finding.check, None):
             console.print(f"{_INDENT}not checked until then: {', '.join(names)}", soft_wrap=True)
     if not quiet:

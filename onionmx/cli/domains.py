@@ -13,7 +13,7 @@ from onionmx.cli.sync_report import outgoing_as_json
 from onionmx.config import Configuration
 from onionmx.errors import ConfigurationError, InputError
 from onionmx.mapfile.cdb import MapReader
-from onionmx.mapfile.domains import read_own_domains
+from onionmx.mapfile.domains import read_local_domains
 from onionmx.mapfile.lines import described
 from onionmx.mapfile.map_yml import parse_map_yml
 from onionmx.sync.lists.files import read_lists
@@ -49,13 +49,13 @@ def command(  # noqa: PLR0917 -- click gives them by name
     """Print the domains that this host writes to, those with the most mail first, as a list for `onionmx sync`.
 
     LOG is a mail log of Exim or Postfix, plain or by gzip, or - for standard input; by default those of sync.logs.
-    Only domains of remote recipients are taken from it, and own domains are left out. How much of that mail could go
+    Only domains of remote recipients are taken from it, and local domains are left out. How much of that mail could go
     over onion services, by the map as it is now, is told on standard error.
 
     Exit codes: 0 printed; 64 a file cannot be used; 75 the map is unreadable or damaged; 78 a log cannot be read, or
     configuration or a list are wrong.
     """
-    own = read_own_domains(configuration.own)
+    own = read_local_domains(configuration.local)
     with opened_recipients(None, own, time.time()) as recipients:
         for words in _count_logs(recipients, logs, configuration, is_alone=not (lists or maps or map_ymls)):
             warn(words)

@@ -29,7 +29,7 @@ _BY = {
     How.UNSIGNED: "unsigned answers said so for long enough",
     How.SILENCE: "DNS had not answered for too long",
 }
-_WIDTH = 12  # columns of what stands on the left
+_WIDTH = 12  # columns of what is on the left
 
 
 @click.command()

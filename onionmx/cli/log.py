@@ -10,7 +10,7 @@ _INDENT = "    "
 
 
 class EscapingFormatter(logging.Formatter):
-    """One line for a message. What follows it, such as a traceback, is indented; texts of peers stand in both."""
+    """One line for a message. What follows it, such as a traceback, is indented; both have texts of peers."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the name that logging gives it
         """The line, and those that a message of several lines has after it."""

@@ -24,15 +24,15 @@ from onionmx.target import Route
 @click.argument("domains", metavar="DOMAIN...", nargs=-1, required=True)
 @configuration_option
 @map_option
-@click.option("--live", is_flag=True, help="Ask DNS now; leave own domains, pins and map aside.")
+@click.option("--live", is_flag=True, help="Ask DNS now; leave local domains, pins and map aside.")
 @json_option
 def command(
     domains: tuple[str, ...], configuration: Configuration, map_path: str | None, *, live: bool, as_json: bool
 ) -> int:
     """Show where mail for DOMAIN goes over Tor.
 
-    It is what the relay and `onionmx serve` say. Own domains go nowhere. Then pins come first, then the map, then, with
-    lookup.live, the SRV record in DNS.
+    It is what the relay and `onionmx serve` say. Local domains go nowhere. Then pins come first, then the map, then,
+    with lookup.live, the SRV record in DNS.
 
     Exit codes: 0 every domain has an onion MX; 1 one has none; 75 for one it could not be found out.
     """

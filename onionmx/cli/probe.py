@@ -20,7 +20,7 @@ from onionmx.cli.options import configuration_option, json_option, map_option, w
 from onionmx.config import Configuration
 from onionmx.domain import shown
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
-from onionmx.mapfile.domains import read_own_domains
+from onionmx.mapfile.domains import read_local_domains
 from onionmx.parts import Parts
 from onionmx.probe.report import ProbeStep, Report, StepResult, TargetReport
 from onionmx.probe.run import parse_subject, probe
@@ -50,7 +50,7 @@ def _read_interval(_context: click.Context, _parameter: click.Parameter, value: 
         interval = 0.0
     if not 1 <= interval <= 86400:  # noqa: PLR2004 -- one second, one day
         raise click.BadParameter(
-            f"{shown(value)} is not a number of seconds from 1 to 86400; the domain stands before --watch"
+            f"{shown(value)} is not a number of seconds from 1 to 86400; the domain comes before --watch"
         )
     return interval
 
@@ -105,12 +105,12 @@ def command(
 
     Exit codes: 0 every target is good; 1 there is no route, or a target plainly does wrong: it refuses for good (5xx),
     does not speak SMTP, or lacks STARTTLS under --tls; 75 the route is unknown, or a target cannot be reached, does
-    not answer or refuses for now (4xx). With several targets 75 stands over 1.
+    not answer or refuses for now (4xx). With several targets 75 comes before 1.
     """
     what = parse_subject(subject)
     questions = ProbeOptions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
-    # The router has no route for own domains: what others find is in DNS.
-    own = read_own_domains(configuration.own)
+    # The router has no route for local domains: what others find is in DNS.
+    own = read_local_domains(configuration.local)
 
     async def run() -> int | Report:
         async with Parts(with_map(configuration, map_path), to_write=False) as parts:

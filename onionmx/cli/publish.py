@@ -21,7 +21,7 @@ from onionmx.cli.publish_report import (
 from onionmx.config import Configuration, parse_nameserver
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, ConfigurationError, OnionmxError, UsageError
-from onionmx.mapfile.domains import read_domains, read_own_domains
+from onionmx.mapfile.domains import read_domains, read_local_domains
 from onionmx.onion import DEFAULT_PORT
 from onionmx.publish.change import to_script
 from onionmx.publish.records import (
@@ -112,7 +112,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Publish the onion-MX record of DOMAIN, by default of all own domains of the configuration.
+    """Publish the onion-MX record of DOMAIN, by default of all local domains of the configuration.
 
     Without a name server the records are printed. With one, the difference is shown and sent as an update that
     replaces the SRV records at _onion-mx._tcp.DOMAIN and nothing else, and only if nobody changed them meanwhile.
@@ -194,9 +194,9 @@ def _key(tsig_file: str | None, configuration: Configuration) -> dns.tsig.Key | 
 def _domains(domains: Sequence[str], lists: Sequence[str], configuration: Configuration) -> list[str]:
     named = [*map(normalize, domains), *read_domains(map(read_input, lists))]
     if not named and not lists:
-        named = sorted(read_own_domains(configuration.own))
+        named = sorted(read_local_domains(configuration.local))
     if not named:
-        raise ConfigurationError("no domain to publish: name some, or set own.domains or own.file")
+        raise ConfigurationError("no domain to publish: name some, or set local.domains or local.file")
     return list(dict.fromkeys(map(check_domain_name, named)))
 
 

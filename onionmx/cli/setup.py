@@ -112,7 +112,7 @@ def command(
 
     Exit codes: 0 done, or nothing to do; 1 done, and a problem was found at the end; 64 usage, or --yes and something
     is missing that setup cannot know; 75 something did not come up in time, could not be told, or is left to you for
-    want of systemd; 78 configuration: something stands in the way, or a checker refused and all was put back.
+    want of systemd; 78 configuration: something is in the way, or a checker refused and all was put back.
     """
     system = System()
     if os.geteuid() != 0:
@@ -182,7 +182,7 @@ def _wishes(system: System, manifest: Manifest | None, given: dict[str, object],
     wishes = msgspec.structs.replace(remembered, **given)
     found = installed_mtas(system)
     if not wishes.domains:
-        wishes = msgspec.structs.replace(wishes, domains=read_configuration(system).own.domains)
+        wishes = msgspec.structs.replace(wishes, domains=read_configuration(system).local.domains)
     while (option := missing(wishes, found)) is not None:
         if not found and wishes.mta is None:
             raise ConfigurationError(

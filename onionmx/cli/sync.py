@@ -73,7 +73,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
 
     LIST is a file with one domain a line, or - for standard input; by default the files in sync.domains and the domains
     in the mail logs of sync.logs. Only those that are new or due are asked. Pins override DNS. A domain whose lookup
-    failed keeps its entry; one that is neither listed nor pinned any more loses it. Own domains get none.
+    failed keeps its entry; one that is neither listed nor pinned any more loses it. Local domains get none.
 
     Root becomes the user who owns the folder of the map, and then needs to be able to read what that user can: lists,
     pins, logs of the group adm.

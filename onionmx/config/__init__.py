@@ -10,7 +10,7 @@ from onionmx.config.file import Configuration
 from onionmx.config.lookup import LookupSection, ServeSection
 from onionmx.config.relay import RelaySection
 from onionmx.config.resolver import Resolver, parse_resolver
-from onionmx.config.routes import SYSTEM_PORT, DnsSection, MapSection, OwnSection
+from onionmx.config.routes import SYSTEM_PORT, DnsSection, LocalSection, MapSection
 from onionmx.config.sync import SyncSection
 from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
 
@@ -22,10 +22,10 @@ __all__ = [
     "Configuration",
     "DnsSection",
     "DoctorSection",
+    "LocalSection",
     "LookupSection",
     "MapSection",
     "OnionSection",
-    "OwnSection",
     "PublishSection",
     "RelaySection",
     "Resolver",

@@ -12,7 +12,7 @@ from onionmx.onion import parse_port
 
 DEFAULT_DNS_PORT = "53"
 UNIX = "unix:"
-"""What stands in front of the path of a unix socket."""
+"""The prefix of the path of a unix socket."""
 Address = tuple[str, int] | Path
 """IP address and port, or the path of a unix socket."""
 OWNER = Meta(

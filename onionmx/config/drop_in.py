@@ -4,6 +4,7 @@ Each key of a drop-in takes the place of that key alone, so that a program, such
 of its own and leave the administrator's file as it is.
 """
 
+import logging
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,10 @@ from onionmx.errors import ConfigurationError
 
 SUFFIX = ".d"
 PATTERN = "*.toml"
+
+_RENAMED = {"own": "local"}
+"""Tables that had another name in version 0.1."""
+_logger = logging.getLogger(__name__)
 
 Part = tuple[str, dict[str, Any]]
 """The name of a file, for messages, and its tables."""
@@ -39,11 +44,23 @@ def parse_part(content: bytes, name: str) -> dict[str, Any]:
         ConfigurationError: it is not TOML.
     """
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        return _renamed(tomllib.loads(content.decode("utf-8")), name)
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"configuration {name}: byte {error.start} is not UTF-8 text") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"configuration {name}: not TOML: {error}") from error
+
+
+def _renamed(tables: dict[str, Any], name: str) -> dict[str, Any]:
+    for old, new in _RENAMED.items():
+        if old in tables:
+            if new in tables:
+                raise ConfigurationError(
+                    f"configuration {name}: [{old}] is the old name of [{new}]: keep [{new}]"
+                )
+            _logger.warning("configuration %s: [%s] is now [%s]; version 0.3 will refuse the old name", name, old, new)
+            tables[new] = tables.pop(old)
+    return tables
 
 
 def read_drop_ins(file: Path) -> list[Part]:

@@ -12,7 +12,7 @@ from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.drop_in import Part, merged, parse_part, read_drop_ins, read_part
 from onionmx.config.lookup import LookupSection, ServeSection
 from onionmx.config.relay import RelaySection
-from onionmx.config.routes import DnsSection, MapSection, OwnSection
+from onionmx.config.routes import DnsSection, LocalSection, MapSection
 from onionmx.config.section import Section
 from onionmx.config.sync import SyncSection
 from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
@@ -27,7 +27,7 @@ LINE_LENGTH = 100  # of what is printed
 class Configuration(Section, frozen=True):
     """The whole configuration."""
 
-    own: OwnSection = OwnSection()
+    local: LocalSection = LocalSection()
     map: MapSection = msgspec.field(default_factory=MapSection)
     dns: DnsSection = DnsSection()
     sync: SyncSection = SyncSection()

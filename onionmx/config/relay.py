@@ -114,7 +114,7 @@ class RelaySection(Section, frozen=True):
         float, Meta(gt=0, description="Seconds that an unused session stays open for the next message.")
     ] = 60.0
     max_received: Annotated[
-        int, Meta(ge=1, description="Received headers from which on a message is taken for one that goes in a circle.")
+        int, Meta(ge=1, description="Received headers from which on a message is taken for one in a mail loop.")
     ] = 50
     workers: Annotated[int, Meta(ge=1, le=64, description="Processes that share the sockets.")] = 1
     metrics_listen: Annotated[

@@ -9,7 +9,7 @@ from onionmx.errors import DomainError
 from onionmx.onion import SUFFIX, parse_onion, parse_port
 
 TLS = "tls://"
-"""What stands in front of a resolver that is asked by DNS over TLS (RFC 7858)."""
+"""The prefix of a resolver that is asked by DNS over TLS (RFC 7858)."""
 _DEFAULT_TLS_PORT = "853"
 
 

@@ -1,4 +1,4 @@
-"""Where routes come from: the map, DNS, and this host's own domains."""
+"""Where routes come from: the map, DNS, and this host's local domains."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ SYSTEM_PORT = int(DEFAULT_DNS_PORT)
 """Of the resolvers of /etc/resolv.conf, which cannot name another."""
 
 
-class OwnSection(Section, frozen=True):
+class LocalSection(Section, frozen=True):
     """The mail domains of this host: never routed over Tor, and the ones to publish and to check."""
 
     domains: Annotated[tuple[str, ...], Meta(description="Domains that this host receives mail for.")] = ()
@@ -59,7 +59,7 @@ class DnsSection(Section, frozen=True):
         tuple[str, ...],
         Meta(
             description="Resolvers: IP, IP:PORT or [IPv6]:PORT; tls://IP[:PORT]#NAME for DNS over TLS with that name "
-            "in the certificate; through Tor, ONION in the place of the IP too. Empty for those of /etc/resolv.conf."
+            "in the certificate; through Tor, ONION instead of the IP too. Empty for those of /etc/resolv.conf."
         ),
     ] = ()
     trusted: Annotated[
@@ -141,10 +141,10 @@ class DnsSection(Section, frozen=True):
             raise ValueError("dns.through_tor: expected the resolvers to ask in dns.nameservers")
         for text in self.trusted:
             if text != LOOPBACK and text not in self.nameservers and not self._may_be_of_system(text):
-                raise ValueError(f"dns.trusted: {text!r} does not stand in dns.nameservers: expected it there, as here")
+                raise ValueError(f"dns.trusted: {text!r} is not in dns.nameservers: expected it there, as here")
             if text != LOOPBACK and not self._can_be_believed(parse_resolver(text)):
                 raise ValueError(
-                    f"dns.trusted: {text!r} is neither on loopback nor asked over TLS, and whoever is on the way could "
+                    f"dns.trusted: {text!r} is neither on loopback nor asked over TLS, and anyone on the way could "
                     f"say that DNSSEC has validated an answer: expected tls://IP[:PORT]#NAME, or not to trust it"
                 )
 

@@ -42,8 +42,8 @@ def parse_store(text: str, option: str = "sync.store") -> ValkeyAddress | Path:
     """Read a path, or `valkeys://[USER@]HOST[:PORT][/DATABASE]`; `valkey://` is the same without TLS, on this host.
 
     Args:
-        text: as it stands in the configuration.
-        option: where it stands there.
+        text: as the configuration has it.
+        option: where it is there.
 
     Raises:
         ValueError: not of these forms, a password in it, or a server elsewhere without TLS.
@@ -60,7 +60,7 @@ def parse_store(text: str, option: str = "sync.store") -> ValkeyAddress | Path:
         raise ValueError(f"{option}: {address.host} is a name for Tor, and would be asked for in DNS: expected an IP")
     if not address.is_tls and not _is_loopback(address.host):
         raise ValueError(
-            f"{option}: {address} is on another host, and whoever is on the way could read to whom this one writes, "
+            f"{option}: {address} is on another host, and anyone on the way could read to whom this one writes, "
             f"and change the routes: expected {TLS}://"
         )
     return address
@@ -76,7 +76,7 @@ def _parse_address(text: str, option: str) -> ValkeyAddress:
     if parts.password is not None:
         # The text is not repeated: the message may end in a log that more people read than the configuration.
         raise ValueError(
-            f"{option} has a password in it, which whoever may read the configuration could read: "
+            f"{option} has a password in it, which anyone who may read the configuration could read: "
             "expected it in a file of its own with mode 0600, named by sync.store_password_file"
         )
     # int() would take the digits of other scripts too.

@@ -101,7 +101,7 @@ class SyncSection(Section, frozen=True):
         Meta(
             ge=0,
             le=365,
-            description="The same for an unsigned answer that there is no onion MX any more. Whoever forges it would "
+            description="The same for an unsigned answer that there is no onion MX any more. To forge it would "
             "lead mail back to the open internet; where it is true and the onion is gone already, mail waits so long.",
         ),
     ] = 2.0

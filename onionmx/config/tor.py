@@ -78,7 +78,7 @@ class OnionSection(Section, frozen=True):
 
 
 class PublishSection(Section, frozen=True):
-    """The onion-MX records of this host's own domains."""
+    """The onion-MX records of this host's local domains."""
 
     ttl: Annotated[int, Meta(ge=0, le=2147483647, description="Seconds that others may keep the record.")] = 3600
     server: Annotated[

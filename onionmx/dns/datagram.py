@@ -38,7 +38,7 @@ class _Unanswered(NamedTuple):
 class Datagrams:
     """Asks a resolver from one port, which is open only while a question is under way.
 
-    Whoever is not on this host could forge answers if ids were all that must be guessed: for a resolver that is not
+    Hosts other than this one could forge answers if ids were all that must be guessed: for a resolver that is not
     on loopback, each question gets a port of its own (RFC 5452).
 
     Args:

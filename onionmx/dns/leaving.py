@@ -13,7 +13,7 @@ import dns.update
 from onionmx.errors import DnsError
 
 _TOP = b"onion"
-# A label may hold any octet: `x\.onion`, `onion\032` and `onion\000` are no names of Tor, but show one all the same.
+# A label may hold any octet: `x\.onion`, `onion\032` and `onion\000` are no names of Tor, but show one anyway.
 _PART = re.compile(rb"[^a-z0-9_-]+")
 
 

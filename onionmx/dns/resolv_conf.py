@@ -60,7 +60,7 @@ def read_resolv_conf(content: bytes) -> tuple[list[str], list[tuple[int, str]]]:
 
     Returns:
         The addresses, IPv4 as four numbers, in the order of the lines; and lines that have none, by number, with what
-        stands in its place.
+        is in its place.
     """
     addresses: list[str] = []
     wrong: list[tuple[int, str]] = []

@@ -30,12 +30,12 @@ NO_RECORD = _NO_RECORD.format("SRV")
 
 _MOST_NOTES = 20
 """Records that are named where they are left out; DNS could have 800."""
-_REMEMBERED = 1000  # records; those of a provider stand at all its domains
+_REMEMBERED = 1000  # records; those of a provider are at all its domains
 _SIGNATURES_AND_ALIASES = {dns.rdatatype.RRSIG, dns.rdatatype.DNAME}
 
 
 class Record(NamedTuple):
-    """An SRV record as it stands in DNS (RFC 2782)."""
+    """An SRV record as it is in DNS (RFC 2782)."""
 
     priority: int
     weight: int
@@ -85,7 +85,7 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """The name is an alias, and the response does not say what stands at its end.
+    """The name is an alias, and the response does not say what is at its end.
 
     Attributes:
         name: where to ask next.

@@ -112,7 +112,7 @@ class StreamNameserver(dns.nameserver.Nameserver):
         return quickest
 
     async def _open(self) -> "_Connection":
-        # Whoever gives up waiting leaves the attempt to the others.
+        # A caller that gives up leaves the attempt to the others.
         if self._opening is None:
             self._opening = asyncio.create_task(self._connected())
             self._opening.add_done_callback(self._opened)
@@ -197,7 +197,7 @@ class _Connection:
         return response
 
     def close(self, why: str) -> None:
-        """End it; whoever waits for an answer is told why."""
+        """End it; those who wait for an answer are told why."""
         self._task.cancel()
         self._writer.transport.abort()
         for _, answer in self._waiting.values():

@@ -117,7 +117,7 @@ def _read(packet: bytes, question: bytes) -> Plain:
         result = Nothing(NO_SUCH_NAME if rcode == _NXDOMAIN else NO_RECORD, ttl)
     else:
         raise _UnusualError
-    # The upper half of the rcode stands in the OPT record (RFC 6891 section 6.1.3).
+    # The upper half of the rcode is in the OPT record (RFC 6891 section 6.1.3).
     if additional and (packet[position : position + 3] != _OPT[:3] or packet[position + 5]):
         raise _UnusualError
     if additional:

@@ -30,7 +30,7 @@ class Finding:
         severity: how bad it is.
         seen: what was seen, on one line.
         why: why it matters.
-        mend: what mends it, line by line as it stands in a file or on a command line; empty where nothing is to mend.
+        fix: what fixes it, line by line as it is written in a file or on a command line; empty where nothing is to fix.
         cause: the check that says why this one could not be made; empty where this says it itself.
         blocks: whether what names its check as the cause could not be made for it.
     """
@@ -39,7 +39,7 @@ class Finding:
     severity: Severity
     seen: str
     why: str = ""
-    mend: str = ""
+    fix: str = ""
     cause: str = ""
     blocks: bool = False
 
@@ -49,19 +49,19 @@ def ok(check: str, seen: str) -> Finding:
     return Finding(check, Severity.OK, seen)
 
 
-def warning(check: str, seen: str, mend: str, why: str = "") -> Finding:
+def warning(check: str, seen: str, fix: str, why: str = "") -> Finding:
     """Something should be better; without `why` the reason is that of the check."""
-    return Finding(check, Severity.WARNING, seen, why, mend)
+    return Finding(check, Severity.WARNING, seen, why, fix)
 
 
-def problem(check: str, seen: str, mend: str, why: str = "") -> Finding:
+def problem(check: str, seen: str, fix: str, why: str = "") -> Finding:
     """Something is wrong; without `why` the reason is that of the check."""
-    return Finding(check, Severity.PROBLEM, seen, why, mend)
+    return Finding(check, Severity.PROBLEM, seen, why, fix)
 
 
-def not_checked(check: str, seen: str, mend: str = "", cause: str = "") -> Finding:
+def not_checked(check: str, seen: str, fix: str = "", cause: str = "") -> Finding:
     """It could not be found out; `cause` is the check that may say why."""
-    return Finding(check, Severity.NOT_CHECKED, seen, mend=mend, cause=cause, blocks=True)
+    return Finding(check, Severity.NOT_CHECKED, seen, fix=fix, cause=cause, blocks=True)
 
 
 def blocking(finding: Finding, cause: str = "") -> Finding:
@@ -72,7 +72,7 @@ def blocking(finding: Finding, cause: str = "") -> Finding:
 def by_cause(findings: Sequence[Finding]) -> list[Finding]:
     """The findings with the first cause of each, or none where what may be its cause is in order.
 
-    What has another cause is "not checked", and nothing at it is to mend.
+    What has another cause is "not checked", and nothing at it is to fix.
     """
     blocking = {finding.check: finding for finding in findings if finding.blocks}
     return [_with_cause(finding, blocking) for finding in findings]
@@ -85,7 +85,7 @@ def _with_cause(finding: Finding, blocking: Mapping[str, Finding]) -> Finding:
         passed.add(first.check)
     if first is finding:
         return replace(finding, cause="")
-    return replace(finding, severity=Severity.NOT_CHECKED, mend="", cause=first.check)
+    return replace(finding, severity=Severity.NOT_CHECKED, fix="", cause=first.check)
 
 
 def exit_code(findings: Iterable[Finding], essential: Collection[str]) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from onionmx.answer import Found
 from onionmx.config import Configuration
 from onionmx.errors import ControlError
-from onionmx.mapfile.domains import read_own_domains
+from onionmx.mapfile.domains import read_local_domains
 from onionmx.onion import DEFAULT_PORT, Endpoint
 from onionmx.parts import Parts
 from onionmx.tor.control import open_control
@@ -39,13 +39,13 @@ class Machine:
         self.parts = Parts(configuration)
         self._services: asyncio.Task[list[OnionService]] | None = None
 
-    def own_domains(self) -> list[str]:
+    def local_domains(self) -> list[str]:
         """The mail domains of this host, in alphabetical order.
 
         Raises:
             ConfigurationError: the list cannot be used.
         """
-        return sorted(read_own_domains(self.configuration.own))
+        return sorted(read_local_domains(self.configuration.local))
 
     async def ask_tor(self, question: Callable[["Controller"], T]) -> T:
         """Ask tor over a connection of its own to the control port.
@@ -78,13 +78,13 @@ class Machine:
         With tor on a machine of its own its control port is often out of reach, and the record is all that is known.
 
         Raises:
-            ConfigurationError: the own domains cannot be read.
+            ConfigurationError: the local domains cannot be read.
         """
         with suppress(ControlError):
             onions = [service.onion for service in await self.services() if service.carries(MAIL_PORT)]
             if any(onions):
                 return [(onion, MAIL_PORT) for onion in onions if onion]
-        for domain in self.own_domains():
+        for domain in self.local_domains():
             answer = await self.parts.resolver.ask(domain)
             if isinstance(answer, Found):
                 return list(answer.route.endpoints)

@@ -1,7 +1,7 @@
 """Reading the map: a CDB (https://cr.yp.to/cdb/cdb.txt) from domains to endpoints.
 
 Key: the domain in normal form. Value: endpoints in route order, joined by one space, the port left out where it
-is 25; or `could-not-tell.onion` alone, whose domain has to wait. Neither has a terminator. Behind it stand checksums
+is 25; or `could-not-tell.onion` alone, whose domain has to wait. Neither has a terminator. Behind it are checksums
 (`checksum.py`), which other writers leave out.
 
 The route helper loads this module for each message: it imports next to nothing, and a lookup touches a few pages.
@@ -147,7 +147,7 @@ class MapReader:
             domain: in normal form.
 
         Raises:
-            MapError: the entry, or the part of the map where it would stand, is damaged.
+            MapError: the entry, or the part of the map where it would be, is damaged.
         """
         value = self.get_value(domain)
         if value is None:

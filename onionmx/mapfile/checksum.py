@@ -41,13 +41,13 @@ class Checksums:
         self.whole = whole
 
     def encode(self) -> bytes:
-        """As they stand in the file."""
+        """As they are in the file."""
         sums = _SUMS.pack(_MARK, self.header, *self.tables, self.whole)
         return sums + _OWN.pack(crc32(sums))
 
 
 def decode(raw: bytes) -> Checksums | None:
-    """Read what stands behind the last hash table; `None` if these are no checksums, or damaged ones."""
+    """Read what follows the last hash table; `None` if these are no checksums, or damaged ones."""
     if len(raw) != SIZE or not raw.startswith(_MARK) or raw[-_OWN.size :] != _OWN.pack(crc32(raw[: -_OWN.size])):
         return None
     _, header, *tables, whole = _SUMS.unpack_from(raw)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from onionmx.answer import NoRoute
-from onionmx.config import OwnSection
+from onionmx.config import LocalSection
 from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError
 from onionmx.files import read_configured
@@ -12,7 +12,7 @@ from onionmx.mapfile.lines import Problem, described, read_lines
 
 
 def read_domains(lists: Iterable[tuple[str, bytes]]) -> list[str]:
-    """Read lists with one domain a line; a domain that stands in them twice counts once.
+    """Read lists with one domain a line; a domain that is in them twice counts once.
 
     Args:
         lists: names and contents of the files.
@@ -40,7 +40,7 @@ def read_domains(lists: Iterable[tuple[str, bytes]]) -> list[str]:
     return list(domains)
 
 
-def read_own_domains(settings: OwnSection) -> frozenset[str]:
+def read_local_domains(settings: LocalSection) -> frozenset[str]:
     """The mail domains of this host, in normal form.
 
     Args:
@@ -49,12 +49,12 @@ def read_own_domains(settings: OwnSection) -> frozenset[str]:
     Raises:
         ConfigurationError: the file cannot be read, or a domain cannot be used.
     """
-    lists = [("own.domains", "\n".join(settings.domains).encode())]
+    lists = [("local.domains", "\n".join(settings.domains).encode())]
     if settings.file:
-        lists.append((settings.file, read_configured(Path(settings.file), "own.file")))
+        lists.append((settings.file, read_configured(Path(settings.file), "local.file")))
     return frozenset(read_domains(lists))
 
 
 def own_answer(domain: str) -> NoRoute:
     """What there is to say of the route of a domain of this host: mail for it must not go round through Tor."""
-    return NoRoute(domain, "own domain: this host receives its mail itself")
+    return NoRoute(domain, "local domain: this host receives its mail itself")

@@ -16,7 +16,7 @@ class Parsed:
 
     Attributes:
         entries: in the order of the file.
-        problems: lines that cannot be used; whoever imports the file has to refuse it.
+        problems: lines that cannot be used; an import of the file has to refuse it.
         ignored: lines that are in order but have no place in a map, such as dead v2 onions.
     """
 
@@ -27,7 +27,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How the entry of one domain differs between two maps; `None` stands for no entry."""
+    """How the entry of one domain differs between two maps; `None` means no entry."""
 
     domain: str
     old: tuple[Endpoint, ...] | None

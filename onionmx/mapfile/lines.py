@@ -1,7 +1,7 @@
 """Text files of one entry a line: `#` starts a comment, blank lines do not count.
 
 The parsers of this folder do not stop at the first bad line: they return what they could read together with every
-problem, so that an operator mends a file in one go.
+problem, so that an operator fixes a file in one go.
 """
 
 from collections.abc import Iterable, Iterator
@@ -83,7 +83,7 @@ class FirstLines:
         first = self._lines.setdefault(domain, line)
         if first != line:
             self._problems.append(
-                Problem(self._file, line, f"{domain} stands already on line {first}: keep one of the two")
+                Problem(self._file, line, f"{domain} is already on line {first}: keep one of the two")
             )
         return first == line
 

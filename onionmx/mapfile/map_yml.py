@@ -15,7 +15,7 @@ from onionmx.onion import Endpoint, format_endpoint, is_v2_onion, parse_endpoint
 def parse_map_yml(file: str, content: bytes) -> Parsed:
     """Read a map.yml. Its dead v2 onions are reported as ignored.
 
-    A domain that stands under several onions gets all of them as targets, in the order of the file.
+    A domain that is under several onions gets all of them as targets, in the order of the file.
 
     Args:
         file: name of the file, for the problems.
@@ -46,9 +46,9 @@ def parse_map_yml(file: str, content: bytes) -> Parsed:
                 continue
             others = entries.get(domain, ())
             if endpoint in others:
-                problems.append(_problem(file, node, f"{domain} stands twice under {onion_node.value}"))
+                problems.append(_problem(file, node, f"{domain} is twice under {onion_node.value}"))
             elif others == DEFERS or (others and endpoint in DEFERS):
-                problems.append(_problem(file, node, f"{domain} stands under {COULD_NOT_TELL} and under an onion"))
+                problems.append(_problem(file, node, f"{domain} is under {COULD_NOT_TELL} and under an onion"))
             else:
                 entries[domain] = (*others, endpoint)
     return Parsed(entries, tuple(problems), tuple(ignored))

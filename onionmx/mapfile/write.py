@@ -53,7 +53,7 @@ def writer_lock(path: Path) -> Iterator[None]:
 
 
 def mark_checked(path: Path) -> None:
-    """Note that the map is right as it stands now, also where nothing had to be written.
+    """Note that the map is right as it is now, also where nothing had to be written.
 
     The mark is the time of the lock file: a map that did not change keeps its own.
 
@@ -77,7 +77,7 @@ def last_checked(path: Path) -> float:
 
 
 def publish(path: Path, entries: Entries) -> None:
-    """Write a map and put it in the place of the old one.
+    """Write a map that replaces the old one.
 
     Args:
         path: where readers expect the map.
@@ -90,7 +90,7 @@ def publish(path: Path, entries: Entries) -> None:
 
 
 def publish_records(path: Path, records: Iterable[tuple[bytes, bytes]]) -> None:
-    """Write a CDB of any records and put it in the place of the old one.
+    """Write a CDB of any records that replaces the old one.
 
     It is read back before it replaces the old one.
 

@@ -124,7 +124,7 @@ def _is_self_signed(certificate: x509.Certificate) -> bool:
 
 
 def _matches(own: str, name: str) -> bool:
-    """Compare host names; `*` stands for the whole first label and nothing else (RFC 6125 section 6.4.3)."""
+    """Compare host names; `*` matches the whole first label and nothing else (RFC 6125 section 6.4.3)."""
     own, name = own.lower().removesuffix("."), name.lower().removesuffix(".")
     if own.startswith("*."):
         return own.removeprefix("*") == f".{name.partition('.')[2]}"

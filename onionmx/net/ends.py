@@ -2,7 +2,7 @@
 
 Two sockets that connect to each other make one connection, and nobody has to listen (RFC 9293 section 3.5). A user who
 has bound a port before its service listens there (socket(7), SO_REUSEADDR) can connect from it to any port of this
-machine: whoever then connects to the service from that one has him at the other end, while the service listens.
+machine: anyone who then connects to the service from that one has him at the other end, while the service listens.
 """
 
 import re
@@ -35,7 +35,7 @@ def check_ends(
         table: path of the tables, without the ending.
         where: the port, for messages.
         places: as `onionmx.net.owner.ListenerOwner` has them.
-        users: as for `Listener`.
+        users: as for `ListenerOwner`.
         ours: our end of a connection to the port, as the tables may write it; empty before there is one.
 
     Raises:

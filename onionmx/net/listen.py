@@ -65,7 +65,7 @@ def bind_tcp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
 
 
 def bind_unix(path: Path, mode: int, owner: str = "") -> socket.socket:
-    """Bind a unix socket, in the place of one that nobody listens on any more.
+    """Bind a unix socket, instead of one that nobody listens on any more.
 
     Args:
         path: of the socket.
@@ -103,7 +103,7 @@ def _give(path: Path, mode: int, owner: str) -> None:
     try:
         status = os.fstat(opened)
         if not stat.S_ISSOCK(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
-            raise OSError("something else was put in the place of the socket")
+            raise OSError("something else was put in place of the socket")
         itself = f"/proc/self/fd/{opened}"
         os.chmod(itself, mode)  # noqa: PTH101 -- no path of a file
         if numbers:

@@ -3,7 +3,7 @@
 While a service is down, any local user can listen in its place on a port above 1023, and be given mail, be told
 secrets and answer what he likes. tor's DNSPort, which sets SO_REUSEADDR, he can even take over while tor runs.
 
-    listener = Listener("127.0.0.1", 9050, ("debian-tor",))  # refuses somebody else's
+    listener = ListenerOwner("127.0.0.1", 9050, ("debian-tor",))  # refuses somebody else's
     ...connect, or ask by UDP and take the answer...
     listener.confirm(connection)  # refuses what is, or became in between, somebody else's
 
@@ -151,7 +151,7 @@ def sockets(rows: Iterable[bytes], places: Sequence[bytes], *, is_udp: bool) -> 
     Args:
         rows: of the table.
         places: local addresses and ports, as the table writes them.
-        is_udp: the table is one of UDP, where each socket may be sent something. In one of TCP those that listen stand
+        is_udp: the table is one of UDP, where each socket may be sent something. In one of TCP those that listen are
             before all others (Linux, Documentation/networking/proc_net_tcp.rst), which are not looked at.
 
     Raises:

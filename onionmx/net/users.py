@@ -31,7 +31,7 @@ def check_unix_peer(connection: _socket.socket, path: str, users: Sequence[str])
     Args:
         connection: to the socket.
         path: of the socket.
-        users: as for `Listener`.
+        users: as for `ListenerOwner`.
 
     Raises:
         OwnerError: it is nobody's who is believed.
@@ -50,7 +50,7 @@ def check_user(uid: int, users: Sequence[str], does: str) -> None:
 
     Args:
         uid: his number.
-        users: as for `Listener`.
+        users: as for `ListenerOwner`.
         does: what he does, for the message.
 
     Raises:
@@ -73,7 +73,7 @@ def is_believed(uid: int, users: Sequence[str]) -> bool:
 
     Args:
         uid: a user's number.
-        users: as for `Listener`.
+        users: as for `ListenerOwner`.
     """
     if uid == 0:
         return True

@@ -74,7 +74,7 @@ async def ask_for_chain(
         TemporaryError: it could not be found out.
     """
     context = verifying_context()
-    context.check_hostname = False  # an onion MX has another name; which names match stands in the certificate's step
+    context.check_hostname = False  # an onion MX has another name; the certificate's step says which names match
     try:
         async with open_dialog(connect, endpoint, hello, timeout) as dialog:
             reply = await dialog.start_tls(context)

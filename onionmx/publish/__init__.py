@@ -1,1 +1,1 @@
-"""The SRV records of this host's own domains: written, sent to the primary name server, and looked at afterwards."""
+"""The SRV records of this host's local domains: written, sent to the primary name server, and looked at afterwards."""

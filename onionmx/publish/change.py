@@ -54,9 +54,9 @@ class ChangeResult(StrEnum):
     CHANGED = "changed"
     REMOVED = "removed"
     CONFLICT = "conflict"
-    """Somebody changed them between the question and the update; theirs stand."""
+    """Somebody changed them between the question and the update; theirs stay."""
     REFUSED = "refused"
-    """They stand as they did, and will until something else is mended."""
+    """They are as they were, and will be until something else is fixed."""
     UNKNOWN = "could not tell"
     """No answer; they may or may not have been changed."""
 
@@ -101,7 +101,7 @@ def srv_data(targets: tuple[Target, ...]) -> tuple[SRV, ...]:
 
 @lru_cache(_REMEMBERED)
 def service_name(domain: str) -> dns.name.Name:
-    """The name at which the records of a domain stand."""
+    """The name of the records of a domain."""
     return dns.name.from_text(owner_of(domain))
 
 
@@ -124,7 +124,7 @@ def batches(changes: Sequence[RecordChange]) -> Iterator[tuple[RecordChange, ...
 class _Size:
     """Bytes that a message will have at most, without making it.
 
-    Names end in a pointer to the zone's. A name in the update section is a pointer as well, if it stands early enough
+    Names end in a pointer to the zone's. A name in the update section is a pointer as well, if it comes early enough
     among the prerequisites.
     """
 
@@ -153,7 +153,7 @@ def _length(data: SRV) -> int:
 
 
 def to_update(changes: Iterable[RecordChange]) -> dns.update.UpdateMessage:
-    """The message that makes the changes, all or none, if what was read still stands (RFC 2136 section 2.4)."""
+    """The message that makes the changes, all or none, if what was read is still there (RFC 2136 section 2.4)."""
     changes = tuple(changes)
     message = dns.update.UpdateMessage(changes[0].current.zone)
     for change in changes:

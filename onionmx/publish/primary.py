@@ -23,7 +23,7 @@ from onionmx.publish.exchange import Exchange
 
 _AT_ONCE = 100
 """Domains that are being asked for; BIND takes 23 questions before it answers, the rest waits in the socket."""
-_CHANGED_MEANWHILE = "changed on the name server meanwhile; theirs stands: look at it, and publish again"
+_CHANGED_MEANWHILE = "changed on the name server meanwhile; theirs stays: look at it, and publish again"
 _PREREQUISITES = {dns.rcode.NXRRSET, dns.rcode.YXRRSET, dns.rcode.NXDOMAIN, dns.rcode.YXDOMAIN}
 _TEMPORARY = {dns.rcode.SERVFAIL: "SERVFAIL: the server could not do it, its log says why"}
 _REFUSALS = {
@@ -67,7 +67,7 @@ class Primary:
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def read(self, domains: Iterable[str]) -> dict[str, Current | Refusal]:
-        """Ask for what stands there now, and in which zone; every domain gets its answer.
+        """Ask for what is there now, and in which zone; every domain gets its answer.
 
         Raises:
             UpdateRefusedError: the server refuses the key.
@@ -194,7 +194,7 @@ class Primary:
         if zone is not None and await self._wildcard(name, zone, dns.rdatatype.CNAME):
             return Current(zone)
         (target,) = cast("Iterable[dns.rdtypes.ANY.CNAME.CNAME]", aliases[0])
-        words = f"a CNAME at {name} leads to {target.target}, and no other record can stand beside it: remove it first"
+        words = f"a CNAME at {name} leads to {target.target}, and no other record can be beside it: remove it first"
         return Refusal(ChangeResult.REFUSED, words)
 
     async def _wildcard(self, name: dns.name.Name, zone: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> bool:

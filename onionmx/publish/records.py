@@ -18,7 +18,7 @@ DEFAULT_WEIGHT = 5
 _MAX_NUMBER = 65535  # priority and weight have 16 bits (RFC 2782)
 _SRV = 33  # RFC 2782, "The format of the SRV RR"
 _FIELDS_OF_A_TARGET = 4
-# Letters, digits, hyphen and underscore stand for themselves in tinydns-data; all else may be written in octal.
+# Letters, digits, hyphen and underscore are written as they are in tinydns-data; all else may be written in octal.
 _TINYDNS_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -28,7 +28,7 @@ class OnionMxRecords:
 
     Attributes:
         domain: in normal form.
-        targets: in any order; none stands for no record at all.
+        targets: in any order; none means no record at all.
         ttl: seconds that others may keep it.
     """
 
@@ -43,7 +43,7 @@ class OnionMxRecords:
 
 
 def owner_of(domain: str) -> str:
-    """The name at which the records of a domain stand, with the final dot."""
+    """The name of the records of a domain, with the final dot."""
     return f"{SRV_PREFIX}{domain}."
 
 
@@ -110,13 +110,13 @@ def to_zone_text(records: Iterable[OnionMxRecords]) -> str:
 
 
 def to_nsupdate(records: Iterable[OnionMxRecords], server: tuple[str, int] | None = None) -> str:
-    """A script for nsupdate(1) that makes the records stand alone at their names, whatever is there now.
+    """A script for nsupdate(1) that makes the records the only ones at their names, whatever is there now.
 
     One message for each domain: it is not known here which domains share a zone, and a message is for one zone. A
     domain without targets loses its records.
 
     Args:
-        records: what is to stand there.
+        records: what should be there.
         server: address and port of the primary; without one, nsupdate asks DNS for it.
     """
     lines = [f"server {server[0]} {server[1]}"] if server else []

@@ -45,7 +45,7 @@ class PublishReport:
 
     @property
     def standing(self) -> tuple[RecordChange, ...]:
-        """Those whose records stand as wanted, changed or not."""
+        """Those whose records are as wanted, changed or not."""
         return tuple(change for change in self.changes if not isinstance(self.outcomes[change.wanted.domain], Refusal))
 
 

@@ -44,7 +44,7 @@ class SignatureVerdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ZoneKeys:
-    """What stands behind the signatures of a zone.
+    """What vouches for a zone.
 
     Attributes:
         zone: its name.
@@ -82,7 +82,7 @@ def judge(
     if behind.fault:
         return Signed.BOGUS, behind.fault
     if behind.keys is None:
-        return Signed.UNSIGNED, "the zone has no keys: whoever can forge DNS answers can forge the record"
+        return Signed.UNSIGNED, "the zone has no keys: anyone who can forge DNS answers can forge the record"
     if record is not None and (fault := check_signatures(record, signatures, behind.keys, now)):
         return Signed.BOGUS, fault
     return _judge_chain(behind)

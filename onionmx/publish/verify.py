@@ -124,7 +124,7 @@ class Verifier:
 
         Args:
             domain: in normal form.
-            expected: what is to stand there; none to expect no record, `None` to be content with any that works.
+            expected: what should be there; none to expect no record, `None` to be content with any that works.
             zone: the zone that the record is in, where that is known already.
         """
         name = service_name(domain)

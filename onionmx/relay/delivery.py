@@ -31,7 +31,7 @@ from onionmx.smtp.client.outcome import Ending
 from onionmx.smtp.client.stepwise import NO_TIME
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.portions import portions
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.tor.socks import SocksError
 
 _ROUND_TRIPS_ALONE = 7  # of one command at a time on a session of its own: CONNECT, banner, EHLO, MAIL, RCPT, DATA, dot
@@ -92,7 +92,7 @@ class Courier:
             async with asyncio.timeout_at(deadline):
                 portioned = await self._try_targets(attempt, targets)
         except TimeoutError:
-            attempt.keep(Own.UNREACHABLE.value.because(f"no result within {self._deadline:g} s; {attempt.last}"))
+            attempt.keep(OurReply.UNREACHABLE.value.with_text(f"no result within {self._deadline:g} s; {attempt.last}"))
         if portioned is None:
             return attempt.replies
         # Outside of the time limit: each portion has its own, and one that is over takes no reply from the others.
@@ -120,7 +120,7 @@ class Courier:
     ) -> list[Reply]:
         """Send the message once for each portion of its recipients; one that streams can be sent only once."""
         message = attempt.message
-        replies = [Own.SEPARATELY.value] * len(message.envelope.recipients)
+        replies = [OurReply.SEPARATELY.value] * len(message.envelope.recipients)
         for portion in places[:1] if attempt.is_streaming else places:
             recipients = tuple(message.envelope.recipients[place] for place in portion)
             envelope = replace(message.envelope, recipients=recipients)
@@ -130,7 +130,7 @@ class Courier:
             except asyncio.CancelledError:
                 if all(reply.is_transient for reply in replies):
                     raise
-                break  # the relay is stopped: what the others have got stands
+                break  # the relay is stopped: what the others have got stays
             for place, reply in zip(portion, found, strict=True):
                 replies[place] = reply
         return replies
@@ -144,7 +144,7 @@ class Courier:
         """
         destination = Destination(target, attempt.message.demand)
         if why := self._backoff.refusal(target):
-            attempt.keep(Own.UNREACHABLE.value.because(f"{maillog.shortened(target)} {why}"))
+            attempt.keep(OurReply.UNREACHABLE.value.with_text(f"{maillog.shortened(target)} {why}"))
             return False
         while True:
             try:
@@ -183,7 +183,7 @@ class Courier:
             return None
         if attempt.waits_for_client and outcome.cause == NO_TIME:
             # The onion MX has nothing to do with it.
-            attempt.keep(Own.CONNECTION_LOST.value.because("the client took too long to send the message"))
+            attempt.keep(OurReply.CONNECTION_LOST.value.with_text("the client took too long to send the message"))
             return True
         if outcome.ending in {Ending.LOST, Ending.BROKEN} and not outcome.is_decided:
             self._backoff.failed(target, outcome.cause)
@@ -223,7 +223,7 @@ class _Attempt:
         self.was_stale = False
         self._replies: list[Reply] = []
         self.has_failed = False
-        self.keep(Own.UNREACHABLE.value)
+        self.keep(OurReply.UNREACHABLE.value)
         self.has_failed = has_failed
 
     @property

@@ -12,11 +12,11 @@ class Demands:
     """Finds what the domain of a route demands.
 
     The route has been proven when sync ran, or when it was looked up; the delivery checks it again. For a route of
-    the map the demand stands beside the map, for one that DNS has told the domain was asked. Other routes are the
+    the map the demand is beside the map, for one that DNS has told the domain was asked. Other routes are the
     operator's word, or signed.
 
     Args:
-        published: what stands beside the map; `None` to check nothing.
+        published: what is beside the map; `None` to check nothing.
         inquiry: asks domains; `None` where routes are never asked in DNS. It stays the caller's.
     """
 

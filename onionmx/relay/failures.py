@@ -5,7 +5,7 @@ from onionmx.errors import OnionmxError
 from onionmx.isolation import UnforeseenError
 from onionmx.smtp.codes import Code
 from onionmx.smtp.faults import OpeningError
-from onionmx.smtp.reply import FROM_PEER, Own, Reply
+from onionmx.smtp.reply import FROM_PEER, OurReply, Reply
 from onionmx.tor.socks import Cause, SocksError
 
 _CLOSING = 421
@@ -29,23 +29,23 @@ def reply_to(error: OnionmxError) -> Reply:
     """The reply for the MTA when no session came about."""
     match error:
         case UnforeseenError():
-            return Own.INTERNAL.value
+            return OurReply.INTERNAL.value
         case OpeningError():
             return for_mta(error.answer)
         case NotProvenError():
-            return Own.NOT_PROVEN.value.because(str(error))
+            return OurReply.NOT_PROVEN.value.with_text(str(error))
         case SocksError():
             return _of_tor(error)
         case _:
-            return Own.CONNECTION_LOST.value.because(str(error))
+            return OurReply.CONNECTION_LOST.value.with_text(str(error))
 
 
 def _of_tor(error: SocksError) -> Reply:
     if error.cause in _PERMANENT:
-        return Own.BAD_ONION.value.because(str(error))
+        return OurReply.BAD_ONION.value.with_text(str(error))
     if error.cause in _AUTHORIZATION:
-        return Own.ONION_AUTHORIZATION.value.because(str(error))
-    return Own.UNREACHABLE.value.because(str(error))
+        return OurReply.ONION_AUTHORIZATION.value.with_text(str(error))
+    return OurReply.UNREACHABLE.value.with_text(str(error))
 
 
 def for_mta(reply: Reply, *, may_start_tls: bool = False) -> Reply:
@@ -60,9 +60,9 @@ def for_mta(reply: Reply, *, may_start_tls: bool = False) -> Reply:
     """
     text = f"{FROM_PEER}{reply.code} {reply.enhanced} {reply.text.removeprefix(FROM_PEER)}"
     if reply.code == _CLOSING:
-        return Own.CONNECTION_LOST.value.because(text)
+        return OurReply.CONNECTION_LOST.value.with_text(text)
     if reply.code == Code.TLS_DEMANDED and may_start_tls:
-        return Own.TLS_REQUIRED.value.because(text)
+        return OurReply.TLS_REQUIRED.value.with_text(text)
     return reply
 
 

@@ -1,6 +1,6 @@
 """The mail log: one function for each event, so that a line looks the same wherever it comes from.
 
-Addresses stand in it only where the operator asks for them. Onions are shortened: enough to tell them apart.
+It has addresses only where the operator asks for them. Onions are shortened: enough to tell them apart.
 """
 
 import logging

@@ -30,7 +30,7 @@ from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.faults import OpeningError
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server import Client, ServerSettings, Transaction
 
 _PEER_TIMEOUT = 120.0  # seconds of silence before the next target is tried, while the deadline leaves time for it
@@ -68,7 +68,7 @@ class RelayCore:
             courier=Courier(self._pool, self._backoff, settings.deadline),
             stepwise=self._begin_stepwise,
             hostname=self._hostname,
-            no_route=(Own.NO_ROUTE_REJECTED if settings.unrouted == "reject" else Own.NO_ROUTE).value,
+            no_route=(OurReply.NO_ROUTE_REJECTED if settings.unrouted == "reject" else OurReply.NO_ROUTE).value,
             keep_limit=settings.keep_limit,
             max_received=settings.max_received,
             log_addresses=settings.log_addresses,

@@ -15,7 +15,7 @@ from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.stepwise import NO_TIME
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.portions import portions
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 
 OPENING_DEADLINE = 240.0
 """Seconds to reach an onion MX while the MTA waits for the reply to RCPT: below the 300 of Postfix and of RFC 5321."""
@@ -57,7 +57,7 @@ class _Reach:
     def __init__(self, pool: SessionPool, backoff: Backoff, envelope: Envelope) -> None:
         self.backoff = backoff
         self.envelope = envelope
-        self.failure = Own.UNREACHABLE.value
+        self.failure = OurReply.UNREACHABLE.value
         self._pool = pool
 
     async def first_of(self, targets: Sequence[Destination], failure: Reply | None = None) -> _Reached | Reply:
@@ -67,11 +67,11 @@ class _Reach:
             targets: in the order of the route.
             failure: why those in front of them did not take it for the moment; `None` where there are none.
         """
-        answer = failure or Own.UNREACHABLE.value
+        answer = failure or OurReply.UNREACHABLE.value
         has_failed = failure is not None  # for the moment: what is permanent for another one is not for the message
         for number, destination in enumerate(targets):
             if why := self.backoff.refusal(destination.endpoint):
-                said = Own.UNREACHABLE.value.because(f"{shortened(destination.endpoint)} {why}")
+                said = OurReply.UNREACHABLE.value.with_text(f"{shortened(destination.endpoint)} {why}")
             else:
                 async with AsyncExitStack() as stack:
                     begun = await self._begin(stack, destination)
@@ -131,7 +131,7 @@ class Stepwise:
         """What the onion MX says to RCPT; the first one brings MAIL along."""
         named = [*self._named, recipient]
         if len(portions(named, self._lease.session.extensions)) > 1:
-            return Own.SEPARATELY.value
+            return OurReply.SEPARATELY.value
         reply = await self._ask(recipient)
         while not self._named and self._may_move_on and await self._move_on(reply):
             reply = await self._ask(recipient)
@@ -193,7 +193,7 @@ class Stepwise:
         except TimeoutError:
             cause = f"no final reply within {self._deadline:g} s"
             self._lease.session.abort(cause)  # a peer as slow as that must not get the next message too
-            return Own.CONNECTION_LOST.value.because(cause)
+            return OurReply.CONNECTION_LOST.value.with_text(cause)
         finally:
             await self._held.aclose()
         return _final(outcome)
@@ -254,7 +254,7 @@ async def begin_stepwise(
         async with asyncio.timeout_at(until):
             reached = await reach.first_of(targets)
     except TimeoutError:
-        return Own.UNREACHABLE.value.because(f"no session within {OPENING_DEADLINE:g} s; {reach.failure.text}")
+        return OurReply.UNREACHABLE.value.with_text(f"no session within {OPENING_DEADLINE:g} s; {reach.failure.text}")
     return reached if isinstance(reached, Reply) else Stepwise(reach, reached, until, deadline)
 
 

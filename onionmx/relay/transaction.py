@@ -26,7 +26,7 @@ from onionmx.relay.sessions.pool import Destination
 from onionmx.relay.stepwise import Stepwise
 from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server.seam import Client
 from onionmx.target import Route
 
@@ -48,8 +48,8 @@ class TransactionContext:
         hostname: of this relay.
         no_route: what to say of a domain without a route.
         keep_limit: bytes up to which a message is kept until the final reply.
-        max_received: Received headers from which on a message goes in a circle.
-        log_addresses: whether addresses may stand in the log.
+        max_received: Received headers from which on a message is in a mail loop.
+        log_addresses: whether addresses may be logged.
     """
 
     route: Ask
@@ -111,11 +111,11 @@ class RelayTransaction:
             maillog.refused(self._identifier, _domain_of(recipient), found)
             return found
         if self._first_refusal is not None:
-            return Own.SEPARATELY.value
+            return OurReply.SEPARATELY.value
         group = await self._group_for(found)
         if group is None:
-            return Own.OTHER_ROUTE.value
-        reply = Own.RECIPIENT_OK.value
+            return OurReply.OTHER_ROUTE.value
+        reply = OurReply.RECIPIENT_OK.value
         if not self._client.is_lmtp and (more_follow or group.recipients or self._stepwise is not None):
             reply = await self._ask_onion_mx(group, recipient)
         if reply.is_positive:
@@ -141,7 +141,7 @@ class RelayTransaction:
             counter.feed(piece)
         if counter.count >= self._handling.max_received:
             await self.abandon()
-            return [Own.LOOP.value] * self._replies_expected
+            return [OurReply.LOOP.value] * self._replies_expected
         header = received_header(self._handling.hostname, self._client.protocol, self._identifier, datetime.now(tz=UTC))
         head.appendleft(header)
         whole = b"".join(head) if is_whole else None
@@ -179,28 +179,28 @@ class RelayTransaction:
         try:
             domain = normalize(written)
         except DomainError as error:
-            return self._no_domain(written).because(str(error))
+            return self._no_domain(written).with_text(str(error))
         match await self._handling.route(domain):
             case Found(route):
                 return await self._with_demand(route)
             case Unroutable(_, reason):
-                return Own.NO_SUCH_ONION.value.because(f"{domain}: {reason}")
+                return OurReply.NO_SUCH_ONION.value.with_text(f"{domain}: {reason}")
             case NoRoute(_, reason):
-                return self._handling.no_route.because(f"{domain}: {reason}")
+                return self._handling.no_route.with_text(f"{domain}: {reason}")
             case CouldNotTell(_, reason):
-                return Own.ROUTE_UNKNOWN.value.because(f"{domain}: {reason}")
+                return OurReply.ROUTE_UNKNOWN.value.with_text(f"{domain}: {reason}")
 
     def _no_domain(self, written: str) -> Reply:
         """What to say of what is no domain; that a name cannot be converted does not tell that it has no route."""
         if is_for_tor_alone(written):
-            return Own.NO_SUCH_ONION.value
-        return self._handling.no_route if written.isascii() else Own.ROUTE_UNKNOWN.value
+            return OurReply.NO_SUCH_ONION.value
+        return self._handling.no_route if written.isascii() else OurReply.ROUTE_UNKNOWN.value
 
     async def _with_demand(self, route: Route) -> tuple[Route, Demand | None] | Reply:
         try:
             return route, await self._handling.demand(route)
         except TemporaryError as error:
-            return Own.PROOF_UNKNOWN.value.because(f"{route.domain}: {error}")
+            return OurReply.PROOF_UNKNOWN.value.with_text(f"{route.domain}: {error}")
 
     async def _group_for(self, found: tuple[Route, Demand | None]) -> _Group | None:
         """The recipients with this route; `None` where SMTP has one for another route already."""
@@ -229,7 +229,7 @@ class RelayTransaction:
                 if not reply.is_positive:
                     # It was told 250 already: the whole message gets its answer, and the others come again alone.
                     self._first_refusal = reply
-                    return Own.SEPARATELY.value
+                    return OurReply.SEPARATELY.value
         return await self._stepwise.add_recipient(recipient)
 
     async def _deliver_to_all(self, content: bytes) -> list[Reply]:
@@ -241,14 +241,14 @@ class RelayTransaction:
             if isinstance(result, Exception):
                 # A fault of ours on one route takes away no reply that another route has got.
                 _logger.error("%s: delivery for %s failed", self._identifier, group.domain, exc_info=result)
-                by_place |= dict.fromkeys((place for place, _ in group.recipients), Own.INTERNAL.value)
+                by_place |= dict.fromkeys((place for place, _ in group.recipients), OurReply.INTERNAL.value)
             elif isinstance(result, BaseException):
                 if all(isinstance(other, BaseException) for other in results):
                     raise result
                 # The relay is stopped. Another route has an answer, which its recipients must not lose.
                 why = "the relay was stopped before the final reply"
                 by_place |= dict.fromkeys(
-                    (place for place, _ in group.recipients), Own.CONNECTION_LOST.value.because(why)
+                    (place for place, _ in group.recipients), OurReply.CONNECTION_LOST.value.with_text(why)
                 )
             else:
                 by_place |= dict(result)
@@ -257,7 +257,7 @@ class RelayTransaction:
     async def _deliver_to_first(self, pieces: AsyncIterator[bytes], header_size: int) -> list[Reply]:
         """A message that is not kept can go one way only; recipients with other routes come again."""
         first, *others = (group for group in self._groups if group.recipients)
-        by_place = {place: Own.OTHER_ROUTE.value for group in others for place, _ in group.recipients}
+        by_place = {place: OurReply.OTHER_ROUTE.value for group in others for place, _ in group.recipients}
         size = self._envelope.size
         self._envelope = replace(self._envelope, size=None if size is None else size + header_size)
         by_place.update(await self._deliver(first, pieces))

@@ -72,7 +72,7 @@ class Cache:
         self._settings = settings
         self._random = random
         self._entries: dict[str, _Entry] = {}
-        # Those asked for longest ago, as they were when the last one gave way. Whoever was asked for since then is
+        # Those asked for longest ago, as they were when the last one gave way. One that was asked for since then is
         # passed over; so a lookup has nothing to put in order.
         self._oldest: Iterator[tuple[float, str]] = iter(())
         self._schedule: list[tuple[float, str]] = []
@@ -209,7 +209,7 @@ class Cache:
         entry.used = True
         heappush(self._schedule, (entry.refresh_at, domain))
         if len(self._schedule) > 2 * len(self._entries) + _SLACK:
-            # Lines of entries that gave way are still in it: whoever asks for junk must not make it grow.
+            # Lines of entries that gave way are still in it: questions for junk must not make it grow.
             self._schedule = [
                 (entry.refresh_at, name)
                 for name, entry in self._entries.items()

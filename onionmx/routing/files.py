@@ -1,4 +1,4 @@
-"""What the files of this host say of a domain: its own domains, pins, the map.
+"""What the files of this host say of a domain: its local domains, pins, the map.
 
 A changed file is taken up whole. Text is taken up only when nobody has written to it for half a second, so that a
 lookup never sees half of a file that is edited in place; the map is always put in place whole.
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from onionmx.answer import Answer, CouldNotTell, Found
-from onionmx.config import Configuration, OwnSection
+from onionmx.config import Configuration, LocalSection
 from onionmx.config.sync import SyncSection
 from onionmx.dns.srv import answer_without_question
 from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
-from onionmx.mapfile.domains import own_answer, read_own_domains
+from onionmx.mapfile.domains import own_answer, read_local_domains
 from onionmx.mapfile.pins import pinned_answer, read_pins
 from onionmx.onion import Endpoint
 from onionmx.routing.standing import Validity
@@ -34,13 +34,13 @@ _Version = tuple[int, int, int] | None
 
 
 class RouteFiles:
-    """Own domains, pins and map, read again when their files change.
+    """Local domains, pins and map, read again when their files change.
 
     A mistake in a file makes every answer "could not tell" until it is corrected: what it would have said is not known.
     So does a file that was there and is gone, until it is back or these files are opened anew.
 
     Args:
-        own: this host's own domains.
+        local: this host's local domains.
         pins: the file of pins; `None` to leave pins aside.
         map_path: the map; `None` to leave it aside.
         pins_may_be_missing: a file of pins that does not exist has none.
@@ -53,7 +53,7 @@ class RouteFiles:
 
     def __init__(  # noqa: PLR0913 -- three files, and which of them may be missing
         self,
-        own: OwnSection,
+        local: LocalSection,
         pins: Path | None,
         map_path: Path | None,
         *,
@@ -64,7 +64,7 @@ class RouteFiles:
         self._look_interval = look_interval
         self.validity = Validity()
         self._error: OnionmxError | None = None
-        self._own = _File(Path(own.file) if own.file else None, lambda _: read_own_domains(own), look_interval)
+        self._own = _File(Path(local.file) if local.file else None, lambda _: read_local_domains(local), look_interval)
         self._pins = _File(pins, partial(_read_pins, may_be_missing=pins_may_be_missing), look_interval)
         # Maps are always put in place whole.
         self._map = _File(map_path, partial(_open_map, may_be_missing=map_may_be_missing), 0)
@@ -73,7 +73,7 @@ class RouteFiles:
     def from_configuration(cls, configuration: Configuration) -> "RouteFiles":
         """The files that the configuration names. With live lookups, a map need not be there."""
         return cls(
-            configuration.own,
+            configuration.local,
             Path(configuration.sync.pins),
             Path(configuration.map.path),
             pins_may_be_missing=configuration.sync.pins == SyncSection().pins,
@@ -83,7 +83,7 @@ class RouteFiles:
     def get(self, domain: str) -> Answer | None:
         """The answer for a domain, or `None` where only DNS can have one.
 
-        The order: own domains, pins, the map, names that lead to onions by themselves.
+        The order: local domains, pins, the map, names that lead to onions by themselves.
 
         Args:
             domain: in normal form.
@@ -113,7 +113,7 @@ class RouteFiles:
         """Look at the files now.
 
         Raises:
-            ConfigurationError: own domains or pins have mistakes.
+            ConfigurationError: local domains or pins have mistakes.
             MapError: the map is missing, unreadable or damaged.
         """
         self.look()

@@ -1,6 +1,6 @@
 """Routes that DNS tells now, or told a while ago: the cache, and the questions that fill it.
 
-Each question stands on its own, so one that hangs holds up nobody but those who asked for the same domain.
+Questions are independent: one that hangs holds up only those who asked for the same domain.
 """
 
 import asyncio
@@ -176,7 +176,7 @@ class LiveRoutes:
         )
 
     async def close(self) -> None:
-        """End all questions; whoever waits for one is told that nobody could tell."""
+        """End all questions; anyone who waits for one hears "could not tell"."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()

@@ -144,7 +144,7 @@ class Memory:
                 wishes, self._wishes = self._wishes, []
                 for wish, result in await loop.run_in_executor(self._thread, self._apply_all, wishes):
                     if wish.future.done():
-                        continue  # whoever asked has gone
+                        continue  # the one who asked has gone
                     if isinstance(result, Kept):
                         wish.future.set_result(result)
                     else:
@@ -253,7 +253,7 @@ def _is_missing(place: str) -> bool:
 
 
 def open_memory(configuration: Configuration, place: str) -> Store:
-    """Open a memory; whoever opens it closes it.
+    """Open a memory; the caller closes it.
 
     Args:
         configuration: how large it may be, and the password of a server.

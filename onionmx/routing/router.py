@@ -20,10 +20,10 @@ _NO_ENTRY = "no entry in the map"
 
 
 class Router:
-    """Finds routes: own domains, pins, onions themselves, the map, then DNS with its cache.
+    """Finds routes: local domains, pins, onions themselves, the map, then DNS with its cache.
 
     Args:
-        files: own domains, pins and map.
+        files: local domains, pins and map.
         live: asks DNS for what they do not have; `None` where the map is the last word.
         judged: decides which answers count; closed with this.
     """
@@ -59,7 +59,7 @@ class Router:
     async def route(self, domain: str) -> Answer:
         """Find the route of a domain for people; files are looked at each time, and the TTL is what is left of it.
 
-        Whoever is cancelled here does not end a question that others wait for.
+        A caller that is cancelled does not end a question that others wait for.
 
         Args:
             domain: in normal form.
@@ -91,7 +91,7 @@ class Router:
         """Look at the files now.
 
         Raises:
-            ConfigurationError: own domains or pins have mistakes.
+            ConfigurationError: local domains or pins have mistakes.
             MapError: the map is missing, unreadable or damaged.
         """
         self._files.check()
@@ -135,7 +135,7 @@ class Router:
         self._restore(other.entries())
 
     async def close(self) -> None:
-        """End all questions and close the map; whoever waits for an answer is told that nobody could tell."""
+        """End all questions and close the map; anyone who waits for an answer hears "could not tell"."""
         if self._live:
             await self._live.close()
         if self._judged:

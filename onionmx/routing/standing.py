@@ -1,6 +1,6 @@
 """Answers that stand: what was said once, and may be said again without finding it out.
 
-All times are seconds of `time.monotonic`. Whoever takes an answer back sets its time to the past, so that it needs not
+All times are seconds of `time.monotonic`. To take an answer back, set its time to the past, so that it needs not
 know who holds it.
 """
 

@@ -26,7 +26,7 @@ _INTERNAL = "internal error, which the log describes"
 _NO_DOMAIN = "not a mail domain"
 _BAD_ONION = "not an address that Tor knows"
 _NOT_CONVERTED = "not a domain that IDNA 2008 can convert"
-_NOT_LOCAL = "an own domain of onionmx that the MTA does not take for its own"
+_NOT_LOCAL = "a local domain of onionmx that the MTA does not take for its own"
 
 _logger = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ class TableAnswers(Answers[bytes]):
         self._given: dict[bytes | None, _Given] = {}
 
     def again(self, written: bytes | None, now: float) -> bytes | None:
-        """The reply that `at_once` gave to whoever has written the domain so, while it stands."""
+        """The reply that `at_once` gave to the same spelling of the domain, while it is valid."""
         given = self._given.get(written)
         if given is None:
             return None

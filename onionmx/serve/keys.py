@@ -18,10 +18,10 @@ _known: dict[bytes, str | None] = {}
 
 
 def domain_as_written(key: bytes) -> bytes:
-    """What stands in the place of the domain.
+    """What is there instead of a domain.
 
     Args:
-        key: an address (RFC 5321 section 4.1.2; the domain stands behind the last @), or a domain.
+        key: an address (RFC 5321 section 4.1.2; the domain is behind the last @), or a domain.
     """
     return key[key.rfind(b"@") + 1 :]
 

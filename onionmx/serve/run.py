@@ -92,7 +92,7 @@ class _LookupDaemon:
         parts.keep_policies()
         parts.inherit(former)
         self._service.use(parts)
-        # Whoever asked the former one gets its answer, at the latest when the time for it is over.
+        # Those who asked the former one get its answer, at the latest when the time for it is over.
         task = asyncio.create_task(_close_later(former, self._configuration.serve.timeout))
         self._former.add(task)
         task.add_done_callback(self._former.discard)

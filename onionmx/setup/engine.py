@@ -268,7 +268,7 @@ class SetupRun:
             raise TemporaryError(f"{command} ended with {done.code}: {self._why(command, done)}; all was put back")
 
     def _why(self, command: SetupCommand, done: Done) -> str:
-        """What the command said, or, of a unit, what stands in its journal."""
+        """What the command said, or, of a unit, what its journal has."""
         if command.words[0] != "systemctl":
             return done.said
         words = ("journalctl", "--no-pager", "--output=cat", f"--lines={_JOURNAL_LINES}", f"--unit={command.words[-1]}")

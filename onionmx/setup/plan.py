@@ -52,7 +52,7 @@ def make_plan(observed: Observed, wishes: SetupOptions) -> Plan:
         wishes: complete, see `wishes.missing`.
 
     Raises:
-        ConfigurationError: something stands in the way; says what, and what would be right.
+        ConfigurationError: something is in the way; says what, and what would be right.
     """
     _check(observed, wishes)
     receiving = _forward(observed) if wishes.receive else None
@@ -257,7 +257,7 @@ def _postfix(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> S
             table = f"socketmap:inet:{address}:transport"
         main = postfix.sending(
             main,
-            domains=settings.own_domains(configuration, wishes),
+            domains=settings.local_domains(configuration, wishes),
             result=settings.transport_result(configuration),
             table=table,
         )

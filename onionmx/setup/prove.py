@@ -16,7 +16,7 @@ from onionmx.tor.service.running import HOSTNAME
 _OF_THE_RECORD = frozenset({"record", "signed-zone"})
 """Checks of what the administrator has yet to publish."""
 _OF_RECEIVING = frozenset({"onion-service", "forward", "descriptor", "accepts-mail", "open-relay", "rights"})
-_OF_SENDING = frozenset({"map", "map-age", "own-domains", "pins", "lookup-daemon", "relay"})
+_OF_SENDING = frozenset({"map", "map-age", "local-domains", "pins", "lookup-daemon", "relay"})
 _OF_VIRTUAL_ADDRESSES = frozenset({"dnsport", "automap"})
 _WITH_TIME = frozenset({"tor", "descriptor"})
 """Checks of what comes with time: a tor that has just started, a service that is just being published."""
@@ -105,7 +105,7 @@ class SetupProver:
             if not any(one["check"] in _WITH_TIME for one in problems) or not _again(end):
                 break
         for finding in problems:
-            advice = str(finding.get("fix") or finding.get("mend") or "").strip().replace("\n", "; ")
+            advice = str(finding.get("fix") or "").strip().replace("\n", "; ")
             self.proof.problems.append(
                 f"{finding['check']}: {finding['seen']}" + (f" (fix: {advice})" if advice else "")
             )

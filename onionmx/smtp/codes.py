@@ -10,5 +10,5 @@ class Code(IntEnum):
     """A reply code by number and meaning."""
 
     READY = 220
-    CLOSING = 421  # may come in the place of any reply; the peer closes after it
+    CLOSING = 421  # may come instead of any reply; the peer closes after it
     TLS_DEMANDED = 530  # RFC 3207 section 4: "Must issue a STARTTLS command first"

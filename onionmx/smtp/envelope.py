@@ -17,7 +17,7 @@ from typing import Literal
 from onionmx.domain import shown
 from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import EnvelopeError
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 
 MAX_HELLO_LENGTH = 256
 """Characters of the name in EHLO: RFC 5321 section 4.5.3.1.2."""
@@ -38,7 +38,7 @@ MAX_SIZE = 10**20 - 1
 Body = Literal["7BIT", "8BITMIME"]
 Return = Literal["", "FULL", "HDRS"]
 
-# Local-part = Dot-string / Quoted-string. What stands in a Dot-string is left to the two mail servers, but for what
+# Local-part = Dot-string / Quoted-string. The content of a Dot-string is left to the two mail servers, but for what
 # would end the path or begin another argument. A quoted pair may be any printable character (RFC 5321 section 4.1.2).
 # A backslash outside of quotes and raw bytes above 127 are no mailbox by any RFC, but mail from old systems has them.
 _UTF8 = "\u00a1-\ud7ff\ue000-\U0010ffff"  # above the controls and the no-break space; RFC 6531 section 3.3
@@ -147,17 +147,17 @@ class Envelope:
         Whether it needs 8BITMIME is told by its content alone, see `refusal_of`: most that are declared so are ASCII.
         """
         if self.smtputf8 and not extensions.smtputf8:
-            return Own.NO_SMTPUTF8.value
+            return OurReply.NO_SMTPUTF8.value
         if self.size is not None and extensions.size and self.size > extensions.size:
-            return Own.TOO_LARGE.value.because(
-                f"{Own.TOO_LARGE.value.text}: {self.size} bytes, its limit is {extensions.size}"
+            return OurReply.TOO_LARGE.value.with_text(
+                f"{OurReply.TOO_LARGE.value.text}: {self.size} bytes, its limit is {extensions.size}"
             )
         return None
 
     def refusal_of(self, content: bytes, extensions: Extensions) -> Reply | None:
         """What to tell the MTA if the peer cannot be given these bytes of the message (RFC 6152 section 3)."""
         is_impossible = self.body == "8BITMIME" and not extensions.eight_bit_mime and not content.isascii()
-        return Own.NO_8BITMIME.value if is_impossible else None
+        return OurReply.NO_8BITMIME.value if is_impossible else None
 
     def command(self, extensions: Extensions) -> bytes:
         """The MAIL command with the parameters that the peer allows, with its CRLF."""

@@ -15,7 +15,7 @@ A fault of the peer on an open session is no exception: it ends each transaction
 from enum import Enum
 
 from onionmx.errors import InputError, OnionmxError, TemporaryError
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 
 
 class EnvelopeError(InputError):
@@ -55,7 +55,7 @@ class OpeningError(TemporaryError):
         self,
         cause: str,
         reply: Reply | None = None,
-        own: Own = Own.CONNECTION_LOST,
+        own: OurReply = OurReply.CONNECTION_LOST,
         obstacle: Obstacle = Obstacle.OTHER,
     ) -> None:
         super().__init__(cause)
@@ -68,4 +68,4 @@ class OpeningError(TemporaryError):
         """The reply for the MTA: the peer's refusal passed through, or our own with the cause."""
         if self.reply is not None and (self.reply.is_transient or self.reply.is_permanent):
             return self.reply.passed_through()
-        return self.own.value.because(str(self))
+        return self.own.value.with_text(str(self))

@@ -1,7 +1,7 @@
 """SMTP replies as values, and all those that onionmx itself gives (RFC 5321 section 4.2, RFC 3463).
 
 A reply of an onion MX passes through the relay unchanged but for `FROM_PEER` in front of its text; what the relay
-itself says stands here, each with an enhanced code of its own.
+itself says is here, each with an enhanced code of its own.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Reply:
         """All lines as one, for logs."""
         return " ".join(line for line in self.lines if line)
 
-    def because(self, text: str) -> Reply:
+    def with_text(self, text: str) -> Reply:
         """The same codes with another text; control characters, of which a line end would be one, are escaped."""
         return replace(self, lines=(escaped(text)[:MAX_TEXT_LENGTH],))
 
@@ -89,8 +89,8 @@ def _split(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(line[at : at + MAX_TEXT_LENGTH] for line, starts in places for at in starts)
 
 
-class Own(Enum):
-    """What onionmx itself answers; `Own.NO_ROUTE.value.because(...)` adds the cause in words."""
+class OurReply(Enum):
+    """What onionmx itself answers; `OurReply.NO_ROUTE.value.with_text(...)` adds the cause in words."""
 
     DELIVERED = Reply(250, "2.0.0", ("OK",))
     SENDER_OK = Reply(250, "2.1.0", ("OK",))
@@ -109,7 +109,7 @@ class Own(Enum):
     NO_SMTPUTF8 = Reply(553, "5.6.7", ("the onion MX does not take internationalized addresses",))
     TOO_LARGE = Reply(552, "5.3.4", ("the message is larger than the onion MX takes",))
     BARE_NEWLINE = Reply(554, "5.6.0", ("bare CR or LF in the message",))
-    LOOP = Reply(554, "5.4.6", ("too many Received headers: the message goes in a circle",))
+    LOOP = Reply(554, "5.4.6", ("mail loop detected: too many Received headers",))
     TLS_REQUIRED = Reply(451, "4.7.5", ("the onion MX cannot be used without TLS",))
     NOT_PROVEN = Reply(451, "4.7.5", ("the onion MX does not show a certificate that the domain's policy accepts",))
     PROOF_UNKNOWN = Reply(451, "4.7.5", ("it could not be determined what the domain demands of its onion MX",))

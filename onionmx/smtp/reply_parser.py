@@ -9,7 +9,7 @@ Leniencies, each with its reason:
 - the second digit may be any: peers invent codes, and only the first digit decides;
 - a code without text is enough (RFC 5321 section 4.2 asks clients for that);
 - a line may have any length: what is over `MAX_LINE_LENGTH` is dropped, and its code counts, as with Postfix;
-- bytes that are not UTF-8 stand in the text as `\xNN`, control characters as `?`, and what turns the direction of the
+- bytes that are not UTF-8 are written as `\xNN`, control characters as `?`, and what turns the direction of the
   text, ends a line in Unicode or is not seen as `\uNNNN`: the text goes into logs and into a reply of ours.
 """
 
@@ -26,7 +26,7 @@ MAX_REPLY_LENGTH = 32768
 """Bytes in all lines of a reply. An EHLO response has under 2000; a peer must not make us gather more."""
 
 MAX_SHOWN = 200
-"""Bytes of what is no reply that stand in the words about it: mostly a page of some other service."""
+"""Bytes of what is no reply that are shown in the words about it: mostly a page of some other service."""
 
 _BEGUN_LINE = re.compile(rb"[2-5][0-9]{0,2}$|[2-5][0-9]{2}[ \r-]")
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)

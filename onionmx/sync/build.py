@@ -48,7 +48,7 @@ class Base:
     digest: str = ""
 
     def has(self, domain: str) -> bool:
-        """Whether there is nothing to ask for a domain: pins override DNS, and own domains are not routed."""
+        """Whether there is nothing to ask for a domain: pins override DNS, and local domains are not routed."""
         return domain in self.pins or domain in self.own
 
 
@@ -223,7 +223,7 @@ def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
 
 
 def source_of(domain: str, record: DomainRecord | None, base: Base) -> tuple[Source, Trust | None]:
-    """Where the entry of a domain comes from, and what stands behind it."""
+    """Where the entry of a domain comes from, and what vouches for it."""
     if domain in base.pins:
         return Source.PIN, Trust.PINNED
     trust = record.established.trust if record and record.established else None

@@ -26,7 +26,7 @@ class Explanation:
         published: what the map has now; `None` where it has no entry.
         endpoints: what it would have if it was written now; none for no entry.
         source: where these come from; `None` where there are none.
-        trust: what stands behind them.
+        trust: what vouches for them.
         belief: which records are believed of this domain.
         why: one line: the reason for these endpoints, or for none.
         what_would_change_it: one line each.
@@ -53,7 +53,7 @@ def explain(domain: str, published: tuple[Endpoint, ...] | None, store: Store, b
         domain: in normal form.
         published: what the map has.
         store: what is remembered.
-        base: pins, own domains and rules.
+        base: pins, local domains and rules.
         now: seconds since 1970.
 
     Raises:
@@ -63,7 +63,7 @@ def explain(domain: str, published: tuple[Endpoint, ...] | None, store: Store, b
     rules = base.rules_of(domain)
     endpoints: tuple[Endpoint, ...] = ()
     if domain in base.own:
-        why, changes = own_answer(domain).reason, ["take it out of own.domains and own.file"]
+        why, changes = own_answer(domain).reason, ["take it out of local.domains and local.file"]
     elif domain in base.pins:
         endpoints = base.pins[domain]
         why = "the operator pinned it" if endpoints else "the operator pinned it to none"
@@ -75,7 +75,7 @@ def explain(domain: str, published: tuple[Endpoint, ...] | None, store: Store, b
         endpoints = DEFERS if entry.defers else entry.endpoints
         why = entry.why or record.decision
         if entry.why and record.listed and needs_look(record, rules) and record.decision not in entry.why:
-            # What is missing is said; what came of looking for it stands in the decision.
+            # What is missing is said; what came of looking for it is in the decision.
             why = f"{entry.why}: {record.decision}"
         changes = list(_changes(record, rules)) if record.listed else ["put it into a list of domains, or pin it"]
     source, trust = source_of(domain, record, base) if endpoints else (None, None)

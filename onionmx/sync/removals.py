@@ -34,7 +34,7 @@ def held_back(
     Args:
         changes: between the maps.
         known: domains that wait already.
-        base: pins and own domains.
+        base: pins and local domains.
         settings: how much a run may remove.
         by_name: domains that the operator removed by name.
     """

@@ -36,7 +36,7 @@ class Decision:
         old: endpoints in the old map; empty where it had none.
         new: endpoints in the new map; empty where it has none.
         source: where the new endpoints come from.
-        trust: what stands behind them.
+        trust: what vouches for them.
         reason: why there is nothing new, in words.
         notes: records that were left out, and what the table for Postfix cannot do.
     """

@@ -49,7 +49,7 @@ class Inputs:
     """What a run looks at.
 
     Attributes:
-        base: pins, own domains, and what is believed.
+        base: pins, local domains, and what is believed.
         lists: of domains; `None` for those of the last run.
         shared_pins: to be put into a store that several hosts share; `None` for leaving them as they are.
     """

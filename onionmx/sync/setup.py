@@ -10,7 +10,7 @@ from onionmx.config.store import parse_store
 from onionmx.config.sync import STATE_NAME, SyncSection
 from onionmx.dns.bulk import ask_many
 from onionmx.files import is_missing
-from onionmx.mapfile.domains import read_own_domains
+from onionmx.mapfile.domains import read_local_domains
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import read_pins
 from onionmx.sync.asking import AskMany
@@ -80,7 +80,7 @@ def read_base(configuration: Configuration, pins: Entries) -> Base:
     """Read what decides beside the store.
 
     Args:
-        configuration: where it stands.
+        configuration: where it is.
         pins: that hold.
 
     Raises:
@@ -91,7 +91,7 @@ def read_base(configuration: Configuration, pins: Entries) -> Base:
     authenticates = configuration.authenticate.mode != "off"
     return Base(
         pins,
-        read_own_domains(configuration.own),
+        read_local_domains(configuration.local),
         make_rules(settings, beliefs, authenticates=authenticates),
         authenticates,
         repr((settings.trust, sorted(beliefs.items()), configuration.authenticate.mode)),
@@ -102,7 +102,7 @@ def configured_rules(configuration: Configuration) -> RulesOf:
     """What is believed of each domain.
 
     Args:
-        configuration: where it stands.
+        configuration: where it is.
 
     Raises:
         ConfigurationError: the file of `sync.trust_of` has mistakes; all of them are named.

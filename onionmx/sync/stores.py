@@ -25,7 +25,7 @@ def open_store(  # noqa: PLR0913 -- what the configuration says of it
     users: Sequence[str] = STORE_USERS,
     longest_wait: float = LONGEST_WAIT,
 ) -> Store:
-    """Open the store that `sync.store` names. Whoever opens it closes it.
+    """Open the store that `sync.store` names. The caller closes it.
 
     Args:
         store: see `onionmx.config.store.parse_store`.
@@ -54,7 +54,7 @@ def open_store(  # noqa: PLR0913 -- what the configuration says of it
 def open_host_lists(
     store: str, *, password_file: str, ca_file: str, key_file: str = "", users: Sequence[str] = STORE_USERS
 ) -> "HostLists":
-    """Open the lists of the hosts that share a store. Whoever opens them closes them.
+    """Open the lists of the hosts that share a store. The caller closes them.
 
     Args:
         store: of a server.

@@ -1,7 +1,7 @@
 """Virtual addresses for onions from Tor's DNSPort (tor(1), AutomapHostsOnResolve).
 
 tor answers the A question for an onion with an address out of VirtualAddrNetworkIPv4, and from then on connects
-whoever names that address through its SOCKS port to that onion. Nothing leaves the machine: the mapping is local.
+anyone who names that address through its SOCKS port to that onion. Nothing leaves the machine: the mapping is local.
 
 The DNS messages (RFC 1035 section 4.1) are built here because dnspython takes six times as long to load as the
 whole route helper may run.
@@ -40,7 +40,7 @@ _TYPE_A = 1
 _CLASS_IN = 1
 _POINTER = 0xC0  # the two high bits of a length octet mark a compressed name (RFC 1035 section 4.1.4)
 
-# A virtual address that is routed on the internet would send the connection to whoever owns it. VirtualAddrNetworkIPv4
+# A virtual address that is routed on the internet would send the connection to its owner. VirtualAddrNetworkIPv4
 # is 127.192.0.0/10 by default; operators set it to other networks that nobody on the internet has.
 _NEVER_ROUTED = (
     (0x7F000000, 8),  # 127.0.0.0/8, loopback

@@ -184,7 +184,7 @@ def _virtual_address(question: bytes) -> bytes:
 
 
 def _udp() -> list[socket.socket]:
-    """Tor's DNSPorts, also beside whoever has them (SO_REUSEADDR)."""
+    """Tor's DNSPorts, also beside those who have them (SO_REUSEADDR)."""
     found = []
     for port in (530, 5300, 5353, 9053):
         bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -1,6 +1,6 @@
 """A cold run over many domains: the bulk engine beside dnsperf and dnspython's asyncio resolver, in turn.
 
-All ask the same authoritative server, which has the last core for itself; whoever asks has the first. One domain in
+All ask the same authoritative server, which has the last core for itself; the client has the first. One domain in
 a hundred has a record, for which the engine asks once more, by the ordinary resolver. The whole run of `onionmx sync`
 takes in the list, asks, decides, and writes the state and the map.
 """

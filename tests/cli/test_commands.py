@@ -119,11 +119,11 @@ def test_own_domains_never_enter_the_map(site: Site, capsys: pytest.CaptureFixtu
     site.domains.write_text("example.org\nown.example\n")
     site.pins.write_text(f"pinned.own.example {C}\n")
     site.configuration.write_text(
-        f'[own]\ndomains = ["own.example", "Pinned.OWN.example"]\n{site.configuration.read_text()}'
+        f'[local]\ndomains = ["own.example", "Pinned.OWN.example"]\n{site.configuration.read_text()}'
     )
     assert site.run("sync") == 0
     assert site.entries == {"example.org": ((A, 25),)}
-    assert "removed   own.example: own domain" in capsys.readouterr().out
+    assert "removed   own.example: local domain" in capsys.readouterr().out
 
 
 def test_second_sync_changes_nothing_and_is_quiet_when_asked(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

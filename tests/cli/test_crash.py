@@ -1,4 +1,4 @@
-"""An unforeseen exception is no answer: whoever asks, an MTA or cron, hears 75 and one line."""
+"""An unforeseen exception is no answer: an MTA or cron that asks hears 75 and one line."""
 
 import os
 import subprocess

@@ -9,7 +9,7 @@ from onionmx.cli import main
 from onionmx.doctor.checks import TOPICS
 from tests.mapfile.maps import A, make_map
 
-MAP_CHECKS = ("--check", "map", "--check", "pins", "--check", "own-domains")
+MAP_CHECKS = ("--check", "map", "--check", "pins", "--check", "local-domains")
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def configuration(tmp_path: Path) -> Path:
     (tmp_path / "pins").touch()
     file = tmp_path / "onionmx.toml"
     file.write_text(
-        f'[own]\ndomains = ["own.example"]\n[map]\npath = "{tmp_path}/map.cdb"\n[sync]\npins = "{tmp_path}/pins"\n'
+        f'[local]\ndomains = ["own.example"]\n[map]\npath = "{tmp_path}/map.cdb"\n[sync]\npins = "{tmp_path}/pins"\n'
     )
     return file
 
@@ -30,7 +30,11 @@ def run(configuration: Path, *words: str) -> int:
 def test_sound(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(configuration, *MAP_CHECKS) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0].split() for line in lines[:3]] == [["ok", "map"], ["ok", "own-domains"], ["ok", "pins"]]
+    assert [line.split(":")[0].split() for line in lines[:3]] == [
+        ["ok", "map"],
+        ["ok", "local-domains"],
+        ["ok", "pins"],
+    ]
     assert lines[3:] == ["3 ok, 0 warning, 0 problem, 0 not checked"]
     assert run(configuration, *MAP_CHECKS, "--quiet") == 0
     assert capsys.readouterr().out == ""
@@ -41,20 +45,20 @@ def test_problem_with_reason_and_what_mends_it(configuration: Path, capsys: pyte
     make_map(folder / "map.cdb", {"own.example": ((A, 25),)})
     assert run(configuration, *MAP_CHECKS, "--quiet") == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["problem", "own-domains:", "in", "the", "map:", "own.example"]
-    assert lines[1].strip().startswith("why: mail for an own domain would leave this host")
-    assert [line.strip() for line in lines[2:]] == [f"mend: {folder}/pins: own.example none", "mend: onionmx sync"]
+    assert lines[0].split() == ["problem", "local-domains:", "in", "the", "map:", "own.example"]
+    assert lines[1].strip().startswith("why: mail for a local domain would leave this host")
+    assert [line.strip() for line in lines[2:]] == [f"fix: {folder}/pins: own.example none", "fix: onionmx sync"]
     assert run(configuration, *MAP_CHECKS, "--json") == 1
     report = json.loads(capsys.readouterr().out)
     assert report["counts"] == {"ok": 2, "warning": 0, "problem": 1, "not checked": 0}
     (finding,) = [one for one in report["findings"] if one["severity"] == "problem"]
     assert finding == {
-        "check": "own-domains",
+        "check": "local-domains",
         "severity": "problem",
         "seen": "in the map: own.example",
         "why": finding["why"],
         "cause": "",
-        "mend": f"{folder}/pins: own.example none\nonionmx sync",
+        "fix": f"{folder}/pins: own.example none\nonionmx sync",
     }
     assert run(configuration, *MAP_CHECKS, "--json", "--quiet") == 1
     assert len(json.loads(capsys.readouterr().out)["findings"]) == 1
@@ -83,9 +87,9 @@ def test_names_from_outside_are_escaped(configuration: Path, capsys: pytest.Capt
     ("change", "code", "words"),
     [
         (("own.example", "user@own.example"), 78, "e-mail address"),
-        (("[own]", "[doctor]\nforeign_domain = 'a b'\n[own]"), 78, "doctor"),
-        (("[own]", "[doctor]\ntimeout = 0\n[own]"), 78, "doctor.timeout"),
-        (("[own]", "[own]\nfile = '/none'"), 78, "own.file /none cannot be read"),
+        (("[local]", "[doctor]\nforeign_domain = 'a b'\n[local]"), 78, "doctor"),
+        (("[local]", "[doctor]\ntimeout = 0\n[local]"), 78, "doctor.timeout"),
+        (("[local]", "[local]\nfile = '/none'"), 78, "local.file /none cannot be read"),
     ],
 )
 def test_bad_configuration(

@@ -1,4 +1,4 @@
-"""Domains from logs, for `onionmx domains` and for `onionmx sync`; pins stand for DNS, so that nothing is asked."""
+"""Domains from logs, for `onionmx domains` and for `onionmx sync`; pins replace DNS, so that nothing is asked."""
 
 import gzip
 import json
@@ -38,7 +38,7 @@ class Site:
         self.configuration = folder / "onionmx.toml"
         self.configuration.write_text(
             f"""
-            own.domains = ["{OWN}"]
+            local.domains = ["{OWN}"]
             map.path = "{self.map}"
             [sync]
             logs = ["{self.log}*"]

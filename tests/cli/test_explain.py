@@ -121,7 +121,7 @@ def test_value_that_defers(site: Site, capsys: pytest.CaptureFixture[str]) -> No
 def test_pins_own_domains_and_strangers(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.pins.write_text(f"pinned.example {C}:2525\nnever.example none\n")
     site.domains.write_text("a.example\n")
-    site.configuration.write_text(f'[own]\ndomains = ["own.example"]\n{site.configuration.read_text()}')
+    site.configuration.write_text(f'[local]\ndomains = ["own.example"]\n{site.configuration.read_text()}')
     output = told(site, capsys, "pinned.example")
     assert "map         no entry" in output
     assert f"{C}:2525 after the next `onionmx sync`" in output
@@ -130,7 +130,7 @@ def test_pins_own_domains_and_strangers(site: Site, capsys: pytest.CaptureFixtur
     for words in (f"map         {C}:2525", "the operator pinned it", "source      pin, pinned", "the file of pins"):
         assert words in output, words
     assert "pinned it to none" in told(site, capsys, "never.example")
-    assert "own domain" in told(site, capsys, "own.example")
+    assert "local domain" in told(site, capsys, "own.example")
     stranger = told(site, capsys, "stranger.example")
     assert "it is in no list and not pinned, and never was" in stranger
     assert "put it into a list of domains, or pin it" in stranger

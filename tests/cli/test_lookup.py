@@ -52,7 +52,7 @@ def prepare(site: Site, text: str) -> None:
         known = known.replace("[sync]", f"[sync]\n{text}")
         text = before
     known = known.replace("[sync]", f'[sync]\ntrust_of = "{trust}"')
-    site.configuration.write_text(f'{known}\n[own]\ndomains = ["own.example"]\n{text}')
+    site.configuration.write_text(f'{known}\n[local]\ndomains = ["own.example"]\n{text}')
     for name in DOMAINS:
         site.reactions.update(srv(name, C, flags=dns.flags.AD if name == "signed.example" else 0))
     del site.reactions[f"{SRV}none.example"]

@@ -46,7 +46,7 @@ class Site:
             self.questions = server.questions
             self.configuration.write_text(
                 f"""
-                [own]
+                [local]
                 domains = ["example.org"]
                 [map]
                 path = "{self.map}"
@@ -200,7 +200,7 @@ def test_exit_codes(site: Site) -> None:
         ([A, "--address", "nobody"], "not a mailbox"),
         ([A, "--sender", "a b@example.org"], "not a mailbox"),
         ([A, "--timeout", "0"], "--timeout"),
-        (["--watch", A], "the domain stands before --watch"),
+        (["--watch", A], "the domain comes before --watch"),
         ([A, "--watch=0"], "not a number of seconds from 1 to 86400"),
         ([A, "--watch=nan"], "not a number of seconds"),
         ([], "DOMAIN"),

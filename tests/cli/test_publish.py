@@ -52,7 +52,7 @@ def test_domains_come_from_arguments_lists_and_the_configuration(publish: Comman
     file.write_text("b.example # ours\na.example\n")
     domains = [line.split()[0] for line in publish("a.example", "--domains", str(file), "--onion", A)[1].splitlines()]
     assert domains == ["_onion-mx._tcp.a.example.", "_onion-mx._tcp.b.example."]
-    publish.configure('[own]\ndomains = ["z.example", "own.example"]\n[publish]\nttl = 7')
+    publish.configure('[local]\ndomains = ["z.example", "own.example"]\n[publish]\nttl = 7')
     assert [line.split()[:2] for line in publish("--onion", A)[1].splitlines()] == [
         ["_onion-mx._tcp.own.example.", "7"],
         ["_onion-mx._tcp.z.example.", "7"],
@@ -62,7 +62,7 @@ def test_domains_come_from_arguments_lists_and_the_configuration(publish: Comman
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        (["--onion", A], 78, "no domain to publish: name some, or set own.domains or own.file"),
+        (["--onion", A], 78, "no domain to publish: name some, or set local.domains or local.file"),
         (["a.example"], 78, "missing does not exist"),
         (["a b", "--onion", A], 64, "contains ' '"),
         ([A, "--onion", A], 64, "is an onion itself"),

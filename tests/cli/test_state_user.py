@@ -57,7 +57,7 @@ def test_sync_of_root_leaves_no_file_that_the_owner_cannot_write(state: Path) ->
 
 
 def test_owner_of_the_state_cannot_make_root_write_elsewhere(state: Path) -> None:
-    """Links in the place of the lock and of the store lead root nowhere that their owner may not write himself."""
+    """Links instead of the lock and of the store lead root nowhere that their owner may not write himself."""
     prize = state.parent / "prize"
     prize.write_text("root's\n")
     for name in ("state.sqlite", "map.cdb.lock", "recipients.sqlite"):

@@ -1,6 +1,6 @@
 """A bad way to a name server: packets are lost, doubled and late, and forged replies come before the true ones.
 
-It stands between a client and a server, as a process of its own: `python -m tests.dns.hostile PORT UPSTREAM SEED`.
+It is between a client and a server, as a process of its own: `python -m tests.dns.hostile PORT UPSTREAM SEED`.
 What happens to a packet depends on the seed and on the packets before it alone.
 """
 

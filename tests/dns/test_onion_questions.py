@@ -109,7 +109,7 @@ onions = st.builds(
 
 
 def shows_onion(name: dns.name.Name) -> bool:
-    """Whether whoever hears this question learns a name of Tor; looked for in another way than the check does."""
+    """Whether those who hear this question learn a name of Tor; looked for in another way than the check does."""
     end = name.labels[-2].decode("latin-1").lower() if len(name.labels) > 1 else ""
     return any(part == "onion" for part in re.split(r"[^\w-]+", end, flags=re.ASCII))
 

@@ -128,7 +128,7 @@ def test_what_waits_names_the_first_cause() -> None:
     found = by_cause([stopped, chained, waits, silent])
     assert [one.cause for one in found] == ["", "tor", "tor", "tor"]
     assert [one.severity for one in found] == [Severity.PROBLEM, *[Severity.NOT_CHECKED] * 3]
-    assert [one.mend for one in found] == ["start", "", "", ""]
+    assert [one.fix for one in found] == ["start", "", "", ""]
     # An old tor is a problem too, but not why another port is silent.
     old = problem("tor", "old", "upgrade")
     assert by_cause([old, silent]) == [old, replace(silent, cause="")]

@@ -80,7 +80,7 @@ def test_another_user_cannot_become_the_owner_of_the_state(folder: Path) -> None
 
 @root_only
 def test_owner_of_the_state_leads_root_nowhere(folder: Path) -> None:
-    """A link in the place of the state: root would take from all others the right to read what it leads to."""
+    """A link instead of the state: root would take from all others the right to read what it leads to."""
     prize = folder / "prize"
     prize.write_text("for all\n")
     prize.chmod(0o644)

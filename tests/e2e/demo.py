@@ -47,7 +47,7 @@ def tell(site: Site) -> None:
     show(site.record)
     step(f"The sender {SENDER} finds out which domains have such a record: onionmx sync {site.domains.name}")
     show_output(site.onionmx("sync"))
-    step(f"What stands in the map now: onionmx map get {DOMAIN}, and onionmx lookup --live {DOMAIN} {WITHOUT}")
+    step(f"What the map has now: onionmx map get {DOMAIN}, and onionmx lookup --live {DOMAIN} {WITHOUT}")
     show_output(site.onionmx("map", "get", DOMAIN))
     show_output(site.onionmx("lookup", "--live", DOMAIN, WITHOUT))
     step(f"Exim asks for the virtual address that tor gives the onion: onionmx-route {DOMAIN}")

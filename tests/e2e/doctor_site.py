@@ -174,7 +174,7 @@ class DoctorSite:
             f'"{host}:{port}"' for host, port in (self.tor.socks, self.tor.dnsport, self.tor.control)
         )
         values = {
-            "own.domains": f'["{DOMAIN}"]',
+            "local.domains": f'["{DOMAIN}"]',
             "map.path": f'"{self.map}"',
             "sync.pins": f'"{self.folder}/relay/pins"',
             "dns.nameservers": f'["{LOOPBACK}:{self.dns.resolver[1]}"]',
@@ -205,7 +205,7 @@ class DoctorSite:
             yield mta
 
     def doctor(self, *words: str, **changes: str) -> "Report":
-        """Run `onionmx doctor`; keys of the configuration that differ have `__` in the place of the dot."""
+        """Run `onionmx doctor`; keys of the configuration that differ have `__` instead of the dot."""
         file = self.folder / "doctor.toml"
         file.write_text(self.configuration({key.replace("__", "."): value for key, value in changes.items()}))
         command: list[str | Path] = [ONIONMX, "doctor", "--json", "--config", file, *words]

@@ -1,8 +1,8 @@
-"""A real Exim in a folder of its own, with the fragments of `exim/` as they stand in a configuration like Debian's.
+"""A real Exim in a folder of its own, with the fragments of `exim/` as they are in a configuration like Debian's.
 
 Exim runs wholly unprivileged: a user who gives ``-C`` needs no root if all that Exim touches is his. Debian compiles
 the name of its user, Debian-exim, into the program and refuses to start where that user does not exist, so a copy
-is made in which the number of the running user stands instead ("ref:name uses a number" in Exim's src/EDITME).
+is made in which the number of the running user is written instead ("ref:name uses a number" in Exim's src/EDITME).
 Exim refuses to be root in that role, so root becomes `nobody` for it. /etc/exim4 is neither read nor written.
 """
 

@@ -92,11 +92,11 @@ clearnet unix - - n - - discard
 MAPS = "cdb postfix-cdb.so dict_cdb_open mkmap_cdb_open\n"
 
 WATCH = '"$@" & trap "kill $!" TERM; wait; wait'
-"""Dies with the test in the place of master, for which the kernel forgets that when it changes its user (prctl(2))."""
+"""Dies with the test instead of master, for which the kernel forgets that when it changes its user (prctl(2))."""
 
 
 def documented(text: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the blocks of a document that stand under the name of a file, by that name.
+    """Return the blocks of a document that are under the name of a file, by that name.
 
     Args:
         text: the document; a block is indented by four blanks and follows a line "In `FILE`:".
@@ -113,7 +113,7 @@ def documented(text: str, values: Mapping[str, str]) -> dict[str, str]:
 
 
 def section(text: str, heading: str) -> str:
-    """Return what stands under a heading of the second level in a document, to the next one."""
+    """Return what is under a heading of the second level in a document, to the next one."""
     _, found, rest = text.partition(f"\n## {heading}\n")
     if not found:
         raise LookupError(f"the document has no heading {heading}")

@@ -87,7 +87,7 @@ class RelaySite:
             POSTFIX_MX: self._publish(self.postfix_mx.port),
         }
         self.relay = self._started.enter_context(Relay(self.folder / "relay", self.tor.client.socks))
-        # The senders' own domains have onions too, as in a map that others share.
+        # The senders' local domains have onions too, as in a map that others share.
         own = dict.fromkeys((POSTFIX_SENDER, EXIM_SENDER), self.routes[EXIM_MX])
         self.relay.publish(self.routes | own)
         self.postfix = self._started.enter_context(PostfixSender(self.folder / "postfix", POSTFIX_SENDER, self.relay))

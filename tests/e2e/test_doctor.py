@@ -60,7 +60,7 @@ def test_sound_machine(site: DoctorSite, record_property: Callable[[str, object]
 
 
 @pytest.mark.parametrize(
-    ("torrc", "fault", "mend"),
+    ("torrc", "fault", "fix"),
     [
         (Torrc(automap=""), "automap", "torrc: AutomapHostsOnResolve 1"),
         (Torrc(dnsport=""), "dnsport", "torrc: DNSPort 127.0.0.1:{dnsport}"),
@@ -73,12 +73,12 @@ def test_sound_machine(site: DoctorSite, record_property: Callable[[str, object]
 )
 @pytest.mark.usefixtures("mta")
 def test_fault_in_torrc(
-    site: DoctorSite, reconfigured: Callable[[Torrc], None], torrc: Torrc, fault: str, mend: str
+    site: DoctorSite, reconfigured: Callable[[Torrc], None], torrc: Torrc, fault: str, fix: str
 ) -> None:
     reconfigured(torrc)
     report = site.doctor()
     assert report.faults == {fault}, str(report)
-    assert mend.format(dnsport=site.tor.dnsport[1], nowhere=site.tor.nowhere[1]) in report.of(fault)[0]["mend"]
+    assert fix.format(dnsport=site.tor.dnsport[1], nowhere=site.tor.nowhere[1]) in report.of(fault)[0]["fix"]
     # Without the control port the record tells where the own onion is.
     assert report.of("open-relay")[0]["severity"] == "ok"
 
@@ -88,7 +88,7 @@ def test_socks_port_without_a_flag(site: DoctorSite) -> None:
     for (host, port), fault in ((site.tor.terse_socks, "extended-errors"), (site.tor.open_socks, "onion-traffic-only")):
         report = site.doctor(tor__socks=f'"{host}:{port}"')
         assert report.faults == {fault}, str(report)
-        assert f"torrc: SocksPort {host}:{port} ExtendedErrors OnionTrafficOnly" in report.of(fault)[0]["mend"]
+        assert f"torrc: SocksPort {host}:{port} ExtendedErrors OnionTrafficOnly" in report.of(fault)[0]["fix"]
 
 
 @pytest.mark.usefixtures("mta")
@@ -96,7 +96,7 @@ def test_socks_port_that_is_a_unix_socket(site: DoctorSite) -> None:
     report = site.doctor(tor__socks=f'"unix:{site.tor.unix_socks}"')
     assert report.faults == set(), str(report)
     nowhere = site.doctor("--check", "socks", tor__socks=f'"unix:{site.tor.unix_socks}.none"')
-    assert "WorldWritable ExtendedErrors OnionTrafficOnly" in nowhere.of("socks")[0]["mend"]
+    assert "WorldWritable ExtendedErrors OnionTrafficOnly" in nowhere.of("socks")[0]["fix"]
 
 
 @pytest.mark.usefixtures("mta")
@@ -111,7 +111,7 @@ def test_service_on_another_port(site: DoctorSite, reconfigured: Callable[[Torrc
     reconfigured(Torrc(service="HiddenServiceDir {folder}/service\nHiddenServicePort 2525 {forward}"))
     report = site.doctor(doctor__timeout="20")
     assert {"onion-service"} <= report.faults <= {"onion-service", "record"}, str(report)
-    assert report.of("onion-service")[0]["mend"] == "onionmx onion create"
+    assert report.of("onion-service")[0]["fix"] == "onionmx onion create"
 
 
 def test_service_that_leads_nowhere(site: DoctorSite, reconfigured: Callable[[Torrc], None]) -> None:
@@ -131,7 +131,7 @@ def test_records_in_dns(site: DoctorSite) -> None:
     records = [(one["severity"], one["seen"].split()[0]) for one in report.of("record")]
     assert records == [("problem", WITHOUT), ("problem", WRONG), ("ok", DOMAIN), ("ok", UNSIGNED)]
     line = f"_onion-mx._tcp.{WITHOUT}. 3600 IN SRV 0 5 25 {site.tor.onion}."
-    assert line in report.of("record")[0]["mend"]
+    assert line in report.of("record")[0]["fix"]
     assert A in report.of("record")[1]["seen"]
     unsigned = [one["seen"] for one in report.of("signed-zone") if one["severity"] == "warning"]
     assert [seen.split(":")[0] for seen in unsigned] == [UNSIGNED]
@@ -140,7 +140,7 @@ def test_records_in_dns(site: DoctorSite) -> None:
 @pytest.mark.usefixtures("mta")
 def test_map_with_an_own_domain_and_relay_that_is_down(site: DoctorSite, tmp_path: Path) -> None:
     own = make_map(tmp_path / "own.cdb", {DOMAIN: ((A, 25),)})
-    assert site.doctor(map__path=f'"{own}"').faults == {"own-domains"}
+    assert site.doctor(map__path=f'"{own}"').faults == {"local-domains"}
     site.relay.stop()
     try:
         result = '"onion:inet:{}:{}"'.format(*site.relay.lmtp)

@@ -69,8 +69,8 @@ def test_wrong_receiver(site: DoctorSite, name: str) -> None:
         assert report.faults == NAMED[mta.fault], str(report)
     program = name.partition("-")[0]
     for one in report.findings:
-        if one["check"] in {"open-relay", "rights"} and one["mend"]:
+        if one["check"] in {"open-relay", "rights"} and one["fix"]:
             # Postfix alone knows XCLIENT.
-            assert ("exim" in one["mend"]) is (program == "exim")
-            assert ".cf" in one["mend"] or program == "exim"
+            assert ("exim" in one["fix"]) is (program == "exim")
+            assert ".cf" in one["fix"] or program == "exim"
     assert not mta.mta.delivered()

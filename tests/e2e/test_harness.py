@@ -1,4 +1,4 @@
-"""The networks that the other end-to-end tests stand on do what those tests rely on."""
+"""The networks that the other end-to-end tests rely on do what those tests rely on."""
 
 import ipaddress
 import os

@@ -73,7 +73,7 @@ def site(
         configuration = folder / "onionmx.toml"
         (folder / "none").touch()
         configuration.write_text(
-            f'[own]\ndomains = ["{DOMAIN}"]\n[map]\npath = "{folder}/none.cdb"\n[sync]\npins = "{folder}/none"\n'
+            f'[local]\ndomains = ["{DOMAIN}"]\n[map]\npath = "{folder}/none.cdb"\n[sync]\npins = "{folder}/none"\n'
             f'[dns]\nnameservers = ["{"{}:{}".format(*dns.resolver)}"]\n'
             f'[tor]\nsocks = "{"{}:{}".format(*tor_network.client.socks)}"\n'
             '[relay]\nhostname = "client.example"\n'

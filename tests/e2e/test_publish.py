@@ -85,7 +85,7 @@ def test_a_cname_at_the_name(site: Site, client: Client, zone: str) -> None:
     assert code == 78
     assert err == (
         f"onionmx: alias.{zone}: a CNAME at {PREFIX}.alias.{zone}. leads to www.{zone}., and no other record can "
-        "stand beside it: remove it first\n"
+        "be beside it: remove it first\n"
     )
     assert "1 added, 1 refused; 1 update sent" in out
     assert held(site.primary_of(zone), f"{PREFIX}.beside.{zone}") == [f"0 5 25 {A}."]

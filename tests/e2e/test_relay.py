@@ -82,7 +82,7 @@ def test_each_recipient_gets_its_own_result_from_postfix(site: RelaySite) -> Non
         rf"to=<nobody1@{EXIM_MX}>.* dsn=5\.\S+, status=bounced .* said: 550 .*onion-mx said: unknown recipient"
     )
     wait_for_copies(site.exim_mx, message, f"alice@{EXIM_MX}", f"bob@{EXIM_MX}")
-    # The bounce, to the sender's own domain, which has an onion as well.
+    # The bounce, to the sender's local domain, which has an onion as well.
     site.postfix.wait_for_log(rf"postfix/virtual\S* \w+: to=<carol@{POSTFIX_SENDER}>")
 
 

@@ -37,7 +37,7 @@ PATIENCE = 300.0
 """Seconds for one step: once tor itself may try for its 120 before it gives another circuit a chance."""
 
 SINK = {
-    # The sink keeps what it has accepted in its spool: each line in its log stands for a final 250.
+    # The sink keeps what it has accepted in its spool: each line in its log is a final 250.
     "main/03_sink": "queue_only\nsmtp_accept_max = 200\nsplit_spool_directory\n",
 }
 

@@ -175,7 +175,7 @@ def test_postfix_sends_nothing_when_the_table_cannot_tell(postfix: PostfixSender
     # Until each reply is there Postfix 3.10 takes no more, but for what follows EHLO (smtpd_forbid_unauth_pipelining).
     with closing(postfix.connect(LOCAL_SENDERS)) as session:
         assert session.sock is not None
-        # A missing table is answered 451, a damaged one not at all: Postfix stands still until it is repaired.
+        # A missing table is answered 451, a damaged one not at all: Postfix stops until it is repaired.
         session.sock.sendall(f"MAIL FROM:<carol@{SENDER}>\r\nRCPT TO:<alice@{MAPPED}>\r\n".encode())
         postfix.wait_for_log(
             r"trivial-rewrite\S* (fatal|error): .*transport\.cdb: (Protocol error|No such file|No such device)"

@@ -65,7 +65,7 @@ def forwarder(folder: Path, upstream: tuple[str, int], address: tuple[str, int])
 def configuration(folder: Path, dns: str) -> Path:
     path = folder / "onionmx.toml"
     path.write_text(
-        f'[own]\ndomains = ["{SIGNED}"]\n[map]\npath = "{folder}/map.cdb"\n[dns]\ntimeout = 30\n{dns}\n'
+        f'[local]\ndomains = ["{SIGNED}"]\n[map]\npath = "{folder}/map.cdb"\n[dns]\ntimeout = 30\n{dns}\n'
         f'[doctor]\nbogus_name = "{BOGUS_NAME}"\n'
     )
     return path
@@ -138,7 +138,7 @@ def test_forwarder_in_front_of_one_who_lies(tmp_path: Path) -> None:
         finding = resolver_finding(path)
     assert finding["severity"] == "problem", finding
     assert "does not validate: it answers for a name whose signatures are wrong" in finding["seen"]
-    assert "trusted = []" in finding["mend"]
+    assert "trusted = []" in finding["fix"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Exim that asks the lookup daemon by readsocket, with the fragments of exim/readsocket/ as they stand."""
+"""Exim that asks the lookup daemon by readsocket, with the fragments of exim/readsocket/ as they are."""
 
 import re
 import socket

@@ -61,7 +61,7 @@ class Site:
         live = (f'[dns]\nnameservers = ["{resolver}"]', "[lookup]\nlive = true")
         self.relay = Relay(folder / "relay", (LOOPBACK, socks), live)
         self.relay.publish({MAPPED: A})
-        own = f'[own]\ndomains = ["{SENDER}"]'
+        own = f'[local]\ndomains = ["{SENDER}"]'
         self.serve = Serve(folder / "serve", dns.resolver, (own,), f"smtp:[{LOOPBACK}]:{self.relay.smtp[1]}")
         self.serve.publish({MAPPED: A, SENDER: A})
         maps = table.format(socketmap=self.serve.socketmap[1], tcp_table=self.serve.tcp_table[1])

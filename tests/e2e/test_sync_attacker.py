@@ -138,7 +138,7 @@ def test_the_day(world: World, host: SyncHost) -> None:
     for run in range(DAY):
         host.pass_time(EVERY * HOUR)
         if run == DAY // 2:
-            # He also stands between Tor's exit and the policies.
+            # He is also between Tor's exit and the policies.
             world.policy.status = 503
             host.name_domains(*ESTABLISHED, NEW, LATE)
         summary = host.told("sync")

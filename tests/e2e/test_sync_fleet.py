@@ -148,7 +148,7 @@ def delivery(domain: str) -> str:
 
 
 def test_domains_of_the_logs_of_both(server: ValkeyServer, dns: NameServers, tmp_path: Path) -> None:
-    """Each host has its own logs; whichever asks, asks for what stands in any of them."""
+    """Each host has its own logs; whichever asks, asks for what is in any of them."""
     hosts = []
     for name, domains in (("first", (SIGNED,)), ("second", (CHANGING, WITHOUT, CHANGING))):
         log = tmp_path / f"{name}.log"

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.config import OwnSection
+from onionmx.config import LocalSection
 from onionmx.errors import ConfigurationError
-from onionmx.mapfile.domains import read_domains, read_own_domains
+from onionmx.mapfile.domains import read_domains, read_local_domains
 
 
 def test_lists_are_normalized_and_joined() -> None:
@@ -41,11 +41,11 @@ def test_any_content_is_read_or_refused(content: bytes) -> None:
 def test_own_domains_come_from_the_list_and_the_file(tmp_path: Path) -> None:
     file = tmp_path / "own"
     file.write_text("# ours\nTwo.example\n")
-    assert read_own_domains(OwnSection(domains=("ONE.example.",), file=str(file))) == {"one.example", "two.example"}
-    assert read_own_domains(OwnSection()) == frozenset()
+    assert read_local_domains(LocalSection(domains=("ONE.example.",), file=str(file))) == {"one.example", "two.example"}
+    assert read_local_domains(LocalSection()) == frozenset()
     for settings, why in (
-        (OwnSection(file=str(tmp_path / "missing")), "own.file .*missing cannot be read: No such file"),
-        (OwnSection(domains=("one.example", "a b")), "own.domains:2: 2 words"),
+        (LocalSection(file=str(tmp_path / "missing")), "local.file .*missing cannot be read: No such file"),
+        (LocalSection(domains=("one.example", "a b")), "local.domains:2: 2 words"),
     ):
         with pytest.raises(ConfigurationError, match=why):
-            read_own_domains(settings)
+            read_local_domains(settings)

@@ -74,8 +74,8 @@ def test_pins() -> None:
         (f"user@example.org {A}", "e-mail address"),
         (f"exa\0mple.org {A}", "control character"),
         (f"{'x' * 300} {A}", "300 characters"),
-        (f"first.example {A}", "stands already on line 1"),
-        (f"FIRST.example. {A}", "stands already on line 1"),
+        (f"first.example {A}", "is already on line 1"),
+        (f"FIRST.example. {A}", "is already on line 1"),
         ("x" * 20_000, "at most 10000"),
     ],
 )
@@ -113,7 +113,7 @@ def test_domain_that_defers_has_another_result_in_the_table(result: str) -> None
 def test_map_yml_has_no_domain_that_defers_and_does_not(first: str) -> None:
     keys = [A, COULD_NOT_TELL] if first == "onion" else [COULD_NOT_TELL, A]
     parsed = parse_map_yml("map.yml", "".join(f"{key}:\n- example.org\n" for key in keys).encode())
-    assert str(parsed.problems[0]) == f"map.yml:4: example.org stands under {COULD_NOT_TELL} and under an onion"
+    assert str(parsed.problems[0]) == f"map.yml:4: example.org is under {COULD_NOT_TELL} and under an onion"
 
 
 def test_transport_forms_of_the_community() -> None:
@@ -142,7 +142,7 @@ def test_transport_forms_of_the_community() -> None:
 
 @given(content=entries, data=st.data())
 def test_transport_lines_that_go_on(content: Content, data: st.DataObject) -> None:
-    """Wherever white space stands in a line, it may go on in the next one, behind comments and blank lines too."""
+    """Wherever white space is in a line, it may go on in the next one, behind comments and blank lines too."""
     cut = st.sampled_from([" ", "\n ", "\r\n\t", "\n# a comment\n  ", "\n\n   \n  # another one\n "])
     lines = (
         "".join(word if place == 0 else data.draw(cut) + word for place, word in enumerate(line.split(" ")))

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 AGAIN = 0.2
-"""Seconds between two words on a connection, and between two connections in the place of lost ones."""
+"""Seconds between two words on a connection, and between two connections instead of lost ones."""
 
 
 @asynccontextmanager

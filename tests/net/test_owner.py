@@ -195,12 +195,12 @@ def test_users() -> None:
 
 ASK = """
 import socket, sys
-from onionmx.net.owner import Listener
+from onionmx.net.owner import ListenerOwner
 from onionmx.net.users import check_unix_peer, hidden_user
 print(hidden_user())
 port, user, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 try:
-    Listener("127.0.0.1", port, (user,)).confirm()
+    ListenerOwner("127.0.0.1", port, (user,)).confirm()
     print("believed")
 except Exception as error:
     print(error)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 EXTENSIONS = ("PIPELINING", "CHUNKING", "SIZE 0", "8BITMIME", "DSN", "SMTPUTF8")
 CLOSE = "close"
-"""In the place of a reply: end the connection."""
+"""Instead of a reply: end the connection."""
 PLAIN = {
     "HELO": "250 mx.example",
     "NOOP": "250 2.0.0 ok",
@@ -20,7 +20,7 @@ PLAIN = {
 }
 """Replies that depend on nothing."""
 SILENCE = "silence"
-"""In the place of a reply: say nothing any more."""
+"""Instead of a reply: say nothing any more."""
 
 
 @dataclass

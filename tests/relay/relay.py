@@ -1,4 +1,4 @@
-"""A relay behind its server, with a scripted peer in the place of tor and the onion MXes."""
+"""A relay behind its server, with a scripted peer instead of tor and the onion MXes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -84,7 +84,7 @@ def test_names_under_onion(tmp_path: Path) -> None:
     async def test(relay: Relay) -> None:
         for domain in (A, f"a.b.{A}", f"{A.upper()}.", "pinned.onion"):
             assert codes(await relay.send(f"user@{domain}")) == ["250 2.1.5", "250 2.0.0"]
-        assert relay.peer.targets == [(A, 25), (B, 25)], "one session for an onion, whatever stands before its name"
+        assert relay.peer.targets == [(A, 25), (B, 25)], "one session for an onion, whatever comes before its name"
         for domain in IMPOSSIBLE_ONIONS.values():
             (reply,) = await relay.send(f"user@{domain}")
             assert codes([reply]) == ["550 5.1.2"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
-from onionmx.config import Configuration, DnsSection, LookupSection, MapSection, OwnSection, SyncSection
+from onionmx.config import Configuration, DnsSection, LocalSection, LookupSection, MapSection, SyncSection
 from onionmx.errors import ConfigurationError, MapError
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
 from onionmx.parts import Parts
@@ -21,16 +21,16 @@ from tests.mapfile.maps import A, B, C, make_map
 from tests.onions import V2_ONION
 from tests.routing.scripted_dns import ScriptedDns
 
-NOBODY = OwnSection()
+NOBODY = LocalSection()
 
 
 class Site:
     """Files in a folder, which are looked at for each lookup."""
 
-    def __init__(self, folder: Path, own: OwnSection = NOBODY, **options: Any) -> None:  # noqa: ANN401 -- of RouteFiles
+    def __init__(self, folder: Path, local: LocalSection = NOBODY, **options: Any) -> None:  # noqa: ANN401 -- of RouteFiles
         self.pins = folder / "pins"
         self.map = folder / "map.cdb"
-        self.files = RouteFiles(own, self.pins, self.map, **{"look_interval": 0} | options)
+        self.files = RouteFiles(local, self.pins, self.map, **{"look_interval": 0} | options)
 
     def get(self, domain: str) -> Answer | None:
         return self.files.get(domain)
@@ -43,11 +43,11 @@ def source(answer: Answer | None) -> tuple[Source, str]:
 
 def test_own_then_pins_then_map_then_onions(tmp_path: Path) -> None:
     (tmp_path / "own").write_text("listed.example\n")
-    site = Site(tmp_path, OwnSection(domains=("own.example",), file=str(tmp_path / "own")))
+    site = Site(tmp_path, LocalSection(domains=("own.example",), file=str(tmp_path / "own")))
     site.pins.write_text(f"own.example {A}\npinned.example {A}\nnever.example none\n{C} none\n")
     names = ("own.example", "listed.example", "pinned.example", "never.example", "mapped.example", f"mapped.{A}")
     make_map(site.map, dict.fromkeys(names, ((B, 25),)))
-    reason = "own domain: this host receives its mail itself"
+    reason = "local domain: this host receives its mail itself"
     assert site.get("own.example") == NoRoute("own.example", reason)
     assert site.get("listed.example") == NoRoute("listed.example", reason)
     assert source(site.get("pinned.example")) == (Source.PIN, A)
@@ -72,7 +72,7 @@ def test_value_that_defers_is_could_not_tell(tmp_path: Path) -> None:
 def test_changed_files_are_read_again(tmp_path: Path) -> None:
     own = tmp_path / "own"
     own.touch()
-    site = Site(tmp_path, OwnSection(file=str(own)))
+    site = Site(tmp_path, LocalSection(file=str(own)))
     make_map(site.map, {"example.org": ((A, 25),)})
     assert source(site.get("example.org")) == (Source.MAP, A)
     make_map(site.map, {"example.org": ((B, 25),)})
@@ -129,11 +129,11 @@ def test_mistakes_in_the_files_are_not_absence(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_own_domains_that_cannot_be_read(tmp_path: Path) -> None:
-    site = Site(tmp_path, OwnSection(file=str(tmp_path / "missing")))
+    site = Site(tmp_path, LocalSection(file=str(tmp_path / "missing")))
     make_map(site.map)
     answer = site.get("example.org")
     assert isinstance(answer, CouldNotTell)
-    assert "own.file" in answer.reason
+    assert "local.file" in answer.reason
 
 
 def test_damage_where_an_entry_would_stand(tmp_path: Path) -> None:
@@ -172,13 +172,13 @@ def test_a_file_that_may_not_be_looked_at_is_not_missing(tmp_path: Path, name: s
     code = """
 import os, sys
 from pathlib import Path
-from onionmx.config import OwnSection
+from onionmx.config import LocalSection
 from onionmx.routing.files import RouteFiles
 folder = Path(sys.argv[1])
 paths = {"pins": folder / "pins", "map.cdb": folder / "map.cdb"} | {sys.argv[2]: folder / "folder" / sys.argv[2]}
 folder.chmod(0o755), (folder / "folder").chmod(0o700)
 os.setuid(65534)
-print(RouteFiles(OwnSection(), paths["pins"], paths["map.cdb"], map_may_be_missing=True).get("example.org"))
+print(RouteFiles(LocalSection(), paths["pins"], paths["map.cdb"], map_may_be_missing=True).get("example.org"))
 """
     command = [sys.executable, "-c", code, str(tmp_path), name]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -265,7 +265,7 @@ def test_router_of_a_configuration(tmp_path: Path) -> None:
         async with scripted_server({"_onion-mx._tcp.live.example": reaction}) as (server, address):
             (tmp_path / "pins").touch()
             configuration = Configuration(
-                own=OwnSection(domains=("own.example",)),
+                local=LocalSection(domains=("own.example",)),
                 map=MapSection(path=str(tmp_path / "map.cdb")),
                 sync=SyncSection(pins=str(tmp_path / "pins")),
                 dns=DnsSection(nameservers=(address,)),

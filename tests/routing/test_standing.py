@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.answer import Answer
-from onionmx.config import LookupSection, OwnSection, ServeSection
+from onionmx.config import LocalSection, LookupSection, ServeSection
 from onionmx.routing.files import RouteFiles
 from onionmx.routing.live import LiveRoutes
 from onionmx.routing.router import Router
@@ -40,7 +40,7 @@ class Site:
 
     def make_router(self) -> Router:
         files = RouteFiles(
-            OwnSection(domains=("own.example",)), self.pins, self.map, map_may_be_missing=True, look_interval=3600
+            LocalSection(domains=("own.example",)), self.pins, self.map, map_may_be_missing=True, look_interval=3600
         )
         return Router(files, LiveRoutes(self.dns.ask, LookupSection()))
 
@@ -152,7 +152,7 @@ def test_a_stale_route_does_not_stand(tmp_path: Path) -> None:
     async def test(site: Site) -> None:
         clock = 0.0
         live = LiveRoutes(site.dns.ask, LookupSection(), lambda: clock, patience=0)
-        site.routes.router = Router(RouteFiles(OwnSection(), None, None), live)
+        site.routes.router = Router(RouteFiles(LocalSection(), None, None), live)
         site.dns.answers[DOMAIN] = found(DOMAIN)
         await live.route(DOMAIN)
         clock = 150.0
@@ -179,7 +179,7 @@ def test_names_of_tor_and_junk_do_not_stand(tmp_path: Path) -> None:
 
 def test_many_domains_do_not_fill_the_memory(tmp_path: Path) -> None:
     async def test(site: Site) -> None:
-        site.routes.router = Router(RouteFiles(OwnSection(), None, None), None)
+        site.routes.router = Router(RouteFiles(LocalSection(), None, None), None)
         for number in range(REMEMBERED + 10):
             site.ask(f"junk{number}.example")
         assert len(site.answers._given) <= REMEMBERED  # noqa: SLF001 -- memory that nothing else shows

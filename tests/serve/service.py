@@ -9,7 +9,7 @@ from typing import Any
 
 import uvloop
 
-from onionmx.config import Configuration, LookupSection, MapSection, OwnSection, ServeSection, SyncSection, TorSection
+from onionmx.config import Configuration, LocalSection, LookupSection, MapSection, ServeSection, SyncSection, TorSection
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.parts import Parts
 from onionmx.routing.files import RouteFiles
@@ -43,7 +43,7 @@ class Service:
         )
         (folder / "pins").touch()
         self.configuration = Configuration(
-            own=OwnSection(domains=("own.example", "own.onion")),
+            local=LocalSection(domains=("own.example", "own.onion")),
             map=MapSection(path=str(folder / "map.cdb")),
             sync=SyncSection(pins=str(folder / "pins")),
             tor=tor,

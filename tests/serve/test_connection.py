@@ -40,7 +40,7 @@ async def readsocket(service: Service, key: str) -> bytes:
         ("user@example.org", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {A} {B}:2525".encode())),
         ("EXAMPLE.ORG.", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {A} {B}:2525".encode())),
         (f"user@{V3_ONION}", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {V3_ONION}".encode())),
-        ("user@own.example", (b"9:NOTFOUND ,", b"500 ", b"none own domain")),
+        ("user@own.example", (b"9:NOTFOUND ,", b"500 ", b"none local domain")),
         ("*", (b"9:NOTFOUND ,", b"500 ", b"none ")),
         ("", (b"9:NOTFOUND ,", b"500 ", b"none ")),
         ("user@[192.0.2.1]", (b"9:NOTFOUND ,", b"500 ", b"none ")),
@@ -48,8 +48,8 @@ async def readsocket(service: Service, key: str) -> bytes:
         *((name, (b":OK error:5.1.2 ", b"200 error:5.1.2%20", b"refuse ")) for name in IMPOSSIBLE_ONIONS.values()),
         (f"user@a.b.{V3_ONION}", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {V3_ONION}".encode())),
         ("mapped.onion", (b"29:OK " + RESULT + b",", b"200 " + RESULT, f"found {A}".encode())),
-        # Postfix asks for its parent next when it has heard that an own domain is not found.
-        ("own.onion", (b"9:NOTFOUND ,", b"500 ", b"defer an own domain of onionmx that the MTA")),
+        # Postfix asks for its parent next when it has heard that a local domain is not found.
+        ("own.onion", (b"9:NOTFOUND ,", b"500 ", b"defer a local domain of onionmx that the MTA")),
         (".onion", (b"9:NOTFOUND ,", b"500 ", b"none ")),
         ("user@\u2603.example", (b":TEMP not a domain that IDNA", b"400 not%20a%20domain", b"defer not a domain")),
         ("user@waits.example", (b":TEMP its record names", b"400 its%20record", b"defer its record names an onion MX")),
@@ -391,7 +391,7 @@ def test_hosts_are_virtual_addresses(tmp_path: Path, rcode: int, reply: bytes, m
         own = await service.ask(Protocol.READSOCKET, b"hosts own.example")
         await port.close()
         assert reply in hosts
-        assert own == b"none own domain: this host receives its mail itself\n"
+        assert own == b"none local domain: this host receives its mail itself\n"
 
     play(tmp_path, test)
 

@@ -127,7 +127,7 @@ def test_reload_takes_a_good_configuration_and_a_bad_one_changes_nothing(tmp_pat
             assert exchange(connection, b"get example.org\n") == b"200 relay:example.org\n"
             for settings, why in (
                 ({"result": '"{nothing}"'}, "unknown placeholder"),
-                ({"head": '[own]\nfile = "/no/such/file"\n'}, "/no/such/file"),
+                ({"head": '[local]\nfile = "/no/such/file"\n'}, "/no/such/file"),
                 ({"head": '[map]\npath = ""\n'}, "not TOML"),
             ):
                 serve.configure(**settings)

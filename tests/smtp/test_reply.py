@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 
 
 def test_reply_on_the_wire() -> None:
@@ -17,7 +17,7 @@ def test_reply_of_a_peer_keeps_its_codes() -> None:
 
 @given(st.text())
 def test_cause_cannot_end_the_line(text: str) -> None:
-    wire = Own.UNREACHABLE.value.because(text).to_bytes()
+    wire = OurReply.UNREACHABLE.value.with_text(text).to_bytes()
     assert wire.count(b"\r\n") == 1
     assert wire.endswith(b"\r\n")
     assert not any(byte < 32 for byte in wire[:-2])
@@ -35,6 +35,6 @@ def test_ascii_for_clients_without_smtputf8(code: int, lines: tuple[str, ...]) -
 
 
 def test_codes_and_enhanced_codes_agree() -> None:
-    for own in Own:
+    for own in OurReply:
         assert own.value.enhanced.startswith(str(own.value.code)[0] + ".")
         assert sum([own.value.is_positive, own.value.is_transient, own.value.is_permanent]) == 1

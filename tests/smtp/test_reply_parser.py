@@ -1,4 +1,4 @@
-"""Replies as they stand in RFCs and as real servers send them: whole, byte by byte, and with bytes behind."""
+"""Replies as RFCs have them and as real servers send them: whole, byte by byte, and with bytes behind."""
 
 from collections.abc import Iterable
 

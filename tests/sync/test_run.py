@@ -519,7 +519,7 @@ def test_routes_stay_when_proofs_are_asked_for_from_now_on(world: World) -> None
 
 
 def test_other_onions_wait_until_it_is_known_what_is_demanded_now(world: World) -> None:
-    """Whoever forges the record of others for days could keep the policy from being read as long."""
+    """An attacker who forges the record of others for days could keep the policy from being read as long."""
 
     class Blocked:
         async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:

@@ -41,7 +41,7 @@ def test_hosts_do_not_ask_at_the_same_time() -> None:
 
 
 def test_the_line_for_cron() -> None:
-    """It stands in docs/sync.md; cron takes a `%` for the end of the line (crontab(5))."""
+    """It is in docs/sync.md; cron takes a `%` for the end of the line (crontab(5))."""
     text = (DEPLOY.parent / "docs/sync.md").read_text()
     path, line = re.findall(r"^    (PATH=\S+)\n    (\S+ \* \* \* \* onionmx .*)$", text, re.MULTILINE)[0]
     minute, *_, command = line.split(None, 6)

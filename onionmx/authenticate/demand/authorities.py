@@ -13,7 +13,7 @@ class Authorities:
         ca_file: those to trust, in PEM; empty for those of the system.
 
     Attributes:
-        https: for a host whose name must stand in its certificate.
+        https: for a host whose name must be in its certificate.
 
     Raises:
         ConfigurationError: the file of authorities cannot be used.

@@ -17,7 +17,7 @@ from onionmx.errors import DnsError
 from onionmx.onion import is_for_tor_alone
 
 PREFIX = "_25._tcp."
-"""Where the TLSA records of an MX stand: onion MXes show the certificate of the same server."""
+"""Where the TLSA records of an MX are: onion MXes show the certificate of the same server."""
 
 MOST_RECORDS = 32
 """TLSA records that are looked at, of all MX hosts together. A host needs two to four, also at a change of its key."""
@@ -92,7 +92,7 @@ def mx_hosts(domain: str, answer: DnsAnswer) -> list[str]:
 
 
 def _is_host_name(name: str) -> bool:
-    """Whether a name can stand in a certificate: letters, digits and hyphens; many hosts have an underscore too."""
+    """Whether a name can be in a certificate: letters, digits and hyphens; many hosts have an underscore too."""
     return _HOST_CHARACTERS.issuperset(name)
 
 

@@ -60,7 +60,7 @@ def through_tor(connector: SocksConnector) -> Connect:
 def directly(questions: RecordResolver, may_connect: Callable[[str], bool] = is_public) -> Connect:
     """Connect without Tor, to an address that the configured resolvers give.
 
-    Whoever writes the records of a domain must not make this host talk to itself, or to others in its network.
+    The owner of a domain must not make this host talk to itself, or to others in its network.
 
     Args:
         questions: asks them.

@@ -106,7 +106,7 @@ def read_policy(content: bytes) -> Policy:
 
 
 def matches_pattern(pattern: str, host: str) -> bool:
-    """Whether a pattern allows a host; `*` stands for the whole first label (RFC 8461 section 4.1).
+    """Whether a pattern allows a host; `*` matches the whole first label (RFC 8461 section 4.1).
 
     Args:
         pattern: in normal form, perhaps with `*.` in front.

@@ -27,7 +27,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Asks(Protocol):
-    """Asks domains what they demand; see `Inquiry`."""
+    """Asks domains what they demand; see `PolicyLookup`."""
 
     async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """Find out whether a domain demands that its MX proves itself."""
@@ -84,7 +84,7 @@ class RememberedPolicyLookup:
             task = asyncio.create_task(self._inquiry.requirement_of(domain, self._known.get(domain)))
             self._asking[domain] = task
             task.add_done_callback(lambda done: self._told(domain, done))
-        # Whoever is cancelled here leaves the question to the others.
+        # A caller that is cancelled leaves the question to the others.
         return await asyncio.shield(task)
 
     def inherit(self, former: "RememberedPolicyLookup") -> None:
@@ -113,7 +113,7 @@ class RememberedPolicyLookup:
         before = _policy(known)
         if isinstance(said, EnforcedPolicy):
             if said.trouble and not (known and known.trouble):
-                _logger.warning("%s: its MTA-STS policy stands, and was not fetched again: %s", domain, said.trouble)
+                _logger.warning("%s: its MTA-STS policy holds, and was not fetched again: %s", domain, said.trouble)
             _put(self._known, domain, said)
         elif isinstance(said, NotRequired):
             self._known.pop(domain, None)

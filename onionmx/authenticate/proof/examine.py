@@ -168,6 +168,6 @@ def _anchors(demand: Demand, shown: Sequence[Shown]) -> dict[bytes, tuple[x509.C
             if record.matches(each):
                 found.setdefault(each.der, record)
         if record.matching == 0 and record.selector == 0:
-            # The whole certificate stands in DNS, and the server need not send it.
+            # The whole certificate is in DNS, and the server need not send it.
             found.setdefault(record.data, record)
     return {der: (x509.load_der_x509_certificate(der), record) for der, record in found.items()}

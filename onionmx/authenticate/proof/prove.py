@@ -170,5 +170,5 @@ def _unknown(reason: str, *, is_reached: bool) -> CouldNotTell:
 
 
 def _without(text: str, endpoint: Endpoint) -> str:
-    """The words of an error without the name that stands in front of them anyway."""
+    """The words of an error without the name, which is put before them anyway."""
     return text.removeprefix(f"{format_endpoint(endpoint)}: ")

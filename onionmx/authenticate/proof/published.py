@@ -1,6 +1,6 @@
 """What the relay has to check again: a second CDB beside the map, from domains to demands.
 
-It is written by sync for the domains that are routed over an unsigned record and demand a proof. A domain that stands
+It is written by sync for the domains that are routed over an unsigned record and demand a proof. A domain that is
 in it is delivered only over TLS with a certificate that meets the demand.
 """
 
@@ -17,7 +17,7 @@ _Version = tuple[int, int, int] | None
 
 
 def demands_path(map_path: Path) -> Path:
-    """Where the demands of the domains in a map stand."""
+    """Where the demands of the domains in a map are kept."""
     return map_path.with_name(f"{map_path.name}.demands")
 
 
@@ -25,7 +25,7 @@ def demands_path(map_path: Path) -> Path:
 def publishing_demands(map_path: Path, demands: Mapping[str, Demand]) -> Iterator[None]:
     """Publish demands while the body publishes the map, so that no reader sees a route without its demand.
 
-    Before the body, the old demands and the new ones stand in the file; after it, only the new ones. If the body
+    Before the body, the old demands and the new ones are in the file; after it, only the new ones. If the body
     fails, both stay: too many demands delay mail, too few would send it to a stranger.
 
     Args:

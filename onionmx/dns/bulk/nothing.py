@@ -107,6 +107,6 @@ def _behind_names(packet: bytes, at: int, labels: set[int]) -> int:
 def _is_end(packet: bytes, at: int) -> bool:
     if not packet[_HEADER - 1]:  # no additional record
         return len(packet) == at
-    # The upper half of the rcode stands in the OPT record (RFC 6891 section 6.1.3); options are not read here.
+    # The upper half of the rcode is in the OPT record (RFC 6891 section 6.1.3); options are not read here.
     is_whole = len(packet) == at + _OPT_SIZE and packet.endswith(_NO_OPTIONS)
     return is_whole and packet.startswith(_OPT, at) and not packet[at + 5]

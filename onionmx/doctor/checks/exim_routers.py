@@ -26,7 +26,7 @@ _OPTION = re.compile(r"(\w+) = (.*)")
 _CODE_ALONE = "{^1:}"
 _CATCHES_ONION = re.compile(r"\.\)?onion\b")
 _COPY = (
-    "exim: router/190_onionmx of this version in the place of the old one, from the folder it came from\n"
+    "exim: router/190_onionmx of this version instead of the old one, from the folder it came from\n"
     "update-exim4.conf && systemctl restart exim4"
 )
 

@@ -1,6 +1,6 @@
 """Being a client of the own onion service: what does the MX allow one? Nothing is ever sent: no DATA, only RSET.
 
-Four sessions at once, each with fewer refusals than MTAs bear with (Postfix slows down after 10, Exim and Postfix hang
+Four sessions at once, each with fewer refusals than MTAs tolerate (Postfix slows down after 10, Exim and Postfix hang
 up after some more); where one ends early, another goes on with the rest.
 """
 
@@ -19,8 +19,8 @@ from onionmx.doctor.checks.relaying import (
     OPEN_RELAY,
     Tried,
     TriedRecipient,
+    fix_for,
     judge_relaying,
-    mend_for,
 )
 from onionmx.doctor.checks.service import SERVICE
 from onionmx.doctor.finding import Finding, Severity, blocking, not_checked, ok, problem, warning
@@ -66,7 +66,7 @@ class MailQuestion(Enum):
     ETRN = "ETRN {own}"
 
 
-_MENDS = {
+_FIXES = {
     MailQuestion.VRFY: {"exim": "exim: acl_smtp_vrfy = deny", "postfix": "main.cf: disable_vrfy_command = yes"},
     MailQuestion.EXPN: {"exim": "exim: acl_smtp_expn = deny"},
     MailQuestion.ETRN: {
@@ -131,7 +131,7 @@ class StrangerSession:
         trying = asyncio.gather(*(self._try(transaction) for transaction in transactions))
         rights, _ = await asyncio.gather(self._look_at_rights(nobody), trying)
         for transaction in transactions:
-            if transaction.waiting and transaction.is_worth_more:  # the MX may bear with one session at a time only
+            if transaction.waiting and transaction.is_worth_more:  # the MX may tolerate one session at a time only
                 await self._try(transaction)
         tried = list(chain.from_iterable(transaction.result for transaction in transactions))
         return [*judge_relaying(tried, self._greeting), *rights]
@@ -165,7 +165,7 @@ class StrangerSession:
         findings = judge_rights(offered, replies, self._greeting)
         if len(replies) < len(MailQuestion):
             asked = ", ".join(question.name for question in MailQuestion if question not in replies)
-            return [*(finding for finding in findings if finding.mend), not_checked(RIGHTS.name, f"{asked}: {cause}")]
+            return [*(finding for finding in findings if finding.fix), not_checked(RIGHTS.name, f"{asked}: {cause}")]
         return findings
 
     @asynccontextmanager
@@ -215,19 +215,19 @@ def judge_rights(offered: Mapping[str, str], replies: Mapping[MailQuestion, Repl
         greeting: its first words, which name the program.
     """
     findings = [
-        problem(RIGHTS.name, f"{name} is offered: a client may pass itself off as another", mend)
-        for name, mend in _IMPERSONATION.items()
+        problem(RIGHTS.name, f"{name} is offered: a client may pass itself off as another", fix)
+        for name, fix in _IMPERSONATION.items()
         if name in offered
     ]
     if "AUTH" in offered:
         seen = f"AUTH {printable(offered['AUTH'])} is offered without TLS".replace("  ", " ")
-        findings.append(problem(RIGHTS.name, seen, mend_for(greeting, _AUTH)))
+        findings.append(problem(RIGHTS.name, seen, fix_for(greeting, _AUTH)))
     findings += [
         warning(
-            RIGHTS.name, f"{question.name} is answered: {printable_reply(reply)}", mend_for(greeting, _MENDS[question])
+            RIGHTS.name, f"{question.name} is answered: {printable_reply(reply)}", fix_for(greeting, _FIXES[question])
         )
         for question, reply in replies.items()
-        if question in _MENDS and _is_answered(question, reply, replies)
+        if question in _FIXES and _is_answered(question, reply, replies)
     ]
     return findings or [ok(RIGHTS.name, f"offered: {printable(' '.join(offered))}; nothing more than mail")]
 
@@ -243,14 +243,15 @@ def _is_answered(question: MailQuestion, reply: Reply, replies: Mapping[MailQues
 async def look_at_mail(machine: Machine) -> Sequence[Finding]:
     """Connect to the own onion over Tor, and try what a stranger might try."""
     names = [topic.name for topic in (ACCEPTS, OPEN_RELAY, RIGHTS)]
-    domains = machine.own_domains()
+    domains = machine.local_domains()
     foreign = normalize(machine.configuration.doctor.foreign_domain)
     if not domains:
         return [
-            not_checked(name, "own.domains is empty", 'onionmx.toml: [own] domains = ["example.org"]') for name in names
+            not_checked(name, "local.domains is empty", 'onionmx.toml: [local] domains = ["example.org"]')
+            for name in names
         ]
     if foreign in domains:
-        seen = f"doctor.foreign_domain {foreign} is one of the own domains"
+        seen = f"doctor.foreign_domain {foreign} is one of the local domains"
         return [not_checked(name, seen, 'onionmx.toml: [doctor] foreign_domain = "example.net"') for name in names]
     endpoints = await machine.mail_endpoints()
     if not endpoints:

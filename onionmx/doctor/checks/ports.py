@@ -101,7 +101,7 @@ def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, fore
     words = f"+SocksPort {where} WorldWritable" if is_unix else f"SocksPort {where}"
     line = f"torrc: {words} ExtendedErrors OnionTrafficOnly\n{RESTART}"
     if mistyped in _NOT_THERE:
-        seen = f"nothing answers at {where}" if mistyped is Cause.PROXY_UNREACHABLE else f"{where} keeps silent"
+        seen = f"nothing answers at {where}" if mistyped is Cause.PROXY_UNREACHABLE else f"{where} does not reply"
         silent = problem(SOCKS.name, f"{seen}: tor does not run, or its SOCKS port is another", line)
         unknown = [not_checked(topic.name, seen, cause=SOCKS.name) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
         return [blocking(silent, TOR.name), *unknown]

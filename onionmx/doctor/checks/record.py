@@ -1,4 +1,4 @@
-"""The onion-MX records of the own domains: do they lead here, and can others trust them?
+"""The onion-MX records of the local domains: do they lead here, and can others trust them?
 
 The authoritative servers are asked, all of them: what a resolver has in its cache is what was true some time ago.
 """
@@ -21,26 +21,26 @@ from onionmx.target import Target
 
 RECORD = Topic(
     "record",
-    "the SRV record of every own domain leads to the onion service, on every name server",
+    "the SRV record of every local domain leads to the onion service, on every name server",
     "others find the service only through this record; one that leads elsewhere gives your mail to somebody else",
     essential=True,
 )
 SIGNED = Topic(
     "signed-zone",
-    "the zone of every own domain is signed, and the signature is valid",
-    "without DNSSEC whoever can forge a DNS answer on the way gives your mail to an onion of his",
+    "the zone of every local domain is signed, and the signature is valid",
+    "without DNSSEC anyone who can forge a DNS answer on the way gives your mail to an onion of his",
 )
 _NAMED = 3  # domains that are named where all is well
 
 
 async def look_at_records(machine: Machine) -> Sequence[Finding]:
-    """Ask every name server of every own domain."""
-    domains = machine.own_domains()
+    """Ask every name server of every local domain."""
+    domains = machine.local_domains()
     if not domains:
-        mend = 'onionmx.toml: [own] domains = ["example.org"]'
-        return [not_checked(topic.name, "own.domains is empty", mend) for topic in (RECORD, SIGNED)]
+        fix = 'onionmx.toml: [local] domains = ["example.org"]'
+        return [not_checked(topic.name, "local.domains is empty", fix) for topic in (RECORD, SIGNED)]
     verifier = Verifier(machine.configuration.dns)
-    # What stands there is for this room to judge: a service may have several names, and a domain several services.
+    # What is there is judged here: a service may have several names, and a domain several services.
     looks = asyncio.gather(*(verifier.check(domain, None) for domain in domains))
     (here, unknown), found = await asyncio.gather(_here(machine), looks)
     records = [judge_record(one, here, machine.configuration.publish, unknown) for one in found]
@@ -64,8 +64,8 @@ def judge_record(
         return not_checked(RECORD.name, f"{found.domain}: {'; '.join(filter(None, causes))}")
     if all(view.state is ServerState.NONE for view in asked):
         why = "others do not know that this host can be reached over Tor"
-        mend = _publish(found.domain, here, settings)
-        return problem(RECORD.name, f"{found.domain} has no onion-MX record", mend, why)
+        fix = _publish(found.domain, here, settings)
+        return problem(RECORD.name, f"{found.domain} has no onion-MX record", fix, why)
     if not here:
         leads = ", ".join(dict.fromkeys(filter(None, map(_targets, asked))))
         why_not = "this tor has no service" if here is not None else "tor cannot be asked for its services"
@@ -78,15 +78,15 @@ def judge_record(
     return _judge_targets(found, asked, here, _publish(found.domain, here, settings))
 
 
-def _judge_targets(found: Verification, asked: Sequence[ServerView], here: Sequence[Endpoint], mend: str) -> Finding:
+def _judge_targets(found: Verification, asked: Sequence[ServerView], here: Sequence[Endpoint], fix: str) -> Finding:
     wrong = [view for view in asked if not any(target.endpoint in here for target in view.targets)]
     mixed = [view for view in asked if any(target.endpoint not in here for target in view.targets)]
     if wrong:
         said = "; ".join(f"{_shown(view)} says {_targets(view) or view.words or view.state}" for view in wrong)
-        return problem(RECORD.name, f"{found.domain} does not lead to a service of this tor: {said}", mend)
+        return problem(RECORD.name, f"{found.domain} does not lead to a service of this tor: {said}", fix)
     if mixed:
         seen = f"{found.domain} leads also to others than the services of this tor: {_targets(mixed[0])}"
-        return warning(RECORD.name, seen, mend)
+        return warning(RECORD.name, seen, fix)
     silent = len(found.servers) - len(asked)
     more = f"; {silent} addresses of name servers cannot be asked from here" if silent else ""
     return ok(RECORD.name, f"{found.domain} leads to {_targets(asked[0])} on {len(asked)} name servers{more}")

@@ -16,12 +16,12 @@ from onionmx.smtp.reply import Reply
 
 ACCEPTS = Topic(
     "accepts-mail",
-    "the MX takes mail for postmaster of an own domain through the onion",
+    "the MX takes mail for postmaster of a local domain through the onion",
     "every mail domain has a postmaster (RFC 5321 section 4.5.1); if even that is refused, nothing arrives over Tor",
 )
 OPEN_RELAY = Topic(
     "open-relay",
-    "the MX refuses recipients elsewhere, whoever the sender is and however they are written",
+    "the MX refuses recipients elsewhere, for any sender and any spelling",
     "an open relay behind an onion is found and used to send spam in your name, and nothing shows who it was",
     essential=True,
 )
@@ -72,7 +72,7 @@ _NO_SUCH_PLACE = re.compile(r"unrout|no smtp service|mx record|null ?mx|domain n
 _NO_SUCH_PLACE_CODES = frozenset({"5.1.2", "5.1.10", "5.4.4"})  # RFC 3463, RFC 7505
 _NULL_MX = 556  # RFC 7504
 
-_MENDS = {
+_FIXES = {
     "exim": "exim acl_smtp_rcpt, before every accept: deny domains = ! +local_domains : ! +relay_to_domains\n"
     "exim acl_smtp_rcpt, before every accept: deny local_parts = ^.*[@%!/|]",
     "postfix": "master.cf, below the smtpd for the onion service: -o mynetworks=\n"
@@ -136,15 +136,15 @@ def judge_relaying(tried: Sequence[Tried], greeting: str) -> list[Finding]:
     ]
 
 
-def mend_for(greeting: str, mends: Mapping[str, str]) -> str:
+def fix_for(greeting: str, fixes: Mapping[str, str]) -> str:
     """The lines for the program that a greeting names, or for all of them.
 
     Args:
         greeting: text of the greeting.
-        mends: lines by the name of the program in lower case.
+        fixes: lines by the name of the program in lower case.
     """
-    named = [lines for program, lines in mends.items() if program in greeting.lower()]
-    return "\n".join(named or mends.values())
+    named = [lines for program, lines in fixes.items() if program in greeting.lower()]
+    return "\n".join(named or fixes.values())
 
 
 def _judge_own_mail(tried: Sequence[Tried], greeting: str) -> Finding:
@@ -152,12 +152,12 @@ def _judge_own_mail(tried: Sequence[Tried], greeting: str) -> Finding:
     if accepted:
         return ok(ACCEPTS.name, str(accepted[0]))
     if tried and all(one.reply is not None and one.reply.is_permanent for one in tried):
-        mends = {
-            "exim": "exim: domainlist local_domains = @ : OWN_DOMAIN",
-            "postfix": "main.cf: mydestination = OWN_DOMAIN",
+        fixes = {
+            "exim": "exim: domainlist local_domains = @ : LOCAL_DOMAIN",
+            "postfix": "main.cf: mydestination = LOCAL_DOMAIN",
         }
         own = tried[0].address.partition("@")[2]
-        return problem(ACCEPTS.name, str(tried[0]), mend_for(greeting, mends).replace("OWN_DOMAIN", own))
+        return problem(ACCEPTS.name, str(tried[0]), fix_for(greeting, fixes).replace("LOCAL_DOMAIN", own))
     return not_checked(ACCEPTS.name, str(tried[0]) if tried else "nothing was tried")
 
 
@@ -170,17 +170,17 @@ def _judge_elsewhere(tried: Mapping[TriedRecipient, Sequence[Tried]], greeting: 
     unknown = [one for one in elsewhere if not one.is_accepted and not one.is_refused]
     findings = []
     if relayed:
-        findings.append(problem(OPEN_RELAY.name, f"accepted: {_counted(relayed)}", mend_for(greeting, _MENDS)))
+        findings.append(problem(OPEN_RELAY.name, f"accepted: {_counted(relayed)}", fix_for(greeting, _FIXES)))
     if unclear:
         seen = f"accepted, as any local part seems to be: {_counted(unclear)}"
         why = "whether the MX obeys the address within the address cannot be seen from outside; if it does, it relays"
-        findings.append(warning(OPEN_RELAY.name, seen, mend_for(greeting, _MENDS), why))
+        findings.append(warning(OPEN_RELAY.name, seen, fix_for(greeting, _FIXES), why))
     if unknown:
         findings.append(not_checked(OPEN_RELAY.name, f"no clear answer: {_counted(unknown)}", _other_domain(unknown)))
     if findings:
         return findings
     if not any(one.is_accepted for one in tried[TriedRecipient.POSTMASTER]):
-        return [not_checked(OPEN_RELAY.name, "everything is refused, mail for an own domain too: that shows nothing")]
+        return [not_checked(OPEN_RELAY.name, "everything is refused, mail for a local domain too: that shows nothing")]
     return [ok(OPEN_RELAY.name, f"{len(elsewhere)} attempts to relay were refused, such as {elsewhere[0]}")]
 
 

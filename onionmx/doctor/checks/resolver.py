@@ -27,8 +27,8 @@ RESOLVER = Topic(
     "a resolver that can be believed validates DNSSEC, and refuses what is signed wrongly",
     "without it a forged SRV record cannot be told from a true one, and leads mail to the onion of somebody else",
 )
-_MEND = 'apt-get install unbound dns-root-data\nonionmx.toml: [dns] nameservers = ["127.0.0.1"]'
-_DOMAINS = 5  # own domains that are asked for; one that is signed is enough
+_FIX = 'apt-get install unbound dns-root-data\nonionmx.toml: [dns] nameservers = ["127.0.0.1"]'
+_DOMAINS = 5  # local domains that are asked for; one that is signed is enough
 _SHOWN = 5  # domains that are named
 _FORWARDERS = ("dnsmasq", "coredns", "systemd")  # as they call themselves, in lower case
 _LONGEST = 60  # characters of that
@@ -56,7 +56,7 @@ class View:
 
     Attributes:
         where: it is, in words.
-        root: what it says of the root zone, or of an own domain that it validates.
+        root: what it says of the root zone, or of a local domain that it validates.
         bogus: what it says of a name whose signatures are wrong.
         program: what it calls itself; empty where it does not say.
     """
@@ -88,14 +88,14 @@ class ResolverTrust:
 
 
 async def look_at_resolver(machine: Machine) -> Sequence[Finding]:
-    """Ask for what is signed, the root zone and the own domains where they are, and for what is signed wrongly."""
+    """Ask for what is signed, the root zone and the local domains where they are, and for what is signed wrongly."""
     configuration = machine.configuration
     if configuration.dns.through_tor:
         return [judge_resolver((), ResolverTrust(are_believed=False), await _signed_domain(machine))]
     resolver = DnsResolver(configuration.dns)
     bogus = configuration.doctor.bogus_name
     try:
-        names = [".", *(f"{domain}." for domain in machine.own_domains()[:_DOMAINS])]
+        names = [".", *(f"{domain}." for domain in machine.local_domains()[:_DOMAINS])]
         numbers = range(len(resolver.nameservers))
         looking = asyncio.gather(*(_view(resolver, number, names, bogus) for number in numbers))
         signed, views = await asyncio.gather(_signed_domain(machine), looking)
@@ -119,7 +119,7 @@ def judge_resolver(views: Sequence[View], standing: ResolverTrust, signed: str) 
     Args:
         views: of each that is asked.
         standing: whether they are believed.
-        signed: an own domain whose record has been validated; empty for none.
+        signed: a local domain whose record has been validated; empty for none.
     """
     says_ad = [view for view in views if view.root is Root.VALIDATED]
     if standing.are_believed and (found := _in_disguise(views, says_ad)):
@@ -128,11 +128,11 @@ def judge_resolver(views: Sequence[View], standing: ResolverTrust, signed: str) 
         return ok(RESOLVER.name, f"the record of {signed} is validated")
     if not views or all(view.root is Root.UNKNOWN for view in views):
         return not_checked(
-            RESOLVER.name, "the resolver tells nothing of the root zone, and no own domain is known to be signed"
+            RESOLVER.name, "the resolver tells nothing of the root zone, and no local domain is known to be signed"
         )
     if not says_ad:
         seen = "the resolver does not validate the root zone" + _losing(standing)
-        return warning(RESOLVER.name, seen, _MEND)
+        return warning(RESOLVER.name, seen, _FIX)
     if not standing.are_believed:
         return _not_believed(says_ad[0], standing)
     refused = any(view.bogus is Bogus.REFUSED for view in says_ad)
@@ -146,13 +146,13 @@ def _in_disguise(views: Sequence[View], says_ad: Sequence[View]) -> Finding | No
         if view.bogus is Bogus.TAKEN and says_ad:
             seen = f"{view.where} is believed, and does not validate: it answers for a name whose signatures are wrong"
             why = "AD in its answers is what others say, and anyone on the way to them can say it of a forged record"
-            return problem(RESOLVER.name, seen, _MEND + "\nor, to believe nobody: [dns] trusted = []", why)
+            return problem(RESOLVER.name, seen, _FIX + "\nor, to believe nobody: [dns] trusted = []", why)
     for view in says_ad:
         if view.is_forwarder:
             seen = f"{view.where} is believed, and calls itself {view.program!r}: a forwarder"
             why = "unless it validates itself, anyone on the way to the resolver behind it can say of a forged "
             why += "record that it was validated"
-            return warning(RESOLVER.name, seen, f"{_MEND}\ndnsmasq: dnssec, without proxy-dnssec", why)
+            return warning(RESOLVER.name, seen, f"{_FIX}\ndnsmasq: dnssec, without proxy-dnssec", why)
     return None
 
 
@@ -160,13 +160,13 @@ def _not_believed(view: View, standing: ResolverTrust) -> Finding:
     if standing.is_trust_ad_missing:
         seen = f"{view.where} validates, and /etc/resolv.conf does not say that it may be believed" + _losing(standing)
         why = "some resolvers on a host pass on what others say, so programs believe them only with `options trust-ad`"
-        mend = _MEND
+        fix = _FIX
         if view.bogus is Bogus.REFUSED and not view.is_forwarder:
-            mend = "/etc/resolv.conf: options trust-ad\nor onionmx.toml: [dns] nameservers with its address"
-        return warning(RESOLVER.name, seen, mend, why)
+            fix = "/etc/resolv.conf: options trust-ad\nor onionmx.toml: [dns] nameservers with its address"
+        return warning(RESOLVER.name, seen, fix, why)
     seen = "the resolver validates, but it is neither on this machine nor asked over TLS and named in dns.trusted"
     why = "anyone on the way to it can say that a forged record was validated"
-    return warning(RESOLVER.name, seen + _losing(standing), _MEND, why)
+    return warning(RESOLVER.name, seen + _losing(standing), _FIX, why)
 
 
 def _losing(standing: ResolverTrust) -> str:
@@ -228,7 +228,7 @@ async def _program(resolver: DnsResolver) -> str:
 
 
 async def _signed_domain(machine: Machine) -> str:
-    domains = machine.own_domains()[:_DOMAINS]
+    domains = machine.local_domains()[:_DOMAINS]
     answers = await asyncio.gather(*map(machine.parts.resolver.ask, domains))
     for domain, answer in zip(domains, answers, strict=True):
         if isinstance(answer, Found) and answer.route.trust is Trust.DNSSEC:

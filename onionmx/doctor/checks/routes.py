@@ -20,7 +20,7 @@ from onionmx.sync.setup import is_shared
 MAP = Topic(
     "map",
     "the map can be read and has no mistakes: checksums, v2 left-overs, the way it is built",
-    "while the MTA cannot read the map it defers all mail; mail for an entry with a mistake waits until that is mended",
+    "while the MTA cannot read the map it defers all mail; mail for an entry with a mistake waits until that is fixed",
     essential=True,
 )
 MAP_AGE = Topic(
@@ -28,10 +28,10 @@ MAP_AGE = Topic(
     "sync has looked at the map within doctor.map_max_age",
     "onions change; an old map sends mail to onions that are gone",
 )
-OWN_DOMAINS = Topic(
-    "own-domains",
-    "no own domain is in the map or pinned to an onion",
-    "mail for an own domain would leave this host and come back through Tor, in a circle",
+LOCAL_DOMAINS = Topic(
+    "local-domains",
+    "no local domain is in the map or pinned to an onion",
+    "mail for a local domain would leave this host and come back through Tor, in a loop",
 )
 PINS = Topic(
     "pins",
@@ -49,13 +49,13 @@ _SHOWN = 5  # mistakes of a map that are named
 
 async def look_at_map(machine: Machine) -> Sequence[Finding]:
     """Read the whole map."""
-    own = machine.own_domains()
+    own = machine.local_domains()
     return await in_thread(lambda: _look_at_map(machine.configuration, own))
 
 
 async def look_at_pins(machine: Machine) -> Sequence[Finding]:
     """Read the pins."""
-    own = machine.own_domains()
+    own = machine.local_domains()
     return await in_thread(lambda: [_judge_pins(machine.configuration.sync.pins, own)])
 
 
@@ -74,10 +74,10 @@ def judge_store(settings: SyncSection) -> Finding:
         return ok(STORE.name, "it is a file of this host")
     if settings.store_key_file:
         return ok(STORE.name, "what other hosts write has a MAC")
-    mend = "openssl rand -hex 32 > /etc/onionmx/store.key   # mode 0600, the same on each host\n"
-    mend += 'onionmx.toml: [sync] store_key_file = "/etc/onionmx/store.key"\n'
-    mend += "onionmx sync --seal-store   # once, on one of the hosts, if the store is in use"
-    return warning(STORE.name, "sync.store is shared, and sync.store_key_file names no key", mend)
+    fix = "openssl rand -hex 32 > /etc/onionmx/store.key   # mode 0600, the same on each host\n"
+    fix += 'onionmx.toml: [sync] store_key_file = "/etc/onionmx/store.key"\n'
+    fix += "onionmx sync --seal-store   # once, on one of the hosts, if the store is in use"
+    return warning(STORE.name, "sync.store is shared, and sync.store_key_file names no key", fix)
 
 
 def judge_age(age: float, longest: float) -> Finding:
@@ -95,7 +95,7 @@ def judge_age(age: float, longest: float) -> Finding:
 
 def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Finding]:
     path = Path(configuration.map.path)
-    names = (MAP.name, MAP_AGE.name, OWN_DOMAINS.name)
+    names = (MAP.name, MAP_AGE.name, LOCAL_DOMAINS.name)
     if is_missing(path):
         if configuration.lookup.live:
             return [ok(MAP.name, f"{path} does not exist; lookup.live asks DNS instead")] + [
@@ -110,7 +110,7 @@ def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Findi
             reader.check_whole()
             found = [_judge_content(reader), age, _judge_own(reader, own, configuration.sync.pins)]
     except MapError as error:
-        found = [_unreadable(path, error), age, not_checked(OWN_DOMAINS.name, str(error))]
+        found = [_unreadable(path, error), age, not_checked(LOCAL_DOMAINS.name, str(error))]
     return [*found, *_judge_second(configuration.map.transport_path)]
 
 
@@ -123,8 +123,8 @@ def _judge_content(reader: MapReader) -> Finding:
         return ok(MAP.name, f"{reader.path}: {len(reader)} entries{waiting}")
     count = len(first) + sum(1 for _ in mistakes)
     more = f" (and {count - len(first)} more)" if count > len(first) else ""
-    mend = f"mv {reader.path} {reader.path}.damaged\nonionmx sync"
-    return problem(MAP.name, f"{reader.path}: {'; '.join(first)}{more}", mend)
+    fix = f"mv {reader.path} {reader.path}.damaged\nonionmx sync"
+    return problem(MAP.name, f"{reader.path}: {'; '.join(first)}{more}", fix)
 
 
 def _judge_second(file: str) -> list[Finding]:
@@ -154,12 +154,14 @@ def _may_not_read(error: OnionmxError) -> bool:
 
 def _judge_own(reader: MapReader, own: Sequence[str], pins: str) -> Finding:
     if not own:
-        return not_checked(OWN_DOMAINS.name, "own.domains is empty", 'onionmx.toml: [own] domains = ["example.org"]')
+        return not_checked(
+            LOCAL_DOMAINS.name, "local.domains is empty", 'onionmx.toml: [local] domains = ["example.org"]'
+        )
     found = [domain for domain in own if reader.get_value(domain) is not None]
     if not found:
-        return ok(OWN_DOMAINS.name, f"none of {len(own)} own domains is in the map")
+        return ok(LOCAL_DOMAINS.name, f"none of {len(own)} local domains is in the map")
     lines = "\n".join(f"{pins}: {domain} none" for domain in found)
-    return problem(OWN_DOMAINS.name, f"in the map: {', '.join(found)}", f"{lines}\nonionmx sync")
+    return problem(LOCAL_DOMAINS.name, f"in the map: {', '.join(found)}", f"{lines}\nonionmx sync")
 
 
 def _judge_pins(file: str, own: Sequence[str]) -> Finding:
@@ -177,8 +179,12 @@ def _judge_pins(file: str, own: Sequence[str]) -> Finding:
     circles = [domain for domain in own if pins.get(domain)]
     if circles:
         lines = "\n".join(f"{path}: {domain} none" for domain in circles)
-        return problem(PINS.name, f"own domains are pinned to onions: {', '.join(circles)}", lines, OWN_DOMAINS.why)
+        return problem(PINS.name, f"local domains are pinned to onions: {', '.join(circles)}", lines, LOCAL_DOMAINS.why)
     return ok(PINS.name, f"{path} does not exist: no pins" if is_missing(path) else f"{path}: {len(pins)} pins")
 
 
-CHECKS = (Check((MAP, MAP_AGE, OWN_DOMAINS), look_at_map), Check((PINS,), look_at_pins), Check((STORE,), look_at_store))
+CHECKS = (
+    Check((MAP, MAP_AGE, LOCAL_DOMAINS), look_at_map),
+    Check((PINS,), look_at_pins),
+    Check((STORE,), look_at_store),
+)

@@ -23,7 +23,7 @@ SERVICE = Topic(
 FORWARD = Topic(
     "forward",
     "the service leads to an address that the MTA does not trust, and something listens there",
-    "MTAs take whoever connects to 127.0.0.1 for their own host and relay for it: the whole Tor network would be "
+    "MTAs take anyone who connects to 127.0.0.1 for their own host and relay for it: the whole Tor network would be "
     "trusted",
 )
 DESCRIPTOR = Topic(
@@ -107,7 +107,7 @@ async def judge_forward(forward: Forward) -> list[Finding]:
         return [finding, not_checked(FORWARD.name, unknown)]
     if not error:
         return [finding]
-    why = "whoever connects to the onion service is turned away"
+    why = "every client of the onion service is turned away"
     silent = problem(FORWARD.name, f"nothing answers at {forward.target}: {error}", _listen(forward), why)
     return [silent] if finding.severity is Severity.OK else [finding, silent]
 

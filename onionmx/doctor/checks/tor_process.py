@@ -119,16 +119,16 @@ def judge_clock(now: datetime, valid_after: datetime | None, valid_until: dateti
         valid_after: beginning of the time of tor's consensus, `None` where tor has none.
         valid_until: its end.
     """
-    mend = "timedatectl set-ntp true"
+    fix = "timedatectl set-ntp true"
     if valid_after is None or valid_until is None:
         return not_checked(CLOCK.name, "tor has no consensus to compare the clock with")
     times = f"the clock says {_shown(now)}, the consensus is valid from {_shown(valid_after)} to {_shown(valid_until)}"
     if now < valid_after - _TOLERANCE:
-        return problem(CLOCK.name, f"{times}: the clock is slow", mend)
+        return problem(CLOCK.name, f"{times}: the clock is slow", fix)
     if now > valid_until + _USABLE:
-        return problem(CLOCK.name, f"{times}: the clock is fast, or tor has been cut off for a day", mend)
+        return problem(CLOCK.name, f"{times}: the clock is fast, or tor has been cut off for a day", fix)
     if now > valid_until:
-        return warning(CLOCK.name, f"{times}: the clock is fast, or tor cannot fetch a new one", mend)
+        return warning(CLOCK.name, f"{times}: the clock is fast, or tor cannot fetch a new one", fix)
     return ok(CLOCK.name, times)
 
 
@@ -186,7 +186,7 @@ def _shown(time: datetime) -> str:
 
 
 async def _without_control(machine: Machine, error: OnionmxError) -> Sequence[Finding]:
-    """The control port keeps silent: the SOCKS port can still tell whether tor runs."""
+    """The control port does not reply: the SOCKS port can still tell whether tor runs."""
     settings = machine.configuration.tor
     socks = socks_in_use(settings.socks)
     lines = judge_control(settings.control, is_debian=await in_thread(lambda: is_socket(Path(_DEBIAN_SOCKET))))

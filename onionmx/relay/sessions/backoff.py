@@ -86,4 +86,4 @@ class Backoff:
 
 
 def _nothing() -> None:
-    """In the place of a reference to an error."""
+    """Instead of a reference to an error."""

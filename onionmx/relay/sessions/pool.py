@@ -135,7 +135,7 @@ class _EndpointPool:
         self._on_change = on_change
         self._settings = settings
         self._open_session = open_session
-        self._members: list[_Member] = []  # the one used last stands at the end
+        self._members: list[_Member] = []  # the one used last is at the end
         self._opening: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._waiters: deque[_Waiter] = deque()

@@ -15,7 +15,7 @@ from onionmx.tor.nobody import UNUSED_ONION
 from onionmx.tor.reach import reach, socks_in_use
 
 INTERVAL = 5.0
-"""Seconds for which what was seen is told again, so that whoever asks often makes no more work."""
+"""Seconds for which what was seen is told again, so that frequent questions make no more work."""
 DEADLINE = 5.0
 """Seconds for each part."""
 NO_SUCH_DOMAIN = "invalid"
@@ -81,7 +81,7 @@ class Health:
             self._parts.router.check()
         except OnionmxError as error:
             return HealthPart(ok=False, seen="; ".join(str(error).splitlines()))
-        return HealthPart(ok=True, seen="own domains, pins and map can be read")
+        return HealthPart(ok=True, seen="local domains, pins and map can be read")
 
     async def _resolver(self) -> HealthPart:
         if not self._parts.configuration.lookup.live:

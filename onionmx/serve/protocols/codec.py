@@ -95,7 +95,7 @@ class Codec(Generic[Request]):
 
 
 class Received:
-    """What has arrived on a connection and is not yet taken: the ground on which parsers stand.
+    """What has arrived on a connection and is not yet taken: the basis of all parsers.
 
     Attributes:
         is_empty: nothing is left.

@@ -1,10 +1,10 @@
 """What Postfix is told of a domain with a route: the template of `serve.result`, filled in."""
 
-from onionmx.smtp.reply import Own
+from onionmx.smtp.reply import OurReply
 from onionmx.target import Route
 from onionmx.text import printable_ascii
 
-_REFUSAL = f"error:{Own.NO_SUCH_ONION.value.enhanced} "
+_REFUSAL = f"error:{OurReply.NO_SUCH_ONION.value.enhanced} "
 
 
 def refusal(reason: str) -> bytes:

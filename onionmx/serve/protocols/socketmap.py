@@ -77,7 +77,7 @@ def _sole_domain(data: bytes) -> bytes | None:
 
 
 def _check_start(start: bytes) -> ProtocolFault | None:
-    """What is wrong with bytes in which no colon stands, if anything is."""
+    """What is wrong with bytes that have no colon, if anything is."""
     if start and not start.isdigit():
         return _NO_LENGTH
     if start[:1] == b"0" and len(start) > 1:

@@ -52,7 +52,7 @@ def inserted(text: str, line: int, body: str) -> str:
 
 
 def replaced(text: str, first: int, after: int, body: str) -> str:
-    """A text with a block in the place of lines, which it keeps as comments.
+    """A text with a block instead of lines, which it keeps as comments.
 
     Args:
         text: may have blocks already, but not in these lines.
@@ -77,7 +77,7 @@ def stripped(text: str, name: str = "") -> str:
         name: of the file, for the message.
 
     Raises:
-        ConfigurationError: a mark stands alone, so that nobody knows where the block ends.
+        ConfigurationError: a mark has no partner, so it is not known where the block ends.
     """
     result: list[str] = []
     unended = False
@@ -96,7 +96,7 @@ def blocks(text: str, name: str = "") -> list[str]:
     """The blocks of a text, marks included.
 
     Raises:
-        ConfigurationError: a mark stands alone.
+        ConfigurationError: a mark has no partner.
     """
     return ["".join(piece.lines) for piece in _pieces(text, name) if piece.is_block]
 
@@ -105,7 +105,7 @@ def substance(text: str, name: str = "") -> str:
     """What all blocks of a text say, wherever they stand; empty for no blocks.
 
     Raises:
-        ConfigurationError: a mark stands alone.
+        ConfigurationError: a mark has no partner.
     """
     return "".join(sorted(map(_unmarked, blocks(text, name))))
 
@@ -114,7 +114,7 @@ def settled(current: str, wanted: str, name: str = "") -> str:
     """The wanted text, or the current one where that has the same blocks, in places that somebody chose since.
 
     Raises:
-        ConfigurationError: a mark stands alone.
+        ConfigurationError: a mark has no partner.
     """
     return current if substance(current, name) == substance(wanted, name) else wanted
 

@@ -150,7 +150,7 @@ def set_value(settings: str, name: str, value: str) -> str:
     """The settings with a variable changed; the line that was there is kept in our block.
 
     Raises:
-        ConfigurationError: the variable is not there, or stands there in a way that is not Debian's.
+        ConfigurationError: the variable is not there, or is written in a way that is not Debian's.
     """
     lines = split(settings)
     places = [number for number, line in enumerate(lines) if re.match(rf"\s*{name}=", line)]

@@ -51,9 +51,9 @@ def parameter(text: str, name: str) -> tuple[Parameter, str] | None:
 
 
 def with_parameter(text: str, name: str, value: str) -> str:
-    """main.cf with a parameter set: in the place of the line that sets it, which our block keeps, or at the end.
+    """main.cf with a parameter set: instead of the line that sets it, which our block keeps, or at the end.
 
-    So the parameter never stands there twice.
+    So the parameter is never there twice.
 
     Args:
         text: of main.cf.

@@ -51,9 +51,9 @@ def table_path(configuration: Configuration) -> str:
     return configuration.map.transport_path or f"{postfix.TABLE}.cdb"
 
 
-def own_domains(configuration: Configuration, wishes: SetupOptions) -> tuple[str, ...]:
+def local_domains(configuration: Configuration, wishes: SetupOptions) -> tuple[str, ...]:
     """The mail domains of this host: those that are configured, and those that are wished."""
-    return tuple(dict.fromkeys((*configuration.own.domains, *wishes.domains)))
+    return tuple(dict.fromkeys((*configuration.local.domains, *wishes.domains)))
 
 
 def drop_in(configuration: Configuration, wishes: SetupOptions, ports: TorPorts, logs: Sequence[str]) -> str:
@@ -69,7 +69,7 @@ def drop_in(configuration: Configuration, wishes: SetupOptions, ports: TorPorts,
     table = wishes.send and wishes.mta == "postfix" and wishes.postfix == "table"
     socketmap = wishes.uses_serve and wishes.mta == "postfix"
     wanted: dict[str, dict[str, Any]] = {
-        "own": {"domains": own_domains(configuration, wishes)},
+        "local": {"domains": local_domains(configuration, wishes)},
         "map": {"transport_path": table_path(configuration), "transport_result": result} if table else {},
         "sync": domains_of_sync(configuration, wishes, logs) if wishes.send else {},
         "tor": {"socks": ports.relay_socks, **({"dnsport": ports.dnsport} if ports.dnsport else {})},
@@ -140,7 +140,7 @@ def unit_files(wanted: Sequence[str], shipped: Mapping[str, bytes], program: str
     Args:
         wanted: units of `units`.
         shipped: unit files by name.
-        program: command that runs onionmx, in the place of `PACKAGED_PROGRAM`.
+        program: command that runs onionmx, instead of `PACKAGED_PROGRAM`.
     """
     names = [*wanted, *([SYNC] if TIMER in wanted else [])]
     start = b"ExecStart="

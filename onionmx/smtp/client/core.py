@@ -30,11 +30,11 @@ class ClientConnection:
     """One session with a peer.
 
     Attributes:
-        state: where it stands.
+        state: where it is.
         extensions: what the peer offers, from the last response to EHLO.
         is_encrypted: whether TLS was started.
         transactions: those that have not ended, in order.
-        ended_in: the state in which it stood when it ended, `None` before.
+        ended_in: the state in which it was when it ended, `None` before.
 
     Args:
         hello: the name to give in EHLO.

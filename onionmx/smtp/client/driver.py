@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 class Driver:
     """Drives a core over a stream; a task reads as long as the session lives.
 
-    Whoever does something to the core calls `dispatch` right after it.
+    Call `dispatch` right after each call of the core.
 
     Attributes:
         core: the session without I/O.

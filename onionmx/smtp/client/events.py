@@ -7,7 +7,7 @@ from onionmx.smtp.client.outcome import Outcome
 from onionmx.smtp.client.pipeline import Stage
 from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.extensions import Extensions
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Refused:
 
     stage: Stage
     reply: Reply | None
-    own: Own
+    own: OurReply
     cause: str
 
 

@@ -8,10 +8,10 @@ from onionmx.smtp.client.pipeline import Command, Pipeline, Stage
 from onionmx.smtp.client.states import Chunks, State, TlsPolicy, Transition
 from onionmx.smtp.codes import Code
 from onionmx.smtp.extensions import Extensions, read_extensions
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 
 ASK = b"BDAT 3\r\nX\r\n"
-"""As a command its content is unknown everywhere, so whoever does not swallow it refuses it."""
+"""As a command its content is unknown everywhere, so a server that does not swallow it refuses it."""
 
 
 class OpeningHost(Protocol):
@@ -100,13 +100,15 @@ class Opening:
             elif self._host.extensions.starttls:
                 self._ask_for_tls()
             elif self._tls is TlsPolicy.REQUIRE:
-                self._refuse(Stage.EHLO, None, "the peer does not offer STARTTLS", Own.TLS_REQUIRED)
+                self._refuse(Stage.EHLO, None, "the peer does not offer STARTTLS", OurReply.TLS_REQUIRED)
             else:
                 self._be_ready()
         elif reply.is_transient:
             self._refuse(Stage.EHLO, reply, "the peer refuses EHLO")
         elif self._tls is TlsPolicy.REQUIRE and not self._host.is_encrypted:
-            self._refuse(Stage.EHLO, None, f"the peer refuses EHLO, so there is no STARTTLS: {reply}", Own.TLS_REQUIRED)
+            self._refuse(
+                Stage.EHLO, None, f"the peer refuses EHLO, so there is no STARTTLS: {reply}", OurReply.TLS_REQUIRED
+            )
         else:
             # RFC 5321 section 4.1.4 says so of 500 and 502 alone; peers refuse it with 501, 503, 550 and 554 too, and
             # Postfix and Exim say HELO after those as well.
@@ -118,7 +120,7 @@ class Opening:
             self._host.move(Transition.TLS_GRANTED)
             self._host.tell(TlsGranted())
         elif self._tls is TlsPolicy.REQUIRE or self._tls_is_demanded:
-            self._refuse(Stage.STARTTLS, None, f"the peer refuses STARTTLS: {reply}", Own.TLS_REQUIRED)
+            self._refuse(Stage.STARTTLS, None, f"the peer refuses STARTTLS: {reply}", OurReply.TLS_REQUIRED)
         else:
             self._be_ready(Transition.TLS_DECLINED)
 
@@ -146,7 +148,7 @@ class Opening:
             self._chunks = Chunks.USE
             self._be_ready()
 
-    def _refuse(self, stage: Stage, reply: Reply | None, cause: str, own: Own = Own.CONNECTION_LOST) -> None:
+    def _refuse(self, stage: Stage, reply: Reply | None, cause: str, own: OurReply = OurReply.CONNECTION_LOST) -> None:
         self._host.move(Transition.REFUSED)
         self._host.tell(Refused(stage, reply, own, cause if reply is None else f"{cause}: {reply}"))
         self._host.push(Stage.QUIT)

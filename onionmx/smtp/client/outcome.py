@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 
 
 class Ending(Enum):
@@ -121,4 +121,4 @@ class Outcome:
         reply = self.peer_reply(index)
         if reply is not None and not reply.is_intermediate:
             return reply.passed_through()
-        return Own.CONNECTION_LOST.value.because(self.cause or Own.CONNECTION_LOST.value.text)
+        return OurReply.CONNECTION_LOST.value.with_text(self.cause or OurReply.CONNECTION_LOST.value.text)

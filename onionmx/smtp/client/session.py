@@ -19,7 +19,7 @@ from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import EnvelopeError, MisuseError, Obstacle, OpeningError
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 
 CHUNK_SIZE = 131072
 """Bytes gathered for a chunk of a message that streams: a session holds about three of them."""
@@ -301,7 +301,7 @@ class ClientSession:
         """
         refused = self._driver.refused
         cause = f"the peer demands TLS, and it could not be started: {refused.cause if refused else self.closing_cause}"
-        own = Own.TLS_REQUIRED.value.because(cause)
+        own = OurReply.TLS_REQUIRED.value.with_text(cause)
         return Outcome(Ending.UNSUITABLE, recipients=(None,) * recipients, cause=own.text, own=own)
 
     async def _outcome(self, transaction: ClientTransaction) -> Outcome:

@@ -52,7 +52,7 @@ class Chunks(Enum):
 
 
 class State(Enum):
-    """Where a session stands."""
+    """The state of a session."""
 
     GREETING = "greeting"
     EHLO = "ehlo"

@@ -11,7 +11,7 @@ Moves of the caller; what is not in the table is a bug of the caller. The peer e
 An ended transaction takes everything and does nothing, since the peer may end it before the caller can know.
 
 A transaction that cannot succeed any more is *doomed*: nothing further of it is sent, but the replies to what was sent
-are still read, for they stand in front of those of the next transaction.
+are still read, for they come before those of the next transaction.
 """
 
 from enum import Enum
@@ -103,7 +103,7 @@ class ClientTransaction:
         final: reply to the message, see `Outcome.final`.
         outcome: how it ended, `None` before.
         unsent: bytes of content that wait in the core for the peer to allow them.
-        unacknowledged: bytes of content in chunks that the peer has not answered. What stands in the two is memory in
+        unacknowledged: bytes of content in chunks that the peer has not answered. What is in the two is memory in
             the core and on the way; the shell keeps it bounded.
     """
 

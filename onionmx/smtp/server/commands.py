@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from onionmx.smtp.dots import DotDecoder
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server import parameters
 from onionmx.smtp.server.connection import SmtpConnection
 from onionmx.smtp.server.content import Content, too_large
@@ -137,7 +137,7 @@ class ServerSession(SmtpConnection):
         # The name is not looked at: what counts is where the connection comes from, and section 4.1.4 forbids to
         # refuse a message because of it.
         if not arguments:
-            raise RefusedError(Own.BAD_ARGUMENTS, "the name of the client is missing")
+            raise RefusedError(OurReply.BAD_ARGUMENTS, "the name of the client is missing")
         await self.forget_transaction("a new greeting")
         self._protocol = protocol
 
@@ -145,12 +145,12 @@ class ServerSession(SmtpConnection):
 
     async def _mail(self, arguments: str) -> None:
         if not self._protocol:
-            raise RefusedError(Own.BAD_SEQUENCE, f"send {'LHLO' if self.is_lmtp else 'EHLO'} first")
+            raise RefusedError(OurReply.BAD_SEQUENCE, f"send {'LHLO' if self.is_lmtp else 'EHLO'} first")
         if self._open:
-            raise RefusedError(Own.BAD_SEQUENCE, "a transaction is open already")
-        sender, rest = _path("FROM:", arguments, Own.BAD_SENDER)
+            raise RefusedError(OurReply.BAD_SEQUENCE, "a transaction is open already")
+        sender, rest = _path("FROM:", arguments, OurReply.BAD_SENDER)
         if rest and self._protocol == "SMTP":
-            raise RefusedError(Own.UNKNOWN_PARAMETER, "no parameters without EHLO")
+            raise RefusedError(OurReply.UNKNOWN_PARAMETER, "no parameters without EHLO")
         envelope = parameters.envelope(sender, rest)
         if envelope.size is not None and envelope.size > self._settings.max_message_size:
             self.say(too_large(self._settings))
@@ -163,21 +163,21 @@ class ServerSession(SmtpConnection):
             return
         self._open = CurrentTransaction(answer, envelope)
         self.client.is_free = False
-        self.say(Own.SENDER_OK.value)
+        self.say(OurReply.SENDER_OK.value)
 
     async def _rcpt(self, arguments: str) -> None:
         if self._open is None:
-            raise RefusedError(Own.BAD_SEQUENCE, "send MAIL first")
+            raise RefusedError(OurReply.BAD_SEQUENCE, "send MAIL first")
         if self._open.has_failed:
-            raise RefusedError(Own.BAD_SEQUENCE, "a chunk was refused: send RSET")
+            raise RefusedError(OurReply.BAD_SEQUENCE, "a chunk was refused: send RSET")
         if self._open.content:
-            raise RefusedError(Own.BAD_SEQUENCE, "the content has begun")
-        address, rest = _path("TO:", arguments, Own.BAD_RECIPIENT)
+            raise RefusedError(OurReply.BAD_SEQUENCE, "the content has begun")
+        address, rest = _path("TO:", arguments, OurReply.BAD_RECIPIENT)
         if rest and self._protocol == "SMTP":
-            raise RefusedError(Own.UNKNOWN_PARAMETER, "no parameters without EHLO")
+            raise RefusedError(OurReply.UNKNOWN_PARAMETER, "no parameters without EHLO")
         recipient = parameters.recipient(address, rest, smtputf8=self._open.envelope.smtputf8)
         if self._open.accepted >= self._settings.max_recipients:
-            raise RefusedError(Own.TOO_MANY_RECIPIENTS)
+            raise RefusedError(OurReply.TOO_MANY_RECIPIENTS)
         more_follow = self._input.shows(b"RCPT")
         reply = await self._ask(self._open.delivery.recipient(recipient, more_follow=more_follow))
         if reply.is_positive:
@@ -189,9 +189,9 @@ class ServerSession(SmtpConnection):
     async def _data(self, arguments: str) -> None:
         transaction = self._ready_for_content()
         if transaction.content:
-            raise RefusedError(Own.BAD_SEQUENCE, "the content has begun with BDAT")
+            raise RefusedError(OurReply.BAD_SEQUENCE, "the content has begun with BDAT")
         if arguments:
-            raise RefusedError(Own.BAD_ARGUMENTS, "DATA has no arguments")
+            raise RefusedError(OurReply.BAD_ARGUMENTS, "DATA has no arguments")
         self.say(_START_CONTENT)
         self.in_content = True
         content = self._start(transaction)
@@ -207,15 +207,15 @@ class ServerSession(SmtpConnection):
         match = _CHUNK.fullmatch(arguments)
         if match is None:
             # Nobody knows where the chunk ends, and to take its octets for commands would be worse than to hang up.
-            self.say(Own.BAD_ARGUMENTS.value.because("the chunk size is not a number"))
-            raise HangUpError(Own.NOT_AN_MTA.value.because("cannot find the end of the chunk"))
+            self.say(OurReply.BAD_ARGUMENTS.value.with_text("the chunk size is not a number"))
+            raise HangUpError(OurReply.NOT_AN_MTA.value.with_text("cannot find the end of the chunk"))
         size, is_last = int(match[1]), (match[2] or "").upper() == "LAST"
         self.in_content = True
         try:
             transaction = self._ready_for_content()
             _check_last(match[2])
         except RefusedError:
-            # RFC 3030 section 2: the octets are read all the same, and a message that lacks them must not go on.
+            # RFC 3030 section 2: the octets are read anyway, and a message that lacks them must not go on.
             async for _ in self._chunk(size):
                 pass
             self.in_content = False
@@ -232,7 +232,7 @@ class ServerSession(SmtpConnection):
             transaction.fail("content refused")
             self.say(content.refusal)
         else:
-            self.say(Own.DELIVERED.value.because(f"{size} octets received"))
+            self.say(OurReply.DELIVERED.value.with_text(f"{size} octets received"))
 
     async def _chunk(self, size: int) -> AsyncIterator[bytes]:
         while size:
@@ -242,11 +242,11 @@ class ServerSession(SmtpConnection):
 
     def _ready_for_content(self) -> CurrentTransaction:
         if self._open is None:
-            raise RefusedError(Own.BAD_SEQUENCE, "send MAIL first")
+            raise RefusedError(OurReply.BAD_SEQUENCE, "send MAIL first")
         if self._open.has_failed:
-            raise RefusedError(Own.BAD_SEQUENCE, "a chunk was refused: send RSET")
+            raise RefusedError(OurReply.BAD_SEQUENCE, "a chunk was refused: send RSET")
         if not self._open.accepted:
-            raise RefusedError(Own.BAD_SEQUENCE, "no recipient was accepted")
+            raise RefusedError(OurReply.BAD_SEQUENCE, "no recipient was accepted")
         return self._open
 
     def _start(self, transaction: CurrentTransaction) -> Content:
@@ -259,7 +259,7 @@ class ServerSession(SmtpConnection):
         """All the content is read: reply with the verdict, one for each accepted recipient in LMTP."""
         replies = await content.verdict(transaction.accepted if self.is_lmtp else 1)
         if self.is_broken_off and content.task.cancelled():
-            raise HangUpError(Own.SHUTTING_DOWN.value)
+            raise HangUpError(OurReply.SHUTTING_DOWN.value)
         for reply in replies:
             self.say(_fault("the content answered 3xx") if reply.is_intermediate else reply)
         self._open = None
@@ -284,28 +284,28 @@ class ServerSession(SmtpConnection):
 
     async def _rset(self, arguments: str) -> None:
         if arguments:
-            raise RefusedError(Own.BAD_ARGUMENTS, "RSET has no arguments")
+            raise RefusedError(OurReply.BAD_ARGUMENTS, "RSET has no arguments")
         await self.forget_transaction("RSET")
-        self.say(Own.RESET.value)
+        self.say(OurReply.RESET.value)
 
     async def _noop(self, _: str) -> None:
-        self.say(Own.DELIVERED.value)
+        self.say(OurReply.DELIVERED.value)
 
     async def _quit(self, arguments: str) -> None:
         if arguments:
-            raise RefusedError(Own.BAD_ARGUMENTS, "QUIT has no arguments")
-        raise HangUpError(Own.CLOSING.value)
+            raise RefusedError(OurReply.BAD_ARGUMENTS, "QUIT has no arguments")
+        raise HangUpError(OurReply.CLOSING.value)
 
     async def _vrfy(self, arguments: str) -> None:
         if not arguments:
-            raise RefusedError(Own.BAD_ARGUMENTS, "the address is missing")
-        self.say(Own.NOT_VERIFIED.value)  # RFC 5321 section 3.5.3
+            raise RefusedError(OurReply.BAD_ARGUMENTS, "the address is missing")
+        self.say(OurReply.NOT_VERIFIED.value)  # RFC 5321 section 3.5.3
 
     async def _help(self, _: str) -> None:
-        self.say(Own.HELP.value)
+        self.say(OurReply.HELP.value)
 
     async def _not_implemented(self, _: str) -> None:
-        self.say(Own.NOT_IMPLEMENTED.value)
+        self.say(OurReply.NOT_IMPLEMENTED.value)
 
     async def _ask(self, answer: Awaitable[T]) -> T:
         """Ask the delivery; whatever goes wrong there is 451 for the client, and nothing more."""
@@ -317,11 +317,11 @@ class ServerSession(SmtpConnection):
             _logger.exception("session %d: the delivery was cancelled", self.number)
         except Exception:
             _logger.exception("session %d: the delivery failed", self.number)
-        raise RefusedError(Own.INTERNAL)
+        raise RefusedError(OurReply.INTERNAL)
 
 
 class LmtpSession(ServerSession):
-    """A session in LMTP: LHLO in the place of EHLO and HELO, and a final reply for each accepted recipient."""
+    """A session in LMTP: LHLO instead of EHLO and HELO, and a final reply for each accepted recipient."""
 
     is_lmtp = True
     greeting = "LMTP onionmx"
@@ -330,10 +330,10 @@ class LmtpSession(ServerSession):
         return {"LHLO": self._ehlo}
 
 
-def _path(keyword: str, arguments: str, malformed: Own) -> tuple[str, str]:
+def _path(keyword: str, arguments: str, malformed: OurReply) -> tuple[str, str]:
     """The mailbox and the parameters behind `FROM:` or `TO:`."""
     if arguments[: len(keyword)].upper() != keyword:
-        raise RefusedError(Own.BAD_ARGUMENTS, f"expected {keyword}<mailbox>")
+        raise RefusedError(OurReply.BAD_ARGUMENTS, f"expected {keyword}<mailbox>")
     path = parse_path(arguments[len(keyword) :])
     if path is None:
         raise RefusedError(malformed)
@@ -342,10 +342,10 @@ def _path(keyword: str, arguments: str, malformed: Own) -> tuple[str, str]:
 
 def _check_last(keyword: str | None) -> None:
     if keyword and keyword.upper() != "LAST":
-        raise RefusedError(Own.BAD_ARGUMENTS, "expected LAST or nothing after the chunk size")
+        raise RefusedError(OurReply.BAD_ARGUMENTS, "expected LAST or nothing after the chunk size")
 
 
 def _fault(what: str) -> Reply:
     """The reply where the delivery gave one that has no place there."""
     _logger.error("the delivery is wrong: %s", what)
-    return Own.INTERNAL.value
+    return OurReply.INTERNAL.value

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, ClassVar
 from aiosmtpd.smtp import SMTP
 
 from onionmx.net.clients import ConnectedClient
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server.input import Input
 from onionmx.smtp.server.refusal import HangUpError, RefusedError
 from onionmx.smtp.server.settings import LINGER, MAX_BAD_COMMANDS, MAX_COMMAND_LENGTH, READ_SIZE, REPLY_DELAY
@@ -121,20 +121,20 @@ class SmtpConnection(SMTP):
 
     def stop(self) -> None:
         """End the session as soon as no transaction is open."""
-        self._leave = self._leave or Own.SHUTTING_DOWN.value
+        self._leave = self._leave or OurReply.SHUTTING_DOWN.value
         if self.is_between_transactions:
             self._input.interrupt(self._leave)
 
     def break_off(self) -> None:
         """End the session, whatever the client has still to send."""
-        self._leave = Own.SHUTTING_DOWN.value
+        self._leave = OurReply.SHUTTING_DOWN.value
         self.is_broken_off = True
         self.lingers = False
         self._input.interrupt(self._leave)
 
     def make_room(self) -> None:
         """End the session, which waits for its client, for the sake of others: no end of a message has come."""
-        self._leave = Own.MAKING_ROOM.value
+        self._leave = OurReply.MAKING_ROOM.value
         if self._writer.transport.get_write_buffer_size():  # it does not even read
             self._writer.transport.abort()
         else:
@@ -195,7 +195,7 @@ class SmtpConnection(SMTP):
     # The session.
 
     async def _handle_client(self) -> None:
-        last: Reply | None = Own.INTERNAL.value
+        last: Reply | None = OurReply.INTERNAL.value
         try:
             if self.transport is not None:
                 self._input.client = ConnectedClient.of(self._writer.get_extra_info("socket"))
@@ -207,7 +207,7 @@ class SmtpConnection(SMTP):
         except HangUpError as end:
             last = end.reply
         except asyncio.CancelledError:
-            last = Own.SHUTTING_DOWN.value
+            last = OurReply.SHUTTING_DOWN.value
             raise
         except Exception:
             _logger.exception("session %d: internal error", self.number)
@@ -224,7 +224,7 @@ class SmtpConnection(SMTP):
         self._write()
         if self.transport is None:
             return
-        if self.lingers and last not in {None, Own.CLOSING.value} and not self.task.cancelling():
+        if self.lingers and last not in {None, OurReply.CLOSING.value} and not self.task.cancelling():
             with contextlib.suppress(OSError):  # reset by the client, which is not known here yet
                 self._writer.write_eof()
             await self._input.drain(LINGER)
@@ -246,30 +246,30 @@ class SmtpConnection(SMTP):
             except Exception:
                 _logger.exception("session %d: internal error", self.number)
                 if self.in_content:
-                    raise HangUpError(Own.INTERNAL.value) from None
-                self.say(Own.INTERNAL.value)
+                    raise HangUpError(OurReply.INTERNAL.value) from None
+                self.say(OurReply.INTERNAL.value)
                 await self.forget_transaction("internal error")
 
     async def _obey(self, line: bytes | None) -> None:
         if line is None:
             self._count_bad_command()
-            raise RefusedError(Own.BAD_LINE, f"line longer than {MAX_COMMAND_LENGTH} octets")
+            raise RefusedError(OurReply.BAD_LINE, f"line longer than {MAX_COMMAND_LENGTH} octets")
         if not line.endswith(b"\r\n") and self._settings.bare_newline == "reject":
             # RFC 5321 section 2.3.8 knows no such line end, and what follows may be meant as the octets of a BDAT.
             # Postfix answers alike where smtpd_forbid_bare_newline is `reject`, and takes it for CRLF in `normalize`.
-            self.say(Own.BAD_LINE.value.because("a line ends in a bare LF"))
-            raise HangUpError(Own.NOT_AN_MTA.value)
+            self.say(OurReply.BAD_LINE.value.with_text("a line ends in a bare LF"))
+            raise HangUpError(OurReply.NOT_AN_MTA.value)
         verb, _, arguments = line.decode("utf-8", "surrogateescape").rstrip(" \t\r\n").partition(" ")
         verb = verb.upper()
         if verb in _HTTP:
-            raise HangUpError(Own.NOT_AN_MTA.value)
+            raise HangUpError(OurReply.NOT_AN_MTA.value)
         command = self.commands.get(verb)
         if command is None:
             self._count_bad_command()
-            raise RefusedError(Own.UNKNOWN_COMMAND)
+            raise RefusedError(OurReply.UNKNOWN_COMMAND)
         await command(arguments)
 
     def _count_bad_command(self) -> None:
         self._bad_commands += 1
         if self._bad_commands >= MAX_BAD_COMMANDS:
-            raise HangUpError(Own.NOT_AN_MTA.value.because("too many bad commands"))
+            raise HangUpError(OurReply.NOT_AN_MTA.value.with_text("too many bad commands"))

@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from onionmx.smtp.content import ContentScan, NewlineNormalizer
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server.seam import ContentBrokenError
 from onionmx.smtp.server.settings import READ_SIZE
 
@@ -141,7 +141,7 @@ class Content:
 
     def _check_newlines(self) -> None:
         if self._scan.has_bare_newline:
-            self._refuse(Own.BARE_NEWLINE.value)
+            self._refuse(OurReply.BARE_NEWLINE.value)
 
     async def verdict(self, count: int) -> Sequence[Reply]:
         """Give the end of the content and wait for the final replies.
@@ -159,14 +159,14 @@ class Content:
         # Nothing that happens to the session gets into the delivery from here on but the end of a stop's grace.
         await asyncio.wait((self.task,))
         if self.task.cancelled() or self.task.exception():
-            return [Own.INTERNAL.value] * count
+            return [OurReply.INTERNAL.value] * count
         replies = self.task.result()
         if len(replies) != count:
             _logger.error("%d final replies from the delivery instead of %d", len(replies), count)
-            return [Own.INTERNAL.value] * count
+            return [OurReply.INTERNAL.value] * count
         if not self._stream.is_exhausted and any(reply.is_positive for reply in replies):
             _logger.error("the delivery accepted a message without having read it to its end")
-            return [Own.INTERNAL.value] * count
+            return [OurReply.INTERNAL.value] * count
         return replies
 
     def break_off(self, why: str) -> None:
@@ -192,4 +192,4 @@ async def _deliver(transaction: Transaction, stream: ContentStream) -> Sequence[
 
 def too_large(settings: ServerSettings) -> Reply:
     """The refusal of a message over the limit (RFC 1870 section 6)."""
-    return Own.TOO_LARGE.value.because(f"the message is larger than {settings.max_message_size} octets")
+    return OurReply.TOO_LARGE.value.with_text(f"the message is larger than {settings.max_message_size} octets")

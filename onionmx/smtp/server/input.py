@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from onionmx.net.clients import ConnectedClient
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server.refusal import HangUpError
 from onionmx.smtp.server.settings import READ_SIZE
 
@@ -115,7 +115,7 @@ class Input:
         except TimeoutError as error:
             # The system's own ETIMEDOUT is a TimeoutError too: that client is gone.
             if self._wait and self._wait.expired():
-                raise HangUpError(self._interruption or Own.IDLE.value) from error
+                raise HangUpError(self._interruption or OurReply.IDLE.value) from error
         except OSError:
             pass
         finally:

@@ -19,7 +19,7 @@ class SmtpListener:
     Attributes:
         socket: bound; listening already or not.
         is_lmtp: LMTP rather than SMTP.
-        path: file of a unix socket, to be removed by whoever bound it once no process serves it any more.
+        path: file of a unix socket, to be removed by the one that bound it once no process serves it any more.
     """
 
     socket: socket.socket
@@ -43,11 +43,11 @@ def listen_tcp(host: str, port: int, *, is_lmtp: bool = False, is_shared: bool =
 
 
 def listen_unix(path: Path, *, mode: int = 0o660, owner: str = "", is_lmtp: bool = False) -> SmtpListener:
-    """Bind a unix socket, in the place of one that nobody listens on any more.
+    """Bind a unix socket, instead of one that nobody listens on any more.
 
     Args:
         path: of the socket.
-        mode: bits of the file; whoever may write to it may send mail.
+        mode: bits of the file; anyone who may write to it may send mail.
         owner: see `onionmx.net.listen.bind_unix`.
         is_lmtp: LMTP rather than SMTP.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from onionmx.smtp.envelope import Body, Envelope, Recipient, Return, clean_envid, clean_orcpt
 from onionmx.smtp.faults import EnvelopeError
-from onionmx.smtp.reply import Own
+from onionmx.smtp.reply import OurReply
 from onionmx.smtp.server.refusal import RefusedError
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def envelope(sender: str, parameters: str) -> Envelope:
     try:
         bare = Envelope(sender)
     except EnvelopeError as error:
-        raise RefusedError(Own.SENDER_NOT_CARRIED, str(error)) from error
+        raise RefusedError(OurReply.SENDER_NOT_CARRIED, str(error)) from error
     values = _split(parameters, _OF_MAIL)
     smtputf8 = "SMTPUTF8" in values
     if values.get("SMTPUTF8"):
-        raise RefusedError(Own.BAD_ARGUMENTS, "SMTPUTF8 has no value")
+        raise RefusedError(OurReply.BAD_ARGUMENTS, "SMTPUTF8 has no value")
     size = values.get("SIZE")
     if size is not None and not _NUMBER.fullmatch(size):
-        raise RefusedError(Own.BAD_ARGUMENTS, "SIZE is not a number")
+        raise RefusedError(OurReply.BAD_ARGUMENTS, "SIZE is not a number")
     try:
         return replace(
             bare,
@@ -64,7 +64,7 @@ def envelope(sender: str, parameters: str) -> Envelope:
             size=None if size is None else int(size),
         )
     except EnvelopeError as error:
-        raise RefusedError(Own.BAD_ARGUMENTS, str(error)) from error
+        raise RefusedError(OurReply.BAD_ARGUMENTS, str(error)) from error
 
 
 def recipient(address: str, parameters: str, *, smtputf8: bool) -> Recipient:
@@ -80,17 +80,17 @@ def recipient(address: str, parameters: str, *, smtputf8: bool) -> Recipient:
             sent on (451).
     """
     if not address:
-        raise RefusedError(Own.BAD_RECIPIENT)
+        raise RefusedError(OurReply.BAD_RECIPIENT)
     try:
         bare = Recipient(address)
     except EnvelopeError as error:
-        raise RefusedError(Own.RECIPIENT_NOT_CARRIED, str(error)) from error
+        raise RefusedError(OurReply.RECIPIENT_NOT_CARRIED, str(error)) from error
     values = _split(parameters, _OF_RCPT)
     try:
         orcpt = clean_orcpt(values.get("ORCPT", ""), smtputf8=smtputf8)
         return replace(bare, notify=_value(values, "NOTIFY"), orcpt=orcpt)
     except EnvelopeError as error:
-        raise RefusedError(Own.BAD_ARGUMENTS, str(error)) from error
+        raise RefusedError(OurReply.BAD_ARGUMENTS, str(error)) from error
 
 
 def _split(parameters: str, known: frozenset[str]) -> Mapping[str, str]:
@@ -99,11 +99,11 @@ def _split(parameters: str, known: frozenset[str]) -> Mapping[str, str]:
         name, equals, value = parameter.partition("=")
         keyword = name.upper()
         if not _KEYWORD.fullmatch(keyword) or (equals and not _VALUE.fullmatch(value)):
-            raise RefusedError(Own.BAD_ARGUMENTS, "malformed parameter")
+            raise RefusedError(OurReply.BAD_ARGUMENTS, "malformed parameter")
         if keyword not in known:
-            raise RefusedError(Own.UNKNOWN_PARAMETER, f"parameter {keyword[:_MAX_SHOWN]} is not implemented")
+            raise RefusedError(OurReply.UNKNOWN_PARAMETER, f"parameter {keyword[:_MAX_SHOWN]} is not implemented")
         if keyword in values:
-            raise RefusedError(Own.BAD_ARGUMENTS, f"{keyword} is given twice")
+            raise RefusedError(OurReply.BAD_ARGUMENTS, f"{keyword} is given twice")
         values[keyword] = value
     return values
 
@@ -111,5 +111,5 @@ def _split(parameters: str, known: frozenset[str]) -> Mapping[str, str]:
 def _value(values: Mapping[str, str], keyword: str) -> str:
     """The value of an optional parameter, empty where it was not given."""
     if values.get(keyword) == "":
-        raise RefusedError(Own.BAD_ARGUMENTS, f"{keyword} has no value")
+        raise RefusedError(OurReply.BAD_ARGUMENTS, f"{keyword} has no value")
     return values.get(keyword, "")

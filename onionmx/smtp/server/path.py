@@ -25,7 +25,7 @@ def parse_path(text: str) -> tuple[str, str] | None:
         text: the path and, after a space, the parameters.
 
     Returns:
-        What stands for the mailbox, possibly empty, and the parameters; `None` if there is no path.
+        The mailbox, possibly empty, and the parameters; `None` if there is no path.
     """
     match = _PATH.fullmatch(text)
     return match and (match["mailbox"], match["parameters"] or "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onionmx.smtp.reply import Own, Reply
+    from onionmx.smtp.reply import OurReply, Reply
 
 
 class RefusedError(Exception):
@@ -17,10 +17,10 @@ class RefusedError(Exception):
             with more (RFC 6531 section 3.7.4).
     """
 
-    def __init__(self, own: Own, text: str = "") -> None:
+    def __init__(self, own: OurReply, text: str = "") -> None:
         super().__init__(own, text)
         ascii_text = text.encode("ascii", "backslashreplace").decode("ascii")
-        self.reply: Reply = own.value.because(ascii_text) if text else own.value
+        self.reply: Reply = own.value.with_text(ascii_text) if text else own.value
 
 
 class HangUpError(Exception):

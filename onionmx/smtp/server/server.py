@@ -13,7 +13,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from onionmx.net.clients import Door
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server.commands import LmtpSession, ServerSession
 from onionmx.smtp.server.settings import BACKLOG, FULL_TOLD_EVERY, LINGER, MAX_LINGERING
 
@@ -123,9 +123,9 @@ class SmtpServer:
 
     def _refusal(self, session: SmtpConnection) -> Reply | None:
         if not self._is_allowed(session):
-            _logger.warning("session %d: refused: %s", session.number, Own.CLIENT_REFUSED.value)
-            return Own.CLIENT_REFUSED.value
-        return None if self._has_room(session) else Own.TOO_MANY_CONNECTIONS.value
+            _logger.warning("session %d: refused: %s", session.number, OurReply.CLIENT_REFUSED.value)
+            return OurReply.CLIENT_REFUSED.value
+        return None if self._has_room(session) else OurReply.TOO_MANY_CONNECTIONS.value
 
     def _has_room(self, session: SmtpConnection) -> bool:
         limit = self._settings.max_connections

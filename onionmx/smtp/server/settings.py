@@ -16,7 +16,7 @@ than this was never meant as a command, and anything below gets an answer that s
 
 MAX_BAD_COMMANDS = 20
 """Lines without a command we know, in one transaction, before the session is closed: as Postfix's hard error limit.
-Whoever sends more is not an MTA, or is out of step with us and sends content as commands."""
+A client that sends more is not an MTA, or is out of step with us and sends content as commands."""
 
 READ_SIZE = 64 * 1024
 """Octets read at once, and the most that waits for a delivery: a session holds a few of these, never a message."""

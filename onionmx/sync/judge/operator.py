@@ -14,7 +14,7 @@ from onionmx.target import Trust
 def adopt(record: DomainRecord, endpoints: tuple[Endpoint, ...], now: float) -> Verdict:
     """Take the entry that a map has for a domain of which nothing is known: of an older version, or of a lost state."""
     established = Established(endpoints, Trust.UNSIGNED, now, now, is_routed=True)
-    words = "it stood in the map"
+    words = "it was in the map"
     # Nothing is known of what it demands; it was routed before, and stays so until it is looked at, which is at once.
     return Verdict(
         replace(record, established=established, requirement_expires=now, decision=f"taken over: {words}"),

@@ -1,6 +1,6 @@
 """The judge: what becomes of a domain after an answer of DNS, and after a look at its onion MX; no I/O.
 
-An unsigned answer can be forged by whoever sits between this host and the name servers of a domain. So a domain that
+An unsigned answer can be forged by anyone who sits between this host and the name servers of a domain. So a domain that
 has a route keeps it until another one is signed, was seen in most of the answers of some days, proves itself by the
 domain's own policy, or is accepted by the operator. That it has no onion MX any more is such a change too: forged, it
 would lead the mail back to the open internet. What was never in the map is no such route, and gives way at once. What

@@ -33,7 +33,7 @@ Show = Callable[[EnforcedPolicy, tuple[Endpoint, ...]], Awaitable[Proven | NotPr
 
 
 class Asks(Protocol):
-    """Finds out what a domain requires; see `Inquiry`."""
+    """Finds out what a domain requires; see `PolicyLookup`."""
 
     async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """Find out what a domain requires."""

@@ -26,7 +26,7 @@ class TrustPolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Belief and times for one domain; all times in seconds.
+    """Trust and times for one domain; all times in seconds.
 
     Attributes:
         belief: which records are believed.

@@ -25,7 +25,7 @@ Hold = Callable[[tuple[Endpoint, ...]], float | None]
 
 
 def is_firm(record: DomainRecord) -> bool:
-    """Whether a signature stands behind the route, or behind there being none."""
+    """Whether a signature vouches for the route, or for there being none."""
     if record.established:
         return record.established.trust is Trust.DNSSEC
     return record.removal is not None and record.removal.how is How.SIGNED
@@ -55,7 +55,7 @@ def count(
     Args:
         record: what was known.
         said: the endpoints, empty for no record; `None` where the answer says what is there already.
-        trust: what stands behind it.
+        trust: what vouches for it.
         now: seconds since 1970; a clock that goes back or ahead makes nothing come earlier.
         rules: of this domain.
 

@@ -13,7 +13,7 @@ class Verdict(Struct, frozen=True, gc=False):
     """What is known of a domain from now on.
 
     Attributes:
-        record: to be kept in the place of the old one.
+        record: to be kept instead of the old one.
         history: what happened to its route.
     """
 

@@ -24,7 +24,7 @@ def read_lists(lists: Lists) -> list[str]:
     """Read lists like `onionmx.mapfile.domains.read_domains`, but fast where a line needs no work.
 
     Returns:
-        The domains in normal form, in any order; one that stands there twice may come twice.
+        The domains in normal form, in any order; one that is there twice may come twice.
 
     Raises:
         ConfigurationError: a line cannot be used; all of them are named.

@@ -8,7 +8,7 @@ from socket import gethostname
 from onionmx.config import Configuration
 from onionmx.defaults import DAY
 from onionmx.domain import shown
-from onionmx.mapfile.domains import read_own_domains
+from onionmx.mapfile.domains import read_local_domains
 from onionmx.sync.lists.files import Lists
 from onionmx.sync.lists.log_file import MOST_READ, Budget, find_logs
 from onionmx.sync.lists.recipients import FILE_NAME, Recipients, opened_recipients
@@ -32,7 +32,7 @@ def read_logs(
         StateError: the counts cannot be read or written.
     """
     logs = find_logs(configuration.sync.logs)
-    own = read_own_domains(configuration.own)
+    own = read_local_domains(configuration.local)
     path = Path(configuration.map.path).with_name(FILE_NAME)
     with opened_recipients(path, own, now, to_write=to_write) as recipients:
         left = MOST_READ

@@ -26,7 +26,7 @@ class LoggedRecipient(NamedTuple):
 
 @lru_cache(_REMEMBERED)
 def remote_domain(raw: bytes) -> str | None:
-    """The domain of an address as it stands in a log, in normal form.
+    """The domain of an address as a log has it, in normal form.
 
     Returns:
         `None` for what cannot be one with an onion MX: a bare host name, an address literal, a broken name.

@@ -143,7 +143,7 @@ class Recipients:
 
     def read_stream(self, log: BufferedIOBase, name: str) -> str:
         """Count a log that is not to be remembered, such as standard input; the same as `read_log` otherwise."""
-        budget = Budget(sys.maxsize)  # whoever pipes it in can end it
+        budget = Budget(sys.maxsize)  # the one who pipes it in can end it
         return self._count(whole_lines(log, 0, budget), 0).problems(name)
 
     def add(self, domains: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
 """An embedded store that does not grow beyond a number of domains: of those that strangers can have us ask for.
 
-What is in it protects a domain: it says which onions were there first, or that there is none. So whoever has us ask for
+What is in it protects a domain: it says which onions were there first, or that there is none. So one who has us ask for
 many domains of his own must not drive out others. Room is made, in this order, by
 - what was not due for long,
 - the domains of one zone that has more than its share,

@@ -16,7 +16,7 @@ from onionmx.sync.state.record import DomainRecord, Doubt, Established, HistoryL
 from onionmx.target import Trust
 
 HISTORY_LENGTH = 100
-"""Events that are kept of a domain; whoever controls its DNS could fill the store otherwise."""
+"""Events that are kept of a domain; anyone who controls its DNS could fill the store otherwise."""
 LONGEST_WAIT = 31 * 86400.0
 """Seconds, a little above the longest `sync.max_interval`. What is due later than that from now was written by a clock
 that was ahead, and is due now."""

@@ -1,6 +1,6 @@
 """Entries of a shared store with a MAC: only a host that knows the key can write what the others believe; no I/O.
 
-A MAC covers what an entry is, and whose. So no entry can be made, changed, or put in another's place; whoever may write
+A MAC covers what an entry is, and whose. So no entry can be made, changed, or put in another's place; one who may write
 to the server can still take entries away, and bring back older ones of the same name.
 """
 
@@ -47,7 +47,7 @@ class Seal:
         Args:
             kind: likewise.
             name: likewise.
-            entry: what stands in the store.
+            entry: what the store has.
             longest: bytes that it may have.
 
         Raises:

@@ -1,7 +1,7 @@
 """What the notes of a store say, and when the map of this host is up to date with it.
 
 The routes in a store have a version, a text that is another after each run that changed one of them. It is `OPEN` from
-before the first change is saved until after the last: whoever builds a map in between, or after a run that was killed
+before the first change is saved until after the last: a run that builds a map between, or after a run that was killed
 there, does not take it for the whole. So whatever moment a run ends at, the next one builds the map again.
 """
 

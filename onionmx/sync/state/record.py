@@ -43,7 +43,7 @@ class Pending(Struct, frozen=True, gc=False):
 
     Attributes:
         endpoints: what DNS says now; none where it says that there is no onion MX any more.
-        trust: what stands behind it.
+        trust: what vouches for it.
         since: when it was first seen; seen steadily since then.
         last_seen: when it was seen last.
         reason: one line of why it waits, and what would end that.
@@ -66,7 +66,7 @@ class Established(Struct, frozen=True, gc=False):
 
     Attributes:
         endpoints: onion and port of each target, in order; never empty.
-        trust: what stood behind it when it was taken.
+        trust: what vouched for it when it was taken.
         since: when it was taken.
         last_seen: when DNS last said the same.
         is_routed: it has been in the map; `None` where that was not noted yet.
@@ -129,7 +129,7 @@ class DomainRecord(Struct, frozen=True, gc=False):
     Attributes:
         domain: in normal form.
         first_seen: when it was first listed.
-        listed: whether it stood in a list of domains in the last run.
+        listed: whether it was in a list of domains in the last run.
         due_at: when to ask again.
         answer: what DNS said last.
         asked_at: when that was; `None` before the first time.
@@ -192,7 +192,7 @@ class HistoryLine(Struct, frozen=True, gc=False):
         event: one word: `taken`, `changed`, `removed`, `pending`, `withdrawn`, `accepted`, `refused`, `allowed`,
             `expired`, `proven`, `doubted` or `unproven`.
         endpoints: what it was about.
-        trust: what stood behind it.
+        trust: what vouched for it.
         words: one line.
     """
 

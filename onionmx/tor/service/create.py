@@ -67,7 +67,7 @@ class WantedService:
         """As torrc has it.
 
         Raises:
-            UsageError: the name of the folder cannot stand in a torrc.
+            UsageError: the name of the folder cannot be written in a torrc.
         """
         if not self.directory.is_absolute() or not _is_plain(str(self.directory)):
             raise UsageError(
@@ -90,7 +90,7 @@ class Created:
     Attributes:
         changed: `False` if all was there before.
         onion: the address; `None` where it cannot be read, or at a dry run.
-        lines: torrc lines that were added, or that stand for the service made over the control port.
+        lines: torrc lines that were added, or that would make the service that was made over the control port.
         problem: why there is no address.
         published: what the directories said; `None` where nobody waited for them.
     """

@@ -23,7 +23,7 @@ _MODE = 0o700  # tor takes no other
 def tor_user(controller: "Controller", configured: str) -> pwd.struct_passwd | None:
     """The user that tor runs as; `None` where this machine does not know it.
 
-    What root does for tor's user it does for the one of the configuration, whoever a control port names.
+    What root does for tor's user it does for the one of the configuration, whatever a control port names.
 
     Args:
         controller: of `open_control`.

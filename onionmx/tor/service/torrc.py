@@ -75,7 +75,7 @@ class ServiceBlock:
     """The lines of one onion service.
 
     Attributes:
-        directory: its HiddenServiceDir; empty where lines stand before the first one.
+        directory: its HiddenServiceDir; empty where lines come before the first one.
         forwards: its HiddenServicePort lines.
         options: its other options, by keyword.
     """
@@ -104,7 +104,7 @@ def _logical_lines(text: str) -> Iterable[str]:
         line = raw.rstrip("\r")
         stripped = _without_comment(line)
         if joined and line.lstrip().startswith("#"):
-            continue  # tor lets comments stand between continued lines
+            continue  # tor allows comments between continued lines
         if stripped == line and line.endswith("\\"):
             joined += line[:-1]
             continue

@@ -115,7 +115,7 @@ class TestMtaSts:
 
     @pytest.mark.parametrize("error", [FetchError("blocked"), PolicyError("nonsense")])
     def test_announced_and_not_there(self, error: Exception) -> None:
-        """Whoever forges the record of the onion could as well block the policy."""
+        """An attacker who forges the record of the onion could as well block the policy."""
         said = sts(TXT, Policies(error))
         assert isinstance(said, CouldNotTell)
         assert str(error) in said.reason

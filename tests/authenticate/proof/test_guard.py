@@ -50,7 +50,7 @@ class TestMemory:
         troubled = replace(REQUIREMENT, trouble="blocked")
         self.asked(REQUIREMENT, troubled, troubled, at=(0.0, 100.0, 200.0))
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert "example.org: its MTA-STS policy stands, and was not fetched again: blocked" in caplog.text
+        assert "example.org: its MTA-STS policy holds, and was not fetched again: blocked" in caplog.text
 
     def test_who_could_not_be_asked_is_left_alone_for_a_while(self) -> None:
         domains, results = self.asked(UNKNOWN, REQUIREMENT, at=(0.0, 59.0, 61.0))

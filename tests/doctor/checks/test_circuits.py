@@ -61,7 +61,7 @@ smtpd     pass  -       -       y       -       -       smtpd
 def test_judgement(version: str, main: str, overrides: dict[tuple[str, str], str], severity: Severity) -> None:
     finding = judge_circuits(FORWARD, Postfix(version, (EVERYBODY, ONION_MX), main, overrides))
     assert finding.severity is severity, finding
-    assert (f"-o {PREFIX}=128\npostfix reload" in finding.mend) is (severity is Severity.PROBLEM)
+    assert (f"-o {PREFIX}=128\npostfix reload" in finding.fix) is (severity is Severity.PROBLEM)
 
 
 @pytest.mark.parametrize(

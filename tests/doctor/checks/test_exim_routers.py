@@ -65,7 +65,7 @@ def test_old_routers_are_found(
     assert [finding.severity for finding in findings] == ([Severity.PROBLEM] * len(leaks) or [Severity.OK])
     for finding, leak in zip(findings, leaks, strict=False):
         assert leak in finding.seen
-        assert "router/190_onionmx" in finding.mend
+        assert "router/190_onionmx" in finding.fix
 
 
 @given(st.text())

@@ -158,7 +158,7 @@ def test_rights(change: dict[str, Callable[[str], str | None]], words: str, seve
     rights = [finding for finding in look(Mx(but(**change))) if finding.check == "rights"]
     assert [finding.severity for finding in rights] == [severity]
     assert words in rights[0].seen
-    assert rights[0].mend
+    assert rights[0].fix
 
 
 def test_reply_that_tells_nobody_apart_gives_no_right() -> None:

@@ -26,7 +26,7 @@ def test_port_of_a_stranger(is_udp: bool) -> None:  # noqa: FBT001 -- pytest giv
         (found,) = judge_owners([Place("tor.socks", where, ("no-such-user",), is_udp=is_udp)])
         assert found.severity is Severity.PROBLEM
         assert found.seen == f"tor.socks {where}: nobody"
-        assert "ss -ulnpe" in found.mend if is_udp else "ss -tlnpe" in found.mend
+        assert "ss -ulnpe" in found.fix if is_udp else "ss -tlnpe" in found.fix
         (found,) = judge_owners([Place("tor.socks", where, (str(STRANGER),), is_udp=is_udp)])
         assert found.severity is Severity.OK
 

@@ -38,10 +38,10 @@ def test_flags_by_what_is_refused(mistyped: Cause, clear: Cause | None, warned: 
     findings = judge_socks(WHERE, mistyped, clear)
     assert {finding.check for finding in findings if finding.severity is Severity.WARNING} == warned
     for finding in findings:
-        assert bool(finding.mend) is (finding.check in warned)
-        if finding.mend:
-            assert f"torrc: SocksPort {WHERE} ExtendedErrors OnionTrafficOnly" in finding.mend
-            assert "restart" in finding.mend
+        assert bool(finding.fix) is (finding.check in warned)
+        if finding.fix:
+            assert f"torrc: SocksPort {WHERE} ExtendedErrors OnionTrafficOnly" in finding.fix
+            assert "restart" in finding.fix
 
 
 def test_port_that_gave_no_answer_is_not_called_one_without_the_flag() -> None:
@@ -80,7 +80,7 @@ def test_listeners_on_loopback() -> None:
 def test_listeners_that_others_reach(option: str, address: str) -> None:
     (finding,) = judge_listeners({"SocksPort": ["127.0.0.1:9050"], option: [address]}, (), TorSection())
     assert finding.severity is Severity.PROBLEM
-    assert f"torrc: {option} 127.0.0.1:9000" in finding.mend
+    assert f"torrc: {option} 127.0.0.1:9000" in finding.fix
     assert address in finding.seen
 
 

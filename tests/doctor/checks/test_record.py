@@ -44,7 +44,7 @@ def test_record(servers: list[ServerView], severity: Severity, words: str) -> No
     assert finding.severity is severity
     assert words in finding.seen
     if severity in {Severity.WARNING, Severity.PROBLEM}:
-        assert finding.mend.splitlines() == [
+        assert finding.fix.splitlines() == [
             f"_onion-mx._tcp.example.org. 600 IN SRV 0 5 25 {A}.",
             f"_onion-mx._tcp.example.org. 600 IN SRV 0 5 25 {B}.",
             "onionmx publish example.org",
@@ -64,7 +64,7 @@ def test_nothing_to_compare_with(here: list[tuple[str, int]] | None) -> None:
     assert A in finding.seen
     missing = judge_record(found(server(1)), here, SETTINGS)
     assert missing.severity is Severity.PROBLEM
-    assert missing.mend == "onionmx onion create"
+    assert missing.fix == "onionmx onion create"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_nothing_to_compare_with(here: list[tuple[str, int]] | None) -> None:
 def test_signature(signed: Signed, severity: Severity) -> None:
     finding = judge_signature(found(server(1, A), signed=signed))
     assert finding.severity is severity
-    assert bool(finding.mend) is (severity in {Severity.WARNING, Severity.PROBLEM})
+    assert bool(finding.fix) is (severity in {Severity.WARNING, Severity.PROBLEM})
 
 
 @pytest.mark.parametrize(("unknown", "severity"), [("", Severity.PROBLEM), ("its ports", Severity.NOT_CHECKED)])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.doctor.checks.relaying import Tried, TriedRecipient, judge_relaying, mend_for
+from onionmx.doctor.checks.relaying import Tried, TriedRecipient, fix_for, judge_relaying
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.smtp.reply import Reply
 from onionmx.smtp.reply_parser import ReplyParser
@@ -84,7 +84,7 @@ def test_no_clear_answer_is_none(reply: Reply | None) -> None:
 def test_refusal_of_a_domain_that_takes_no_mail_shows_nothing(reply: Reply) -> None:
     (finding,) = judge(SOUND | {TriedRecipient.PLAIN: reply})
     assert finding.severity is Severity.NOT_CHECKED
-    assert "foreign_domain" in finding.mend
+    assert "foreign_domain" in finding.fix
 
 
 def test_refusals_show_nothing_where_own_mail_is_refused_too() -> None:
@@ -93,12 +93,12 @@ def test_refusals_show_nothing_where_own_mail_is_refused_too() -> None:
 
 def test_what_mends_it_is_for_the_mta_that_greets() -> None:
     exim, postfix = (
-        judge(SOUND | {TriedRecipient.PLAIN: ACCEPTED}, f"mx ESMTP {name}")[0].mend for name in ("Exim 4.96", "Postfix")
+        judge(SOUND | {TriedRecipient.PLAIN: ACCEPTED}, f"mx ESMTP {name}")[0].fix for name in ("Exim 4.96", "Postfix")
     )
     assert "acl_smtp_rcpt" in exim
     assert "acl_smtp_rcpt" not in postfix
     assert "smtpd_relay_restrictions" in postfix
-    assert mend_for("mx", {"exim": "a", "postfix": "b"}) == "a\nb"
+    assert fix_for("mx", {"exim": "a", "postfix": "b"}) == "a\nb"
 
 
 @given(st.lists(st.binary(max_size=40), min_size=7, max_size=7))

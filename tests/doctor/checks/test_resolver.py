@@ -8,7 +8,7 @@ import dns.flags
 import msgspec
 import pytest
 
-from onionmx.config import Configuration, DnsSection, MapSection, OwnSection
+from onionmx.config import Configuration, DnsSection, LocalSection, MapSection
 from onionmx.doctor.checks.resolver import CHECK, Bogus, ResolverTrust, Root, View, judge_resolver
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
@@ -72,8 +72,8 @@ def test_resolver(root: Reaction, record: Reaction, trusted: tuple[str, ...], se
         # The name of the root is written "." or empty.
         async with scripted_server({"": root, ".": root, "@": root, SRV: record}) as (_, address):
             settings = DnsSection(nameservers=(address,), trusted=trusted, timeout=60.0)
-            own = OwnSection(domains=("example.org",))
-            machine = Machine(msgspec.structs.replace(Configuration(), dns=settings, own=own))
+            local = LocalSection(domains=("example.org",))
+            machine = Machine(msgspec.structs.replace(Configuration(), dns=settings, local=local))
             try:
                 return await run_checks([CHECK], machine, 60.0)
             finally:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from cdblib import Writer
 
-from onionmx.config import Configuration, LookupSection, MapSection, OwnSection, SyncSection
+from onionmx.config import Configuration, LocalSection, LookupSection, MapSection, SyncSection
 from onionmx.doctor.checks.routes import CHECKS, judge_store
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
@@ -21,13 +21,13 @@ from tests.mapfile.maps import A, B, make_map
 from tests.net.stranger import as_stranger
 from tests.onions import V2_ONION, make_onion
 
-OWN = OwnSection(domains=("own.example", "second.example"))
+OWN = LocalSection(domains=("own.example", "second.example"))
 DAYS = 86400.0
 
 
 def look(tmp_path: Path, **sections: Any) -> dict[str, Finding]:  # noqa: ANN401 -- sections of all kinds
     right = {
-        "own": OWN,
+        "local": OWN,
         "map": MapSection(path=str(tmp_path / "map.cdb")),
         "sync": SyncSection(pins=str(tmp_path / "pins")),
     }
@@ -57,7 +57,7 @@ def faults(found: dict[str, Finding]) -> dict[str, Severity]:
 def test_sound(sound: Path) -> None:
     found = look(sound)
     assert not faults(found)
-    assert list(found) == ["map", "map-age", "own-domains", "pins", "store"]
+    assert list(found) == ["map", "map-age", "local-domains", "pins", "store"]
 
 
 def test_domains_that_defer_are_counted(sound: Path) -> None:
@@ -72,7 +72,7 @@ def test_missing_map(sound: Path) -> None:
     assert faults(look(sound)) == {
         "map": Severity.PROBLEM,
         "map-age": Severity.NOT_CHECKED,
-        "own-domains": Severity.NOT_CHECKED,
+        "local-domains": Severity.NOT_CHECKED,
     }
     assert "map" not in faults(look(sound, lookup=LookupSection(live=True)))
 
@@ -82,8 +82,8 @@ def test_damaged_map(sound: Path, damage: Any) -> None:  # noqa: ANN401 -- bytes
     file = sound / "map.cdb"
     file.write_bytes(damage(file.read_bytes()))
     found = look(sound)
-    assert faults(found) == {"map": Severity.PROBLEM, "own-domains": Severity.NOT_CHECKED}
-    assert found["map"].mend.splitlines() == [f"mv {file} {file}.damaged", "onionmx sync"]
+    assert faults(found) == {"map": Severity.PROBLEM, "local-domains": Severity.NOT_CHECKED}
+    assert found["map"].fix.splitlines() == [f"mv {file} {file}.damaged", "onionmx sync"]
 
 
 @pytest.mark.parametrize(
@@ -132,21 +132,21 @@ def test_old_map_that_sync_found_to_be_right(sound: Path) -> None:
 def test_own_domain_in_the_map(sound: Path) -> None:
     make_map(sound / "map.cdb", {"own.example": ((A, 25),), "example.org": ((A, 25),)})
     found = look(sound)
-    assert faults(found) == {"own-domains": Severity.PROBLEM}
-    assert found["own-domains"].mend.splitlines() == [f"{sound}/pins: own.example none", "onionmx sync"]
+    assert faults(found) == {"local-domains": Severity.PROBLEM}
+    assert found["local-domains"].fix.splitlines() == [f"{sound}/pins: own.example none", "onionmx sync"]
 
 
 def test_own_domains_not_configured(sound: Path) -> None:
-    found = look(sound, own=OwnSection())
-    assert faults(found) == {"own-domains": Severity.NOT_CHECKED}
-    assert "[own]" in found["own-domains"].mend
+    found = look(sound, local=LocalSection())
+    assert faults(found) == {"local-domains": Severity.NOT_CHECKED}
+    assert "[local]" in found["local-domains"].fix
 
 
 def test_own_domain_pinned_to_an_onion(sound: Path) -> None:
     (sound / "pins").write_text(f"second.example {A}\n")
     found = look(sound)
     assert faults(found) == {"pins": Severity.PROBLEM}
-    assert found["pins"].mend == f"{sound}/pins: second.example none"
+    assert found["pins"].fix == f"{sound}/pins: second.example none"
 
 
 def test_mistakes_in_the_pins(sound: Path) -> None:
@@ -186,5 +186,5 @@ def test_files_that_the_user_may_not_read_are_not_called_damaged() -> None:
             file.chmod(0)
         with as_stranger():
             found = look(folder)
-    assert faults(found) == dict.fromkeys(("map", "own-domains", "pins"), Severity.NOT_CHECKED)
-    assert "damaged" not in found["map"].mend
+    assert faults(found) == dict.fromkeys(("map", "local-domains", "pins"), Severity.NOT_CHECKED)
+    assert "damaged" not in found["map"].fix

@@ -32,7 +32,7 @@ def test_target(host: str, severity: Severity) -> None:
     finding = judge_target(Forward(25, host, 2525))
     assert finding.severity is severity
     if severity is Severity.PROBLEM:
-        assert finding.mend.splitlines()[0] == "torrc: HiddenServicePort 25 127.0.0.2:2525"
+        assert finding.fix.splitlines()[0] == "torrc: HiddenServicePort 25 127.0.0.2:2525"
 
 
 def test_unix_socket_is_no_address_that_anybody_trusts() -> None:
@@ -47,8 +47,8 @@ def test_whether_something_listens() -> None:
     (finding,) = asyncio.run(judge_forward(forward))
     assert finding.severity is Severity.PROBLEM
     assert "Connection refused" in finding.seen
-    assert f"master.cf: {forward.target} inet" in finding.mend
-    assert f"127.0.0.2.{forward.target_port}'" in finding.mend
+    assert f"master.cf: {forward.target} inet" in finding.fix
+    assert f"127.0.0.2.{forward.target_port}'" in finding.fix
     (finding,) = asyncio.run(judge_forward(Forward(25, "unix:/none", None)))
     assert "No such file" in finding.seen
 

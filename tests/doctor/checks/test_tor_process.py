@@ -53,7 +53,7 @@ def test_version(praise: str, severity: Severity) -> None:
     finding = judge_tor(replace(SOUND, praise=praise))
     assert finding.severity is severity
     assert "0.4.9.11" in finding.seen
-    assert bool(finding.mend) is (severity is not Severity.OK)
+    assert bool(finding.fix) is (severity is not Severity.OK)
 
 
 def test_tor_that_has_not_reached_the_network() -> None:
@@ -90,8 +90,8 @@ def test_long_lived_ports() -> None:
     assert judge_long_lived_ports("21, 25 ,6667").severity is Severity.OK
     finding = judge_long_lived_ports("21,22")
     assert finding.severity is Severity.WARNING
-    assert finding.mend == "torrc: LongLivedPorts 21,22,25"
-    assert judge_long_lived_ports("").mend == "torrc: LongLivedPorts 25"
+    assert finding.fix == "torrc: LongLivedPorts 21,22,25"
+    assert judge_long_lived_ports("").fix == "torrc: LongLivedPorts 25"
 
 
 def look(settings: TorSection, limit: float = 60.0) -> dict[str, Finding]:
@@ -119,7 +119,7 @@ def listening() -> tuple[socket.socket, str]:
 def test_nothing_runs() -> None:
     found = look(TorSection(control=nothing_there(), socks=nothing_there()))
     assert found["tor"].severity is Severity.PROBLEM
-    assert "start tor" in found["tor"].mend
+    assert "start tor" in found["tor"].fix
     assert {found[name].severity for name in ("control", "clock", "long-lived-ports")} == {Severity.NOT_CHECKED}
 
 
@@ -129,7 +129,7 @@ def test_control_port_is_off() -> None:
         found = look(TorSection(control=nothing_there(), socks=socks))
     assert found["tor"].severity is Severity.NOT_CHECKED
     assert found["control"].severity is Severity.WARNING
-    assert found["control"].mend.startswith("torrc: ControlSocket /run/tor/control ")
+    assert found["control"].fix.startswith("torrc: ControlSocket /run/tor/control ")
     assert found["clock"].cause == found["tor"].cause == "control"
 
 
@@ -145,10 +145,10 @@ def test_control_port_that_says_nothing() -> None:
 @pytest.mark.parametrize("is_debian", [True, False])
 @pytest.mark.parametrize("control", ["127.0.0.1:9051", "[::1]:9051", "unix:/run/tor/control", "unix:/run/other"])
 def test_no_tcp_port_is_advised_for_this_machine(control: str, is_debian: bool) -> None:  # noqa: FBT001
-    mend = judge_control(control, is_debian=is_debian)
-    assert "ControlPort" not in mend
-    assert "9051" not in mend
-    assert mend.count("\n") < 3
+    fix = judge_control(control, is_debian=is_debian)
+    assert "ControlPort" not in fix
+    assert "9051" not in fix
+    assert fix.count("\n") < 3
 
 
 def test_control_socket_that_is_there_is_advised() -> None:
@@ -162,14 +162,14 @@ def test_tor_that_does_not_run_is_said_once(capsys: pytest.CaptureFixture[str], 
     control, socks, dnsport = nothing_there(), nothing_there(), nothing_there()
     configuration = tmp_path / "onionmx.toml"
     configuration.write_text(
-        f'[tor]\ncontrol = "{control}"\nsocks = "{socks}"\ndnsport = "{dnsport}"\n[own]\ndomains = ["mx.invalid"]\n'
+        f'[tor]\ncontrol = "{control}"\nsocks = "{socks}"\ndnsport = "{dnsport}"\n[local]\ndomains = ["mx.invalid"]\n'
         '[dns]\nnameservers = ["127.0.0.1:9"]\n'
     )
     waiting = [topic.name for topic in TOPICS if topic.name in OF_TOR]
     words = [word for name in ["tor", *waiting] for word in ("--check", name)]
     assert main(["doctor", "--config", str(configuration), *words]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[:4]] == ["problem", "why:", "mend:", "not"]
+    assert [line.split()[0] for line in lines[:4]] == ["problem", "why:", "fix:", "not"]
     assert lines[3].strip() == f"not checked until then: {', '.join(waiting)}"
     assert lines[4:] == [f"0 ok, 0 warning, 1 problem, {len(waiting)} not checked"]
 

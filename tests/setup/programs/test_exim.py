@@ -49,7 +49,7 @@ def test_changed_template_gets_the_fragments_where_they_sort() -> None:
     assert whole == {}
     assert settings == UPDATE_EXIM
     assert stripped(template) == own
-    # Joined as update-exim4.conf joins the files, the parts stand in the same order.
+    # Joined as update-exim4.conf joins the files, the parts are in the same order.
     heads = re.findall(r"^(?:### ([a-z]+/[^\s]+)$|(A = 1)|(onionmx:)|(acl_x:))", template, re.MULTILINE)
     order = list(dict.fromkeys("".join(head) for head in heads))
     names = {

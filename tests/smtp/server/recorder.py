@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server import Client, ContentBrokenError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Recorded:
         self.recorder.fail("recipient")
         assert not self.ends
         self.more.append(more_follow)
-        reply = self.recorder.recipients.get(recipient.address, Own.RECIPIENT_OK.value)
+        reply = self.recorder.recipients.get(recipient.address, OurReply.RECIPIENT_OK.value)
         if reply.is_positive:
             self.accepted.append(recipient)
         return reply
@@ -119,7 +119,7 @@ class Recorded:
         self.recorder.fail("end")
         if self.recorder.final is not None:
             return self.recorder.final
-        return [Own.DELIVERED.value] * (len(self.accepted) if self.client.is_lmtp else 1)
+        return [OurReply.DELIVERED.value] * (len(self.accepted) if self.client.is_lmtp else 1)
 
     async def abandon(self) -> None:
         self.ends.append("abandon")

@@ -3,7 +3,7 @@
 import pytest
 
 from onionmx.smtp.envelope import Envelope, Recipient
-from onionmx.smtp.reply import Own
+from onionmx.smtp.reply import OurReply
 from onionmx.smtp.server import ServerSettings
 from tests.smtp.server.dialog import answers, play
 from tests.smtp.server.recorder import Recorder
@@ -150,7 +150,7 @@ def test_too_many_recipients() -> None:
         "> MAIL FROM:<>\n< 250 2.1.0 OK\n"
         + accepted
         + "> RCPT TO:<b@example.net>\n"
-        + f"< {Own.TOO_MANY_RECIPIENTS.value}\n"
+        + f"< {OurReply.TOO_MANY_RECIPIENTS.value}\n"
         + ">> BDAT 3 LAST\\r\\nabc\n< 250 2.0.0 OK"
     )
     ((_, recipients, _),) = recorder.messages
@@ -162,8 +162,8 @@ def test_refused_recipients_do_not_count() -> None:
         "> MAIL FROM:<>\n< 250 2.1.0 OK\n"
         "> RCPT TO:<b@example.net>\n< 451 4.4.4 no route over Tor for this domain\n"
         "> RCPT TO:<c@example.net>\n< 250 2.1.5 OK\n"
-        f"> RCPT TO:<d@example.net>\n< {Own.TOO_MANY_RECIPIENTS.value}",
-        recorder=Recorder(recipients={"b@example.net": Own.NO_ROUTE.value}),
+        f"> RCPT TO:<d@example.net>\n< {OurReply.TOO_MANY_RECIPIENTS.value}",
+        recorder=Recorder(recipients={"b@example.net": OurReply.NO_ROUTE.value}),
         settings=ServerSettings(max_recipients=1),
     )
 

@@ -1,4 +1,4 @@
-"""A full relay whose users cannot be told from each other, as with `PrivateUsers=yes`: the MTA gets in all the same."""
+"""A full relay whose users cannot be told from each other, as with `PrivateUsers=yes`: the MTA gets in anyway."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from onionmx.smtp.reply import Own
+from onionmx.smtp.reply import OurReply
 from onionmx.smtp.server import ServerSettings, listen_tcp
 from tests.net.crowd import crowd
 from tests.smtp.server.recorder import Recorder
@@ -80,7 +80,7 @@ def test_crowd_cannot_keep_the_mta_out(words: bytes, again: bytes, number: int) 
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (b"EHLO x\r\nMAIL FROM:<>\r\n", Own.SENDER_OK.value.to_bytes()),
+        (b"EHLO x\r\nMAIL FROM:<>\r\n", OurReply.SENDER_OK.value.to_bytes()),
         (OPEN + b"DATA\r\n", b"354 end with CRLF . CRLF\r\n"),
         (OPEN + b"BDAT 3\r\nabcBDAT 3\r\na", b"3 octets received\r\n"),
     ],
@@ -110,10 +110,10 @@ def test_message_that_has_come_to_its_end_stays() -> None:
         async with opened(port, words, b"354 end with CRLF . CRLF\r\n", LIMIT) as ends:
             while len(recorder.messages) < LIMIT:  # noqa: ASYNC110 -- nothing tells it
                 await asyncio.sleep(0)
-            async with opened(port, b"", Own.TOO_MANY_CONNECTIONS.value.to_bytes(), 1):
+            async with opened(port, b"", OurReply.TOO_MANY_CONNECTIONS.value.to_bytes(), 1):
                 gate.set()
                 for reader, _ in ends:
-                    assert await reader.readline() == Own.DELIVERED.value.to_bytes()
+                    assert await reader.readline() == OurReply.DELIVERED.value.to_bytes()
 
     play(test, recorder)
     assert len(recorder.messages) == LIMIT

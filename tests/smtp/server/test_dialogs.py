@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server import ServerSettings
 from tests.smtp.server.dialog import WAYS, play
 from tests.smtp.server.recorder import Recorder
@@ -119,7 +119,7 @@ def test_size(way: Way) -> None:
 
 
 def test_lmtp_answers_for_each_recipient(way: Way) -> None:
-    final = [Own.DELIVERED.value, Reply(550, "5.1.1", ("no such user",))]
+    final = [OurReply.DELIVERED.value, Reply(550, "5.1.1", ("no such user",))]
     recorder = play(
         """
     > MAIL FROM:<>
@@ -142,7 +142,7 @@ def test_lmtp_answers_for_each_recipient(way: Way) -> None:
     < 221 2.0.0 closing the session
     """,
         way,
-        recorder=Recorder(final=final, recipients={"c@example.net": Own.NO_ROUTE_REJECTED.value}),
+        recorder=Recorder(final=final, recipients={"c@example.net": OurReply.NO_ROUTE_REJECTED.value}),
         is_lmtp=True,
     )
     assert recorder.messages == [("", ["b@example.net", "d@example.net"], b"x\r\n")]

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from onionmx.smtp.dots import DotDecoder
-from onionmx.smtp.reply import Own, Reply
+from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server import ServerSettings, connection
 from tests.smtp.server.dialog import EXTENSIONS, play
 from tests.smtp.server.recorder import Recorder
@@ -57,7 +57,7 @@ def test_wrong_number_of_replies(count: int, caplog: pytest.LogCaptureFixture) -
         + "    > RCPT TO:<c@example.net>\n    < 250 2.1.5 OK"
         + DATA
         + "    < 451 4.3.0 internal error\n    < 451 4.3.0 internal error\n    > NOOP\n    < 250 2.0.0 OK",
-        recorder=Recorder(final=[Own.DELIVERED.value] * count),
+        recorder=Recorder(final=[OurReply.DELIVERED.value] * count),
         is_lmtp=True,
     )
     assert f"{count} final replies" in caplog.text
@@ -133,7 +133,7 @@ def test_session_ends_after_each_octet(how: str, caplog: pytest.LogCaptureFixtur
             whole = (size >= WHOLE.index(b"cd\r\nMAIL") + 4) + (size >= WHOLE.index(b".\r\nQUIT") + 3)
             assert len(recorder.messages) == whole
         if how == "timeout" and size < len(WHOLE):
-            assert bytes(wire.received).endswith(Own.IDLE.value.to_bytes())
+            assert bytes(wire.received).endswith(OurReply.IDLE.value.to_bytes())
 
     async def cut_everywhere() -> None:
         for size in range(len(WHOLE) + 1):
@@ -147,7 +147,7 @@ async def opened(recorder: Recorder, settings: ServerSettings | None = None) -> 
     """A session up to an accepted recipient."""
     wire = Wire(recorder, settings or ServerSettings())
     wire.send(b"EHLO client.example\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\n")
-    await wire.said(Own.RECIPIENT_OK.value.to_bytes())
+    await wire.said(OurReply.RECIPIENT_OK.value.to_bytes())
     wire.received.clear()
     return wire
 
@@ -180,7 +180,7 @@ def test_slow_delivery_is_not_idle() -> None:
         await asyncio.sleep(0.1)
         gate.set()
         await wire.finished()
-        assert wire.received == b"250 2.0.0 OK\r\n" + Own.IDLE.value.to_bytes()
+        assert wire.received == b"250 2.0.0 OK\r\n" + OurReply.IDLE.value.to_bytes()
 
     asyncio.run(session())
 
@@ -195,7 +195,7 @@ def test_data_that_flow_keep_the_session_alive() -> None:
             await asyncio.sleep(0.5)
         wire.send(b".\r\nQUIT\r\n")
         await wire.finished()
-        assert bytes(wire.received).endswith(b"250 2.0.0 OK\r\n" + Own.CLOSING.value.to_bytes())
+        assert bytes(wire.received).endswith(b"250 2.0.0 OK\r\n" + OurReply.CLOSING.value.to_bytes())
 
     asyncio.run(session())
 

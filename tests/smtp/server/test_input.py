@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from onionmx.smtp.reply import Own
+from onionmx.smtp.reply import OurReply
 from onionmx.smtp.server import ServerSettings, listen_tcp
 from onionmx.smtp.server.input import Input
 from onionmx.smtp.server.refusal import HangUpError
@@ -16,7 +16,7 @@ from tests.smtp.server.dialog import EXTENSIONS
 from tests.smtp.server.recorder import Recorder
 from tests.smtp.server.test_serve import port_of, served
 
-LEAVE = Own.SHUTTING_DOWN.value
+LEAVE = OurReply.SHUTTING_DOWN.value
 LONG = 1000.0
 
 

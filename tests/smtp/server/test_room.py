@@ -6,20 +6,20 @@ import socket
 
 import pytest
 
-from onionmx.smtp.reply import Own
+from onionmx.smtp.reply import OurReply
 from onionmx.smtp.server import ServerSettings, SmtpServer, listen_tcp, serve
 from tests.net.stranger import root_only, stranger
 from tests.smtp.server.recorder import Recorder
 from tests.smtp.server.test_serve import OPEN, port_of, read_all, served
 
 LIMIT = 40
-MAKING_ROOM = Own.MAKING_ROOM.value.to_bytes()
+MAKING_ROOM = OurReply.MAKING_ROOM.value.to_bytes()
 
 
 async def mail_goes(port: int) -> None:
     """A message of the MTA."""
     answer = await asyncio.wait_for(read_all(port, OPEN + b"DATA\r\nx\r\n.\r\nQUIT\r\n"), 120)
-    assert answer.endswith(Own.DELIVERED.value.to_bytes() + Own.CLOSING.value.to_bytes()), answer
+    assert answer.endswith(OurReply.DELIVERED.value.to_bytes() + OurReply.CLOSING.value.to_bytes()), answer
 
 
 def test_silent_connections_make_room(caplog: pytest.LogCaptureFixture) -> None:
@@ -119,7 +119,7 @@ def test_share_of_the_mta_is_not_taken_by_another_user() -> None:
             await reader.readline()
             async with stranger(port_of(listener), 3 * LIMIT):
                 writer.write(OPEN + b"QUIT\r\n")
-                assert (await reader.read()).endswith(Own.CLOSING.value.to_bytes())
+                assert (await reader.read()).endswith(OurReply.CLOSING.value.to_bytes())
             writer.close()
             await writer.wait_closed()
             assert server.open_sessions <= LIMIT

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.errors import ConfigurationError
-from onionmx.smtp.reply import Own
+from onionmx.smtp.reply import OurReply
 from onionmx.smtp.server import ServerSettings, SmtpListener, SmtpServer, listen_tcp, listen_unix, serve
 from tests.smtp.server.recorder import Recorder
 
@@ -40,7 +40,7 @@ def port_of(listener: SmtpListener) -> int:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_smtplib(host: str) -> None:
     listener = listen_tcp(host, 0)
-    recorder = Recorder(recipients={"c@example.net": Own.NO_ROUTE.value})
+    recorder = Recorder(recipients={"c@example.net": OurReply.NO_ROUTE.value})
     message = "Subject: x\r\n\r\n.\r\n..\r\n" + "y" * 900 + "\r\n"
 
     def send() -> None:
@@ -127,7 +127,7 @@ def test_client_from_elsewhere_is_refused(caplog: pytest.LogCaptureFixture) -> N
         recorder = Recorder()
         settings = ServerSettings(clients=(ip_network("192.0.2.0/24"), ip_network("::/0")))
         async with served(recorder, listener, settings=settings):
-            assert await read_all(port_of(listener), OPEN * 100) == Own.CLIENT_REFUSED.value.to_bytes()
+            assert await read_all(port_of(listener), OPEN * 100) == OurReply.CLIENT_REFUSED.value.to_bytes()
         assert not recorder.transactions
 
     asyncio.run(main())
@@ -151,9 +151,9 @@ def test_connection_over_the_limit_is_deferred() -> None:
         async with served(Recorder(), listener, settings=ServerSettings(max_connections=1)) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", port_of(listener))
             writer.write(OPEN)
-            await reader.readuntil(Own.RECIPIENT_OK.value.to_bytes())
+            await reader.readuntil(OurReply.RECIPIENT_OK.value.to_bytes())
             assert server.open_sessions == 1
-            assert await read_all(port_of(listener)) == Own.TOO_MANY_CONNECTIONS.value.to_bytes()
+            assert await read_all(port_of(listener)) == OurReply.TOO_MANY_CONNECTIONS.value.to_bytes()
             writer.write(b"QUIT\r\n")
             await reader.read()
             writer.close()
@@ -177,13 +177,13 @@ def test_stop_ends_idle_sessions_and_finishes_the_others() -> None:
         await asyncio.wait_for(recorder.taken.wait(), 120)
         assert (server.open_sessions, server.open_deliveries) == (2, 1)
         closing = asyncio.create_task(server.close(20))
-        assert await idle[0].read() == Own.SHUTTING_DOWN.value.to_bytes()
+        assert await idle[0].read() == OurReply.SHUTTING_DOWN.value.to_bytes()
         with pytest.raises(ConnectionRefusedError):
             await read_all(port)
         assert not closing.done()
         gate.set()
         answer = await busy[0].read()
-        assert answer.endswith(Own.DELIVERED.value.to_bytes() + Own.SHUTTING_DOWN.value.to_bytes())
+        assert answer.endswith(OurReply.DELIVERED.value.to_bytes() + OurReply.SHUTTING_DOWN.value.to_bytes())
         for _, writer in (idle, busy):
             writer.close()
             await writer.wait_closed()
@@ -202,7 +202,9 @@ def test_stop_breaks_off_what_outlasts_the_grace(caplog: pytest.LogCaptureFixtur
         writer.write(OPEN + b"BDAT 3 LAST\r\nabc")
         await asyncio.wait_for(recorder.taken.wait(), 120)
         await server.close(0.01)
-        assert (await reader.read()).endswith(Own.RECIPIENT_OK.value.to_bytes() + Own.SHUTTING_DOWN.value.to_bytes())
+        assert (await reader.read()).endswith(
+            OurReply.RECIPIENT_OK.value.to_bytes() + OurReply.SHUTTING_DOWN.value.to_bytes()
+        )
         assert recorder.ends == ["content cancelled"]
         writer.close()
         await writer.wait_closed()

@@ -276,7 +276,7 @@ def test_a_refused_change_comes_with_a_signature() -> None:
 
 
 def test_a_demand_that_is_known_outlives_the_route() -> None:
-    """Else whoever denies the record for some days could forge another one afterwards, and hide the policy."""
+    """Else an attacker who denies the record for some days could forge another one afterwards, and hide the policy."""
     life = Life().see(unsigned(A))
     life.record = replace(life.record, requirement="a policy of a year", requirement_expires=life.now + HOUR)
     life.see(none(DOMAIN), after=6 * HOUR, times=20)

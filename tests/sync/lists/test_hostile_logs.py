@@ -1,4 +1,4 @@
-"""The folder of the logs is of the MTA's user: what stands there holds up no run, and hides no other log."""
+"""The folder of the logs is of the MTA's user: what is there holds up no run, and hides no other log."""
 
 import gzip
 import os

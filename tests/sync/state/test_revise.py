@@ -1,4 +1,4 @@
-"""What is decided about a record is decided about the record as it is, whoever else writes at the same time."""
+"""What is decided about a record is decided about the record as it is, even if others write at the same time."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,4 +1,4 @@
-"""The domains in the logs of each of several hosts that share a store: whoever asks DNS asks for those of all.
+"""The domains in the logs of each of several hosts that share a store: the host that asks DNS asks for those of all.
 
 Each host writes its own field and no other, so that nobody waits for a lock.
 """
@@ -95,7 +95,7 @@ def read_list(host: str, value: bytes, most: int = MOST_OF_A_LIST) -> tuple[floa
 
     Args:
         host: whose it is.
-        value: what stands in the store, opened.
+        value: what the store has, opened.
         most: bytes that it may have.
 
     Raises:
