@@ -55,9 +55,7 @@ def _renamed(tables: dict[str, Any], name: str) -> dict[str, Any]:
     for old, new in _RENAMED.items():
         if old in tables:
             if new in tables:
-                raise ConfigurationError(
-                    f"configuration {name}: [{old}] is the old name of [{new}]: keep [{new}]"
-                )
+                raise ConfigurationError(f"configuration {name}: [{old}] is the old name of [{new}]: keep [{new}]")
             _logger.warning("configuration %s: [%s] is now [%s]; version 0.3 will refuse the old name", name, old, new)
             tables[new] = tables.pop(old)
     return tables
