@@ -178,6 +178,15 @@ def test_drop_in_may_complete_what_the_file_has_begun(tmp_path: Path) -> None:
     assert Configuration.load(file).dns.through_tor
 
 
+def test_old_names_of_keys_are_taken_with_a_notice(caplog: pytest.LogCaptureFixture) -> None:
+    configuration = Configuration.parse(b"[sync]\nmax_stale = 5\n[lookup]\nmax_stale = 5\n", "onionmx.toml")
+    assert (configuration.sync.max_stale_days, configuration.lookup.max_stale_seconds) == (5, 5)
+    assert [message.partition("; ")[0] for message in caplog.messages] == [
+        "configuration onionmx.toml: sync.max_stale is now sync.max_stale_days",
+        "configuration onionmx.toml: lookup.max_stale is now lookup.max_stale_seconds",
+    ]
+
+
 def test_old_name_of_a_table_is_taken_with_a_notice(caplog: pytest.LogCaptureFixture) -> None:
     configuration = Configuration.parse(b'[own]\ndomains = ["example.org"]', "onionmx.toml")
     assert configuration.local.domains == ("example.org",)

@@ -6,7 +6,7 @@ of its own and leave the administrator's file as it is.
 
 import logging
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from onionmx.errors import ConfigurationError
 SUFFIX = ".d"
 PATTERN = "*.toml"
 
-_RENAMED = {"own": "local"}
-"""Tables that had another name in version 0.1."""
+_RENAMED_TABLES = {"own": "local"}
+_RENAMED_KEYS = {"sync": {"max_stale": "max_stale_days"}, "lookup": {"max_stale": "max_stale_seconds"}}
+"""What had another name in version 0.1."""
 _logger = logging.getLogger(__name__)
 
 Part = tuple[str, dict[str, Any]]
@@ -52,13 +53,21 @@ def parse_part(content: bytes, name: str) -> dict[str, Any]:
 
 
 def _renamed(tables: dict[str, Any], name: str) -> dict[str, Any]:
-    for old, new in _RENAMED.items():
-        if old in tables:
-            if new in tables:
-                raise ConfigurationError(f"configuration {name}: [{old}] is the old name of [{new}]: keep [{new}]")
-            _logger.warning("configuration %s: [%s] is now [%s]; version 0.3 will refuse the old name", name, old, new)
-            tables[new] = tables.pop(old)
+    _rename(tables, _RENAMED_TABLES, name, "[{}]")
+    for table, keys in _RENAMED_KEYS.items():
+        if isinstance(there := tables.get(table), dict):
+            _rename(there, keys, name, f"{table}.{{}}")
     return tables
+
+
+def _rename(there: dict[str, Any], names: Mapping[str, str], file: str, form: str) -> None:
+    for old_name, new_name in names.items():
+        if old_name in there:
+            old, new = form.format(old_name), form.format(new_name)
+            if new_name in there:
+                raise ConfigurationError(f"configuration {file}: {old} is the old name of {new}: keep {new}")
+            _logger.warning("configuration %s: %s is now %s; version 0.3 will refuse the old name", file, old, new)
+            there[new_name] = there.pop(old_name)
 
 
 def read_drop_ins(file: Path) -> list[Part]:

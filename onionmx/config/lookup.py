@@ -61,7 +61,7 @@ class LookupSection(Section, frozen=True):
     max_ttl: Annotated[float, Meta(gt=0, description="Seconds that an answer is kept at most, whatever its TTL.")] = (
         86400.0
     )
-    max_stale: Annotated[
+    max_stale_seconds: Annotated[
         float,
         Meta(ge=0, description="Seconds for which a route stays in use after its time while DNS does not answer."),
     ] = 604800.0

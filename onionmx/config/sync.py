@@ -105,7 +105,7 @@ class SyncSection(Section, frozen=True):
             "lead mail back to the open internet; where it is true and the onion is gone already, mail waits so long.",
         ),
     ] = 2.0
-    max_stale: Annotated[
+    max_stale_days: Annotated[
         float,
         Meta(
             ge=0,

@@ -167,7 +167,7 @@ class Cache:
         """Take an entry over from another cache. Its time is not longer than a new answer's would be."""
         remaining = min(entry.remaining, self._settings.max_ttl)
         is_positive = isinstance(entry.answer, Found)
-        if remaining > 0 or (is_positive and -remaining < self._settings.max_stale):
+        if remaining > 0 or (is_positive and -remaining < self._settings.max_stale_seconds):
             refresh_after = max(0.0, remaining) * self._random.uniform(0, _REFRESH[1])
             self._insert(entry.domain, entry.answer, remaining, now, refresh_after=refresh_after)
 
@@ -200,7 +200,7 @@ class Cache:
         return True
 
     def _is_usable(self, entry: _Entry, now: float) -> bool:
-        return 0 <= now - entry.expires < self._settings.max_stale
+        return 0 <= now - entry.expires < self._settings.max_stale_seconds
 
     def _use(self, domain: str, entry: _Entry, now: float) -> None:
         entry.asked_at = now

@@ -15,7 +15,7 @@ from onionmx.target import Route, Source, Target, Trust
 from tests.onions import make_onion
 
 TARGETS = (Target(make_onion("a"), 25, 0, 5), Target(make_onion("b"), 2525, 0, 5))
-SETTINGS = LookupSection(cache_size=3, min_ttl=5, max_ttl=1000, max_stale=5000)
+SETTINGS = LookupSection(cache_size=3, min_ttl=5, max_ttl=1000, max_stale_seconds=5000)
 
 
 def found(domain: str = "example.org", ttl: int | None = 100) -> Found:
@@ -314,7 +314,7 @@ class CacheAndModel(RuleBasedStateMachine):
         if self.now < expires:
             expected = (found if is_route else none)(domain, ceil(expires - self.now))
             assert (answer, stale) == (expected, None)
-        elif is_route and self.now - expires < SETTINGS.max_stale:
+        elif is_route and self.now - expires < SETTINGS.max_stale_seconds:
             assert answer is None
             assert stale
             assert stale.route.stale
@@ -345,7 +345,7 @@ class CacheAndModel(RuleBasedStateMachine):
         usable = [
             domain
             for domain, (is_route, expires) in self.model.items()
-            if self.now < expires or (is_route and self.now - expires < SETTINGS.max_stale)
+            if self.now < expires or (is_route and self.now - expires < SETTINGS.max_stale_seconds)
         ]
         assert [entry.domain for entry in self.cache.entries(self.now)] == usable
 

@@ -230,7 +230,7 @@ def test_no_stale_routes_where_they_are_not_wanted() -> None:
         site.dns.answers["example.org"] = unknown("example.org")
         assert await site.live.route("example.org") == unknown("example.org")
 
-    run(test, settings=LookupSection(max_stale=0))
+    run(test, settings=LookupSection(max_stale_seconds=0))
 
 
 def test_entries_in_use_are_refreshed_before_their_time_is_over() -> None:

@@ -15,7 +15,7 @@ def test_exceptions_and_the_default(tmp_path: Path) -> None:
     file.write_text("# ours\nBANK.example. dnssec\nbücher.example  any # books\n")
     beliefs = read_beliefs(file, may_be_missing=False)
     assert beliefs == {"bank.example": TrustPolicy.DNSSEC, "xn--bcher-kva.example": TrustPolicy.ANY}
-    rules_of = make_rules(SyncSection(hold=1.5, max_stale=2), beliefs, authenticates=False)
+    rules_of = make_rules(SyncSection(hold=1.5, max_stale_days=2), beliefs, authenticates=False)
     assert rules_of("bank.example").belief is TrustPolicy.DNSSEC
     rules = rules_of("other.example")
     assert (rules.belief, rules.hold, rules.max_stale, rules.authenticates) == (
