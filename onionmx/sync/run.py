@@ -9,13 +9,14 @@ right.
 """
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from onionmx.answer import Answer
-from onionmx.authenticate.proof.published import demands_path, publishing_demands
+from onionmx.authenticate.demand.requirement import Demand
+from onionmx.authenticate.proof.published import PublishedDemands, demands_path, publishing_demands
 from onionmx.config import Configuration
 from onionmx.defaults import DAY
 from onionmx.errors import LockedError, MissingMapError
@@ -31,7 +32,7 @@ from onionmx.sync.judge.policy import adopt
 from onionmx.sync.judge.schedule import CLOCK_TOLERANCE
 from onionmx.sync.lists.files import Lists, digest_of, read_lists
 from onionmx.sync.looking import Prover
-from onionmx.sync.removals import by_operator, held_back, in_words, keep
+from onionmx.sync.removals import by_operator, deferrals, held_back, in_words, keep, over
 from onionmx.sync.report import Decision, RunResult, Summary
 from onionmx.sync.state import notes
 from onionmx.sync.state.record import LastAnswer
@@ -181,21 +182,23 @@ class SyncRun:
         """Take over the entries of a map of which the state knows nothing.
 
         They are of the time before there was a state, or it was lost. What they lead to is established then, and no
-        stranger's record is the first that is seen.
+        stranger's record is the first that is seen. What they had to show is taken over too: else anyone who keeps a
+        policy from being read would have mail delivered without a certificate.
         """
-        for batch in self._entries():
-            records = self._store.get(batch)
-            verdicts = [
-                adopt(records[domain], batch[domain], now)
-                for domain in records
-                if records[domain].answer is LastAnswer.NEVER
-                and records[domain].established is None
-                and not base.has(domain)
-            ]
-            if verdicts:
-                notes.open_routes(self._store)
-                lines = [line for verdict in verdicts for line in verdict.history]
-                self._store.save([verdict.record for verdict in verdicts], lines)
+        with closing(PublishedDemands(self._path)) as demands:
+            for batch in self._entries():
+                records = self._store.get(batch)
+                verdicts = [
+                    adopt(records[domain], batch[domain], now, _demand(demands, domain))
+                    for domain in records
+                    if records[domain].answer is LastAnswer.NEVER
+                    and records[domain].established is None
+                    and not base.has(domain)
+                ]
+                if verdicts:
+                    notes.open_routes(self._store)
+                    lines = [line for verdict in verdicts for line in verdict.history]
+                    self._store.save([verdict.record for verdict in verdicts], lines)
 
     def _entries(self) -> Iterator[dict[str, tuple[tuple[str, int], ...]]]:
         with suppress(MissingMapError), MapReader(self._path) as reader:
@@ -215,10 +218,11 @@ class SyncRun:
         new = next_map(self._store, base, now)
         changes = compare(self._path, new.values)
         settings = self._configuration.sync
-        by_name = by_operator(self._store, changes) | set(wishes.accepted)
-        held = [] if wishes.accept_removal else held_back(changes, waited - by_name, base, settings, by_name)
+        waits = deferrals(self._store, changes, now)
+        free = by_operator(self._store, changes) | set(wishes.accepted) | over(changes, waits)
+        held = [] if wishes.accept_removal else held_back(changes, waited - free, base, settings, free)
         if held:
-            new = keep(new, changes, held, self._path)
+            new = keep(new, changes, held, self._path, waits)
         note_of = table_note if self._configuration.map.transport_path else lambda _domain: ""
         found = {each.domain: each for each in decisions(changes, new.values, self._store, base, now, note_of)}
         begins = removals.decisions((domain for domain in held if domain not in waited), new)
@@ -272,3 +276,11 @@ class SyncRun:
         paths += [Path(settings.transport_path)] if settings.transport_path else []
         made_of = (_MAP_FORMAT, settings, sorted(base.pins.items()), sorted(base.own), base.digest)
         return notes.MapStamp(self._store, paths, made_of)
+
+
+def _demand(demands: PublishedDemands, domain: str) -> Demand | None:
+    """What a domain demanded; nothing where the map has no file of demands, as one of an older version."""
+    try:
+        return demands.get(domain)
+    except MissingMapError:
+        return None

@@ -2,20 +2,33 @@
 
 from msgspec.structs import replace
 
+from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy
 from onionmx.domain import shown
 from onionmx.errors import UsageError
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.looks import end_doubt
 from onionmx.sync.judge.verdict import Verdict, kept, removed, replace_route
-from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, How
+from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, How, Proof
 from onionmx.target import Trust
 
 
-def adopt(record: DomainRecord, endpoints: tuple[Endpoint, ...], now: float) -> Verdict:
-    """Take the entry that a map has for a domain of which nothing is known: of an older version, or of a lost state."""
+def adopt(record: DomainRecord, endpoints: tuple[Endpoint, ...], now: float, demand: Demand | None = None) -> Verdict:
+    """Take the entry that a map has for a domain of which nothing is known: of an older version, or of a lost state.
+
+    Args:
+        record: of the domain.
+        endpoints: of the entry.
+        now: seconds since 1970.
+        demand: what the file beside the map has; `None` for nothing.
+    """
     established = Established(endpoints, Trust.UNSIGNED, now, now, is_routed=True)
     words = "it was in the map"
-    # Nothing is known of what it demands; it was routed before, and stays so until it is looked at, which is at once.
+    if demand is not None:
+        # It was in the map only because it had shown this. For how long that holds is not known: it is asked at once.
+        policy = EnforcedPolicy(record.domain, demand, now, now)
+        proof = Proof(endpoints, str(demand.kind), demand.names, now, now)
+        record = replace(record, requirement=policy.to_text(), proof=proof)
+    # Else nothing is known of what it demands; it was routed before, and stays so until it is looked at, at once too.
     return Verdict(
         replace(record, established=established, requirement_expires=now, decision=f"taken over: {words}"),
         (HistoryLine(record.domain, now, "taken", endpoints, Trust.UNSIGNED, words),),

@@ -28,7 +28,7 @@ from onionmx.sync.judge.operator import accept, adopt, allow, refuse
 from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.judge.schedule import next_question, next_question_after_none
 from onionmx.sync.judge.sightings import count, hold_of, is_firm, is_refused, withdrawn
-from onionmx.sync.judge.verdict import Verdict, days, kept, removed, taken
+from onionmx.sync.judge.verdict import Verdict, days, dropped, kept, removed, taken
 from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, How, LastAnswer, Pending, Removal
 from onionmx.target import Trust
 
@@ -121,6 +121,8 @@ def _not_told(record: DomainRecord, reason: str, now: float, rules: Rules) -> Ve
         return Verdict(record)  # silence is no word against a signature or a proof
     words = f"DNS has not answered for {days(now - since)} days, {failures} times in a row"
     line = HistoryLine(record.domain, now, "expired", route.endpoints, route.trust, words)
+    if route.is_routed is False:
+        return Verdict(dropped(record, f"removed: {words}"), (line,))
     return Verdict(removed(record, How.SILENCE, now, f"removed: {words}"), (line,))
 
 
@@ -168,8 +170,7 @@ def _none(record: DomainRecord, trust: Trust, now: float, rules: Rules) -> Verdi
         return _wait(record, (), trust, now, rules)
     line = HistoryLine(record.domain, now, "removed", old.endpoints, trust, record.reason)
     if not signed and old.is_routed is False:
-        record = replace(record, established=None, pending=None, rivals=(), told_at=0.0, proof=None, defers_until=0.0)
-        return Verdict(replace(record, decision=f"removed: {record.reason}"), (line,))
+        return Verdict(dropped(record, f"removed: {record.reason}"), (line,))
     how = How.SIGNED if signed else How.UNSIGNED
     return Verdict(removed(record, how, now, f"removed: {record.reason}"), (line,))
 

@@ -79,6 +79,20 @@ def removed(record: DomainRecord, how: How, now: float, decision: str) -> Domain
     )
 
 
+def dropped(record: DomainRecord, decision: str) -> DomainRecord:
+    """A record without a route that has never been in the map: its end blocks no later record."""
+    return replace(
+        record,
+        established=None,
+        pending=None,
+        rivals=(),
+        told_at=0.0,
+        proof=None,
+        defers_until=0.0,
+        decision=decision,
+    )
+
+
 def kept(record: DomainRecord, why: str) -> str:
     """The words for a route, or none, that stays as it is."""
     return f"{'the route stays' if record.established else 'no route'}: {why}"
