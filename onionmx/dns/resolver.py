@@ -16,6 +16,7 @@ import dns.resolver
 
 from onionmx.config import DnsSection, Resolver
 from onionmx.dns.choice import choose
+from onionmx.dns.datagram import Datagrams
 from onionmx.dns.leaving import check_name
 from onionmx.dns.nameserver import PlainNameserver, noting_failures
 from onionmx.dns.response import Alias, Nothing
@@ -137,6 +138,20 @@ class DnsResolver(dns.asyncresolver.Resolver):
             except dns.resolver.NXDOMAIN as error:
                 response: dns.message.Message = error.kwargs["responses"][name]
                 return response
+
+    def ask_first_alone(self) -> Datagrams | None:
+        """Make this ask the others first, as the first resolver is asked once already, and plainly.
+
+        Returns:
+            What asks it; `None` where that is no plain UDP. Then nothing changes.
+        """
+        first = self.choice.resolvers[0]
+        if self._settings.through_tor or first.tls_name:
+            return None
+        self.lifetime -= self.timeout
+        if not self.choice.are_believed:  # whose failure must be heard with the others' answers
+            self.nameservers = [*self.nameservers[1:], self.nameservers[0]]
+        return Datagrams(first, self.choice)
 
     def is_validated(self, response: dns.message.Message) -> bool:
         """Whether a resolver that is believed says that DNSSEC has validated a response."""

@@ -12,7 +12,6 @@ import dns.name
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.config import DnsSection
-from onionmx.dns.datagram import Datagrams
 from onionmx.dns.resolver import DnsResolver
 from onionmx.dns.response import Nothing, Record, read_response, read_targets
 from onionmx.dns.stream import Connect
@@ -52,14 +51,7 @@ class SrvResolver:
     ) -> None:
         self._chance = chance
         self._resolver = DnsResolver(settings, connect)
-        self._datagrams = None
-        first = self._resolver.choice.resolvers[0]
-        if not (settings.through_tor or first.tls_name):
-            self._datagrams = Datagrams(first, self._resolver.choice)
-            self._resolver.lifetime -= self._resolver.timeout
-            if not self._resolver.choice.are_believed:  # whose failure must be heard with the others' answers
-                # It was asked once already when the others get their turn.
-                self._resolver.nameservers = [*self._resolver.nameservers[1:], self._resolver.nameservers[0]]
+        self._datagrams = self._resolver.ask_first_alone()
 
     def close(self) -> None:
         """Close the connections to resolvers that stay open."""
