@@ -87,7 +87,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
     not changed.
     """
     configuration = with_map(configuration, map_path)
-    words = Words(accepted, refused, allowed)
+    words = Words(accepted, refused, allowed).normalized()
     memories: dict[str, Store] = {}
     if pending or words:
         memories = click.get_current_context().with_resource(opened_memories(configuration))
@@ -110,7 +110,6 @@ def command(  # noqa: PLR0917 -- click gives them by name
                     files = [*files, *lists_of_hosts(configuration, recipients, time.time(), to_write=not dry_run)]
                 base = read_base(configuration, store.pins() if pinned is None else pinned)
                 if wishes.ask_none:
-                    words = words.normalized()
                     wishes = replace(wishes, accepted=words.accepted_domains)
                     held = MapStamp(store, [Path(configuration.map.path)], ()).held()
                     with store.run_lock():
