@@ -126,7 +126,7 @@ def test_service_that_leads_nowhere(site: DoctorSite, reconfigured: Callable[[To
 def test_records_in_dns(site: DoctorSite) -> None:
     """One domain is right, and each of the others has a fault."""
     domains = f'["{DOMAIN}", "{UNSIGNED}", "{WITHOUT}", "{WRONG}"]'
-    report = site.doctor(own__domains=domains)
+    report = site.doctor(local__domains=domains)
     assert report.faults == {"record", "signed-zone"}, str(report)
     records = [(one["severity"], one["seen"].split()[0]) for one in report.of("record")]
     assert records == [("problem", WITHOUT), ("problem", WRONG), ("ok", DOMAIN), ("ok", UNSIGNED)]

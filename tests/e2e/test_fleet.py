@@ -34,8 +34,8 @@ from pathlib import Path
 from onionmx.config.store import parse_store
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.valkey.store import ValkeyStore
-from onionmx.sync.state.valkey.server import Server
-store = ValkeyStore(Server(parse_store(sys.argv[1]), password_file=sys.argv[2]), lease=float(sys.argv[3]))
+from onionmx.sync.state.valkey.server import ValkeyConnection
+store = ValkeyStore(ValkeyConnection(parse_store(sys.argv[1]), password_file=sys.argv[2]), lease=float(sys.argv[3]))
 with store.run_lock():
     store.save([DomainRecord("by-the-first.org", 1.0)])
     print("held", flush=True)
