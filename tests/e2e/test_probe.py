@@ -115,7 +115,7 @@ def test_address_refused(site: Site, address: str) -> None:
 
 
 def test_dead_backup(site: Site) -> None:
-    code, report = site.probe(WITH_DEAD_BACKUP)
+    code, report = site.probe(WITH_DEAD_BACKUP, "--live")
     assert code == 75
     assert report["route"]["trust"] == "unsigned"
     alive, dead = report["targets"]
