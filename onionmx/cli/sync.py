@@ -43,7 +43,7 @@ from onionmx.sync.stores import seal_shared_store
 @click.option("-n", "--dry-run", is_flag=True, help="Ask and report, but write nothing.")
 @click.option("--pending", is_flag=True, help="List the changes that wait, and ask nothing.")
 @click.option(
-    "--accept-change", "accepted", metavar="DOMAIN[=ONION]", multiple=True, help="Make the change that waits."
+    "--accept-change", "accepted", metavar="DOMAIN[=ONION,...]", multiple=True, help="Make the change that waits."
 )
 @click.option("--refuse-change", "refused", metavar="DOMAIN", multiple=True, help="Keep what is there instead.")
 @click.option("--allow-change", "allowed", metavar="DOMAIN", multiple=True, help="Take --refuse-change back.")

@@ -1,11 +1,12 @@
 """Changes that wait for the operator's word."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from onionmx.domain import normalize
 from onionmx.errors import UsageError
+from onionmx.sync.judge.operator import NO_ROUTE, choices
 from onionmx.sync.judge.policy import Verdict, accept, allow, refuse
 from onionmx.sync.state.notes import open_routes
 from onionmx.sync.state.record import DomainRecord, HistoryLine
@@ -25,7 +26,7 @@ class Words:
     """The operator's words on changes.
 
     Attributes:
-        accepted: domains whose change is made now; each perhaps with `=` and an onion of that change, or `=none`.
+        accepted: domains whose change is made now; each perhaps with `=` and the onions of that change, or `=none`.
         refused: domains that keep what they have.
         allowed: domains of which a refusal is taken back.
     """
@@ -68,10 +69,15 @@ class Words:
             UsageError: they contradict each other.
         """
         accepted, refused, allowed = set(self.accepted_domains), set(self.refused), set(self.allowed)
-        onions = {domain: onion for domain, _, onion in (word.partition("=") for word in self.accepted)}
+        onions: dict[str, str] = {}
+        for domain, sign, name in (word.partition("=") for word in self.accepted):
+            if sign and not name:
+                raise UsageError(f"{domain}=: expected the onions of the change, or {NO_ROUTE}")
+            if onions.setdefault(domain, name) != name:
+                raise UsageError(f"{domain}: only one change can be accepted")
         if both := sorted(accepted & refused | (accepted | refused) & allowed):
             raise UsageError(f"{', '.join(both)}: either accept, refuse or allow the change")
-        wanted: dict[str, Settle] = {domain: partial(accept, onion=onions[domain]) for domain in sorted(accepted)}
+        wanted: dict[str, Settle] = {domain: partial(accept, onions=onions[domain]) for domain in sorted(accepted)}
         return wanted | dict.fromkeys(sorted(refused), refuse) | dict.fromkeys(sorted(allowed), allow)
 
 
@@ -89,15 +95,39 @@ def settle_everywhere(stores: Sequence[Store], words: Words, now: float, held: C
         StateError: a store cannot be read or written.
     """
     wanted = words.wanted()
-    known_in = [
-        {domain for domain, record in store.get(wanted).items() if wanted[domain](record, now) is not None}
-        for store in stores
-    ]
-    # What is known nowhere is said of the first one, before anything is changed.
-    known_in[0] |= wanted.keys() - set().union(*known_in) - (set(held) & set(words.accepted_domains))
+    known = [store.get(wanted) for store in stores]
+    _check_one(known, {word for word in words.accepted if "=" not in word})
+    known_in: list[set[str]] = [set() for _ in stores]
+    refusals: dict[str, UsageError] = {}
+    for records, domains in zip(known, known_in, strict=True):
+        for domain, record in records.items():
+            try:
+                if wanted[domain](record, now) is not None:
+                    domains.add(domain)
+            except UsageError as error:  # the named change may wait in another one
+                refusals[domain] = error
+    unknown = wanted.keys() - set().union(*known_in)
+    unknown -= set(held) & {word.removesuffix(f"={NO_ROUTE}") for word in words.accepted}
+    if refused := sorted(unknown & refusals.keys()):
+        raise refusals[refused[0]]
+    known_in[0] |= unknown  # said of the first one, before anything is changed
     for store, domains in zip(stores, known_in, strict=True):
         if domains:
             settle(store, words.about(domains), now)
+
+
+def _check_one(known: Iterable[Mapping[str, DomainRecord]], domains: Collection[str]) -> None:
+    """Refuse to accept what is not named where stores know of several changes: one of them may be forged.
+
+    Raises:
+        UsageError: they do.
+    """
+    found: dict[str, set[str]] = {}
+    for record in (record for records in known for record in records.values() if record.domain in domains):
+        found.setdefault(record.domain, set()).update(choices(record))
+    for domain, words in found.items():
+        if len(words) > 1:
+            raise UsageError(f"{domain}: several changes wait: expected one of {', '.join(sorted(words))}")
 
 
 def settle(store: Store, words: Words, now: float) -> list[DomainRecord]:

@@ -5,10 +5,10 @@ from msgspec.structs import replace
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy
 from onionmx.domain import shown
 from onionmx.errors import UsageError
-from onionmx.onion import Endpoint
+from onionmx.onion import Endpoint, format_endpoint
 from onionmx.sync.judge.looks import end_doubt
 from onionmx.sync.judge.verdict import Verdict, kept, removed, replace_route
-from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, How, Proof
+from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, How, Pending, Proof
 from onionmx.target import Trust
 
 
@@ -39,19 +39,19 @@ NO_ROUTE = "none"
 """Names the removal among the changes that wait, as in the pins."""
 
 
-def accept(record: DomainRecord, now: float, onion: str = "") -> Verdict | None:
+def accept(record: DomainRecord, now: float, onions: str = "") -> Verdict | None:
     """Make the change that waits, on the operator's word; `None` where none waits. That it was refused counts no more.
 
     Args:
         record: of the domain.
         now: seconds since 1970.
-        onion: that the change must lead to, or `NO_ROUTE`; empty where only one waits.
+        onions: all that the change leads to, as `choices` has them, or `NO_ROUTE`; empty where only one waits.
 
     Raises:
         UsageError: several wait, and none is named; or not the named one.
     """
     words = "accepted by the operator"
-    record = _chosen(record, onion)
+    record = _chosen(record, onions)
     if record.pending is None:
         if record.doubt is None:
             return None
@@ -68,25 +68,38 @@ def accept(record: DomainRecord, now: float, onion: str = "") -> Verdict | None:
     return Verdict(replace(replace_route(record, established), decision=words), (line,))
 
 
-def _chosen(record: DomainRecord, onion: str) -> DomainRecord:
-    """With the named change in front: who forges one must not have the operator accept it for another."""
-    waiting = [each for each in (record.pending, *record.rivals) if each]
-    names = [" ".join(host for host, _ in each.endpoints) or NO_ROUTE for each in waiting]
-    if not onion:
+def choices(record: DomainRecord) -> list[str]:
+    """The words by which the operator accepts each change that waits."""
+    names = [_name(each.endpoints) for each in _waiting(record)]
+    return [f"{record.domain}={name}" for name in names or ([NO_ROUTE] if record.doubt else [])]
+
+
+def _waiting(record: DomainRecord) -> list[Pending]:
+    return [each for each in (record.pending, *record.rivals) if each]
+
+
+def _name(endpoints: tuple[Endpoint, ...]) -> str:
+    return ",".join(sorted(map(format_endpoint, endpoints))) or NO_ROUTE
+
+
+def _chosen(record: DomainRecord, onions: str) -> DomainRecord:
+    """With the named change in front: who forges one must not have the operator accept it for another.
+
+    So all its onions have to be named: a forged change may lead to the right onion too.
+    """
+    waiting = _waiting(record)
+    if not onions:
         if len(waiting) > 1:
-            raise UsageError(f"{record.domain}: several changes wait: expected one of {_choices(record, names)}")
+            raise UsageError(f"{record.domain}: several changes wait: expected one of {', '.join(choices(record))}")
         return record
-    found = next((each for each, name in zip(waiting, names, strict=True) if onion in name.split()), None)
-    if found is None and not (onion == NO_ROUTE and record.doubt and not waiting):
-        choices = _choices(record, names) or "nothing"
-        raise UsageError(f"{record.domain}: no change to {shown(onion)} waits: see `onionmx sync --pending`: {choices}")
+    wanted = ",".join(sorted(onions.split(",")))
+    found = next((each for each in waiting if _name(each.endpoints) == wanted), None)
+    if found is None and not (onions == NO_ROUTE and record.doubt and not waiting):
+        known = ", ".join(choices(record)) or "nothing"
+        raise UsageError(f"{record.domain}: no change to {shown(onions)} waits: see `onionmx sync --pending`: {known}")
     if found is None:
         return record
     return replace(record, pending=found, rivals=tuple(each for each in waiting if each is not found))
-
-
-def _choices(record: DomainRecord, names: list[str]) -> str:
-    return ", ".join(f"{record.domain}={name.partition(' ')[0]}" for name in names)
 
 
 def refuse(record: DomainRecord, now: float) -> Verdict | None:
@@ -95,7 +108,7 @@ def refuse(record: DomainRecord, now: float) -> Verdict | None:
     It holds until `allow` takes it back: a refused change, or another one to an onion of it, needs a signature.
     """
     words = "refused by the operator"
-    waiting = [each for each in (record.pending, *record.rivals) if each]
+    waiting = _waiting(record)
     if not waiting and record.doubt is None:
         return None
     changes = [each.endpoints for each in waiting]

@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from onionmx.errors import UsageError
+from onionmx.onion import format_endpoint
 from onionmx.sync.judge.operator import NO_ROUTE
 from onionmx.sync.judge.policy import Verdict, accept, allow, judge, refuse
 from onionmx.sync.judge.rules import Rules, TrustPolicy
@@ -107,14 +108,14 @@ class OneDomain(RuleBasedStateMachine):
         if len(waiting) > 1:
             with pytest.raises(UsageError, match="several changes wait"):
                 accept(self.record, self.now)
-            name = waiting[-1].endpoints[0][0] if waiting[-1].endpoints else NO_ROUTE
+            name = ",".join(format_endpoint(each) for each in waiting[-1].endpoints) or NO_ROUTE
         verdict = accept(self.record, self.now, name)
         assert verdict
         if name == NO_ROUTE:
             assert verdict.record.established is None
         elif name:
             assert verdict.record.established
-            assert name in dict(verdict.record.established.endpoints)
+            assert verdict.record.established.endpoints == waiting[-1].endpoints
         self._take(verdict, is_authorized=True, said=None)
         self.refused.clear()  # those that are left are looked for in the record
 
