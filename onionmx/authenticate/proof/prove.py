@@ -1,7 +1,7 @@
 """Making an onion MX prove itself: STARTTLS through Tor, with a certificate that the domain's policy accepts."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from socket import socket
 
@@ -11,7 +11,7 @@ from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy
 from onionmx.authenticate.proof.examine import Accepted, CertificateRefused
 from onionmx.authenticate.proof.stream import ProvingStream
 from onionmx.errors import TemporaryError
-from onionmx.isolation import isolated
+from onionmx.isolation import UnforeseenError, isolated
 from onionmx.net.stream import SocketStream
 from onionmx.onion import Endpoint, format_endpoint
 from onionmx.smtp.client.dialog import DialogError, open_dialog
@@ -89,11 +89,19 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
     Raises:
         EnvelopeError: the name cannot be said in EHLO.
     """
+    reached: set[Endpoint] = set()
+
+    async def reach(endpoint: Endpoint) -> socket:
+        connection = await connect(endpoint)
+        reached.add(endpoint)
+        return connection
+
     verdicts = await _within(
         {
-            endpoint: _ask(requirement.demand, endpoint, connect, authorities, hello, timeout)
+            endpoint: _ask(requirement.demand, endpoint, reach, authorities, hello, timeout)
             for endpoint in endpoints[:MOST_TARGETS]
-        }
+        },
+        reached,
     )
     verdicts |= {endpoint: CouldNotTell("", _TOO_MANY) for endpoint in endpoints[MOST_TARGETS:]}
     failures = tuple(
@@ -114,14 +122,18 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
     return PutOff(requirement.domain, reason) if is_reached else CouldNotTell(requirement.domain, reason)
 
 
-async def _within(asked: Mapping[Endpoint, Coroutine[None, None, _Verdict]]) -> dict[Endpoint, _Verdict]:
+async def _within(
+    asked: Mapping[Endpoint, Coroutine[None, None, _Verdict]], reached: Container[Endpoint]
+) -> dict[Endpoint, _Verdict]:
     """Ask all at the same time; those of which nothing is known when the time is over can be told nothing about."""
     tasks = {endpoint: asyncio.create_task(one) for endpoint, one in asked.items()}
     try:
         if tasks:
             await asyncio.wait(tasks.values(), timeout=LONGEST)
         return {
-            endpoint: task.result() if task.done() else CouldNotTell("", f"no proof within {LONGEST:g} s")
+            endpoint: task.result()
+            if task.done()
+            else _unknown(f"no proof within {LONGEST:g} s", is_reached=endpoint in reached)
             for endpoint, task in tasks.items()
         }
     finally:
@@ -156,7 +168,9 @@ async def _ask(  # noqa: PLR0913, PLR0917
             return CertificateRefused(stream.refusal)
         return _unknown(str(error), is_reached=stream is not None)
     except TemporaryError as error:
-        return _unknown(_without(str(error), endpoint), is_reached=stream is not None)
+        # A fault of ours says nothing about the onion MX.
+        is_reached = stream is not None and not isinstance(error, UnforeseenError)
+        return _unknown(_without(str(error), endpoint), is_reached=is_reached)
     if not reply.is_positive:
         words = f"STARTTLS: {printable_reply(reply)}"
         return CertificateRefused(words) if reply.is_permanent else PutOff("", words)

@@ -181,6 +181,16 @@ def test_one_that_hangs_takes_nothing_from_the_others(tmp_path: Path, monkeypatc
     assert verdict.left_out == (f"{B}: no proof within 8 s",)
 
 
+def test_slow_replies_put_off_the_question_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them in time, but all of them together in more than there is for the whole."""
+    monkeypatch.setattr("onionmx.authenticate.proof.prove.LONGEST", 8.0)
+    mx = OnionMxes(contexts={A: context(tmp_path, RIGHT, BETWEEN)}, faults={"STARTTLS": hang})
+    verdict = proved(tmp_path, mx, requirement(MTA_STS), ((A, 25), (B, 25)), hanging=B)
+    assert isinstance(verdict, PutOff)
+    assert verdict.reason == f"{A}: no proof within 8 s; {B}: no proof within 8 s"
+    assert not isinstance(proved(tmp_path, mx, requirement(MTA_STS), ((B, 25),), hanging=B), PutOff)
+
+
 def test_not_more_than_a_domain_may_have(tmp_path: Path) -> None:
     endpoints = [(make_onion(f"mx{number}"), 25) for number in range(30)]
     mx = OnionMxes(contexts={onion: context(tmp_path, RIGHT, BETWEEN) for onion, _ in endpoints})
@@ -199,5 +209,6 @@ def test_whatever_comes_up_is_could_not_tell(
     monkeypatch.setattr("onionmx.authenticate.proof.stream.examine", examine)
     verdict = proved(tmp_path, OnionMxes(contexts={A: context(tmp_path, RIGHT, BETWEEN)}), requirement(MTA_STS))
     assert isinstance(verdict, CouldNotTell)
+    assert not isinstance(verdict, PutOff), "a fault of ours says nothing about the onion MX"
     assert "RecursionError: deep" in verdict.reason
     assert "Traceback" in caplog.text
