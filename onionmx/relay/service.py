@@ -44,6 +44,9 @@ class RelayCore:
 
     Attributes:
         parts: what it is made of.
+
+    Raises:
+        ConfigurationError: a file that the configuration names cannot be used.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -51,6 +54,7 @@ class RelayCore:
         self._settings = settings
         self._hostname = settings.ehlo_name
         self.parts = Parts(configuration)
+        self._authorities = self.parts.authorities  # now: a file with mistakes is refused at start and at a reload
         silence = min(_PEER_TIMEOUT, settings.deadline / 2)
         self._timeouts = Timeouts(greeting=silence, command=silence)
         self._pool = SessionPool(settings, self._open_session)
@@ -141,7 +145,7 @@ class RelayCore:
 
     async def _open_proven(self, connection: socket.socket, endpoint: Endpoint, demand: Demand) -> ClientSession:
         """A session with a peer that has shown the certificate before anything of a message is said to it."""
-        stream = await ProvingStream.over(connection, demand, self.parts.authorities)
+        stream = await ProvingStream.over(connection, demand, self._authorities)
         try:
             return await self._open(stream, endpoint, TlsPolicy.REQUIRE)
         except OpeningError as error:

@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from onionmx.config import AuthenticateSection
+from onionmx.errors import ConfigurationError
 from onionmx.relay.run import RelayService
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.reply import Reply
@@ -45,6 +48,17 @@ def test_transaction_keeps_what_it_began_with(tmp_path: Path, client: Client) ->
         assert len(mx.taken) == 1
         await former
         assert not relay._former  # noqa: SLF001
+
+    play(tmp_path, test)
+
+
+def test_file_of_authorities_that_cannot_be_used_is_refused_before_a_message_needs_it(tmp_path: Path) -> None:
+    async def test(relay: RelayService, _mx: OnionMx) -> None:
+        before = relay._delivering  # noqa: SLF001
+        authenticate = AuthenticateSection(ca_file=str(tmp_path / "missing.pem"))
+        with pytest.raises(ConfigurationError, match=r"authenticate\.ca_file"):
+            relay.take(replace(relay.configuration, authenticate=authenticate))
+        assert relay._delivering is before  # noqa: SLF001
 
     play(tmp_path, test)
 
