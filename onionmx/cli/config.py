@@ -14,7 +14,7 @@ def command(configuration: Configuration, *, commented: bool) -> None:
 
     The output is a valid configuration file.
 
-    Drop-ins come over the file: FILE.d/*.toml, in the order of their names, each key there in place of that key.
+    Drop-ins, FILE.d/*.toml, are read after the file, in the order of their names: a key in one replaces the key before.
     `onionmx setup` keeps its settings in /etc/onionmx/onionmx.toml.d/50-setup.toml.
     """
     printed = Configuration().to_toml(is_commented=True) if commented else configuration.to_toml()

@@ -18,7 +18,7 @@ from onionmx.doctor.runner import run_checks
 from onionmx.smtp.printable import printable
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "red", Severity.NOT_CHECKED: "dim"}
-_TO_MEND = frozenset({Severity.WARNING, Severity.PROBLEM})
+_TO_FIX = frozenset({Severity.WARNING, Severity.PROBLEM})
 _WIDTH = max(map(len, Severity)) + 2
 _INDENT = " " * _WIDTH
 
@@ -51,7 +51,7 @@ def command(configuration: Configuration, wanted: tuple[str, ...], *, quiet: boo
     made; 64 usage; 78 configuration.
     """
     findings = asyncio.run(_look(configuration, wanted))
-    shown = [finding for finding in findings if not quiet or finding.severity in _TO_MEND]
+    shown = [finding for finding in findings if not quiet or finding.severity in _TO_FIX]
     if as_json:
         write_json(_as_json(shown, findings))
     else:
@@ -77,7 +77,7 @@ def _print(shown: list[Finding], findings: list[Finding], *, quiet: bool) -> Non
     for finding in (finding for finding in shown if not finding.cause):
         head = Text(f"{finding.severity:<{_WIDTH}}", style=_COLOURS[finding.severity])
         console.print(head.append(f"{finding.check}: {printable(finding.seen)}", style="default"), soft_wrap=True)
-        if finding.severity in _TO_MEND:
+        if finding.severity in _TO_FIX:
             console.print(f"{_INDENT}why: {finding.why}", soft_wrap=True)
         # What fixes it is printed for unchecked things too: it makes the check possible.
         for line in finding.fix.splitlines():

@@ -50,7 +50,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
 
     LOG is a mail log of Exim or Postfix, plain or by gzip, or - for standard input; by default those of sync.logs.
     Only domains of remote recipients are taken from it, and local domains are left out. How much of that mail could go
-    over onion services, by the map as it is now, is told on standard error.
+    over onion services, by the map as it is now, is reported on standard error.
 
     Exit codes: 0 printed; 64 a file cannot be used; 75 the map is unreadable or damaged; 78 a log cannot be read, or
     configuration or a list are wrong.

@@ -12,7 +12,7 @@ def command(name: str | None) -> None:
 
     With the NAME of a file or folder, print where it is: cp -r "$(onionmx files exim/conf.d)/." /etc/exim4/conf.d/
 
-    Exit codes: 0 printed; 78 there is none of this name.
+    Exit codes: 0 printed; 78 nothing has this name.
     """
     if name is not None:
         click.echo(shipped(name))

@@ -34,7 +34,7 @@ def command(
     It is what the relay and `onionmx serve` say. Local domains go nowhere. Then pins come first, then the map, then,
     with lookup.live, the SRV record in DNS.
 
-    Exit codes: 0 every domain has an onion MX; 1 one has none; 75 for one it could not be found out.
+    Exit codes: 0 every domain has an onion MX; 1 one has none; 75 could not tell for one.
     """
     names = list(dict.fromkeys(map(normalize, domains)))
     answers = asyncio.run(_find(names, configuration, map_path, live=live))

@@ -47,7 +47,7 @@ def command() -> None:
 @click.option(
     "--trusted-address",
     is_flag=True,
-    help="Forward to 127.0.0.1 or ::1 anyway. MTAs take who connects from there for a local user, so that "
+    help="Forward to 127.0.0.1 or ::1 anyway. MTAs take a client that connects from there for a local user, so "
     "anybody on Tor could send mail to anywhere through this host: an open relay.",
 )
 @click.option(
@@ -188,7 +188,7 @@ def _forward(port: int, text: str, *, trusted: bool) -> Forward:
         raise UsageError(f"forward: {error}") from error
     if is_trusted_address(host) and not trusted:
         raise UsageError(
-            f"forward: MTAs trust who connects from {host}, and would relay mail for anybody on Tor: use 127.0.0.2:25 "
+            f"forward: MTAs trust clients from {host}, and would relay mail for anybody on Tor: use 127.0.0.2:25 "
             "with a listener there, or say --trusted-address if your MTA does not trust it"
         )
     return Forward(port, host, target_port)
@@ -218,7 +218,7 @@ def _print_created(created: Created, wanted: WantedService, *, over_control: boo
     if not created.changed:
         click.echo(f"{lead}; it was there before, nothing was changed")
         return
-    click.echo(f"{lead}; its key is in {wanted.directory}: keep a copy, anyone who has it is this onion")
+    click.echo(f"{lead}; its key is in {wanted.directory}: keep a copy; anyone who has the key is this onion")
     if over_control:
         click.echo("tor forgets it when it stops: repeat this command after each start of tor")
     if created.published is not None:

@@ -78,7 +78,7 @@ def _read_interval(_context: click.Context, _parameter: click.Parameter, value: 
     flag_value=_DEFAULT_INTERVAL,
     callback=_read_interval,
     metavar="[SECONDS]",
-    help=f"Probe again and again at this distance ({_DEFAULT_INTERVAL} if none is given), one line each time.",
+    help=f"Probe again and again at this interval ({_DEFAULT_INTERVAL} if none is given), one line each time.",
 )
 @json_option
 def command(

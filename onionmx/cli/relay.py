@@ -21,8 +21,9 @@ from onionmx.relay.run import run_relay
 def command(file: Path | None, *, verbose: bool) -> int:
     """Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.
 
-    It says 250 only after the onion MX has said 250, and keeps no queue: the MTA's own queue does. SIGTERM finishes
-    what is in flight, SIGHUP reads the configuration again. The log goes to standard error.
+    It says 250 only after the onion MX has said 250. It keeps no queue: mail that cannot be delivered now waits in that
+    of the MTA. SIGTERM finishes what is in flight, SIGHUP reads the configuration again. The log goes to standard
+    error.
     """
     log_to_stderr(verbose=verbose)
     return run_relay(Configuration.load(file), lambda: Configuration.load(file))

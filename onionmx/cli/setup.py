@@ -74,9 +74,9 @@ _SYSTEMD = "/run/systemd/system"
     type=click.FloatRange(0, 3600),
     default=_PATIENCE,
     show_default=True,
-    help="Patience until the own onion can be reached over Tor.",
+    help="Patience until this host's onion can be reached over Tor.",
 )
-@click.option("--no-wait", is_flag=True, help="Do not try to reach the own onion; the same as --wait 0.")
+@click.option("--no-wait", is_flag=True, help="Do not try to reach this host's onion; the same as --wait 0.")
 @json_option
 def command(
     domains: tuple[str, ...],
@@ -106,7 +106,7 @@ def command(
     the same wishes it changes nothing; wishes are remembered, and an option changes one.
 
     --undo leaves /etc as it was, byte for byte, except what others have changed since. The onion service's key stays,
-    unless --delete-keys is given: who has it has this host's onion.
+    unless --delete-keys is given: anyone who has it has this host's onion.
 
     For programs: --yes with --json, where "changed" tells whether anything was changed.
 

@@ -122,7 +122,7 @@ class ServeSection(Section, frozen=True):
         msgspec.field(default_factory=_cache_path)
     )
     unix_mode: Annotated[
-        str, Meta(pattern="^0?[0-7]{3}$", description="Mode of unix sockets, in octal; who may connect may ask.")
+        str, Meta(pattern="^0?[0-7]{3}$", description="Mode of unix sockets, in octal: those who may connect may ask.")
     ] = "0660"
     unix_owner: Annotated[str, OWNER] = ""
     result: Annotated[

@@ -48,7 +48,7 @@ class RelaySection(Section, frozen=True):
         ),
     ] = ("127.0.0.1:10026",)
     unix_mode: Annotated[
-        str, Meta(pattern="^0?[0-7]{3}$", description="Mode of unix sockets, in octal; who may connect may send.")
+        str, Meta(pattern="^0?[0-7]{3}$", description="Mode of unix sockets, in octal: those who may connect may send.")
     ] = "0660"
     unix_owner: Annotated[str, OWNER] = ""
     clients: Annotated[

@@ -59,7 +59,7 @@ class DnsSection(Section, frozen=True):
         tuple[str, ...],
         Meta(
             description="Resolvers: IP, IP:PORT or [IPv6]:PORT; tls://IP[:PORT]#NAME for DNS over TLS with that name "
-            "in the certificate; through Tor, ONION instead of the IP too. Empty for those of /etc/resolv.conf."
+            "in the certificate; through Tor, IP may also be an onion. Empty for those of /etc/resolv.conf."
         ),
     ] = ()
     trusted: Annotated[

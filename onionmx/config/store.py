@@ -76,7 +76,7 @@ def _parse_address(text: str, option: str) -> ValkeyAddress:
     if parts.password is not None:
         # The text is not repeated: the message may end in a log that more people read than the configuration.
         raise ValueError(
-            f"{option} has a password in it, which anyone who may read the configuration could read: "
+            f"{option} has a password in it, and anyone who may read the configuration could read it: "
             "expected it in a file of its own with mode 0600, named by sync.store_password_file"
         )
     # int() would take the digits of other scripts too.

@@ -101,8 +101,8 @@ class SyncSection(Section, frozen=True):
         Meta(
             ge=0,
             le=365,
-            description="The same for an unsigned answer that there is no onion MX any more. To forge it would "
-            "lead mail back to the open internet; where it is true and the onion is gone already, mail waits so long.",
+            description="The same for an unsigned answer that there is no onion MX any more. A forged one would lead "
+            "mail back to the open internet; if it is true and the onion is already gone, mail waits for so long.",
         ),
     ] = 2.0
     max_stale_days: Annotated[
@@ -139,7 +139,8 @@ class SyncSection(Section, frozen=True):
         ),
     ] = 0.2
     min_removal: Annotated[
-        int, Meta(ge=1, description="Entries that a run may always remove, less one: a small map may lose them all.")
+        int,
+        Meta(ge=1, description="Fewer removals than this are never held back: a small map may lose all its entries."),
     ] = 10
     metrics_file: Annotated[
         str, Meta(description="File for node_exporter's textfile collector, its name ending in .prom; empty for none.")

@@ -19,7 +19,7 @@ class Choice:
         left_out: configured, and not asked for that reason.
         is_trust_ad_missing: they are those of /etc/resolv.conf, on this host, and not believed for want of
             `options trust-ad` there.
-        users: who may listen instead of one that is believed and on this host, besides root; see `ListenerOwner`.
+        users: who may listen at the port of a believed resolver on this host, besides root; see `ListenerOwner`.
     """
 
     resolvers: tuple[Resolver, ...]

@@ -59,8 +59,8 @@ def read_resolv_conf(content: bytes) -> tuple[list[str], list[tuple[int, str]]]:
     """Read the file.
 
     Returns:
-        The addresses, IPv4 as four numbers, in the order of the lines; and lines that have none, by number, with what
-        is in its place.
+        The addresses, IPv4 as four numbers, in the order of the lines; and the lines that have something else than an
+        address, by number, with what they have.
     """
     addresses: list[str] = []
     wrong: list[tuple[int, str]] = []

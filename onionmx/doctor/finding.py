@@ -30,7 +30,7 @@ class Finding:
         severity: how bad it is.
         seen: what was seen, on one line.
         why: why it matters.
-        fix: what fixes it, line by line as it is written in a file or on a command line; empty where nothing is to fix.
+        fix: what fixes it, line by line as written in a file or on a command line; empty if there is nothing to fix.
         cause: the check that says why this one could not be made; empty where this says it itself.
         blocks: whether what names its check as the cause could not be made for it.
     """
@@ -72,7 +72,7 @@ def blocking(finding: Finding, cause: str = "") -> Finding:
 def by_cause(findings: Sequence[Finding]) -> list[Finding]:
     """The findings with the first cause of each, or none where what may be its cause is in order.
 
-    What has another cause is "not checked", and nothing at it is to fix.
+    A finding with another cause becomes "not checked" and has no fix.
     """
     blocking = {finding.check: finding for finding in findings if finding.blocks}
     return [_with_cause(finding, blocking) for finding in findings]

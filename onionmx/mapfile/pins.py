@@ -20,7 +20,7 @@ from onionmx.onion import Endpoint, is_for_tor_alone, parse_endpoint
 from onionmx.target import Route, Source, Trust, targets_of
 
 NEVER = "none"
-"""Instead of the onions: mail for this domain never goes over Tor."""
+"""Written in place of the onions: mail for this domain never goes over Tor."""
 
 
 def parse_pins(file: str, content: bytes) -> Parsed:

@@ -81,7 +81,7 @@ def transport_records(entries: Entries, transport: str, result: str) -> Iterator
     Args:
         entries: domains and their endpoints.
         transport: name of the transport where the endpoints are the result.
-        result: what to say of each domain that has some instead of its endpoints; empty for these.
+        result: what to say of each domain with endpoints; empty to say the endpoints.
     """
     for key in UNDER_ONION:
         if key not in entries:

@@ -2,7 +2,8 @@
 
 Two sockets that connect to each other make one connection, and nobody has to listen (RFC 9293 section 3.5). A user who
 has bound a port before its service listens there (socket(7), SO_REUSEADDR) can connect from it to any port of this
-machine: anyone who then connects to the service from that one has him at the other end, while the service listens.
+machine: a client that then connects to the service from that port has him at the other end, although the service
+listens.
 """
 
 import re

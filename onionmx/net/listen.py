@@ -65,7 +65,7 @@ def bind_tcp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
 
 
 def bind_unix(path: Path, mode: int, owner: str = "") -> socket.socket:
-    """Bind a unix socket, instead of one that nobody listens on any more.
+    """Bind a unix socket; one at that path that nobody listens on any more is removed first.
 
     Args:
         path: of the socket.

@@ -56,7 +56,7 @@ class ChangeResult(StrEnum):
     CONFLICT = "conflict"
     """Somebody changed them between the question and the update; theirs stay."""
     REFUSED = "refused"
-    """They are as they were, and will be until something else is fixed."""
+    """They are unchanged, and another try changes nothing until something else is fixed."""
     UNKNOWN = "could not tell"
     """No answer; they may or may not have been changed."""
 

@@ -48,7 +48,7 @@ class CacheEntry:
 
 @dataclass(slots=True, kw_only=True)
 class _Entry(CachedAnswer):
-    """It stands while it is in use: the first use of it, and the first after a failure, plan a question."""
+    """It is valid while it is in use: the first use of it, and the first after a failure, plan a question."""
 
     answer: Kept
     expires: float
@@ -72,8 +72,8 @@ class Cache:
         self._settings = settings
         self._random = random
         self._entries: dict[str, _Entry] = {}
-        # Those asked for longest ago, as they were when the last one gave way. One that was asked for since then is
-        # passed over; so a lookup has nothing to put in order.
+        # The entries, oldest question first, as they were when the last one gave way. An entry that was asked for since
+        # then is passed over, so a lookup has nothing to put in order.
         self._oldest: Iterator[tuple[float, str]] = iter(())
         self._schedule: list[tuple[float, str]] = []
         self.hits = HitCount()
@@ -91,7 +91,7 @@ class Cache:
     def fresh(self, domain: str, now: float) -> CachedAnswer | None:
         """The answer for a domain while its time is not over, with the TTL that it had at the start.
 
-        It stands until then, or until it is replaced, forgotten, or could not be asked again.
+        It is valid until then, or until it is replaced, forgotten, or could not be asked again.
         """
         entry = self._entries.get(domain)
         if entry is None or now >= entry.expires:

@@ -36,7 +36,7 @@ class Router:
 
     @property
     def validity(self) -> Validity:
-        """Until when answers of `known` that stand may be given again."""
+        """Until when the valid answers of `known` may be given again."""
         return self._files.validity
 
     def known(self, domain: str) -> CachedAnswer | None:
@@ -127,7 +127,7 @@ class Router:
         return len(entries)
 
     def retract(self) -> None:
-        """Let no answer stand that was given so far, as another router answers from now on."""
+        """Make all answers given so far invalid, as another router answers from now on."""
         self._files.retract()
 
     def inherit(self, other: "Router") -> None:

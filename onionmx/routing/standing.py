@@ -1,4 +1,4 @@
-"""Answers that stand: what was said once, and may be said again without finding it out.
+"""Answers that are still valid: what was said once, and may be said again without finding it out.
 
 All times are seconds of `time.monotonic`. To take an answer back, set its time to the past, so that it needs not
 know who holds it.

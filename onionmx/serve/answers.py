@@ -68,8 +68,8 @@ class Answers(ABC, Generic[Request]):
         self._found = language.found
         self._none = language.none
 
-    def again(self, written: bytes | None, now: float) -> bytes | None:  # noqa: ARG002 -- nothing stands here
-        """The reply to a question about a domain that was answered before, while that answer stands, else `None`.
+    def again(self, written: bytes | None, now: float) -> bytes | None:  # noqa: ARG002 -- no answer is kept here
+        """The reply to a question about a domain that was answered before, while that answer is valid, else `None`.
 
         Args:
             written: the domain as the client has written it; `None` where it is not known.

@@ -82,7 +82,7 @@ class LookupConnection(asyncio.Protocol, Generic[Request]):
         if self._is_ending:
             return
         if self._parser.is_empty and not self._pending and self._may_write and len(data) <= SHORT:
-            # The usual case, at a third of the price: one whole request about a domain whose answer stands.
+            # The usual case, at a third of the price: one whole request about a domain whose answer is valid.
             now = time.monotonic()
             reply = self._answers.again(self._sole_domain(data), now)
             if reply is not None:

@@ -18,7 +18,7 @@ _known: dict[bytes, str | None] = {}
 
 
 def domain_as_written(key: bytes) -> bytes:
-    """What is there instead of a domain.
+    """The part of a key that should be a domain, as it was written.
 
     Args:
         key: an address (RFC 5321 section 4.1.2; the domain is behind the last @), or a domain.

@@ -30,7 +30,7 @@ class Applied:
         changed: whether anything was changed.
         to_run: commands that somebody has to run, for want of systemd.
         warnings: what went wrong and ended nothing.
-        kept: where the words of somebody are now that stood within the lines of setup.
+        kept: where the lines are now that somebody wrote within those of setup.
     """
 
     changed: bool = False

@@ -40,7 +40,7 @@ def test_sound(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
-def test_problem_with_reason_and_what_mends_it(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_problem_with_reason_and_what_fixes_it(configuration: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = configuration.parent
     make_map(folder / "map.cdb", {"own.example": ((A, 25),)})
     assert run(configuration, *MAP_CHECKS, "--quiet") == 1

@@ -22,8 +22,8 @@ def configuration(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--forward", "127.0.0.1:25"], "MTAs trust who connects from 127.0.0.1"),
-        (["--forward", "[::1]:25"], "MTAs trust who connects from ::1"),
+        (["--forward", "127.0.0.1:25"], "MTAs trust clients from 127.0.0.1"),
+        (["--forward", "[::1]:25"], "MTAs trust clients from ::1"),
         (["--forward", "0.0.0.0:25"], "MTAs trust"),
         (["--forward", "localhost:25"], "expected IP:PORT"),
         (["--forward", "127.0.0.2"], "expected IP:PORT"),

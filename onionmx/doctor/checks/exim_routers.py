@@ -26,7 +26,7 @@ _OPTION = re.compile(r"(\w+) = (.*)")
 _CODE_ALONE = "{^1:}"
 _CATCHES_ONION = re.compile(r"\.\)?onion\b")
 _COPY = (
-    "exim: router/190_onionmx of this version instead of the old one, from the folder it came from\n"
+    "exim: replace router/190_onionmx by that of this version, from the same folder of exim/\n"
     "update-exim4.conf && systemctl restart exim4"
 )
 

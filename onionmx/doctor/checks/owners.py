@@ -87,7 +87,7 @@ def judge_owners(found: Iterable[Place]) -> list[Finding]:
             findings.append(problem(OWNERS.name, words, _FOLDER) if is_known else not_checked(OWNERS.name, words))
             continue
         if strangers:
-            findings.append(problem(OWNERS.name, f"{place.setting} {place.where}: {words}", _mend(place, strangers)))
+            findings.append(problem(OWNERS.name, f"{place.setting} {place.where}: {words}", _fix(place, strangers)))
         elif words:
             seen.append(f"{place.where} {words}")
     return findings or [ok(OWNERS.name, f"{', '.join(seen) or 'nobody listens anywhere yet'}; {_ADVICE}")]
@@ -110,7 +110,7 @@ def _look(place: Place) -> tuple[list[int], str]:
     return strangers, " and ".join(dict.fromkeys(map(_name, strangers or found)))
 
 
-def _mend(place: Place, strangers: Sequence[int]) -> str:
+def _fix(place: Place, strangers: Sequence[int]) -> str:
     which = "-ulnpe" if place.is_udp else "-tlnpe"
     setting = "" if place.is_dynamic else f'\nonionmx.toml: [tor] user = "{_name(strangers[0])}"   # if that is tor'
     return f"ss {which} 'sport = {parse_socket(place.where)[1]}'   # who it is{setting}"

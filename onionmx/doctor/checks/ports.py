@@ -55,8 +55,8 @@ AUTOMAP = Topic(
 LISTENERS = Topic(
     "listeners",
     "tor's own ports listen on loopback only",
-    "who reaches the control port owns tor and the keys of the onion service; who reaches another port uses this tor "
-    "as if it were this machine",
+    "anyone who reaches the control port owns tor and the keys of the onion service; through another port he uses this "
+    "tor as if it were this machine",
 )
 
 _QUICK = 15.0  # seconds; both questions are answered by tor itself, at once

@@ -86,4 +86,4 @@ class Backoff:
 
 
 def _nothing() -> None:
-    """Instead of a reference to an error."""
+    """What is called where there is no reference to an error."""

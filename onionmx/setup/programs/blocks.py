@@ -52,7 +52,7 @@ def inserted(text: str, line: int, body: str) -> str:
 
 
 def replaced(text: str, first: int, after: int, body: str) -> str:
-    """A text with a block instead of lines, which it keeps as comments.
+    """A text in which a block replaces some lines; the block keeps them as comments.
 
     Args:
         text: may have blocks already, but not in these lines.
@@ -102,7 +102,7 @@ def blocks(text: str, name: str = "") -> list[str]:
 
 
 def substance(text: str, name: str = "") -> str:
-    """What all blocks of a text say, wherever they stand; empty for no blocks.
+    """What all blocks of a text say, wherever they are; empty for no blocks.
 
     Raises:
         ConfigurationError: a mark has no partner.

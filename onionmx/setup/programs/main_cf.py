@@ -51,7 +51,7 @@ def parameter(text: str, name: str) -> tuple[Parameter, str] | None:
 
 
 def with_parameter(text: str, name: str, value: str) -> str:
-    """main.cf with a parameter set: instead of the line that sets it, which our block keeps, or at the end.
+    """main.cf with a parameter set: in a block that replaces the line that sets it, and keeps it, or at the end.
 
     So the parameter is never there twice.
 

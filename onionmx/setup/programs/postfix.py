@@ -102,7 +102,7 @@ def sending(text: str, *, domains: Sequence[str], result: str, table: str) -> st
 
 
 def narrowed(networks: Iterable[str]) -> list[str] | None:
-    """`mynetworks` with 127.0.0.1 instead of larger parts of 127.0.0.0/8; `None` where it is narrow already.
+    """`mynetworks` with 127.0.0.1 for any larger part of 127.0.0.0/8; `None` where it is narrow already.
 
     Args:
         networks: its items, as `postconf -x` prints them.

@@ -167,7 +167,7 @@ def _mail_service(options: Sequence[Option]) -> ServiceBlock | None:
             ) from error
         if is_trusted_address(host):
             raise ConfigurationError(
-                f"{here}: MTAs trust who connects from {host}, and would relay mail for anybody on Tor; let it lead to "
+                f"{here}: MTAs trust clients from {host}, and would relay mail for anybody on Tor; let it lead to "
                 "127.0.0.2:25, or remove it, and run this again"
             )
         return block

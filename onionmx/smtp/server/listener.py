@@ -43,7 +43,7 @@ def listen_tcp(host: str, port: int, *, is_lmtp: bool = False, is_shared: bool =
 
 
 def listen_unix(path: Path, *, mode: int = 0o660, owner: str = "", is_lmtp: bool = False) -> SmtpListener:
-    """Bind a unix socket, instead of one that nobody listens on any more.
+    """Bind a unix socket; one at that path that nobody listens on any more is removed first.
 
     Args:
         path: of the socket.

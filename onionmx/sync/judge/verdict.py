@@ -13,7 +13,7 @@ class Verdict(Struct, frozen=True, gc=False):
     """What is known of a domain from now on.
 
     Attributes:
-        record: to be kept instead of the old one.
+        record: what replaces the record kept so far.
         history: what happened to its route.
     """
 

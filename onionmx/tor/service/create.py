@@ -103,7 +103,7 @@ class Created:
 
 
 def is_trusted_address(host: str) -> bool:
-    """Whether MTAs take who connects from this address for a local user, who may send mail anywhere.
+    """Whether MTAs take clients from this address for local users, who may send mail anywhere.
 
     0.0.0.0 and :: lead to the same addresses.
     """

@@ -104,7 +104,7 @@ def test_unchanged_demands_are_not_written(map_path: Path) -> None:
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_damaged_file_tells_nothing_until_it_is_mended(map_path: Path) -> None:
+def test_damaged_file_tells_nothing_until_it_is_fixed(map_path: Path) -> None:
     published = PublishedDemands(map_path)
     demands_path(map_path).write_bytes(b"rubbish")
     for _ in range(2):

@@ -91,7 +91,7 @@ def test_refusals_show_nothing_where_own_mail_is_refused_too() -> None:
     assert severities(SOUND | {TriedRecipient.POSTMASTER: REFUSED}) == [Severity.NOT_CHECKED]
 
 
-def test_what_mends_it_is_for_the_mta_that_greets() -> None:
+def test_what_fixes_it_is_for_the_mta_that_greets() -> None:
     exim, postfix = (
         judge(SOUND | {TriedRecipient.PLAIN: ACCEPTED}, f"mx ESMTP {name}")[0].fix for name in ("Exim 4.96", "Postfix")
     )

@@ -48,7 +48,7 @@ def test_places(text: str, place: ValkeyAddress | Path) -> None:
         ("valkeys://state.Onion./0", "is a name for Tor"),
         ("valkey://192.0.2.1", r"is on another host, .* expected valkeys://"),
         ("valkeys://:secret@host", "a file of its own with mode 0600, named by sync.store_password_file"),
-        ("valkeys://mx:secret@host", "has a password in it, which anyone who may read the configuration could read"),
+        ("valkeys://mx:secret@host", "has a password in it, and anyone who may read the configuration could read it"),
         ("valkeys://mx:secret@host:port", "not an address"),
     ],
 )

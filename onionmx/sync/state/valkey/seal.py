@@ -1,6 +1,6 @@
 """Giving a shared store that is in use a key: each entry that was written without one gets its MAC.
 
-What stands there is taken as it is. It can be begun again after an interruption, and a second time after a host without
+What is there is taken as it is. It can be begun again after an interruption, and a second time after a host without
 the key has written: entries that have their MAC stay as they are.
 """
 
