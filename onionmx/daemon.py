@@ -74,6 +74,7 @@ async def run(service: Service, load: Load, watchdog: float | None, tell: Tell =
     _logger.info("%s ready (process %d)", service.name, os.getpid())
     tell(READY)
     await stop.wait()
+    loop.add_signal_handler(signal.SIGHUP, _logger.info, "%s stopping, and not reloaded", service.name)
     tell(STOPPING)
     _logger.info("%s stopping", service.name)
     await service.stop()
@@ -87,6 +88,9 @@ def _reload(service: Service, load: Load, tell: Tell) -> None:
     except OnionmxError as error:
         why = "; ".join(str(error).splitlines())
         _logger.error("the new configuration cannot be used, the old one stays: %s", why)  # noqa: TRY400
+        service.refused()
+    except Exception:  # systemd would wait for the end of it
+        _logger.exception("the new configuration cannot be used, the old one stays: internal error")
         service.refused()
     else:
         _logger.info("configuration reloaded")

@@ -73,7 +73,7 @@ class _Workers:
                 self._bury()
             case signal.SIGUSR1:
                 self._tell(systemd.READY)
-            case signal.SIGHUP:
+            case signal.SIGHUP if not self._is_stopping:
                 self._tell(systemd.reloading())
                 self._send(signal.SIGHUP)
             case signal.SIGTERM | signal.SIGINT:
