@@ -34,7 +34,7 @@ def write_json(value: Any) -> None:  # noqa: ANN401 -- anything that JSON can ho
 
 
 def warn(words: str) -> None:
-    """Say on standard error what is wrong, but does not stop the command."""
+    """Say on standard error what is wrong, without stopping the command."""
     click.echo(f"onionmx: {words}", err=True)
 
 

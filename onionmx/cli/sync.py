@@ -75,12 +75,12 @@ def command(  # noqa: PLR0917 -- click gives them by name
     in the mail logs of sync.logs. Only those that are new or due are asked. Pins override DNS. A domain whose lookup
     failed keeps its entry; one that is neither listed nor pinned any more loses it. Local domains get none.
 
-    Root becomes the user who owns the folder of the map, and then needs to be able to read what that user can: lists,
-    pins, logs of the group adm.
+    If root runs it, it becomes the user who owns the folder of the map; that user must be able to read lists, pins and
+    logs (those of Debian by the group adm).
 
-    An unsigned change of onions waits until it was seen for some days (sync.hold), or is accepted by name. One that was
-    refused comes with a signature only, until --allow-change. Too many removals at once (sync.max_removal) wait for
-    --accept.
+    An unsigned change of onions waits until it has been seen for some days (sync.hold), or is accepted by name. One
+    that was refused is made only with a signature, until --allow-change. Too many removals at once (sync.max_removal)
+    wait for --accept.
 
     Exit codes: 0 the map is up to date; 64 no change waits for a DOMAIN; 75 every lookup failed, map or state cannot be
     read or written, or another sync is running; 78 configuration, pins or a list are wrong. At 75 and 78 the map was

@@ -83,7 +83,7 @@ class DnsSection(Section, frozen=True):
     through_tor: Annotated[
         bool,
         Meta(
-            description="Ask by TCP through tor.socks. Resolvers that are no onions need a SocksPort without "
+            description="Ask by TCP through tor.socks. Resolvers that are not onions need a SocksPort without "
             "OnionTrafficOnly; give timeout 30 seconds then."
         ),
     ] = False

@@ -69,7 +69,7 @@ def bind_unix(path: Path, mode: int, owner: str = "") -> socket.socket:
 
     Args:
         path: of the socket.
-        mode: bits of the file; who may write to it may connect.
+        mode: bits of the file; anyone who may write to it may connect.
         owner: `USER`, `USER:GROUP` or `:GROUP`; empty for this process's own.
 
     Raises:

@@ -113,7 +113,7 @@ def _knot_keys(text: str) -> list[tuple[str, str, str]]:
 def _key(file: str, name: str, algorithm: str, secret: str) -> dns.tsig.Key:
     if _normal(algorithm) not in ALGORITHMS:
         raise ConfigurationError(
-            f"{file}: {shown(algorithm)} is no algorithm for a key: expected one of {', '.join(ALGORITHMS)}"
+            f"{file}: {shown(algorithm)} is not an algorithm for a key: expected one of {', '.join(ALGORITHMS)}"
         )
     try:
         owner = dns.name.from_text(name)

@@ -152,7 +152,7 @@ class RelayCore:
             if stream.refusal:
                 raise NotProvenError(stream.refusal) from error
             if stream.accepted is None and error.answer.is_permanent:
-                # Only who has proven itself decides about mail for good.
+                # Only an onion MX that has proven itself decides about mail for good.
                 raise NotProvenError(f"it refuses mail before it has shown a certificate: {error}") from error
             raise
 

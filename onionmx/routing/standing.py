@@ -1,6 +1,6 @@
 """Answers that are still valid: what was said once, and may be said again without finding it out.
 
-All times are seconds of `time.monotonic`. To take an answer back, set its time to the past, so that it needs not
+All times are seconds of `time.monotonic`. An answer is taken back by setting its time to the past, so nobody needs to
 know who holds it.
 """
 

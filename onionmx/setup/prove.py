@@ -1,4 +1,4 @@
-"""The proof at the end: the doctor, the record, and a look at the own onion from outside."""
+"""The proof at the end: the doctor, the record, and a look at this host's onion from outside."""
 
 import time
 from dataclasses import dataclass, field

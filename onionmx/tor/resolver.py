@@ -9,7 +9,7 @@ from onionmx.onion import SUFFIX, Endpoint
 from onionmx.tor.socks import Cause, SocksConnector, SocksError
 
 _WORDS = {
-    Cause.NOT_ALLOWED: "tor does not allow it: for resolvers that are no onions, tor.socks must name a SocksPort "
+    Cause.NOT_ALLOWED: "tor does not allow it: for resolvers that are not onions, tor.socks must name a SocksPort "
     "without OnionTrafficOnly",
     Cause.HOST_UNREACHABLE: "tor found no exit that reaches it",
     Cause.REFUSED: "it refused the connection: nothing listens on this port",

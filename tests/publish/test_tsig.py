@@ -52,7 +52,7 @@ def test_keys(text: str, algorithm: dns.name.Name) -> None:
         ("\xff", "no TSIG key"),
         (BIND + BIND, "holds 2 keys: put the one for the updates into a file of its own"),
         (f"a:hmac-sha256:{SECRET}\nb:hmac-sha256:{SECRET}", "holds 2 keys"),
-        (f"a:hmac-md5:{SECRET}", "'hmac-md5' is no algorithm for a key: expected one of hmac-sha1, "),
+        (f"a:hmac-md5:{SECRET}", "'hmac-md5' is not an algorithm for a key: expected one of hmac-sha1, "),
         ("a:hmac-sha256:n@tbase64", "the secret of key 'a' is not base64"),
         ("a..b:hmac-sha256:AAAA", "'a..b' is not the name of a key"),
         ('key "a" { algorithm hmac-sha256; secret ""; };', "the secret of key 'a' is empty"),

@@ -97,7 +97,7 @@ async def look_at_circuits(machine: Machine) -> Sequence[Finding]:
 def judge_circuits(forward: Forward, postfix: Postfix) -> Finding:
     """Judge how the Postfix that listens where an onion service leads counts circuits."""
     if postfix.counts_networks is None:
-        return not_checked(CIRCUITS.name, f"postconf names a version that is none: {printable(postfix.version)!r}")
+        return not_checked(CIRCUITS.name, f"postconf names an impossible version: {printable(postfix.version)!r}")
     version = f"Postfix {printable(postfix.version)}"
     if not postfix.counts_networks:
         return ok(CIRCUITS.name, f"{version} counts each address for itself")
@@ -111,7 +111,7 @@ def judge_circuits(forward: Forward, postfix: Postfix) -> Finding:
     if prefix == _WHOLE_ADDRESS:
         return ok(CIRCUITS.name, seen)
     if not (prefix.isascii() and prefix.isdigit()):
-        return not_checked(CIRCUITS.name, f"{seen}, which is no number")
+        return not_checked(CIRCUITS.name, f"{seen}, which is not a number")
     lines = f"master.cf, below the smtpd for the onion service: -o {PREFIX}={_WHOLE_ADDRESS}\npostfix reload"
     return problem(CIRCUITS.name, seen, lines)
 

@@ -60,7 +60,7 @@ class Presence(Enum):
     ANSWERS = "answers"
     NOBODY = "nothing listens"
     WRONG = "does not answer as it should"
-    UNKNOWN = "who asks may not connect"
+    UNKNOWN = "this user may not connect"
 
 
 @dataclass(frozen=True, slots=True)

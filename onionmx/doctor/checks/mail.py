@@ -1,4 +1,4 @@
-"""Being a client of the own onion service: what does the MX allow one? Nothing is ever sent: no DATA, only RSET.
+"""Being a client of this host's onion service: what does the MX allow one? Nothing is ever sent: no DATA, only RSET.
 
 Four sessions at once, each with fewer refusals than MTAs tolerate (Postfix slows down after 10, Exim and Postfix hang
 up after some more); where one ends early, another goes on with the rest.
@@ -39,8 +39,8 @@ from onionmx.tor.socks import over_tor
 RIGHTS = Topic(
     "rights",
     "clients of the onion service get no more rights than strangers: no AUTH in the clear, VRFY, EXPN, ETRN, XCLIENT",
-    "all of them come from the same address, so nothing slows down who guesses passwords or collects addresses, and "
-    "an MTA that takes this address for its own host gives away more than it should",
+    "all of them come from the same address, so nothing slows down one that guesses passwords or collects addresses, "
+    "and an MTA that takes this address for its own host gives away more than it should",
 )
 REPLY_TIMEOUT = 30.0
 """Seconds for one reply; an MTA may look things up before it answers RCPT."""
@@ -241,7 +241,7 @@ def _is_answered(question: MailQuestion, reply: Reply, replies: Mapping[MailQues
 
 
 async def look_at_mail(machine: Machine) -> Sequence[Finding]:
-    """Connect to the own onion over Tor, and try what a stranger might try."""
+    """Connect to this host's onion over Tor, and try what a stranger might try."""
     names = [topic.name for topic in (ACCEPTS, OPEN_RELAY, RIGHTS)]
     domains = machine.local_domains()
     foreign = normalize(machine.configuration.doctor.foreign_domain)

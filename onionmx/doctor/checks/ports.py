@@ -34,7 +34,7 @@ SOCKS = Topic(
 EXTENDED_ERRORS = Topic(
     "extended-errors",
     "the SOCKS port has the flag ExtendedErrors",
-    "without it tor says of every failure the same, and nobody can tell a dead onion MX from a mistyped address",
+    "without it tor reports every failure alike, and a dead onion MX cannot be told from a mistyped address",
 )
 ONION_TRAFFIC_ONLY = Topic(
     "onion-traffic-only",
@@ -122,10 +122,10 @@ def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, fore
 
 def _judge_clear(where: str, clear: Cause | None, line: str) -> Finding:
     if clear is Cause.NOT_ALLOWED:
-        return ok(ONION_TRAFFIC_ONLY.name, "what is no onion is refused")
+        return ok(ONION_TRAFFIC_ONLY.name, "destinations that are not onions are refused")
     if clear in _NOT_THERE:
         return not_checked(ONION_TRAFFIC_ONLY.name, f"{where} gave no answer")
-    return warning(ONION_TRAFFIC_ONLY.name, f"{where} does not refuse what is no onion", line)
+    return warning(ONION_TRAFFIC_ONLY.name, f"{where} does not refuse destinations that are not onions", line)
 
 
 async def look_at_dnsport(machine: Machine) -> Sequence[Finding]:
@@ -181,7 +181,7 @@ def judge_listeners(
             lines = "torrc: SocksPolicy accept ADDRESS_OF_THE_MX\ntorrc: SocksPolicy reject *"
             findings.append(warning(LISTENERS.name, f"{seen}, as the configuration says, for everybody", lines))
     count = sum(map(len, listeners.values()))
-    return findings or [ok(LISTENERS.name, f"{count} listeners; no stranger can use one")]
+    return findings or [ok(LISTENERS.name, f"{count} listeners; none can be reached from other hosts")]
 
 
 async def _failure(machine: Machine, destination: Endpoint) -> SocksError | None:

@@ -58,7 +58,7 @@ class Health:
         self._looked_at = -INTERVAL
 
     async def parts(self) -> dict[str, HealthPart]:
-        """All parts by name; who asks while somebody looks waits for the same."""
+        """All parts by name; a client that asks while somebody looks waits for the same."""
         now = time.monotonic()
         if self._look is None or (self._look.done() and now - self._looked_at >= INTERVAL):
             self._looked_at = now

@@ -83,7 +83,7 @@ def _name(endpoints: tuple[Endpoint, ...]) -> str:
 
 
 def _chosen(record: DomainRecord, onions: str) -> DomainRecord:
-    """With the named change in front: who forges one must not have the operator accept it for another.
+    """With the named change in front: an attacker who forges one must not have the operator accept it for another.
 
     So all its onions have to be named: a forged change may lead to the right onion too.
     """
