@@ -132,6 +132,6 @@ def test_stranger_who_comes_between_question_and_answer(monkeypatch: pytest.Monk
             stack.enter_context(dnsport(STRANGER, port))
             return listener
 
-        monkeypatch.setattr("onionmx.tor.automap.Listener", looked_at)
+        monkeypatch.setattr("onionmx.tor.automap.ListenerOwner", looked_at)
         with pytest.raises(AutomapError, match=f"answered is not believed: user {STRANGER}"):
             resolve([A], ("127.0.0.1", port), 5)

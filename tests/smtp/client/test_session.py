@@ -458,7 +458,7 @@ def test_an_internal_error_leaves_nobody_waiting(
     async def test() -> None:
         async with scripted(FLIGHT + SENT + OK + "! silence") as stream:
             session = await opened(stream)
-            monkeypatch.setattr("onionmx.smtp.client.transaction.Transaction.on_reply", None)
+            monkeypatch.setattr("onionmx.smtp.client.transaction.ClientTransaction.on_reply", None)
             outcome = await session.deliver(ENVELOPE, MESSAGE)
             assert outcome.ending is Ending.LOST
             assert outcome.answer(0).text == "internal error"
