@@ -85,9 +85,6 @@ async def prove(  # noqa: PLR0913 -- each of them is a setting of its own
 
     Returns:
         `PutOff` where at least one could be reached.
-
-    Raises:
-        EnvelopeError: the name cannot be said in EHLO.
     """
     reached: set[Endpoint] = set()
 
