@@ -22,7 +22,7 @@ from deploy.debian.copyright import copyright_file
 from deploy.debian.environment import HOME, clean, relocate, remove_unused_packages, site_packages
 from deploy.debian.examples import postfix_examples
 from deploy.debian.man import pages
-from deploy.reference import system_defaults
+from deploy.debian.reference import system_defaults
 from onionmx.cli import command as program
 from onionmx.setup.programs.settings import USERS
 

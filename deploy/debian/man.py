@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from deploy.debian import roff
-from deploy.reference import ABOUT, default
+from deploy.debian.reference import ABOUT, default
 from onionmx import __version__
 from onionmx.cli import command as program
 from onionmx.config import Configuration

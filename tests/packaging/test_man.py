@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deploy.debian import roff
 from deploy.debian.man import pages
-from deploy.reference import system_defaults
+from deploy.debian.reference import system_defaults
 from onionmx.cli import command as program
 from onionmx.config import Configuration
 from onionmx.config.file import described_fields

@@ -13,7 +13,7 @@ from deploy.debian.assemble import COMPLETIONS, FILES, completion
 from deploy.debian.control import control, debian_version, write_control
 from deploy.debian.environment import relocate
 from deploy.debian.examples import postfix_examples
-from deploy.reference import system_defaults
+from deploy.debian.reference import system_defaults
 from onionmx import __version__
 from onionmx.cli import COMMANDS
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from deploy.reference import reference, system_defaults
+from deploy.debian.reference import reference, system_defaults
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
 
 
 def test_page_is_made_from_the_schema() -> None:
-    assert PAGE.read_text() == reference(system_defaults()), "python3 -m deploy.reference > docs/configuration.md"
+    assert PAGE.read_text() == reference(system_defaults()), "make it: python3 -m deploy.debian.reference"

@@ -1,6 +1,6 @@
 """The reference of the configuration, docs/configuration.md, made from the schema.
 
-python3 -m deploy.reference > docs/configuration.md
+python3 -m deploy.debian.reference > docs/configuration.md
 """
 
 import sys
@@ -20,7 +20,7 @@ ABOUT = (
     "replaces the one before. `onionmx config` prints the configuration in effect."
 )
 
-_SOURCE = "<!-- Made by `python3 -m deploy.reference`. Change the descriptions in onionmx/config/ instead. -->"
+_SOURCE = "<!-- Made by `python3 -m deploy.debian.reference`. Change the descriptions in onionmx/config/ instead. -->"
 _WIDTH = 100
 
 
