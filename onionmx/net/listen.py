@@ -38,13 +38,12 @@ def tell_unserved(configured: Iterable[str], handed_over: Iterable[socket.socket
         )
 
 
-def bind_tcp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
+def bind_tcp(host: str, port: int) -> socket.socket:
     """Bind a TCP socket.
 
     Args:
         host: an IPv4 or IPv6 address.
         port: 0 lets the system choose.
-        is_shared: other processes bind the same port, and the kernel spreads the connections (SO_REUSEPORT).
 
     Raises:
         ConfigurationError: the address cannot be bound.
@@ -52,8 +51,6 @@ def bind_tcp(host: str, port: int, *, is_shared: bool = False) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if is_shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if bound.family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         bound.bind((host, port))

@@ -27,19 +27,18 @@ class SmtpListener:
     path: Path | None = None
 
 
-def listen_tcp(host: str, port: int, *, is_lmtp: bool = False, is_shared: bool = False) -> SmtpListener:
+def listen_tcp(host: str, port: int, *, is_lmtp: bool = False) -> SmtpListener:
     """Bind a TCP socket.
 
     Args:
         host: an IPv4 or IPv6 address.
         port: 0 lets the system choose.
         is_lmtp: LMTP rather than SMTP.
-        is_shared: other processes bind the same port, and the kernel spreads the connections (SO_REUSEPORT).
 
     Raises:
         ConfigurationError: the address cannot be bound.
     """
-    return SmtpListener(bind_tcp(host, port, is_shared=is_shared), is_lmtp)
+    return SmtpListener(bind_tcp(host, port), is_lmtp)
 
 
 def listen_unix(path: Path, *, mode: int = 0o660, owner: str = "", is_lmtp: bool = False) -> SmtpListener:

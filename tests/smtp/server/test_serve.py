@@ -103,13 +103,6 @@ def test_port_in_use() -> None:
     listener.socket.close()
 
 
-def test_processes_may_share_a_port() -> None:
-    one = listen_tcp("127.0.0.1", 0, is_shared=True)
-    other = listen_tcp("127.0.0.1", port_of(one), is_shared=True)
-    one.socket.close()
-    other.socket.close()
-
-
 async def read_all(port: int, send: bytes = b"") -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(send)
