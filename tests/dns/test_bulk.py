@@ -1,6 +1,7 @@
 """The bulk engine gives each domain the answer that the ordinary resolver gives, and no answer twice."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
@@ -196,6 +197,19 @@ def test_nobody_listens() -> None:
     reasons = [answer.reason for answer in answers if isinstance(answer, CouldNotTell)]
     assert len(reasons) == 20_000
     assert "silent for 0.5 s" in reasons[-1]
+
+
+def test_stall_does_not_hide_that_nobody_listens() -> None:
+    async def whole() -> list[Answer]:
+        async with scripted_server(Reactions({})) as (_, address):
+            pass
+        asyncio.get_running_loop().call_later(0.35, time.sleep, 0.5)  # the last attempt and the patience end in it
+        return await collect(ask_all(["d.org"], settings(address, timeout=0.5)))
+
+    (answer,) = asyncio.run(whole())
+    assert isinstance(answer, CouldNotTell)
+    assert "no resolver could answer" in answer.reason
+    assert "silent for 0.5 s" in answer.reason
 
 
 def test_second_resolver_takes_over() -> None:

@@ -230,10 +230,10 @@ class Engine:
         self._timer = asyncio.get_running_loop().call_later(_TICK, self._tick)
         now = monotonic()
         for server in self._servers:
+            if server.pace.is_lost(now):
+                self._abandon(server)  # before its questions run out of time too: that it is dead says more
             for port in server.ports:
                 self._expire(server, port, now)
-            if server.pace.is_lost(now):
-                self._abandon(server)
             if server.pace.wants_probe(now):
                 self._probe(server, now)
         self._ordinary.wake(now)
