@@ -1,6 +1,7 @@
 """Files of which no reader may see half, and files that nobody but their owner may read."""
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -53,6 +54,25 @@ def replacing(path: Path, mode: int, verify: Callable[[Path], None] | None = Non
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+@contextmanager
+def locked(path: Path, mode: int) -> Iterator[None]:
+    """Let other processes wait that write to the same file, for the milliseconds that it takes.
+
+    Args:
+        path: the file; the lock is a file beside it.
+        mode: permissions of the lock.
+
+    Raises:
+        OSError: the lock cannot be opened.
+    """
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def is_missing(path: Path) -> bool:

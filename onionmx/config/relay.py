@@ -110,6 +110,12 @@ class RelaySection(Section, frozen=True):
             description="Messages on the way at once on a session, when no further one may be opened.",
         ),
     ] = 10
+    early_pipelining: Annotated[
+        bool,
+        Meta(
+            description="Send a message to an onion MX that is remembered before it has announced its extensions again."
+        ),
+    ] = True
     idle_timeout: Annotated[
         float, Meta(gt=0, description="Seconds that an unused session stays open for the next message.")
     ] = 60.0

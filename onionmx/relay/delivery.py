@@ -10,6 +10,8 @@ its reply did not get here (RFC 1047). These are the cases after a session has e
   meanwhile, and the message went into the void. Whether we or the MTA try again makes no difference for a
   copy, but minutes for the message. Try again, once, on a new session.
 - The peer ended a session that had served before, in words (see `renewal.has_ended`). Try again on a new session.
+- The message was sent before the peer had answered EHLO, and it did not let that session come about, or tor did not
+  reach it: it has taken nothing. Try again on a session that is opened without.
 - Everything was sent and the final reply is missing: it may have been accepted. Answer 451; another target would make
   a copy for certain, where the MTA's next try may find the same server knowing the message.
 """
@@ -25,9 +27,10 @@ from onionmx.onion import Endpoint
 from onionmx.relay import maillog, metrics
 from onionmx.relay.failures import for_mta, is_of_target, needs_operator, reply_to
 from onionmx.relay.sessions.backoff import Backoff
-from onionmx.relay.sessions.pool import Destination, Lease, SessionPool
+from onionmx.relay.sessions.member import Destination, Lease
+from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.renewal import has_ended, was_stale
-from onionmx.smtp.client.outcome import Ending
+from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.stepwise import NO_TIME
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.portions import portions
@@ -82,6 +85,16 @@ class Courier:
         for reply in replies:
             metrics.deliveries.labels(f"{reply.code // 100}xx").inc()
         return replies
+
+    def prepare(self, target: Endpoint, demand: Demand | None) -> None:
+        """Begin to open a session for a message that is on its way here; not with a target that is failing.
+
+        Args:
+            target: the first of its route.
+            demand: see `Message`.
+        """
+        if not self._backoff.is_failing(target):
+            self._pool.prepare(Destination(target, demand))
 
     async def _deliver(
         self, message: Message, targets: Sequence[Endpoint], deadline: float, *, has_failed: bool = False
@@ -175,11 +188,7 @@ class Courier:
         count = len(message.envelope.recipients)
         replies = [for_mta(outcome.answer(index), may_start_tls=may_start_tls) for index in range(count)]
         attempt.keep(*replies, of_message=outcome.ending is not Ending.UNSUITABLE)
-        if not attempt.is_spent and has_ended(outcome, lease):
-            lease.retire()
-            return None
-        if not attempt.is_spent and was_stale(outcome, lease) and not attempt.was_stale:
-            attempt.was_stale = True
+        if await self._is_for_a_new_session(attempt, outcome, lease):
             return None
         if attempt.waits_for_client and outcome.cause == NO_TIME:
             # The onion MX has nothing to do with it.
@@ -191,12 +200,32 @@ class Courier:
             return outcome.may_have_been_accepted or attempt.is_spent
         self._backoff.succeeded(target)
         metrics.round_trips_saved.inc(max(0, _ROUND_TRIPS_ALONE - outcome.round_trips))
-        stages = {"session": "reused" if lease.reused else "new", **lease.stages, "transaction": seconds}
+        kind = "reused" if lease.reused else "new" if lease.confirmation is None else "early"
+        stages: dict[str, float | str] = {"session": kind, **lease.stages, "transaction": seconds}
         for reply in replies:
             maillog.delivered(message.identifier, message.domain, target, reply, stages)
         if outcome.ending is Ending.UNSUITABLE:
             return attempt.is_spent  # another target may take it
         return attempt.is_spent or any(reply.is_positive or reply.is_permanent for reply in replies)
+
+    async def _is_for_a_new_session(self, attempt: "_Attempt", outcome: Outcome, lease: Lease) -> bool:
+        """Whether the session failed and not the message.
+
+        Raises:
+            TemporaryError: the target cannot be reached, however a session with it is opened.
+        """
+        if outcome.ending is Ending.UNOPENED and lease.confirmation is not None:
+            await asyncio.shield(lease.confirmation)
+            return True
+        if attempt.is_spent:
+            return False
+        if has_ended(outcome, lease):
+            lease.retire()
+            return True
+        if was_stale(outcome, lease) and not attempt.was_stale:
+            attempt.was_stale = True
+            return True
+        return False
 
     def _failed(self, attempt: "_Attempt", target: Endpoint, error: OnionmxError) -> None:
         message = attempt.message

@@ -164,4 +164,5 @@ class RelayService:
 def _delivering(configuration: Configuration) -> RelayCore:
     delivering = RelayCore(configuration)
     delivering.parts.keep_policies()
+    delivering.keep_announced()
     return delivering

@@ -1,35 +1,26 @@
 """The relay of one process, wired: route -> transaction -> pool -> SMTP session -> SOCKS."""
 
 import asyncio
-import socket
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from random import SystemRandom
 
-from onionmx.authenticate.demand.requirement import Demand
 from onionmx.authenticate.proof.published import PublishedDemands
-from onionmx.authenticate.proof.stream import NotProvenError, ProvingStream
 from onionmx.config import Configuration, RelaySection
-from onionmx.isolation import isolated
-from onionmx.net.stream import SocketStream
-from onionmx.onion import Endpoint, format_endpoint
 from onionmx.parts import Parts
-from onionmx.relay import metrics
 from onionmx.relay.delivery import Courier
 from onionmx.relay.demands import Demands
+from onionmx.relay.sessions.announced import announced_file
 from onionmx.relay.sessions.backoff import Backoff
 from onionmx.relay.sessions.habits import Habits
-from onionmx.relay.sessions.pool import Destination, Opened, SessionPool
+from onionmx.relay.sessions.member import Destination
+from onionmx.relay.sessions.opener import Opener
+from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.stepwise import Stepwise, begin_stepwise
 from onionmx.relay.transaction import RelayTransaction, TransactionContext
-from onionmx.smtp.client.session import ClientSession
 from onionmx.smtp.client.states import TlsPolicy
-from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
-from onionmx.smtp.faults import OpeningError
 from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server import Client, ServerSettings, Transaction
 
@@ -54,15 +45,20 @@ class RelayCore:
         self._settings = settings
         self._hostname = settings.ehlo_name
         self.parts = Parts(configuration)
-        self._authorities = self.parts.authorities  # now: a file with mistakes is refused at start and at a reload
-        silence = min(_PEER_TIMEOUT, settings.deadline / 2)
-        self._timeouts = Timeouts(greeting=silence, command=silence)
-        self._pool = SessionPool(settings, self._open_session)
+        self._habits = Habits(TlsPolicy(settings.tls), is_early=settings.early_pipelining)
+        self._opener = Opener(
+            self.parts.socks,
+            self.parts.authorities,  # now: a file with mistakes is refused at start and at a reload
+            self._habits,
+            hostname=self._hostname,
+            silence=min(_PEER_TIMEOUT, settings.deadline / 2),
+            connect_timeout=configuration.tor.connect_timeout,
+        )
+        self._pool = SessionPool(settings, self._opener.open)
         self._open_transactions = 0
         self._all_ended = asyncio.Event()
         self._all_ended.set()
         self._backoff = Backoff(SystemRandom())
-        self._habits = Habits(TlsPolicy(settings.tls))
         is_checked = configuration.authenticate.mode != "off"
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
         self._demands = Demands(published, self.parts.inquiry)
@@ -78,6 +74,10 @@ class RelayCore:
             log_addresses=settings.log_addresses,
         )
 
+    def keep_announced(self) -> None:
+        """Take over what onion MXes announced before a restart, and keep what they announce now; for daemons."""
+        self._habits.keep_in(announced_file(self.parts.configuration))
+
     def begin(self, envelope: Envelope, client: Client) -> Transaction:
         """Open a transaction at MAIL."""
         self._open_transactions += 1
@@ -88,7 +88,7 @@ class RelayCore:
         """Take over what a former one has learnt from DNS and of onion MXes."""
         self.parts.inherit(former.parts)
         if former._settings.tls == self._settings.tls:  # noqa: SLF001 -- of the same class
-            self._habits = former._habits  # noqa: SLF001
+            self._habits.inherit(former._habits)  # noqa: SLF001
 
     async def finish(self) -> None:
         """Close it once its transactions have ended, however long they take; no further one may begin."""
@@ -101,70 +101,12 @@ class RelayCore:
         await self._pool.close()
         await self.parts.close()
         self._demands.close()
+        await self._habits.save()
 
     def _transaction_ended(self) -> None:
         self._open_transactions -= 1
         if not self._open_transactions:
             self._all_ended.set()
-
-    async def _open_session(self, destination: Destination) -> Opened:
-        # Nothing of a message was sent: whatever comes up, the next target can have it.
-        with isolated(format_endpoint(destination.endpoint)):
-            return await self._open_as_it_can(destination)
-
-    async def _open_as_it_can(self, destination: Destination) -> Opened:
-        while True:
-            tls = TlsPolicy.REQUIRE if destination.demand else self._habits.tls(destination.endpoint)
-            try:
-                opened = await self._open_once(destination, tls)
-            except OpeningError as error:
-                if not self._habits.failed(destination.endpoint, error, tls=tls):
-                    raise
-            else:
-                self._habits.opened(destination.endpoint, chunking=opened.session.extensions.chunking)
-                return opened
-
-    async def _open_once(self, destination: Destination, tls: TlsPolicy) -> Opened:
-        start = time.monotonic()
-        onion, _ = destination.endpoint
-        renew = partial(self.parts.socks.renew, onion, self.parts.socks.isolation(onion))
-        connection = await self.parts.socks.connect(destination.endpoint)
-        connected = time.monotonic()
-        try:
-            if destination.demand is None:
-                session = await self._open(await SocketStream.from_socket(connection), destination.endpoint, tls)
-            else:
-                session = await self._open_proven(connection, destination.endpoint, destination.demand)
-        except BaseException:
-            renew()
-            raise
-        stages = {"connect": connected - start, "open": time.monotonic() - connected}
-        for stage, seconds in stages.items():
-            metrics.stage_seconds.labels(stage).observe(seconds)
-        return Opened(session, stages, renew)
-
-    async def _open_proven(self, connection: socket.socket, endpoint: Endpoint, demand: Demand) -> ClientSession:
-        """A session with a peer that has shown the certificate before anything of a message is said to it."""
-        stream = await ProvingStream.over(connection, demand, self._authorities)
-        try:
-            return await self._open(stream, endpoint, TlsPolicy.REQUIRE)
-        except OpeningError as error:
-            if stream.refusal:
-                raise NotProvenError(stream.refusal) from error
-            if stream.accepted is None and error.answer.is_permanent:
-                # Only an onion MX that has proven itself decides about mail for good.
-                raise NotProvenError(f"it refuses mail before it has shown a certificate: {error}") from error
-            raise
-
-    async def _open(self, stream: SocketStream, endpoint: Endpoint, tls: TlsPolicy) -> ClientSession:
-        return await ClientSession.open(
-            stream,
-            hello=self._hostname,
-            tls=tls,
-            chunks=self._habits.chunks(endpoint),
-            timeouts=self._timeouts,
-            on_broken=partial(self._habits.broken, endpoint),
-        )
 
     async def _begin_stepwise(self, envelope: Envelope, targets: Sequence[Destination]) -> Stepwise | Reply:
         return await begin_stepwise(self._pool, self._backoff, envelope, targets, self._settings.deadline)

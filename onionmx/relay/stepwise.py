@@ -9,7 +9,8 @@ from onionmx.errors import TemporaryError
 from onionmx.relay.failures import for_mta, is_of_target, reply_to
 from onionmx.relay.maillog import shortened
 from onionmx.relay.sessions.backoff import Backoff
-from onionmx.relay.sessions.pool import Destination, Lease, SessionPool
+from onionmx.relay.sessions.member import Destination, Lease
+from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.renewal import has_ended
 from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.stepwise import NO_TIME

@@ -22,7 +22,7 @@ from onionmx.onion import Endpoint, is_for_tor_alone
 from onionmx.relay import maillog
 from onionmx.relay.delivery import Courier, Message, fitted
 from onionmx.relay.received import received_header
-from onionmx.relay.sessions.pool import Destination
+from onionmx.relay.sessions.member import Destination
 from onionmx.relay.stepwise import Stepwise
 from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
@@ -119,6 +119,8 @@ class RelayTransaction:
         if not self._client.is_lmtp and (more_follow or group.recipients or self._stepwise is not None):
             reply = await self._ask_onion_mx(group, recipient)
         if reply.is_positive:
+            if not self._accepted and self._stepwise is None:
+                self._handling.courier.prepare(group.targets[0], group.demand)
             group.recipients.append((self._accepted, recipient))
             self._accepted += 1
         return reply

@@ -1,7 +1,7 @@
 """What a peer offers in its response to EHLO (RFC 5321 section 4.1.1.1)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onionmx.smtp.reply import Reply
 
@@ -50,6 +50,29 @@ class Extensions:
     def one_flight(self) -> bool:
         """Whether a whole transaction, and several of them, can leave without waiting for a reply."""
         return self.pipelining and self.chunking
+
+    def without_starttls(self) -> "Extensions":
+        """The same, as a peer announces it under TLS."""
+        return replace(self, starttls=False)
+
+    def cover(self, others: "Extensions") -> bool:
+        """Whether what may be sent to a peer that offers the others may be sent to one that offers these."""
+        flags = (
+            (self.pipelining, others.pipelining),
+            (self.chunking, others.chunking),
+            (self.eight_bit_mime, others.eight_bit_mime),
+            (self.smtputf8, others.smtputf8),
+            (self.dsn, others.dsn),
+            (self.size is not None, others.size is not None),
+        )
+        limits = (
+            (self.size, others.size),
+            (self.rcpt_max, others.rcpt_max),
+            (self.rcpt_domain_max, others.rcpt_domain_max),
+        )
+        return all(mine or not its for mine, its in flags) and all(
+            not mine or bool(its and its <= mine) for mine, its in limits
+        )
 
 
 def keywords(reply: Reply) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@
     └── TemporaryError
         ├── ReplySyntaxError        what the peer sent is not a reply; never leaves the core
         ├── StreamError             the connection under the session failed (ConnectionError)
+        │   └── UnreachedError      it never reached the peer
         └── OpeningError            no session came about
 
 A fault of the peer on an open session is no exception: it ends each transaction with an outcome that says so.
@@ -32,6 +33,10 @@ class ReplySyntaxError(TemporaryError):
 
 class StreamError(TemporaryError, ConnectionError):
     """Reading, writing or the TLS handshake failed; the stream is of no further use."""
+
+
+class UnreachedError(StreamError):
+    """The connection has never reached the peer: nothing that was written came to anybody."""
 
 
 class Obstacle(Enum):

@@ -9,7 +9,9 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from onionmx.config import UNIX, parse_address
 from onionmx.defaults import AUTO, TOR_USER
@@ -207,21 +209,37 @@ class SocksConnector:
         Raises:
             SocksError: there is none, with the cause.
         """
-        where, token = self._where(), self.isolation(endpoint[0])
+        request = await self.request(endpoint)
+        connection = request.connection
+        self._opening.add(connection)
         try:
-            connection = await self._reach(endpoint, where)
-            self._opening.add(connection)
-            try:
-                await self._shake_hands(endpoint, where, token, connection)
-            except BaseException:
-                connection.close()
-                raise
-            finally:
-                self._opening.discard(connection)
+            await _exchange(request)
         except BaseException:
-            self.renew(endpoint[0], token)
+            connection.close()
+            request.renew()
             raise
+        finally:
+            self._opening.discard(connection)
         return connection
+
+    async def request(self, endpoint: Endpoint) -> "SocksRequest":
+        """Reach tor's SOCKS port, and say nothing to it yet.
+
+        Raises:
+            SocksError: nobody is there, or somebody else than tor.
+        """
+        where, token = self._where(), self.isolation(endpoint[0])
+        renew = partial(self.renew, endpoint[0], token)
+        try:
+            host, port = endpoint
+            handshake = Handshake(host, port, host, token, early=True)
+            connection = await self._reach(endpoint, where)
+        except BaseException as error:
+            renew()
+            if isinstance(error, ValueError):
+                raise SocksError(endpoint, Cause.BAD_ADDRESS, str(error)) from error
+            raise
+        return SocksRequest(endpoint, where, connection, handshake, self._timeout, renew)
 
     def isolation(self, host: str) -> str:
         """What keeps connections to this host, the next one among them, on circuits of their own."""
@@ -271,44 +289,71 @@ class SocksConnector:
                 words = f"this user may not use tor's SOCKS port {where}: {error.strerror}"
             raise SocksError(endpoint, Cause.PROXY_UNREACHABLE, words) from error
 
-    async def _shake_hands(self, endpoint: Endpoint, where: str, token: str, connection: socket.socket) -> None:
-        host, port = endpoint
-        try:
-            handshake = Handshake(host, port, host, token)
-        except ValueError as error:
-            raise SocksError(endpoint, Cause.BAD_ADDRESS, str(error)) from error
-        try:
-            await _exchange(handshake, connection, self._timeout)
-        except TimeoutError as error:
-            raise SocksError(endpoint, Cause.TIMEOUT if handshake.is_let_in else Cause.PROXY_SILENT) from error
-        match handshake.result:
+
+@dataclass(frozen=True, slots=True)
+class SocksRequest:
+    """A connection to tor's SOCKS port on which the request for an onion is still to be made.
+
+    Attributes:
+        endpoint: onion and port.
+        where: the SOCKS port.
+        connection: a connected socket in non-blocking mode.
+        handshake: what to say to tor, and what it answers.
+        timeout: seconds for the whole of it.
+        renew: lets the next connection to this onion take another circuit.
+    """
+
+    endpoint: Endpoint
+    where: str
+    connection: socket.socket
+    handshake: Handshake
+    timeout: float
+    renew: Callable[[], None]
+
+    def failure(self) -> SocksError | None:
+        """Why there is no connection, once the handshake has its result; `None` where there is one."""
+        match self.handshake.result:
             case Connected():
-                return
+                return None
             case SocksRefused(number):
-                raise SocksError(endpoint, _BY_REPLY.get(number, Cause.GENERAL))
+                return SocksError(self.endpoint, _BY_REPLY.get(number, Cause.GENERAL))
             case WrongService(words):
-                raise SocksError(endpoint, Cause.WRONG_SERVICE, f"what answers at {where} {words}")
+                return SocksError(self.endpoint, Cause.WRONG_SERVICE, f"what answers at {self.where} {words}")
             case SocksClosed() | None:
-                raise SocksError(endpoint, Cause.CLOSED)
+                return SocksError(self.endpoint, Cause.CLOSED)
+
+    def late(self) -> SocksError:
+        """What it means that tor has not answered in time."""
+        return SocksError(self.endpoint, Cause.TIMEOUT if self.handshake.is_let_in else Cause.PROXY_SILENT)
+
+    @property
+    def first_answer(self) -> float:
+        """Seconds in which tor takes user and password."""
+        return min(_ANSWER, self.timeout)
 
 
-async def _exchange(handshake: Handshake, connection: socket.socket, timeout: float) -> None:  # noqa: ASYNC109
+async def _exchange(request: SocksRequest) -> None:
     loop = asyncio.get_running_loop()
-    start = loop.time()
-    async with asyncio.timeout(min(_ANSWER, timeout)) as limit:
-        while handshake.result is None:
-            try:
-                if data := handshake.data_to_send():
-                    await loop.sock_sendall(connection, data)
-                received = await loop.sock_recv(connection, handshake.wanted)
-            except OSError:
-                received = b""
-            if received:
-                handshake.receive_data(received)
-            else:
-                handshake.receive_eof()
-            if handshake.is_let_in:
-                limit.reschedule(start + timeout)
+    start, handshake, connection = loop.time(), request.handshake, request.connection
+    try:
+        async with asyncio.timeout(request.first_answer) as limit:
+            while handshake.result is None:
+                try:
+                    if data := handshake.data_to_send():
+                        await loop.sock_sendall(connection, data)
+                    received = await loop.sock_recv(connection, handshake.wanted)
+                except OSError:
+                    received = b""
+                if received:
+                    handshake.receive_data(received)
+                else:
+                    handshake.receive_eof()
+                if handshake.is_let_in:
+                    limit.reschedule(start + request.timeout)
+    except TimeoutError as error:
+        raise request.late() from error
+    if failure := request.failure():
+        raise failure
 
 
 def over_tor(connector: SocksConnector) -> Callable[[Endpoint], Awaitable[SocketStream]]:

@@ -48,7 +48,7 @@ class Relay:
 
 def take_time(delivering: RelayCore) -> None:
     delivering._handling.courier._deadline = AMPLE  # noqa: SLF001
-    delivering._timeouts = Timeouts()  # noqa: SLF001
+    delivering._opener._timeouts = Timeouts()  # noqa: SLF001
 
 
 async def pieces(content: bytes) -> AsyncIterator[bytes]:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from onionmx.net.stream import Stream
+from onionmx.relay.sessions import opener
+from onionmx.smtp.client import opening_session
 from onionmx.smtp.client.session import ClientSession
 from tests.mapfile.maps import A, B
 from tests.relay.peer import Fault, Peer, hang, reset, saying, trickle
@@ -212,7 +214,7 @@ def test_fault_of_ours_at_one_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing was sent there, so the next target can have the message; without one, the MTA hears no internal text."""
-    real = ClientSession.open
+    real = opening_session.open_session
     faults = [RecursionError("deep"), UnicodeError("label too long")]
 
     async def open_session(stream: Stream, **settings: Any) -> ClientSession:  # noqa: ANN401
@@ -221,7 +223,7 @@ def test_fault_of_ours_at_one_target(
             raise faults.pop()
         return await real(stream, **settings)
 
-    monkeypatch.setattr(ClientSession, "open", open_session)
+    monkeypatch.setattr(opener, "open_session", open_session)
 
     async def test(relay: Relay) -> None:
         assert codes(await relay.send("user@two.example")) == ["250 2.1.5", "451 4.3.0"]

@@ -10,7 +10,8 @@ import pytest
 
 from onionmx.onion import Endpoint
 from onionmx.relay.delivery import Courier, Message
-from onionmx.relay.sessions.pool import Destination, Lease, SessionPool
+from onionmx.relay.sessions.member import Destination, Lease
+from onionmx.relay.sessions.pool import SessionPool
 from onionmx.smtp.reply import Reply
 from tests.relay.peer import Peer
 from tests.relay.relay import Relay, codes, play

@@ -120,12 +120,13 @@ def test_attempt_that_is_given_up_takes_another_circuit() -> None:
 
 
 def answering(*answers: bytes) -> Serve:
-    """Give these answers, each to whatever comes, and close."""
+    """Give these answers to the request, which comes as a whole, and close."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
         for answer in answers:
-            await reader.read(1000)
             writer.write(answer)
+            await writer.drain()
         writer.close()
 
     return serve
@@ -172,9 +173,7 @@ def test_silent_port_is_not_taken_for_a_silent_onion() -> None:
         writer.close()
 
     async def let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for answer in (b"\x05\x02", b"\x01\x00"):
-            await reader.read(1000)
-            writer.write(answer)
+        writer.write(b"\x01\x00")
         await reader.read()
         writer.close()
 

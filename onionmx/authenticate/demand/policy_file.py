@@ -3,10 +3,8 @@
 JSON, with a version. Several processes may share the file: each keeps what the others have written.
 """
 
-import fcntl
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,7 +15,7 @@ from onionmx.authenticate.demand.sts import GRACE
 from onionmx.config import Configuration
 from onionmx.domain import normalize, shown
 from onionmx.errors import InputError, TemporaryError
-from onionmx.files import replacing
+from onionmx.files import locked, replacing
 
 FORMAT = 1
 NAME = "policies"
@@ -103,7 +101,7 @@ def write_policies(path: Path, known: Mapping[str, EnforcedPolicy], without: Con
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(path):
+        with locked(path, _MODE):
             policies = _merged(path, known, without, now)
             with replacing(path, _MODE) as file:
                 file.write(_written(policies))
@@ -114,17 +112,6 @@ def write_policies(path: Path, known: Mapping[str, EnforcedPolicy], without: Con
 def is_kept(requirement: EnforcedPolicy) -> bool:
     """Whether it is a policy; what else a domain demands is asked for anew."""
     return requirement.demand.kind is Kind.MTA_STS
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Let others wait who write to the same file, for the milliseconds that it takes."""
-    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _merged(

@@ -42,6 +42,10 @@ class Backoff:
         self._now = now
         self._failing: Recent[Endpoint, _Failing] = Recent()
 
+    def is_failing(self, target: Endpoint) -> bool:
+        """Whether it has failed and not succeeded since."""
+        return target in self._failing
+
     def refusal(self, target: Endpoint) -> str | None:
         """Why the target is not to be tried now, in words; `None` where it may be tried.
 

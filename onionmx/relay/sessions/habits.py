@@ -1,14 +1,24 @@
-"""What is remembered of onion MXes so that the next session with them needs no second try."""
+"""What is remembered of onion MXes, so that the next session with them takes fewer round trips and no second try."""
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
 
 from onionmx.onion import Endpoint
+from onionmx.relay.sessions.announced import LASTING, Announced, AnnouncedFileError, read_announced, write_announced
 from onionmx.relay.sessions.recent import Recent
-from onionmx.smtp.client.states import Chunks, TlsPolicy
+from onionmx.smtp.client.states import Chunks, Early, TlsPolicy
+from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import Obstacle, OpeningError
 
-LASTING = 3600.0  # seconds after which an onion MX is asked again what it can do: its software changes
+UNABLE = 3600.0
+"""Seconds after which an onion MX is tried again in a way in which it failed: its software changes."""
+
+_logger = logging.getLogger(__name__)
 
 
 class Habits:
@@ -16,20 +26,57 @@ class Habits:
 
     Args:
         tls: what the operator wants.
-        now: seconds of a clock that never goes back.
+        is_early: whether a transaction may be sent on the strength of what is remembered.
+        now: seconds since 1970.
     """
 
-    def __init__(self, tls: TlsPolicy, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tls: TlsPolicy, *, is_early: bool = True, now: Callable[[], float] = time.time) -> None:
         self._tls = tls
+        self._is_early = is_early
         self._now = now
-        self._swallows: Recent[Endpoint, float] = Recent()
+        self._announced: Recent[Endpoint, Announced] = Recent()
+        self._forgotten: set[Endpoint] = set()
         self._unable: Recent[tuple[Endpoint, Obstacle], float] = Recent()
+        self._file: Path | None = None
+        self._is_changed = False
+
+    def keep_in(self, file: Path) -> None:
+        """Take over what is in a file, and write there what is found out, with `save`.
+
+        A file that cannot be read is a warning in the log, and no more.
+        """
+        self._file = file
+        try:
+            for endpoint, announced in read_announced(file, self._now()).items():
+                self._announced.setdefault(endpoint, announced)
+        except AnnouncedFileError as error:
+            _logger.warning("%s; what onion MXes announce is found out anew", error)
+
+    async def save(self) -> None:
+        """Write what has changed; a file that cannot be written is a warning in the log."""
+        if self._file is None or not self._is_changed:
+            return
+        self._is_changed = False
+        forgotten, self._forgotten = self._forgotten, set()
+        try:
+            await asyncio.to_thread(write_announced, self._file, dict(self._announced), forgotten, self._now())
+        except AnnouncedFileError as error:
+            _logger.warning("%s", error)
+
+    def inherit(self, former: "Habits") -> None:
+        """Take over what another one has learnt, as when the configuration is read again."""
+        self._announced, self._unable = former._announced, former._unable  # noqa: SLF001 -- of the same class
+        self._forgotten, self._file = former._forgotten, former._file  # noqa: SLF001
+        self._is_changed = former._is_changed  # noqa: SLF001
+
+    def remembered(self, endpoint: Endpoint) -> Extensions | None:
+        """What an onion MX announced that was seen to swallow a refused BDAT; `None` where that is not known."""
+        known = self._announced.get(endpoint)
+        return known.extensions if known is not None and self._now() < known.until else None
 
     def chunks(self, endpoint: Endpoint) -> Chunks:
-        """Whether to use BDAT there."""
-        if self._is_unable(endpoint, Obstacle.CHUNKS):
-            return Chunks.AVOID
-        return Chunks.USE if self._does_swallow(endpoint) else Chunks.ASK
+        """Whether to use BDAT there; it is not asked where it announces what is remembered."""
+        return Chunks.AVOID if self._is_unable(endpoint, Obstacle.CHUNKS) else Chunks.ASK
 
     def tls(self, endpoint: Endpoint) -> TlsPolicy:
         """When to start TLS there, where no certificate is demanded."""
@@ -37,10 +84,48 @@ class Habits:
             return TlsPolicy.NEVER
         return self._tls
 
-    def opened(self, endpoint: Endpoint, *, chunking: bool) -> None:
-        """A session has come about; with `chunking` its peer was seen to swallow a refused BDAT, now or lately."""
-        if chunking and not self._does_swallow(endpoint):
-            self._swallows[endpoint] = self._now() + LASTING
+    def early(self, endpoint: Endpoint) -> Early:
+        """What may be sent there before it has said anything, where no certificate is demanded."""
+        known = self.remembered(endpoint)
+        if not self._is_early or known is None or not known.one_flight:
+            return Early.NOTHING
+        if self._tls is not TlsPolicy.NEVER or self._is_unable(endpoint, Obstacle.CHUNKS):
+            return Early.NOTHING
+        if known.pipe_connect:
+            return Early.AT_ONCE
+        return Early.NOTHING if self._announced[endpoint].refuses_early else Early.AFTER_GREETING
+
+    def opened(self, endpoint: Endpoint, extensions: Extensions) -> None:
+        """A session has come about; where its peer offers CHUNKING, it was seen to swallow a refused BDAT."""
+        if not extensions.chunking:
+            self.forget(endpoint)
+            return
+        extensions = extensions.without_starttls()
+        known, until = self._announced.get(endpoint), self._now() + LASTING
+        is_same = known is not None and known.extensions == extensions
+        if known is not None and is_same and until - known.until < LASTING / 7:  # written once a day
+            return
+        refuses = known is not None and is_same and known.refuses_early
+        self._put(endpoint, Announced(*endpoint, extensions, until, refuses))
+
+    def refused_early(self, endpoint: Endpoint, early: Early) -> None:
+        """What was sent early did not lead to a session.
+
+        Args:
+            endpoint: onion and port.
+            early: what was.
+        """
+        known = self._announced.get(endpoint)
+        if known is not None and early is Early.AFTER_GREETING:
+            self._put(endpoint, msgspec.structs.replace(known, refuses_early=True))
+        else:
+            self.forget(endpoint)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """What was announced is not so any more."""
+        if self._announced.pop(endpoint, None) is not None:
+            self._forgotten.add(endpoint)
+            self._is_changed = True
 
     def failed(self, endpoint: Endpoint, error: OpeningError, *, tls: TlsPolicy) -> bool:
         """No session came about.
@@ -57,17 +142,18 @@ class Habits:
             error.obstacle is Obstacle.TLS and tls is TlsPolicy.OPPORTUNISTIC
         )
         if may_do_without:
-            self._unable[endpoint, error.obstacle] = self._now() + LASTING
+            self._unable[endpoint, error.obstacle] = self._now() + UNABLE
         return may_do_without
 
     def broken(self, endpoint: Endpoint) -> None:
         """A session came out of step: nothing of a message may follow commands there before they are answered."""
-        self._swallows.pop(endpoint, None)
-        self._unable[endpoint, Obstacle.CHUNKS] = self._now() + LASTING
+        self.forget(endpoint)
+        self._unable[endpoint, Obstacle.CHUNKS] = self._now() + UNABLE
 
-    def _does_swallow(self, endpoint: Endpoint) -> bool:
-        until = self._swallows.get(endpoint)
-        return until is not None and self._now() < until
+    def _put(self, endpoint: Endpoint, announced: Announced) -> None:
+        self._announced[endpoint] = announced
+        self._forgotten.discard(endpoint)
+        self._is_changed = True
 
     def _is_unable(self, endpoint: Endpoint, obstacle: Obstacle) -> bool:
         until = self._unable.get((endpoint, obstacle))

@@ -6,109 +6,26 @@ and only then they wait. Whatever becomes free first serves the message that has
 
 One session is opened first, and several at once only after it has come about, as with Postfix's
 initial_destination_concurrency: what a hundred messages would learn of a dead onion, one opening finds out.
+
+A session that begins early (`states.Early`) has its first message before its peer has said a word; all others wait
+until it has come about.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from onionmx.authenticate.demand.requirement import Demand
 from onionmx.config import RelaySection
-from onionmx.onion import Endpoint
 from onionmx.relay import metrics
+from onionmx.relay.sessions.member import Destination, Lease, Member, Opened
 from onionmx.smtp.client.session import ClientSession
 
 OPEN_AGAIN = 10.0
 """Seconds until a further session is opened for those who wait although the last one did not come about."""
 
-Open = Callable[["Destination"], Awaitable["Opened"]]
+Open = Callable[[Destination], Awaitable[Opened]]
 """Opens a session, EHLO said. What it raises reaches those who wait for it."""
-
-
-class Destination(NamedTuple):
-    """An onion MX, and what a session with it is good for: one that was opened for less is never used for more.
-
-    Attributes:
-        endpoint: onion and port.
-        demand: what its certificate was, or is to be, checked for; `None` for nothing.
-    """
-
-    endpoint: Endpoint
-    demand: Demand | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A new session.
-
-    Attributes:
-        session: EHLO said.
-        stages: seconds that each stage of opening it took.
-        broke: is called when the session ends otherwise than by us.
-    """
-
-    session: ClientSession
-    stages: dict[str, float]
-    broke: Callable[[], None] = lambda: None
-
-
-@dataclass(eq=False, slots=True)
-class _Member:
-    """A session of the pool.
-
-    Attributes:
-        opened: the session.
-        limit: transactions that it may have.
-        uses: transactions that were given to it.
-        leases: transactions that have it now.
-        exclusive: one that must not share it has it now.
-        was_idle: nobody had it when it was taken the last time, so the peer may have closed it before.
-        idle: closes it, while nobody has it.
-    """
-
-    opened: Opened
-    limit: int
-    uses: int = 0
-    leases: int = 0
-    exclusive: bool = False
-    was_idle: bool = False
-    idle: asyncio.TimerHandle | None = field(default=None, repr=False)
-
-    @property
-    def session(self) -> ClientSession:
-        """What messages are sent through."""
-        return self.opened.session
-
-    @property
-    def has_room(self) -> bool:
-        """Whether it may have another transaction."""
-        return self.session.is_usable and self.uses < self.limit
-
-    def retire(self) -> None:
-        """Give it no further transaction."""
-        self.limit = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A session for one transaction.
-
-    Attributes:
-        session: to be used for one transaction.
-        reused: another transaction has had it before.
-        was_idle: nobody had it before, so the peer may have closed it meanwhile.
-        stages: seconds that each stage of opening it took; empty where it is reused.
-        retire: lets no other transaction have the session after those that have it now.
-    """
-
-    session: ClientSession
-    reused: bool
-    was_idle: bool
-    stages: dict[str, float]
-    retire: Callable[[], None] = lambda: None
 
 
 class _Waiter:
@@ -116,7 +33,7 @@ class _Waiter:
 
     __slots__ = ("exclusive", "future")
 
-    def __init__(self, future: asyncio.Future[_Member], *, exclusive: bool) -> None:
+    def __init__(self, future: asyncio.Future[Member], *, exclusive: bool) -> None:
         self.future = future
         self.exclusive = exclusive
 
@@ -135,7 +52,7 @@ class _EndpointPool:
         self._on_change = on_change
         self._settings = settings
         self._open_session = open_session
-        self._members: list[_Member] = []  # the one used last is at the end
+        self._members: list[Member] = []  # the one used last is at the end
         self._opening: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._waiters: deque[_Waiter] = deque()
@@ -147,7 +64,7 @@ class _EndpointPool:
         """Whether nothing would be lost by forgetting this pool."""
         return not (self._members or self._opening or self._closing or self._waiters)
 
-    async def acquire(self, *, exclusive: bool) -> _Member:
+    async def acquire(self, *, exclusive: bool) -> Member:
         if not self._waiters and (member := self._pick(exclusive=exclusive)):
             return self._take(member, exclusive=exclusive)
         waiter = _Waiter(asyncio.get_running_loop().create_future(), exclusive=exclusive)
@@ -162,7 +79,7 @@ class _EndpointPool:
                 self._waiters.remove(waiter)
             raise
 
-    def release(self, member: _Member) -> None:
+    def release(self, member: Member) -> None:
         member.leases -= 1
         member.exclusive = False
         if member not in self._members:
@@ -178,7 +95,7 @@ class _EndpointPool:
         for member in [member for member in self._members if not member.leases]:
             self._drop(member)
 
-    def _rest(self, member: _Member) -> None:
+    def _rest(self, member: Member) -> None:
         """Nobody needs the session now: keep it for a while."""
         loop = asyncio.get_running_loop()
         member.idle = loop.call_later(self._settings.idle_timeout, self._drop, member)
@@ -191,10 +108,10 @@ class _EndpointPool:
             self._drop(member)
         await asyncio.gather(*self._opening, *self._closing, return_exceptions=True)
 
-    def _pick(self, *, exclusive: bool) -> _Member | None:
+    def _pick(self, *, exclusive: bool) -> Member | None:
         usable = [member for member in self._members if member.has_room]
         for member in reversed(usable):
-            if not member.leases:
+            if not member.leases and (member.is_confirmed or not exclusive):
                 return member
         if exclusive or self._may_open:
             return None
@@ -209,14 +126,16 @@ class _EndpointPool:
         """
         if self._again is not None:
             return 0
-        free = self._settings.sessions_per_onion - len(self._members) - len(self._opening)
+        confirmed = sum(member.is_confirmed for member in self._members)
+        free = self._settings.sessions_per_onion - confirmed - len(self._opening)
         return max(0, min(free, self._opening_at_once - len(self._opening)))
 
-    def _can_share(self, member: _Member) -> bool:
+    def _can_share(self, member: Member) -> bool:
         has_place = member.leases < self._settings.transactions_in_flight
-        return has_place and not member.exclusive and member.session.extensions.one_flight
+        is_open = member.is_confirmed and not member.exclusive
+        return has_place and is_open and member.session.extensions.one_flight
 
-    def _take(self, member: _Member, *, exclusive: bool) -> _Member:
+    def _take(self, member: Member, *, exclusive: bool) -> Member:
         member.was_idle = member.idle is not None
         if member.idle is not None:
             member.idle.cancel()
@@ -239,24 +158,46 @@ class _EndpointPool:
                 waiter.future.set_result(self._take(member, exclusive=waiter.exclusive))
         self._open_for_waiters()
 
+    def prepare(self) -> None:
+        """Open a session for a message that is on its way here, where it would have to wait for one."""
+        if not self._waiters and not self._opening and self._pick(exclusive=False) is None:
+            self._open_some(1)
+
     def _open_for_waiters(self) -> None:
-        if len(self._waiters) <= len(self._opening):
+        expected = len(self._opening) - sum(not member.is_confirmed and bool(member.uses) for member in self._members)
+        if len(self._waiters) <= expected:
             return
         self._drop_useless()
-        for _ in range(min(self._may_open, len(self._waiters) - len(self._opening))):
+        self._open_some(len(self._waiters) - expected)
+
+    def _open_some(self, count: int) -> None:
+        for _ in range(min(self._may_open, count)):
             task = asyncio.get_running_loop().create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opened)
 
     async def _open(self) -> None:
         opened = await self._open_session(self._destination)
-        self._members.append(_Member(opened, self._limit_of(opened.session)))
+        member = Member(opened, self._limit_of(opened.session))
+        self._members.append(member)
         metrics.sessions.labels("open").inc()
+        if opened.confirmation is not None:
+            self._hand_over(member)
+            await opened.confirmation
+            member.limit = min(member.limit, self._limit_of(opened.session))
+
+    def _hand_over(self, member: Member) -> None:
+        """Give a session that began early to the first who may have it."""
+        waiter = next((each for each in self._waiters if not each.exclusive and not each.future.done()), None)
+        if waiter is not None:
+            self._waiters.remove(waiter)
+            waiter.future.set_result(self._take(member, exclusive=False))
 
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             self._opening_at_once = min(self._opening_at_once + 1, self._settings.sessions_per_onion)
+            self._drop_useless()
             self._serve_waiters()
             for member in self._members:
                 if not member.leases and member.idle is None:
@@ -309,7 +250,7 @@ class _EndpointPool:
         for member in [member for member in self._members if not member.leases and not member.has_room]:
             self._drop(member)
 
-    def _drop(self, member: _Member) -> None:
+    def _drop(self, member: Member) -> None:
         self._members.remove(member)
         self._stop_waiting_to_open()  # a peer that allows only so many has a place now
         if member.idle is not None:
@@ -352,17 +293,19 @@ class SessionPool:
         Raises:
             TemporaryError: whatever opening a session raised.
         """
-        pool = self._pools.get(destination)
-        if pool is None:
-            pool = _EndpointPool(destination, self._settings, self._open_session, self._forget_if_empty)
-            self._pools[destination] = pool
+        pool = self._pool_of(destination)
         member = await pool.acquire(exclusive=exclusive)
         try:
             reused = member.uses > 1
-            stages = {} if reused else member.opened.stages
-            yield Lease(member.session, reused, member.was_idle, stages, member.retire)
+            opened = member.opened
+            stages = {} if reused else opened.stages
+            yield Lease(member.session, reused, member.was_idle, stages, opened.confirmation, member.retire)
         finally:
             pool.release(member)
+
+    def prepare(self, destination: Destination) -> None:
+        """Begin to open a session for a message that is on its way here."""
+        self._pool_of(destination).prepare()
 
     def drop_idle(self, destination: Destination) -> None:
         """Close the idle sessions with a peer that has closed one of them: the others are as old."""
@@ -373,6 +316,13 @@ class SessionPool:
         """Close all sessions."""
         pools, self._pools = list(self._pools.values()), {}
         await asyncio.gather(*(pool.close() for pool in pools))
+
+    def _pool_of(self, destination: Destination) -> _EndpointPool:
+        pool = self._pools.get(destination)
+        if pool is None:
+            pool = _EndpointPool(destination, self._settings, self._open_session, self._forget_if_empty)
+            self._pools[destination] = pool
+        return pool
 
     def _forget_if_empty(self, destination: Destination) -> None:
         if destination in self._pools and self._pools[destination].is_empty:

@@ -1,6 +1,6 @@
 """Which failures are those of a session and not of the message: on a new session it may be taken."""
 
-from onionmx.relay.sessions.pool import Lease
+from onionmx.relay.sessions.member import Lease
 from onionmx.smtp.client.outcome import Ending, Outcome
 
 _CLOSING = 421

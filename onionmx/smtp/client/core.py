@@ -12,11 +12,11 @@ to the transactions in flight is believed.
 
 import contextlib
 
-from onionmx.smtp.client.events import Alive, Answered, Closed, Ended, Event, Fault
+from onionmx.smtp.client.events import Alive, Answered, Closed, Ended, Event, Fault, Refused
 from onionmx.smtp.client.opening import Opening
 from onionmx.smtp.client.outcome import Ending
 from onionmx.smtp.client.pipeline import Command, Pipeline, Stage
-from onionmx.smtp.client.states import MOVES, Chunks, State, TlsPolicy, Transition
+from onionmx.smtp.client.states import MOVES, Chunks, Early, State, TlsPolicy, Transition
 from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope, check_hello
@@ -34,29 +34,45 @@ class ClientConnection:
         extensions: what the peer offers, from the last response to EHLO.
         is_encrypted: whether TLS was started.
         transactions: those that have not ended, in order.
+        is_misled: the peer lacks what it announced when it was remembered, so that it may have refused a transaction
+            that left early for that reason alone.
         ended_in: the state in which it was when it ended, `None` before.
 
     Args:
         hello: the name to give in EHLO.
         tls: when to start TLS.
         chunks: whether to send content with BDAT.
+        remembered: what the peer announced in a session before, but for STARTTLS, where it swallowed a BDAT that it
+            refused.
+        early: what of a session to send on the strength of that; it needs PIPELINING and CHUNKING, and no TLS.
 
     Raises:
         EnvelopeError: the name cannot be said in EHLO.
     """
 
-    def __init__(self, hello: str, tls: TlsPolicy = TlsPolicy.NEVER, chunks: Chunks = Chunks.USE) -> None:
-        self.state = State.GREETING
-        self.extensions = Extensions()
+    def __init__(
+        self,
+        hello: str,
+        tls: TlsPolicy = TlsPolicy.NEVER,
+        chunks: Chunks = Chunks.USE,
+        remembered: Extensions | None = None,
+        early: Early = Early.NOTHING,
+    ) -> None:
+        is_early = early is not Early.NOTHING
+        self.state = State.EARLY if is_early else State.GREETING
+        self.extensions = (remembered if is_early else None) or Extensions()
         self.is_encrypted = False
         self.transactions: list[ClientTransaction] = []
+        self.is_misled = False
         self.ended_in: State | None = None
-        self.pipeline = Pipeline()
-        self._opening = Opening(self, check_hello(hello), tls, chunks)
+        self.pipeline = Pipeline(early)
+        self._opening = Opening(self, check_hello(hello), tls, chunks, remembered)
         self._parser = ReplyParser()
         self._events: list[Event] = []
         self._is_retired = False
         self._is_held_there = False  # the peer may still have the last transaction open
+        if is_early:
+            self._opening.greet()
 
     # What the shell feeds and fetches.
 
@@ -84,6 +100,14 @@ class ClientConnection:
             cause: in words, for the outcomes of the transactions in flight.
         """
         self._finish(cause)
+
+    def receive_unreached(self, cause: str) -> None:
+        """The connection has never reached the peer: what was sent early came to nobody.
+
+        Args:
+            cause: in words.
+        """
+        self._finish(cause, ending=Ending.UNOPENED)
 
     def data_to_send(self) -> list[bytes]:
         """The bytes to write next, in order; large content as it was given, without a copy."""
@@ -123,25 +147,26 @@ class ClientConnection:
     @property
     def is_usable(self) -> bool:
         """Whether the session will take another transaction, now or after those in flight."""
-        return self.state is State.READY and not self._is_retired
+        return self.state in {State.READY, State.EARLY} and not self._is_retired
 
     @property
     def can_begin(self) -> bool:
         """Whether a transaction may begin now.
 
         With PIPELINING and CHUNKING that is so once the one before was sent as a whole (RFC 2920 section 3.1),
-        otherwise once it has ended. How many are in flight is for the caller to limit.
+        otherwise once it has ended. How many are in flight is for the caller to limit. Before the peer has answered
+        EHLO there is one at most.
         """
         if not self.is_usable:
             return False
         if not self.transactions:
             return True
-        return self.extensions.one_flight and self.transactions[-1].is_complete
+        return self.state is State.READY and self.extensions.one_flight and self.transactions[-1].is_complete
 
     @property
     def can_start_tls(self) -> bool:
         """Whether the peer offers a TLS that has not been started."""
-        return self.extensions.starttls and not self.is_encrypted
+        return self.state is not State.EARLY and self.extensions.starttls and not self.is_encrypted
 
     # What the shell does.
 
@@ -171,7 +196,7 @@ class ClientConnection:
         Raises:
             MisuseError: a transaction is open, or the session is over.
         """
-        if not self.can_begin:
+        if not self.can_begin or self.state is State.EARLY:
             raise MisuseError(f"NOOP is impossible in the state {self.state.value}, or in the middle of a message")
         self.push(Stage.NOOP)
 
@@ -259,6 +284,20 @@ class ClientConnection:
         """Send a command of the session."""
         self.pipeline.push(Command(stage, ((line or stage.value).encode() + b"\r\n",)))
 
+    def refuse_early(self, refused: Refused, *, may_go_on: bool = False) -> None:
+        """The peer does not let a session come about to which more was sent already.
+
+        Args:
+            refused: by which.
+            may_go_on: it may take the transaction all the same, so that its replies are read while they come.
+        """
+        self.tell(refused)
+        if may_go_on and self.transactions:
+            self.is_misled = True
+            self.retire()
+        else:
+            self._finish(refused.cause, reply=refused.reply, ending=Ending.UNOPENED)
+
     def tell(self, event: Event) -> None:
         """Tell the shell."""
         self._events.append(event)
@@ -288,7 +327,7 @@ class ClientConnection:
             return
         if command.owner:
             command.owner.on_reply(command, reply)
-        elif reply.code != Code.CLOSING:
+        elif reply.code != Code.CLOSING or self.state is State.EARLY:
             self._take_for_session(command.stage, reply)
         if reply.code == Code.CLOSING:
             self._finish(f"the peer closes the session: {reply}", reply=reply)
@@ -327,7 +366,13 @@ class ClientConnection:
             self.out_of_step(f"the peer refuses RSET: {reply}")
 
     def _finish(
-        self, cause: str, fault: Fault = Fault.NONE, *, reply: Reply | None = None, surplus: tuple[Reply, ...] = ()
+        self,
+        cause: str,
+        fault: Fault = Fault.NONE,
+        *,
+        reply: Reply | None = None,
+        surplus: tuple[Reply, ...] = (),
+        ending: Ending | None = None,
     ) -> None:
         if self._is_over:
             return
@@ -335,7 +380,10 @@ class ClientConnection:
         self.move(Transition.ENDED if fault is Fault.NONE else Transition.OUT_OF_STEP)
         self.pipeline.clear()
         closing = reply if reply is not None and reply.code == Code.CLOSING else None
-        ending = Ending.CLOSED if closing else Ending.LOST if fault is Fault.NONE else Ending.BROKEN
+        if ending is None:
+            ending = Ending.CLOSED if closing else Ending.LOST if fault is Fault.NONE else Ending.BROKEN
+        is_refused = self.ended_in is State.EARLY and self.is_misled
         for transaction in list(self.transactions):
-            transaction.end(ending, cause, closing, is_doubtful=fault is Fault.DOUBTFUL)
+            its = Ending.UNOPENED if is_refused and transaction.mail is None else ending
+            transaction.end(its, cause, closing, is_doubtful=fault is Fault.DOUBTFUL)
         self._events.append(Closed(cause, reply, fault, surplus))

@@ -16,7 +16,7 @@ from onionmx.smtp.client.states import State
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.client.writing import Writer
-from onionmx.smtp.faults import StreamError
+from onionmx.smtp.faults import Obstacle, OpeningError, StreamError, UnreachedError
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +87,16 @@ class Driver:
         self._writer.send(self.core.data_to_send())
         self._progressed()
 
+    def why_not_open(self) -> OpeningError:
+        """Why no session came about, once that is so."""
+        if self.refused:
+            return OpeningError(self.refused.cause, self.refused.reply, self.refused.own)
+        cause, reply = (self.closed.cause, self.closed.reply) if self.closed else ("no session", None)
+        at = self.core.ended_in
+        is_tls = self.core.is_encrypted or at in {State.STARTTLS, State.HANDSHAKE}
+        obstacle = Obstacle.CHUNKS if at is State.ASKING else Obstacle.TLS if is_tls else Obstacle.OTHER
+        return OpeningError(cause, reply, obstacle=obstacle)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds, or the session is over."""
         while not self.closed and not condition():
@@ -143,6 +153,9 @@ class Driver:
                 self.dispatch()
                 if self.core.state is State.HANDSHAKE:
                     await self._shake_hands()
+        except UnreachedError as error:
+            self.core.receive_unreached(str(error))
+            self.dispatch()
         except StreamError as error:
             self.lose(str(error))
         except Exception:  # noqa: BLE001 -- a bug of ours must not leave those who wait without an answer

@@ -20,6 +20,7 @@ class OpeningHost(Protocol):
     state: State
     extensions: Extensions
     is_encrypted: bool
+    is_misled: bool
     pipeline: Pipeline
 
     def move(self, step: Transition) -> None:
@@ -30,6 +31,9 @@ class OpeningHost(Protocol):
 
     def tell(self, event: Event) -> None:
         """Tell the shell."""
+
+    def refuse_early(self, refused: Refused, *, may_go_on: bool = False) -> None:
+        """The peer does not let a session come about to which more was sent already."""
 
     def out_of_step(self, cause: str) -> None:
         """The session cannot go on."""
@@ -43,13 +47,17 @@ class Opening:
         hello: the name to give in EHLO.
         tls: when to start TLS.
         chunks: whether to send content with BDAT.
+        remembered: what the peer announced before, but for STARTTLS, where it swallowed a BDAT that it refused.
     """
 
-    def __init__(self, host: OpeningHost, hello: str, tls: TlsPolicy, chunks: Chunks) -> None:
+    def __init__(
+        self, host: OpeningHost, hello: str, tls: TlsPolicy, chunks: Chunks, remembered: Extensions | None
+    ) -> None:
         self._host = host
         self._hello = hello
         self._tls = tls
         self._chunks = chunks
+        self._remembered = remembered
         self._tls_is_demanded = False
 
     def take(self, stage: Stage, reply: Reply) -> None:
@@ -78,7 +86,10 @@ class Opening:
         self._host.push(Stage.EHLO, f"EHLO {self._hello}")
 
     def _take_greeting(self, reply: Reply) -> None:
-        if reply.is_positive:
+        if self._host.state is State.EARLY:
+            if not reply.is_positive:
+                self._host.refuse_early(_refused(Stage.GREETING, reply, "the peer refuses the session"))
+        elif reply.is_positive:
             self._host.move(Transition.GREETED)
             self.greet()
         else:
@@ -92,8 +103,23 @@ class Opening:
         else:
             self._refuse(Stage.HELO, reply, "the peer refuses HELO")
 
+    def _take_early_ehlo(self, reply: Reply) -> None:
+        if not reply.is_positive:
+            refused = _refused(Stage.EHLO, reply, "the peer refuses EHLO with a message behind it")
+            self._host.refuse_early(refused, may_go_on=reply.code != Code.CLOSING)
+            return
+        announced = read_extensions(reply)
+        if not announced.chunking:  # so it takes no BDAT
+            self._host.refuse_early(_refused(Stage.EHLO, reply, "the peer does not offer CHUNKING any more"))
+            return
+        self._host.is_misled = self._remembered is not None and not announced.cover(self._remembered)
+        self._host.extensions = announced
+        self._be_ready()
+
     def _take_ehlo(self, reply: Reply) -> None:
-        if reply.is_positive:
+        if self._host.state is State.EARLY:
+            self._take_early_ehlo(reply)
+        elif reply.is_positive:
             self._host.extensions = read_extensions(reply)
             if self._host.is_encrypted or self._tls is TlsPolicy.NEVER:
                 self._be_ready()
@@ -132,7 +158,8 @@ class Opening:
         self._host.pipeline.pipelining = self._host.extensions.pipelining
         if self._host.extensions.chunking and self._chunks is Chunks.AVOID:
             self._host.extensions = replace(self._host.extensions, chunking=False)
-        if self._host.extensions.chunking and self._chunks is Chunks.ASK:
+        is_same = self._host.extensions.without_starttls() == self._remembered or self._host.state is State.EARLY
+        if self._host.extensions.chunking and self._chunks is Chunks.ASK and not is_same:
             self._host.move(Transition.ASKED)
             self._host.pipeline.push(Command(Stage.ASK, (ASK,)))
             self._host.push(Stage.RSET)
@@ -150,5 +177,9 @@ class Opening:
 
     def _refuse(self, stage: Stage, reply: Reply | None, cause: str, own: OurReply = OurReply.CONNECTION_LOST) -> None:
         self._host.move(Transition.REFUSED)
-        self._host.tell(Refused(stage, reply, own, cause if reply is None else f"{cause}: {reply}"))
+        self._host.tell(_refused(stage, reply, cause, own))
         self._host.push(Stage.QUIT)
+
+
+def _refused(stage: Stage, reply: Reply | None, cause: str, own: OurReply = OurReply.CONNECTION_LOST) -> Refused:
+    return Refused(stage, reply, own, cause if reply is None else f"{cause}: {reply}")

@@ -14,6 +14,7 @@ class Ending(Enum):
     ANSWERED = "answered"  # the peer answered all of it; the replies say what it decided
     UNSUITABLE = "unsuitable"  # the peer lacks what the message needs; nothing was sent
     ABANDONED = "abandoned"  # given up by the caller; `Outcome.sent` says how late
+    UNOPENED = "unopened"  # sent early, and the peer let no such session come about: it has taken nothing
     CLOSED = "closed"  # the peer closed the session with 421 before the final reply
     LOST = "lost"  # the connection ended or fell silent before the final reply
     BROKEN = "broken"  # the session came out of step; the outcome has the replies that can be believed all the same

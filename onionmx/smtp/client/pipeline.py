@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from onionmx.smtp.client.states import Early
 from onionmx.smtp.reply import Reply
 
 _JOIN_BELOW = 65536
@@ -39,6 +40,13 @@ ENDS_GROUP = frozenset(
     {Stage.GREETING, Stage.EHLO, Stage.HELO, Stage.STARTTLS, Stage.NOOP, Stage.DATA, Stage.QUIT},
 )
 """Nothing may follow these before their reply: RFC 2920 section 3.1, RFC 3207 section 4 for STARTTLS."""
+
+EARLY = {
+    Early.NOTHING: frozenset[Stage](),
+    Early.AFTER_GREETING: frozenset({Stage.EHLO}),
+    Early.AT_ONCE: frozenset({Stage.GREETING, Stage.EHLO}),
+}
+"""What others may follow all the same."""
 
 
 class Owner(Protocol):
@@ -79,6 +87,9 @@ class Command:
 class Pipeline:
     """Queue of commands and list of replies due.
 
+    Args:
+        early: what does not wait for greeting and EHLO.
+
     Attributes:
         pipelining: whether the peer offers it.
         round_trips: how often a reply had to be waited for before something else could be sent or concluded.
@@ -88,12 +99,13 @@ class Pipeline:
         unwritten: bytes of the output that the shell has taken and the connection has not; the shell keeps it right.
     """
 
-    def __init__(self) -> None:
-        self.pipelining = False
+    def __init__(self, early: Early = Early.NOTHING) -> None:
+        self.pipelining = early is not Early.NOTHING
         self.round_trips = 0
         self.replies = 0
         self.queued = 0
         self.unwritten = 0
+        self._holds_back = ENDS_GROUP - EARLY[early]
         self._given_out = 0
         self._waiting: deque[Command] = deque()
         self._due: deque[Command] = deque([Command(Stage.GREETING)])
@@ -179,4 +191,4 @@ class Pipeline:
         self._output.clear()
 
     def _may_leave(self) -> bool:
-        return not self._due or (self.pipelining and self._due[-1].stage not in ENDS_GROUP)
+        return not self._due or (self.pipelining and self._due[-1].stage not in self._holds_back)

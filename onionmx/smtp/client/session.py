@@ -1,24 +1,20 @@
 """A session over a connected stream, for asyncio: what the relay delivers through."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Self
 
-from onionmx.net.stream import Stream
-from onionmx.smtp.client.core import ClientConnection
 from onionmx.smtp.client.driver import Driver
 from onionmx.smtp.client.events import Fault
 from onionmx.smtp.client.outcome import Ending, Outcome
-from onionmx.smtp.client.states import Chunks, State, TlsPolicy
+from onionmx.smtp.client.pipeline import Stage
+from onionmx.smtp.client.states import State
 from onionmx.smtp.client.stepwise import NO_TIME, StepwiseTransaction
-from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.extensions import Extensions
-from onionmx.smtp.faults import EnvelopeError, MisuseError, Obstacle, OpeningError
+from onionmx.smtp.faults import MisuseError
 from onionmx.smtp.reply import OurReply, Reply
 
 CHUNK_SIZE = 131072
@@ -31,7 +27,7 @@ Content = bytes | AsyncIterator[bytes]
 
 
 class ClientSession:
-    """One open session; made by `open`."""
+    """One session; made by `opening_session.open_session`, or before its peer has said a word by `begin_early`."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -39,61 +35,30 @@ class ClientSession:
         self._turn = asyncio.Lock()
         self._upgrading = False
 
-    @classmethod
-    async def open(  # noqa: PLR0913 -- each of them is a setting of its own
-        cls,
-        stream: Stream,
-        *,
-        hello: str,
-        tls: TlsPolicy = TlsPolicy.NEVER,
-        tls_context: ssl.SSLContext | None = None,
-        chunks: Chunks = Chunks.USE,
-        timeouts: Timeouts = Timeouts(),  # noqa: B008 -- frozen
-        deadline: float | None = None,
-        on_broken: Callable[[], None] = lambda: None,
-    ) -> Self:
-        """Go through greeting, EHLO and STARTTLS where wanted.
-
-        Args:
-            stream: connected, and from here on the session's own: it is closed if no session comes about.
-            hello: the name for EHLO.
-            tls: when to start TLS.
-            tls_context: what to start it with; by default certificates are not checked.
-            chunks: whether to send content with BDAT.
-            timeouts: how long the peer may be silent.
-            deadline: time of the event loop at which to give up, beside the timeouts.
-            on_broken: called if the session comes out of step once it is open.
+    async def opened(self) -> None:
+        """Wait until a session that began early has come about.
 
         Raises:
-            OpeningError: the peer does not take mail from us; has the reply for the MTA.
-            EnvelopeError: the name cannot be said in EHLO.
+            OpeningError: it has not.
         """
-        try:
-            core = ClientConnection(hello, tls, chunks)
-        except EnvelopeError:
-            stream.abort()
-            raise
-        driver = Driver(core, stream, timeouts, tls_context)
-        session = cls(driver)
-        try:
-            async with asyncio.timeout_at(deadline):
-                await driver.until(lambda: core.state in {State.READY, State.QUITTING})
-        except TimeoutError:
-            driver.lose(NO_TIME)
-        except BaseException:
-            session.abort()
-            raise
-        if session.is_usable:
-            driver.on_broken = on_broken
-            return session
-        await session.close()
-        refused, closed = driver.refused, driver.closed
-        if refused:
-            raise OpeningError(refused.cause, refused.reply, refused.own)
-        cause, reply = (closed.cause, closed.reply) if closed else ("no session", None)
-        is_tls = core.is_encrypted or core.ended_in in {State.STARTTLS, State.HANDSHAKE}
-        at = Obstacle.CHUNKS if core.ended_in is State.ASKING else Obstacle.TLS if is_tls else Obstacle.OTHER
-        raise OpeningError(cause, reply, obstacle=at)
+        await self._driver.until(lambda: not self.is_unconfirmed)
+        if self._core.state in {State.CLOSED, State.BROKEN} or self._driver.refused:
+            raise self._driver.why_not_open()
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Whether it began early and the peer has not let it come about yet."""
+        return self._core.state is State.EARLY and not self._driver.refused
+
+    @property
+    def refused_at(self) -> Stage | None:
+        """The command by whose reply the peer refused the session; `None` where it did not."""
+        return self._driver.refused.stage if self._driver.refused else None
+
+    @property
+    def is_misled(self) -> bool:
+        """Whether the peer does not offer any more what was sent early."""
+        return self._core.is_misled
 
     @property
     def extensions(self) -> Extensions:
@@ -196,6 +161,8 @@ class ClientSession:
         """
         try:
             await self._driver.until(lambda: not self._core.transactions)
+            if self._core.state is State.EARLY:
+                return
             if self._core.state is State.READY:
                 self._core.quit()
                 self._driver.dispatch()
@@ -219,7 +186,10 @@ class ClientSession:
             whole: its content, to leave in the same flight.
         """
         async with self._turn:
-            refusal = envelope.refusal(self.extensions) or envelope.refusal_of(whole or b"", self.extensions)
+            refusal = self._refusal(envelope, whole)
+            if refusal and self.is_unconfirmed:  # only what the peer says now may bounce a message
+                await self._driver.until(lambda: not self.is_unconfirmed)
+                refusal = self._refusal(envelope, whole)
             if refusal:
                 nobody = (None,) * len(envelope.recipients)
                 return Outcome(Ending.UNSUITABLE, recipients=nobody, cause=refusal.text, own=refusal)
@@ -269,7 +239,8 @@ class ClientSession:
     def not_begun(self, envelope: Envelope, cause: str = "") -> Outcome:
         """The outcome of a message of which nothing was sent, because the session is over."""
         nobody = (None,) * len(envelope.recipients)
-        return Outcome(Ending.LOST, recipients=nobody, cause=cause or self.closing_cause or "the session is over")
+        ending = Ending.UNOPENED if self._core.ended_in is State.EARLY else Ending.LOST
+        return Outcome(ending, recipients=nobody, cause=cause or self.closing_cause or "the session is over")
 
     def tls_is_demanded(self, outcome: Outcome) -> bool:
         """Whether the message failed for nothing but that TLS was not started."""
@@ -304,9 +275,15 @@ class ClientSession:
         own = OurReply.TLS_REQUIRED.value.with_text(cause)
         return Outcome(Ending.UNSUITABLE, recipients=(None,) * recipients, cause=own.text, own=own)
 
+    def _refusal(self, envelope: Envelope, whole: bytes | None) -> Reply | None:
+        return envelope.refusal(self.extensions) or envelope.refusal_of(whole or b"", self.extensions)
+
     async def _outcome(self, transaction: ClientTransaction) -> Outcome:
         """Wait for the outcome; where replies too many came with it, it counts if it is the same in any reading."""
         outcome = await self._driver.outcome(transaction)
+        if self.is_misled and outcome.ending is Ending.ANSWERED and not outcome.is_delivered:
+            self._core.retire()
+            return replace(outcome, ending=Ending.UNOPENED)
         closed = self._driver.closed
         if closed is None or closed.fault is not Fault.DOUBTFUL or outcome.ending is not Ending.ANSWERED:
             return outcome

@@ -1,6 +1,7 @@
 """The states of a session, as a table that is checked before anything else is done.
 
     state      step          next
+    EARLY      accepted      READY
     GREETING   greeted       EHLO
     GREETING   refused       QUITTING
     EHLO       accepted      READY
@@ -21,7 +22,8 @@
 
     any state but the last two: ended -> CLOSED, out of step -> BROKEN
 
-Transactions happen in READY; their phases are in `transaction.py`.
+Transactions happen in READY, and the first one in EARLY where the peer is remembered; their phases are in
+`transaction.py`.
 """
 
 from enum import Enum
@@ -51,9 +53,23 @@ class Chunks(Enum):
     AVOID = "avoid"
 
 
+class Early(Enum):
+    """What is sent to a peer whose extensions are remembered before it has said them again.
+
+    What it says then is compared with what was remembered. Exim announces that it takes input before its greeting;
+    whether another peer takes a transaction right behind EHLO, which RFC 2920 section 3.1 does not allow, only a try
+    shows: Postfix 3.7 does, 3.9 and later end the session.
+    """
+
+    NOTHING = "nothing"
+    AFTER_GREETING = "EHLO and a transaction, after the greeting"
+    AT_ONCE = "EHLO and a transaction, without waiting for the greeting"
+
+
 class State(Enum):
     """The state of a session."""
 
+    EARLY = "early"  # neither greeting nor EHLO may be answered, and a transaction may have left
     GREETING = "greeting"
     EHLO = "ehlo"
     HELO = "helo"
@@ -86,6 +102,7 @@ class Transition(Enum):
 _OVER: dict[Transition, State] = {Transition.ENDED: State.CLOSED, Transition.OUT_OF_STEP: State.BROKEN}
 
 MOVES: dict[State, dict[Transition, State]] = {
+    State.EARLY: {Transition.ACCEPTED: State.READY, **_OVER},
     State.GREETING: {Transition.GREETED: State.EHLO, Transition.REFUSED: State.QUITTING, **_OVER},
     State.EHLO: {
         Transition.ACCEPTED: State.READY,

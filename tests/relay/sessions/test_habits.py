@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from onionmx.relay.failures import is_of_target
-from onionmx.relay.sessions.habits import LASTING, Habits
-from onionmx.smtp.client.states import Chunks, TlsPolicy
+from onionmx.relay.sessions.announced import LASTING
+from onionmx.relay.sessions.habits import Habits
+from onionmx.smtp.client.states import Early, TlsPolicy
+from onionmx.smtp.extensions import Extensions
 from onionmx.tor.socks import Cause, SocksError
 from tests.mapfile.maps import A
 from tests.relay.onion_mx import CLOSE, EXTENSIONS, SILENCE, Dialog, OnionMx
@@ -163,17 +165,19 @@ def test_required_tls_that_fails(tmp_path: Path) -> None:
     play(tmp_path, test, OnionMx(extensions=OFFERED), tls="require")
 
 
-def test_what_a_peer_can_do_is_asked_again_after_a_time() -> None:
+def test_what_a_peer_announced_is_forgotten_after_a_time() -> None:
     """Another program may answer there by then, or another host of the same onion."""
     clock = [0.0]
-    habits = Habits(TlsPolicy.NEVER, lambda: clock[0])
+    habits = Habits(TlsPolicy.NEVER, now=lambda: clock[0])
     onion_mx = (A, 25)
-    assert habits.chunks(onion_mx) is Chunks.ASK
+    able = Extensions(pipelining=True, chunking=True, starttls=True)
+    assert habits.remembered(onion_mx) is None
     for clock[0] in (0.0, LASTING / 2):
-        habits.opened(onion_mx, chunking=True)
-        assert habits.chunks(onion_mx) is Chunks.USE
-    clock[0] = LASTING
-    assert habits.chunks(onion_mx) is Chunks.ASK
+        habits.opened(onion_mx, able)
+        assert habits.remembered(onion_mx) == able.without_starttls()
+    clock[0] += LASTING
+    assert habits.remembered(onion_mx) is None
+    assert habits.early(onion_mx) is Early.NOTHING
 
 
 @pytest.mark.parametrize("cause", [Cause.NOT_ALLOWED, Cause.NETWORK_UNREACHABLE, Cause.WRONG_SERVICE])

@@ -10,7 +10,8 @@ import pytest
 from onionmx.config import RelaySection
 from onionmx.errors import DnsError, TemporaryError
 from onionmx.relay.sessions import pool as pool_module
-from onionmx.relay.sessions.pool import Destination, Lease, Opened, SessionPool
+from onionmx.relay.sessions.member import Destination, Lease, Opened
+from onionmx.relay.sessions.pool import SessionPool
 from onionmx.smtp.extensions import Extensions
 from tests.mapfile.maps import A, B
 

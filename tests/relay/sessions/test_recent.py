@@ -9,6 +9,7 @@ from onionmx.relay.sessions.backoff import Backoff
 from onionmx.relay.sessions.habits import Habits
 from onionmx.relay.sessions.recent import REMEMBERED, Recent
 from onionmx.smtp.client.states import Chunks, TlsPolicy
+from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import Obstacle
 
 
@@ -28,9 +29,9 @@ def test_onions_of_strangers_fill_no_memory() -> None:
         endpoint = (f"{port}.onion", 25)
         for _ in range(2):
             backoff.failed(endpoint, "down")
-        habits.opened(endpoint, chunking=True)
+        habits.opened(endpoint, Extensions(chunking=True))
         habits.broken((f"other{port}.onion", 25))
-    for remembered in (backoff._failing, habits._swallows, habits._unable):  # noqa: SLF001
+    for remembered in (backoff._failing, habits._announced, habits._unable):  # noqa: SLF001
         assert len(remembered) == REMEMBERED
     assert backoff.refusal(("0.onion", 25)) is None, "forgotten"
     assert backoff.refusal((f"{REMEMBERED}.onion", 25))

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from onionmx.net.stream import SocketStream
+from onionmx.smtp.client.opening_session import open_session
 from onionmx.smtp.client.session import ClientSession
 from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.client.timeouts import Timeouts
@@ -153,7 +154,7 @@ async def opened(
     tls: TlsPolicy = TlsPolicy.NEVER,
     timeouts: Timeouts = Timeouts(),  # noqa: B008 -- frozen
 ) -> ClientSession:
-    return await ClientSession.open(stream, hello="client.example", tls=tls, timeouts=timeouts)
+    return await open_session(stream, hello="client.example", tls=tls, timeouts=timeouts)
 
 
 async def hurried(stream: SocketStream, timeouts: Timeouts = QUICK) -> ClientSession:

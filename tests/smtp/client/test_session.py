@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from onionmx.smtp.client.opening_session import open_session
 from onionmx.smtp.client.outcome import Ending, Sent
-from onionmx.smtp.client.session import CHUNK_SIZE, ClientSession
+from onionmx.smtp.client.session import CHUNK_SIZE
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.faults import EnvelopeError, MisuseError, OpeningError
@@ -287,7 +288,7 @@ def test_no_session_by_the_deadline() -> None:
     async def test() -> None:
         async with scripted("< 220 hi\n> EHLO client.example\n! silence") as stream:
             with pytest.raises(OpeningError, match="no time is left"):
-                await ClientSession.open(stream, hello="client.example", deadline=soon())
+                await open_session(stream, hello="client.example", deadline=soon())
 
     run(test())
 
@@ -296,7 +297,7 @@ def test_no_session_under_a_name_that_cannot_be_said() -> None:
     async def test() -> None:
         async with scripted("! silence") as stream:
             with pytest.raises(EnvelopeError):
-                await ClientSession.open(stream, hello="client example")
+                await open_session(stream, hello="client example")
 
     run(test())
 

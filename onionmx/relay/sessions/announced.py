@@ -1,0 +1,132 @@
+"""What onion MXes announced, in a file, so that a restart does not slow down the first messages.
+
+JSON, with a version. Several processes may share the file: each keeps what the others have written.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from onionmx.config import Configuration
+from onionmx.errors import InputError, TemporaryError
+from onionmx.files import locked, replacing
+from onionmx.onion import Endpoint, parse_onion
+from onionmx.relay.sessions.recent import REMEMBERED
+from onionmx.smtp.extensions import Extensions
+
+FORMAT = 1
+NAME = "announced"
+LASTING = 7 * 86400.0
+"""Seconds for which it is remembered."""
+MAX_SIZE = 8 << 20
+"""Bytes of the file."""
+_MODE = 0o600  # it tells to whom this host writes
+
+
+class AnnouncedFileError(TemporaryError):
+    """The file cannot be read or written."""
+
+
+class Announced(msgspec.Struct, frozen=True):
+    """What one onion MX announced.
+
+    Attributes:
+        onion: its name.
+        port: its port.
+        extensions: by EHLO, and it swallowed a BDAT that it refused.
+        until: seconds since 1970 up to which this is remembered.
+        refuses_early: it does not take a transaction right behind EHLO.
+    """
+
+    onion: str
+    port: int
+    extensions: Extensions
+    until: float
+    refuses_early: bool = False
+
+
+class _Head(msgspec.Struct):
+    format: int
+
+
+class _Content(_Head):
+    announced: list[Announced]
+
+
+def announced_file(configuration: Configuration) -> Path:
+    """In the folder that systemd has made for the service (StateDirectory=), or beside the map."""
+    return Path(os.environ.get("STATE_DIRECTORY") or Path(configuration.map.path).parent) / NAME
+
+
+def read_announced(path: Path, now: float) -> dict[Endpoint, Announced]:
+    """Read what `write_announced` wrote, but for what has expired.
+
+    Args:
+        path: the file; where there is none, nothing is known.
+        now: seconds since 1970.
+
+    Raises:
+        AnnouncedFileError: it cannot be read, or is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            return parse_announced(file.read(MAX_SIZE + 1), now)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise AnnouncedFileError(f"{path} cannot be read: {error.strerror}") from error
+    except InputError as error:
+        raise AnnouncedFileError(f"{path}: {error}") from error
+
+
+def parse_announced(content: bytes, now: float) -> dict[Endpoint, Announced]:
+    """Read the content of the file.
+
+    Raises:
+        InputError: damaged, too large, or of another version.
+    """
+    if len(content) > MAX_SIZE:
+        raise InputError(f"larger than {MAX_SIZE} bytes")
+    try:
+        version = msgspec.json.decode(content, type=_Head).format
+        found = msgspec.json.decode(content, type=_Content).announced if version == FORMAT else []
+        onions = [parse_onion(each.onion) for each in found]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InputError) as error:
+        raise InputError(f"it is damaged: {error}") from error
+    if version != FORMAT:
+        raise InputError(f"its format is {version}: this version of onionmx reads {FORMAT}")
+    # A clock that was wrong makes nothing that is never forgotten.
+    return {
+        (onion, each.port): each for onion, each in zip(onions, found, strict=True) if now < each.until <= now + LASTING
+    }
+
+
+def write_announced(path: Path, known: Mapping[Endpoint, Announced], forgotten: Iterable[Endpoint], now: float) -> None:
+    """Put what is known into the file, beside what others have written there.
+
+    Args:
+        path: the file; its folder is made.
+        known: by onion and port.
+        forgotten: what shall not be in it any more.
+        now: seconds since 1970.
+
+    Raises:
+        AnnouncedFileError: it could not be written; the old one stays.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(path, _MODE):
+            try:
+                merged = read_announced(path, now)
+            except AnnouncedFileError:
+                merged = {}  # written anew
+            for endpoint in forgotten:
+                merged.pop(endpoint, None)
+            merged |= known
+            newest = sorted(merged.values(), key=lambda each: each.until)[-REMEMBERED:]
+            with replacing(path, _MODE) as file:
+                file.write(msgspec.json.encode(_Content(FORMAT, newest)))
+    except OSError as error:
+        raise AnnouncedFileError(f"{path} cannot be written: {error.strerror}; the old one stays") from error
