@@ -12,7 +12,7 @@ to the transactions in flight is believed.
 
 import contextlib
 
-from onionmx.smtp.client.events import Alive, Answered, Closed, Ended, Event, Fault, Refused
+from onionmx.smtp.client.events import Answered, Closed, Ended, Event, Fault, Refused
 from onionmx.smtp.client.opening import Opening
 from onionmx.smtp.client.outcome import Ending
 from onionmx.smtp.client.pipeline import Command, Pipeline, Stage
@@ -188,18 +188,6 @@ class ClientConnection:
         self.transactions.append(transaction)
         return transaction
 
-    def noop(self) -> None:
-        """Ask for a sign of life; `Alive` follows.
-
-        Use it sparingly: Exim closes a session after ten commands that carry no mail (smtp_accept_max_nonmail).
-
-        Raises:
-            MisuseError: a transaction is open, or the session is over.
-        """
-        if not self.can_begin or self.state is State.EARLY:
-            raise MisuseError(f"NOOP is impossible in the state {self.state.value}, or in the middle of a message")
-        self.push(Stage.NOOP)
-
     def start_tls(self) -> None:
         """Ask for TLS, after the peer demanded it; `TlsGranted` or `Ready` follows.
 
@@ -349,8 +337,6 @@ class ClientConnection:
         match stage:
             case Stage.RSET if self.state is not State.ASKING:
                 self._take_rset(reply)
-            case Stage.NOOP:
-                self._events.append(Alive(reply))
             case Stage.QUIT:
                 self._finish("closed after QUIT", reply=reply)
             case _:

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import ssl
-from collections import deque
 from collections.abc import Callable
 
 from onionmx.net.stream import Stream
 from onionmx.net.tls import unverified_context
 from onionmx.smtp.client.core import ClientConnection
-from onionmx.smtp.client.events import Alive, Answered, Closed, Ended, Fault, Refused
+from onionmx.smtp.client.events import Answered, Closed, Ended, Fault, Refused
 from onionmx.smtp.client.outcome import Outcome
 from onionmx.smtp.client.pipeline import Stage
 from onionmx.smtp.client.states import State
@@ -53,7 +52,6 @@ class Driver:
         self._tls_context = tls_context
         self._writer = Writer(stream, self._progressed, self.lose)
         self._outcomes: dict[ClientTransaction, asyncio.Future[Outcome]] = {}
-        self._signs_of_life: deque[asyncio.Future[bool]] = deque()
         self._watchers: list[asyncio.Future[None]] = []
         self._progress: tuple[int, int] | None = None
         self._patience_ends: float | None = None
@@ -76,8 +74,6 @@ class Driver:
                 case Ended(transaction, outcome):
                     if waiter := self._outcomes.get(transaction):
                         waiter.set_result(outcome)
-                case Alive(reply):
-                    _set(self._signs_of_life.popleft(), value=reply.is_positive)
                 case Refused():
                     self.refused = event
                 case Closed():
@@ -116,14 +112,6 @@ class Driver:
     def forget(self, transaction: ClientTransaction) -> None:
         """Nobody will ask for this outcome any more."""
         del self._outcomes[transaction]
-
-    async def noop(self) -> bool:
-        """Ask the peer for a sign of life, and wait for it."""
-        sign: asyncio.Future[bool] = self._loop.create_future()
-        self.core.noop()
-        self._signs_of_life.append(sign)
-        self.dispatch()
-        return await sign
 
     def lose(self, cause: str) -> None:
         """End the connection at once; what is in flight ends as lost."""
@@ -179,9 +167,6 @@ class Driver:
             self.on_broken()
         self._writer.stop()
         self._stream.abort()
-        for sign in self._signs_of_life:
-            _set(sign, value=False)
-        self._signs_of_life.clear()
 
     def _progressed(self) -> None:
         self.measure()
@@ -226,8 +211,3 @@ class Driver:
             self.lose("the peer takes no more of the message")
         else:
             self.lose(f"no reply to {stage.value} in time")
-
-
-def _set(waiter: asyncio.Future[bool], *, value: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(value)

@@ -64,13 +64,6 @@ class Ended:
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
-    """The peer answered NOOP."""
-
-    reply: Reply
-
-
 class Fault(Enum):
     """What is wrong with the dialog where a session ends."""
 
@@ -96,4 +89,4 @@ class Closed:
     surplus: tuple[Reply, ...] = ()
 
 
-Event = Ready | TlsGranted | Refused | Answered | Ended | Alive | Closed
+Event = Ready | TlsGranted | Refused | Answered | Ended | Closed

@@ -26,7 +26,6 @@ class Stage(Enum):
     STARTTLS = "STARTTLS"
     ASK = "BDAT outside of a transaction"
     RSET = "RSET"
-    NOOP = "NOOP"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
@@ -37,7 +36,7 @@ class Stage(Enum):
 
 
 ENDS_GROUP = frozenset(
-    {Stage.GREETING, Stage.EHLO, Stage.HELO, Stage.STARTTLS, Stage.NOOP, Stage.DATA, Stage.QUIT},
+    {Stage.GREETING, Stage.EHLO, Stage.HELO, Stage.STARTTLS, Stage.DATA, Stage.QUIT},
 )
 """Nothing may follow these before their reply: RFC 2920 section 3.1, RFC 3207 section 4 for STARTTLS."""
 

@@ -148,12 +148,6 @@ class ClientSession:
         """
         return StepwiseTransaction(self, envelope, deadline)
 
-    async def noop(self) -> bool:
-        """Whether the peer answers; see `ClientConnection.noop` for why to ask seldom."""
-        if not self._core.can_begin:
-            return self._core.is_usable
-        return await self._driver.noop()
-
     async def close(self) -> None:
         """Let what is in flight end, say QUIT, and end the connection.
 

@@ -140,7 +140,6 @@ ACTS: dict[str, Callable[[Player], object]] = {
     "send last": lambda player: player.begun[-1].send(b"last\r\n", last=True),
     "send end": lambda player: player.begun[-1].send(b"", last=True),
     "abandon": lambda player: player.begun[-1].abandon("given up"),
-    "noop": lambda player: player.connection.noop(),
     "quit": lambda player: player.connection.quit(),
     "start tls": lambda player: player.connection.start_tls(),
     "tls started": lambda player: player.connection.tls_started(),
@@ -244,9 +243,9 @@ DIALOGS: dict[str, str] = {
         < 503 need RCPT
         = 550 503 503
         # Nothing is open at the peer, so no RSET.
-        ! noop
-        > NOOP
-        < 250 OK
+        ! quit
+        > QUIT
+        < 221 bye
     """,
     "stream in chunks": FLIGHT
     + """
@@ -351,9 +350,9 @@ DIALOGS: dict[str, str] = {
         > .
         < 554 no valid recipients
         = 250 550 554
-        ! noop
-        > NOOP
-        < 250 OK
+        ! quit
+        > QUIT
+        < 221 bye
     """,
     "pipelined DATA refused": PIPELINED_DATA
     + """
@@ -390,9 +389,9 @@ DIALOGS: dict[str, str] = {
         < 450 disk full
         = 250 250 450
         # The dot clears the transaction, whatever is said to it.
-        ! noop
-        > NOOP
-        < 250 OK
+        ! quit
+        > QUIT
+        < 221 bye
     """,
     "lock-step with chunks": LOCK_STEP_CHUNKS
     + """
@@ -504,9 +503,9 @@ DIALOGS: dict[str, str] = {
         < 250 OK
         < 250 OK
         < 250 reset
-        ! noop
-        > NOOP
-        < 250 OK
+        ! quit
+        > QUIT
+        < 221 bye
     """,
     "HELO": """
         < 220-a greeting

@@ -3,7 +3,7 @@
 import pytest
 
 from onionmx.smtp.client.core import ClientConnection
-from onionmx.smtp.client.events import Alive, Closed, Fault, Ready, Refused, TlsGranted
+from onionmx.smtp.client.events import Closed, Fault, Ready, Refused, TlsGranted
 from onionmx.smtp.client.outcome import Ending, Sent
 from onionmx.smtp.client.pipeline import Stage
 from onionmx.smtp.client.states import State, TlsPolicy
@@ -113,7 +113,7 @@ def test_only_with_pipelining_and_chunking_transactions_overlap() -> None:
 
 def test_an_unfinished_message_keeps_others_off() -> None:
     player = played(FLIGHT + "! begin")
-    for act in ("begin", "noop", "quit"):
+    for act in ("begin", "quit"):
         with pytest.raises(MisuseError):
             player.act(act)
 
@@ -215,11 +215,6 @@ def test_bytes_in_the_clear_after_starttls(smuggled: bytes) -> None:
         for piece in pieces:
             player.receive(piece)
         assert player.connection.state is State.BROKEN
-
-
-def test_noop() -> None:
-    player = played(FLIGHT + "! noop\n> NOOP\n< 250 OK")
-    assert isinstance(player.events[-1], Alive)
 
 
 def test_refused_rset_leaves_no_usable_session() -> None:
