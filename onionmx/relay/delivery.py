@@ -31,7 +31,7 @@ from onionmx.relay.sessions.member import Destination, Lease
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.renewal import has_ended, was_stale
 from onionmx.smtp.client.outcome import Ending, Outcome
-from onionmx.smtp.client.stepwise import NO_TIME
+from onionmx.smtp.client.timeouts import NO_TIME
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.portions import portions
 from onionmx.smtp.reply import OurReply, Reply

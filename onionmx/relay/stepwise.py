@@ -13,7 +13,7 @@ from onionmx.relay.sessions.member import Destination, Lease
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.renewal import has_ended
 from onionmx.smtp.client.outcome import Ending, Outcome
-from onionmx.smtp.client.stepwise import NO_TIME
+from onionmx.smtp.client.stepwise import StepwiseTransaction
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.portions import portions
 from onionmx.smtp.reply import OurReply, Reply
@@ -126,7 +126,7 @@ class Stepwise:
         self._lease = reached.lease
         self._destination = reached.destination
         self._left = reached.left
-        self._transaction = reached.lease.session.begin(self._reach.envelope)
+        self._transaction = StepwiseTransaction(reached.lease.session, self._reach.envelope)
 
     async def add_recipient(self, recipient: Recipient) -> Reply:
         """What the onion MX says to RCPT; the first one brings MAIL along."""
@@ -233,16 +233,14 @@ class Stepwise:
     def _session_has_ended(self) -> bool:
         """Whether the session had served before and ended with the first command: no content was sent yet."""
         outcome, lease = self._transaction.outcome, self._lease
-        return outcome is not None and (
-            has_ended(outcome, lease) or (lease.was_idle and outcome.ending is Ending.LOST and outcome.cause != NO_TIME)
-        )
+        return outcome is not None and (has_ended(outcome, lease) or (lease.was_idle and outcome.ending is Ending.LOST))
 
     async def _renew(self) -> None:
         self._lease.retire()
         await self._held.aclose()
         async with asyncio.timeout(_RENEWAL_DEADLINE):
             self._lease = await self._held.enter_async_context(self._reach.again(self._destination))
-        self._transaction = self._lease.session.begin(self._reach.envelope)
+        self._transaction = StepwiseTransaction(self._lease.session, self._reach.envelope)
 
 
 async def begin_stepwise(

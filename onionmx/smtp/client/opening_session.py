@@ -9,8 +9,7 @@ from onionmx.smtp.client.core import ClientConnection
 from onionmx.smtp.client.driver import Driver
 from onionmx.smtp.client.session import ClientSession
 from onionmx.smtp.client.states import Chunks, Early, State, TlsPolicy
-from onionmx.smtp.client.stepwise import NO_TIME
-from onionmx.smtp.client.timeouts import Timeouts
+from onionmx.smtp.client.timeouts import NO_TIME, Timeouts
 from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import EnvelopeError
 

@@ -9,7 +9,7 @@ from onionmx.smtp.client.events import Fault
 from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.pipeline import Stage
 from onionmx.smtp.client.states import State
-from onionmx.smtp.client.stepwise import NO_TIME, StepwiseTransaction
+from onionmx.smtp.client.timeouts import NO_TIME
 from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope
@@ -137,17 +137,6 @@ class ClientSession:
             return await self._attempt(envelope, content, deadline)
         return self.without_tls(len(envelope.recipients))
 
-    def begin(self, envelope: Envelope, *, deadline: float | None = None) -> StepwiseTransaction:
-        """Begin a transaction whose recipients are answered one by one before there is content.
-
-        Nothing is sent before the first recipient, with which MAIL leaves.
-
-        Args:
-            envelope: without recipients.
-            deadline: time of the event loop at which to give up.
-        """
-        return StepwiseTransaction(self, envelope, deadline)
-
     async def close(self) -> None:
         """Let what is in flight end, say QUIT, and end the connection.
 
@@ -243,7 +232,7 @@ class ClientSession:
         is_demanded = bool(replies) and all(reply and reply.code == Code.TLS_DEMANDED for reply in replies)
         return is_demanded and self._core.can_start_tls
 
-    async def upgrade(self, deadline: float | None) -> bool:
+    async def upgrade(self, deadline: float | None = None) -> bool:
         """Start TLS because the peer demanded it; whether the session is encrypted after that."""
         try:
             async with asyncio.timeout_at(deadline), self._turn:

@@ -4,36 +4,36 @@ For an SMTP client of the relay that has several recipients and wants each RCPT 
 costs a round trip for each of them, so a single recipient and LMTP go with `ClientSession.deliver`.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from onionmx.smtp.client.outcome import Ending, Outcome
+from onionmx.smtp.client.session import ClientSession
+from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.codes import Code
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.faults import MisuseError
 from onionmx.smtp.reply import Reply
 
-if TYPE_CHECKING:
-    from onionmx.smtp.client.session import ClientSession
-    from onionmx.smtp.client.transaction import ClientTransaction
-
-NO_TIME = "no time is left"
-
 
 class StepwiseTransaction:
-    """Made by `ClientSession.begin`. Once begun, it keeps other messages off the session until its content was sent.
+    """A message whose recipients are answered one by one before there is content.
+
+    Nothing is sent before the first recipient, with which MAIL leaves. From then on it keeps other messages off the
+    session until its content was sent.
 
     Attributes:
         outcome: how it ended, `None` while it goes on. Its recipients are those that reached the peer.
+
+    Args:
+        session: to send it on.
+        envelope: without recipients.
     """
 
-    def __init__(self, session: "ClientSession", envelope: Envelope, deadline: float | None) -> None:
+    def __init__(self, session: ClientSession, envelope: Envelope) -> None:
         self.outcome: Outcome | None = None
         self._session = session
         self._envelope = replace(envelope, recipients=())
-        self._deadline = deadline
         self._transaction: ClientTransaction | None = None
         self._is_accepted = False
 
@@ -46,16 +46,10 @@ class StepwiseTransaction:
         """
         if self.outcome:
             return _late_answer(self.outcome)
-        try:
-            async with asyncio.timeout_at(self._deadline) as limit:
-                reply = await self._ask(recipient)
-                if self.outcome and self._session.tls_is_demanded(self.outcome):
-                    reply = await self._ask_again_under_tls(recipient)
-                return reply
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            return self._run_out(recipient)
+        reply = await self._ask(recipient)
+        if self.outcome and self._session.tls_is_demanded(self.outcome):
+            reply = await self._ask_again_under_tls(recipient)
+        return reply
 
     async def send(self, content: bytes | AsyncIterator[bytes]) -> Outcome:
         """Send the message to the recipients that were accepted, and wait for the final reply.
@@ -68,12 +62,7 @@ class StepwiseTransaction:
         if self._transaction is None:
             raise MisuseError("content was sent before any recipient")
         try:
-            async with asyncio.timeout_at(self._deadline) as limit:
-                return self._end(await self._session.send(self._transaction, content))
-        except TimeoutError:
-            if not limit.expired():  # the content's own
-                raise
-            return self._end(self._session.give_up(self._transaction, NO_TIME, Ending.LOST))
+            return self._end(await self._session.send(self._transaction, content))
         finally:
             await self.abandon()
 
@@ -89,7 +78,7 @@ class StepwiseTransaction:
         """Send the RCPT, in front of it MAIL if this is the first one, and wait for the reply."""
         if self._transaction is None:
             started = await self._session.start(self._envelope)
-            if isinstance(started, Outcome):
+            if not isinstance(started, ClientTransaction):
                 self.outcome = started
                 return _late_answer(started)
             self._transaction = started
@@ -106,19 +95,11 @@ class StepwiseTransaction:
         return outcome.answer(index) if index < len(outcome.recipients) else _late_answer(outcome)
 
     async def _ask_again_under_tls(self, recipient: Recipient) -> Reply:
-        if not await self._session.upgrade(self._deadline):
+        if not await self._session.upgrade():
             self.outcome = self._session.without_tls(1)
             return self.outcome.answer(0)
         self.outcome = None
         return await self._ask(recipient)
-
-    def _run_out(self, recipient: Recipient) -> Reply:
-        if self._transaction:
-            self._end(self._session.give_up(self._transaction, NO_TIME, Ending.LOST))
-        else:
-            self.outcome = self._session.not_begun(replace(self._envelope, recipients=(recipient,)), NO_TIME)
-        assert self.outcome  # noqa: S101 -- set right above
-        return _late_answer(self.outcome)
 
     def _end(self, outcome: Outcome) -> Outcome:
         self.outcome = outcome

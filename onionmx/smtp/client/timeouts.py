@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from onionmx.smtp.client.pipeline import Stage
 
+NO_TIME = "no time is left"
+"""The cause of an end by the deadline of a delivery, not by the silence of the peer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:

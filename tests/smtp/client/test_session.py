@@ -7,7 +7,8 @@ import pytest
 
 from onionmx.smtp.client.opening_session import open_session
 from onionmx.smtp.client.outcome import Ending, Sent
-from onionmx.smtp.client.session import CHUNK_SIZE
+from onionmx.smtp.client.session import CHUNK_SIZE, ClientSession
+from onionmx.smtp.client.stepwise import StepwiseTransaction
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.faults import EnvelopeError, MisuseError, OpeningError
@@ -345,7 +346,7 @@ def test_what_the_peer_lacks_is_answered_before_anything_is_sent(envelope: Envel
             assert outcome.ending is Ending.UNSUITABLE
             assert [outcome.answer(index).enhanced for index in range(2)] == [code, code]
             if envelope.smtputf8:
-                transaction = session.begin(envelope)
+                transaction = StepwiseTransaction(session, envelope)
                 assert (await transaction.add_recipient(BOTH[0])).enhanced == code
             await session.close()
 

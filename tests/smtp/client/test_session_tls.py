@@ -6,6 +6,7 @@ from ssl import PROTOCOL_TLS_SERVER, SSLContext
 import pytest
 
 from onionmx.smtp.client.states import TlsPolicy
+from onionmx.smtp.client.stepwise import StepwiseTransaction
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.faults import OpeningError
@@ -126,7 +127,7 @@ def test_tls_on_demand_step_by_step(server_context: SSLContext) -> None:
         dialog += "> BDAT 4 LAST\n> hi\n" + OK + GOODBYE
         async with scripted(dialog, server_context) as stream:
             session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
+            transaction = StepwiseTransaction(session, Envelope("a@a.example"))
             assert (await transaction.add_recipient(BOTH[0])).is_positive
             assert (await transaction.send(MESSAGE)).is_delivered
             await session.close()

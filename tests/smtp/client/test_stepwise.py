@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from onionmx.smtp.client.outcome import Ending, Sent
+from onionmx.smtp.client.stepwise import StepwiseTransaction
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.faults import MisuseError
 from tests.smtp.client.dialogs import BOTH, ENVELOPE, MESSAGE
-from tests.smtp.client.scripted import AMPLE, FLIGHT, GOODBYE, OK, SENT, opened, pieces, run, scripted, soon
+from tests.smtp.client.scripted import FLIGHT, GOODBYE, OK, SENT, hurried, opened, pieces, run, scripted
 
 
 def test_recipients_one_by_one() -> None:
@@ -18,7 +19,7 @@ def test_recipients_one_by_one() -> None:
         dialog += "> RCPT TO:<c@b.example>\n" + OK + "> BDAT 4 LAST\n> hi\n" + OK + GOODBYE
         async with scripted(dialog) as stream:
             session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
+            transaction = StepwiseTransaction(session, Envelope("a@a.example"))
             assert (await transaction.add_recipient(BOTH[0])).code == 550
             assert (await transaction.add_recipient(BOTH[1])).code == 250
             outcome = await transaction.send(pieces(b"h", b"i", b"\r\n"))
@@ -35,7 +36,7 @@ def test_given_up_before_content() -> None:
         dialog += "> RSET\n" + SENT + OK * 4 + GOODBYE
         async with scripted(dialog) as stream:
             session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
+            transaction = StepwiseTransaction(session, Envelope("a@a.example"))
             await transaction.add_recipient(BOTH[0])
             await transaction.abandon()
             await transaction.abandon()
@@ -52,9 +53,9 @@ def test_cancelled_step_by_step_leaves_the_session_in_step() -> None:
 
     async def test() -> None:
         asked = "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n" + OK * 2
-        async with scripted(FLIGHT + asked + "> RSET\n" + asked + OK + GOODBYE) as stream:
+        async with scripted(FLIGHT + asked + "> RSET\n" + OK + GOODBYE) as stream:
             session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
+            transaction = StepwiseTransaction(session, Envelope("a@a.example"))
             await transaction.add_recipient(BOTH[0])
             sending = asyncio.create_task(transaction.send(endless()))
             await asyncio.sleep(0)
@@ -62,11 +63,7 @@ def test_cancelled_step_by_step_leaves_the_session_in_step() -> None:
             await asyncio.wait([sending])
             assert transaction.outcome
             assert transaction.outcome.ending is Ending.ABANDONED
-            late = session.begin(Envelope("a@a.example"), deadline=soon(AMPLE))
-            assert (await late.add_recipient(BOTH[0])).is_positive
-            outcome = await late.send(endless())
-            assert (outcome.ending, outcome.sent) == (Ending.LOST, Sent.NOTHING)
-            never = session.begin(Envelope("a@a.example"))
+            never = StepwiseTransaction(session, Envelope("a@a.example"))
             await never.abandon()
             assert never.outcome
             await session.close()
@@ -79,7 +76,7 @@ def test_sender_refused_answers_all_recipients() -> None:
         dialog = FLIGHT + "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n< 451 later\n< 503 no\n" + GOODBYE
         async with scripted(dialog) as stream:
             session = await opened(stream)
-            transaction = session.begin(Envelope("a@a.example"))
+            transaction = StepwiseTransaction(session, Envelope("a@a.example"))
             assert [(await transaction.add_recipient(one)).code for one in BOTH] == [451, 451]
             assert (await transaction.send(MESSAGE)).answer(0).code == 451
             await session.close()
@@ -90,12 +87,11 @@ def test_sender_refused_answers_all_recipients() -> None:
 def test_step_by_step_misuse_and_silence() -> None:
     async def test() -> None:
         async with scripted(FLIGHT + "> MAIL FROM:<a@a.example>\n> RCPT TO:<b@b.example>\n! silence") as stream:
-            session = await opened(stream)
-            deadline = soon()
-            transaction = session.begin(Envelope("a@a.example"), deadline=deadline)
+            session = await hurried(stream)
+            transaction = StepwiseTransaction(session, Envelope("a@a.example"))
             with pytest.raises(MisuseError):
                 await transaction.send(MESSAGE)
-            assert str(await transaction.add_recipient(BOTH[0])) == "451 4.4.2 no time is left"
+            assert str(await transaction.add_recipient(BOTH[0])) == "451 4.4.2 no reply to MAIL in time"
             assert (await transaction.send(MESSAGE)).sent is Sent.NOTHING
             session.abort()
 
