@@ -8,7 +8,6 @@ another can be opened.
 import asyncio
 import socket
 import ssl
-import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,15 +17,15 @@ import dns.nameserver
 
 from onionmx.config import Resolver
 from onionmx.dns.nameserver import ask
+from onionmx.dns.tcp import MessageStream
 from onionmx.onion import Endpoint
 
 Connect = Callable[[Endpoint], Awaitable[socket.socket]]
 """Opens a connection to a host and port, and raises ConnectionError with the cause in words."""
 
 _OVERDUE = 1.0  # seconds after which an answer counts as slow
-_IDLE = 30.0  # seconds without a question after which a connection is closed
+_IDLE = 30.0  # seconds without an answer after which a connection is closed
 _CONNECTIONS = 8  # to one resolver
-_LENGTH = struct.Struct("!H")
 
 
 class StreamNameserver(dns.nameserver.Nameserver):
@@ -47,8 +46,8 @@ class StreamNameserver(dns.nameserver.Nameserver):
         self._tls = tls
         self._connect = connect
         self._connect_timeout = connect_timeout
-        self._connections: list[_Connection] = []
-        self._opening: asyncio.Task[_Connection] | None = None
+        self._connections: list[MessageStream] = []
+        self._opening: asyncio.Task[MessageStream] | None = None
 
     def __str__(self) -> str:
         return str(self.resolver) + (" through tor" if self._connect else "")
@@ -91,41 +90,41 @@ class StreamNameserver(dns.nameserver.Nameserver):
     def close(self) -> None:
         """Close all connections; questions that are under way fail."""
         for connection in list(self._connections):
-            connection.close("closed")
+            connection.close()
 
     async def _send(self, request: dns.message.QueryMessage, _seconds: float) -> dns.message.Message:
         connection = await self._choose()
         is_first = not connection.has_answered
         try:
-            return await connection.ask(request)
+            return await _ask(connection, request)
         except ConnectionError:
             if is_first:
                 raise
             # The resolver closes idle connections, and the question may cross with that (RFC 7766 section 6.2.4).
-            return await (await self._open()).ask(request)
+            return await _ask(await self._open(), request)
 
-    async def _choose(self) -> "_Connection":
+    async def _choose(self) -> MessageStream:
         alive = [connection for connection in self._connections if not connection.is_silent]
-        quickest = min(alive, key=_Connection.waiting, default=None)
+        quickest = min(alive, key=MessageStream.waiting, default=None)
         if quickest is None or (quickest.waiting() > _OVERDUE and len(alive) < _CONNECTIONS):
             return await self._open()
         return quickest
 
-    async def _open(self) -> "_Connection":
+    async def _open(self) -> MessageStream:
         # A caller that gives up leaves the attempt to the others.
         if self._opening is None:
             self._opening = asyncio.create_task(self._connected())
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
-    def _opened(self, opening: "asyncio.Task[_Connection]") -> None:
+    def _opened(self, opening: asyncio.Task[MessageStream]) -> None:
         self._opening = None
         if not opening.cancelled() and opening.exception() is None:
             connection = opening.result()
             self._connections.append(connection)
             connection.when_closed(self._connections.remove)
 
-    async def _connected(self) -> "_Connection":
+    async def _connected(self) -> MessageStream:
         host, port, name = self.resolver.host, self.resolver.port, self.resolver.tls_name
         tls: dict[str, Any] = {"ssl": self._tls, "server_hostname": name} if self._tls else {}
         try:
@@ -145,85 +144,11 @@ class StreamNameserver(dns.nameserver.Nameserver):
             raise
         except OSError as error:
             raise ConnectionError(error.strerror or str(error)) from error
-        return _Connection(reader, writer)
+        return MessageStream(reader, writer, _IDLE)
 
 
-class _Connection:
-    """One connection; a task reads what comes in, as long as it lives."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._clock = asyncio.get_running_loop().time
-        self._waiting: dict[int, tuple[float, asyncio.Future[bytes]]] = {}
-        self._end: Callable[[_Connection], None] | None = None
-        self._last_heard = 0.0
-        self.has_answered = False
-        self.is_silent = False
-        """A question got no answer in time, and nothing else has come since: the connection may be dead."""
-        self._task = asyncio.create_task(self._read())
-
-    def when_closed(self, call: Callable[["_Connection"], None]) -> None:
-        """Have this called when the connection ends, or now if it has ended."""
-        self._end = call
-        if self._task.done():
-            self.close("closed")
-
-    def waiting(self) -> float:
-        """Seconds for which the oldest question has waited."""
-        return self._clock() - next(iter(self._waiting.values()))[0] if self._waiting else 0.0
-
-    async def ask(self, request: dns.message.QueryMessage) -> dns.message.Message:
-        """Send a question and wait for its answer."""
-        if self._task.done():
-            raise ConnectionError("the resolver closed the connection")
-        while request.id in self._waiting:
-            request.set_random_id()  # type: ignore[no-untyped-call]
-        number = request.id
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        begin = self._clock()
-        self._waiting[number] = begin, answer
-        wire = request.to_wire()
-        self._writer.write(_LENGTH.pack(len(wire)) + wire)
-        try:
-            response = dns.message.from_wire(await answer)
-        except asyncio.CancelledError:
-            self.is_silent = self._last_heard < begin
-            raise
-        finally:
-            self._waiting.pop(number, None)
-        if not request.is_response(response):
-            raise ConnectionError("the resolver answered another question")
-        return response
-
-    def close(self, why: str) -> None:
-        """End it; those who wait for an answer are told why."""
-        self._task.cancel()
-        self._writer.transport.abort()
-        for _, answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(ConnectionError(why))
-        if self._end is not None:
-            call, self._end = self._end, None
-            call(self)
-
-    async def _read(self) -> None:
-        why = "the resolver closed the connection"
-        try:
-            while True:
-                async with asyncio.timeout(_IDLE):
-                    (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
-                    wire = await self._reader.readexactly(length)
-                self._take(wire)
-        except TimeoutError:
-            why = f"the resolver said nothing for {_IDLE:g} s"
-        except (OSError, EOFError):
-            pass
-        finally:
-            self.close(why)
-
-    def _take(self, wire: bytes) -> None:
-        self.has_answered, self.is_silent, self._last_heard = True, False, self._clock()
-        _, answer = self._waiting.get(int.from_bytes(wire[:2], "big"), (0, None))
-        if answer is not None and not answer.done():
-            answer.set_result(wire)
+async def _ask(connection: MessageStream, request: dns.message.QueryMessage) -> dns.message.Message:
+    response = dns.message.from_wire(await connection.ask(request))
+    if not request.is_response(response):
+        raise ConnectionError("answered another question")
+    return response

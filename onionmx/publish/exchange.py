@@ -14,11 +14,11 @@ import dns.rcode
 import dns.tsig
 
 from onionmx.dns.leaving import check_message
+from onionmx.dns.tcp import MessageStream
 from onionmx.errors import DnsError, UpdateError, UpdateRefusedError
 
 TIMEOUT = 30.0
 """Seconds for one answer; an update of some hundred records in a signed zone takes a server well under a second."""
-_MAX_ID = 0x10000
 _ANSWERS = {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}
 
 
@@ -40,11 +40,8 @@ class Exchange:
         self.name = "{} port {}".format(*server)
         self._key = key
         self._timeout = timeout
-        self._writer: asyncio.StreamWriter | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._stream: MessageStream | None = None
         self._connecting = asyncio.Lock()
-        self._next_id = 0
 
     async def ask(self, message: dns.message.Message) -> dns.message.Message:
         """Send a question and return the answer; asked once more if the server closes the connection meanwhile.
@@ -79,23 +76,14 @@ class Exchange:
             check_message(message)
         except DnsError as error:
             raise UpdateError(str(error)) from error
-        writer = await self._connect()
-        message.id = self._free_id()
-        if self._key is not None:
-            message.use_tsig(self._key)
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._waiting[message.id] = answer
+        stream = await self._connect()
         try:
             async with asyncio.timeout(self._timeout):
-                writer.write(message.to_wire(prepend_length=True))
-                await writer.drain()
-                wire = await answer
+                wire = await stream.ask(message, self._key)
         except TimeoutError as error:
             raise UpdateError(f"{self.name}: no answer within {self._timeout:g} s") from error
         except OSError as error:
             raise ConnectionLostError(f"{self.name}: {error.strerror or error}") from error
-        finally:
-            self._waiting.pop(message.id, None)
         return self._read(message, wire)
 
     def _read(self, message: dns.message.Message, wire: bytes) -> dns.message.Message:
@@ -128,52 +116,25 @@ class Exchange:
         algorithm = self._key.algorithm.to_text(omit_final_dot=True)
         return f"key {name!r} with {algorithm}: name, algorithm and secret must be the same on both sides"
 
-    def _free_id(self) -> int:
-        while True:
-            self._next_id = (self._next_id + 1) % _MAX_ID
-            if self._next_id not in self._waiting:
-                return self._next_id
-
-    async def _connect(self) -> asyncio.StreamWriter:
+    async def _connect(self) -> MessageStream:
         async with self._connecting:
-            if self._writer is None:
+            if self._stream is None or self._stream.is_closed:
                 try:
                     async with asyncio.timeout(self._timeout):
-                        reader, self._writer = await asyncio.open_connection(*self.server)
+                        self._stream = MessageStream(*await asyncio.open_connection(*self.server))
                 except TimeoutError as error:
                     raise UpdateError(f"{self.name}: no connection within {self._timeout:g} s") from error
                 except OSError as error:
                     words = error.strerror or str(error)
                     raise UpdateError(f"{self.name}: no connection over TCP: {words}") from error
-                self._reader = asyncio.create_task(self._receive(reader, self._writer))
-            return self._writer
-
-    async def _receive(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        words = "closed the connection"
-        try:
-            while True:
-                length = int.from_bytes(await reader.readexactly(2), "big")
-                wire = await reader.readexactly(length)
-                answer = self._waiting.get(int.from_bytes(wire[:2], "big"))
-                if answer is not None and not answer.done():
-                    answer.set_result(wire)
-        except asyncio.IncompleteReadError:
-            pass
-        except OSError as error:
-            words = error.strerror or str(error)
-        finally:
-            writer.close()
-            self._writer = None
-            for answer in self._waiting.values():
-                if not answer.done():
-                    answer.set_exception(ConnectionLostError(f"{self.name}: {words}"))
+            return self._stream
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
-            self._reader = None
+        if self._stream is not None:
+            self._stream.close()
+            await self._stream.wait_closed()
+            self._stream = None
 
     async def __aenter__(self) -> Self:
         return self

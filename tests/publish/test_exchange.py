@@ -34,8 +34,10 @@ Respond = Callable[[dns.message.Message], bytes | None]
 async def server(*responses: Respond) -> AsyncIterator[tuple[str, int]]:
     """A name server on TCP; each message gets the next response, the last one for all that follow."""
     left = list(responses)
+    serving: set[asyncio.Task[None] | None] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
         try:
             while True:
                 wire = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
@@ -51,7 +53,11 @@ async def server(*responses: Respond) -> AsyncIterator[tuple[str, int]]:
     running = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with running:
         host, port = running.sockets[0].getsockname()
-        yield host, port
+        try:
+            yield host, port
+        finally:
+            for task in filter(None, serving):
+                await task
 
 
 def answer(message: dns.message.Message) -> bytes:
@@ -125,15 +131,26 @@ def test_an_unsigned_notauth_is_about_the_key_of_a_question_and_the_zone_of_an_u
 @pytest.mark.parametrize(
     ("packet", "why"),
     [
-        (b"", "no answer within"),
-        (b"\0\1", "its answer cannot be used, ShortHeader"),
-        (b"\0\1" + b"\xff" * 20, "its answer cannot be used"),
-        (b"\0\1\x84\0\0\0\0\0\0\0\0\0", "its answer is not one to what was asked"),
+        (b"", "its answer cannot be used, ShortHeader"),
+        (b"\xff" * 20, "its answer cannot be used"),
+        (b"\x84\0\0\0\0\0\0\0\0\0", "its answer is not one to what was asked"),
     ],
 )
 def test_answers_that_are_none(packet: bytes, why: str) -> None:
     with pytest.raises(UpdateError, match=why):
-        ask(lambda _message: packet, timeout=0.5 if "within" in why else 60.0)
+        ask(lambda message: message.id.to_bytes(2, "big") + packet, timeout=60.0)
+
+
+@pytest.mark.parametrize("packet", [b"", b"\0\1\x84\0\0\0\0\0\0\0\0\0"], ids=["nothing", "another"])
+def test_what_has_another_id_is_no_answer(packet: bytes) -> None:
+    async def run() -> None:
+        async with server(answer, lambda _message: packet) as address, Exchange(address, None, 60.0) as exchange:
+            await exchange.ask(dns.message.make_query(*QUESTION))
+            exchange._timeout = 0.5  # noqa: SLF001 -- once it is connected
+            with pytest.raises(UpdateError, match="no answer within"):
+                await exchange.ask(dns.message.make_query(*QUESTION, id=2))
+
+    asyncio.run(run())
 
 
 @given(st.binary(min_size=2, max_size=200))
