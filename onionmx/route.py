@@ -37,7 +37,7 @@ from onionmx.errors import (
 )
 from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS_WHY, MapReader
 from onionmx.onion import Endpoint, is_for_tor_alone, onion_of, parse_endpoint
-from onionmx.tor.automap import DEFAULT_TIMEOUT, MAX_TIMEOUT, format_host, parse_address, resolve
+from onionmx.tor.automap import DEFAULT_TIMEOUT, MAX_TIMEOUT, format_hosts, parse_address, resolve
 
 TYPE_CHECKING = False  # typing itself would cost 4 ms
 if TYPE_CHECKING:
@@ -183,19 +183,11 @@ def _print_addresses(domain: str, words: list[str], dnsport: tuple[str, int], ti
             endpoints.append(parse_endpoint(word))
         except OnionError as error:
             left_out.append(str(error))
-    hosts: list[str] = []
     results = resolve((onion for onion, _ in endpoints), dnsport, timeout, user) if endpoints else {}
-    for onion, port in endpoints:
-        result = results[onion]
-        if isinstance(result, AutomapError):
-            left_out.append(f"{onion}: {result}")
-        else:
-            hosts.append(format_host(result, port))
-    if not hosts:
-        raise AutomapError(f"no usable target: {'; '.join(left_out)}")
-    _print(":".join(hosts))
-    if left_out and not _stderr_is_stdout():
-        _fail(f"{domain}: left out: {'; '.join(left_out)}", EXIT_FOUND)
+    hosts, missing = format_hosts(endpoints, results, left_out)
+    _print(hosts)
+    if missing and not _stderr_is_stdout():
+        _fail(f"{domain}: left out: {'; '.join(missing)}", EXIT_FOUND)
     return EXIT_FOUND
 
 

@@ -19,7 +19,7 @@ from struct import error as struct_error
 from onionmx.defaults import DNSPORT, TOR_USER
 from onionmx.errors import AutomapError, OnionError, OwnerError, UsageError
 from onionmx.net.owner import ListenerOwner
-from onionmx.onion import DEFAULT_PORT, parse_port
+from onionmx.onion import DEFAULT_PORT, Endpoint, parse_port
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 5.0  # seconds; tor answers from memory, in well under a millisecond
 MAX_TIMEOUT = 50.0  # seconds; Exim gives up on a command after 60
+ATTEMPTS = 3  # UDP on loopback loses a packet only when a buffer overflows
 
-_ATTEMPTS = 3  # UDP on loopback loses a packet only when a buffer overflows
 _MAX_PACKET = 1232  # bytes; an answer with one address has about 100
 _HEADER = Struct("!6H")  # id, flags, counts of question, answer, authority and additional records
 _RECORD = Struct("!HHIH")  # type, class, TTL, length of the data
@@ -139,33 +139,95 @@ def _checked_address(data: bytes) -> str:
     raise AutomapError(f"{address} is a public address, not a virtual one: this is not Tor's DNSPort")
 
 
-def format_host(address: str, port: int) -> str:
-    """A virtual address as an item of Exim's host lists: `ip`, or `ip::port` where the port is not 25."""
-    return address if port == DEFAULT_PORT else f"{address}::{port}"
+def format_hosts(
+    endpoints: Iterable[Endpoint], results: dict[str, str | AutomapError], left_out: Sequence[str] = ()
+) -> tuple[str, tuple[str, ...]]:
+    """The host list for Exim's `route_data`.
 
+    Args:
+        endpoints: in route order.
+        results: for each onion what `resolve` found.
+        left_out: reasons why others are missing already.
 
-def port_of_tor(dnsport: tuple[str, int], user: str) -> ListenerOwner:
-    """Look whose the port is, before it is asked.
-
-    Raises:
-        AutomapError: somebody else's, or it cannot be told whose.
-    """
-    try:
-        return ListenerOwner(*dnsport, (user,), is_udp=True)
-    except OwnerError as error:
-        raise AutomapError(f"tor's DNSPort is not believed: {error}") from error
-
-
-def confirm(listener: ListenerOwner) -> None:
-    """Look again, before an answer is used.
+    Returns:
+        `ip`, or `ip::port` where the port is not 25, joined by colons; and what was left out, with reasons.
 
     Raises:
-        AutomapError: it came, or may have come, from somebody else.
+        AutomapError: there is no address for any of them.
     """
-    try:
-        listener.confirm()
-    except OwnerError as error:
-        raise AutomapError(f"what tor's DNSPort answered is not believed: {error}") from error
+    hosts: list[str] = []
+    reasons = [*left_out]
+    for onion, port in endpoints:
+        result = results[onion]
+        if isinstance(result, AutomapError):
+            reasons.append(f"{onion}: {result}")
+        else:
+            hosts.append(result if port == DEFAULT_PORT else f"{result}::{port}")
+    if not hosts:
+        raise AutomapError(f"no usable target: {'; '.join(reasons)}")
+    return ":".join(hosts), tuple(reasons)
+
+
+class Conversation:
+    """Questions for some onions, all at once, and what came back; what sends and receives is around it.
+
+    Args:
+        names: onion host names; each is asked once.
+        dnsport: IP address and port.
+        user: `tor.user`, the only one besides root and ourselves who may listen there.
+
+    Raises:
+        AutomapError: the port is somebody else's, or it cannot be told whose.
+    """
+
+    def __init__(self, names: Iterable[str], dnsport: tuple[str, int], user: str) -> None:
+        host, port = dnsport
+        self._where = f"tor's DNSPort at [{host}]:{port}" if ":" in host else f"tor's DNSPort at {host}:{port}"
+        try:
+            self._listener = ListenerOwner(host, port, (user,), is_udp=True)
+        except OwnerError as error:
+            raise AutomapError(f"tor's DNSPort is not believed: {error}") from error
+        self._questions = {name: encode_question(name, int.from_bytes(os.urandom(2), "big")) for name in names}
+        self._results: dict[str, str | AutomapError] = {}
+
+    def unanswered(self) -> list[bytes]:
+        """The questions to send."""
+        return [question for name, question in self._questions.items() if name not in self._results]
+
+    def take(self, packet: bytes) -> bool:
+        """Take what has come from the port; whether all is answered now."""
+        for name, question in self._questions.items():
+            try:
+                result: str | AutomapError | None = decode_answer(packet, question)
+            except AutomapError as error:
+                result = error
+            if result is not None:
+                self._results[name] = result
+                break
+        return len(self._results) == len(self._questions)
+
+    def failure(self, error: Exception) -> AutomapError:
+        """What to raise where sending or receiving failed."""
+        why = getattr(error, "strerror", None) or error
+        return AutomapError(f"{self._where} cannot be asked: {why}; is tor running?")
+
+    def results(self, timeout: float) -> dict[str, str | AutomapError]:
+        """For each name its address, or the reason why there is none.
+
+        Args:
+            timeout: seconds that they have had.
+
+        Raises:
+            AutomapError: not a single answer came, or they may have come from somebody else.
+        """
+        if not self._results:
+            raise AutomapError(f"{self._where} did not answer within {timeout:g} s")
+        try:
+            self._listener.confirm()
+        except OwnerError as error:
+            raise AutomapError(f"what tor's DNSPort answered is not believed: {error}") from error
+        silent = AutomapError(f"the DNSPort did not answer within {timeout:g} s")
+        return {name: self._results.get(name, silent) for name in self._questions}
 
 
 def resolve(
@@ -185,60 +247,30 @@ def resolve(
     Raises:
         AutomapError: the DNSPort cannot be asked, is not tor's, or did not answer a single question in time.
     """
-    where = _shown(dnsport)
-    listener = port_of_tor(dnsport, user)
-    questions = {name: encode_question(name, int.from_bytes(os.urandom(2), "big")) for name in dict.fromkeys(names)}
-    results: dict[str, str | AutomapError] = {}
-    family = _socket.AF_INET6 if ":" in dnsport[0] else _socket.AF_INET
+    conversation = Conversation(names, dnsport, user)
     try:
         # A connected socket takes packets from this peer alone, and hears of a closed port at once.
-        udp = _socket.socket(family, _socket.SOCK_DGRAM)
+        udp = _socket.socket(_socket.AF_INET6 if ":" in dnsport[0] else _socket.AF_INET, _socket.SOCK_DGRAM)
         try:
             udp.connect(dnsport)
-            _exchange(udp, questions, results, timeout)
+            _exchange(udp, conversation, timeout)
         finally:
             udp.close()
     except OSError as error:
-        raise AutomapError(f"tor's DNSPort at {where} cannot be asked: {error.strerror}; is tor running?") from error
-    if not results:
-        raise AutomapError(f"tor's DNSPort at {where} did not answer within {timeout:g} s")
-    confirm(listener)
-    for name in questions.keys() - results.keys():
-        results[name] = AutomapError(f"the DNSPort did not answer within {timeout:g} s")
-    return results
+        raise conversation.failure(error) from error
+    return conversation.results(timeout)
 
 
-def _exchange(
-    udp: _socket.socket, questions: dict[str, bytes], results: dict[str, str | AutomapError], timeout: float
-) -> None:
+def _exchange(udp: _socket.socket, conversation: Conversation, timeout: float) -> None:
     start = time.monotonic()
-    for attempt in range(1, _ATTEMPTS + 1):
-        for question in (questions[name] for name in questions.keys() - results.keys()):
+    for attempt in range(1, ATTEMPTS + 1):
+        for question in conversation.unanswered():
             udp.send(question)
-        deadline = start + timeout * attempt / _ATTEMPTS
-        while len(results) < len(questions):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
+        deadline = start + timeout * attempt / ATTEMPTS
+        while (left := deadline - time.monotonic()) > 0:
             udp.settimeout(left)
             try:
-                _take(udp.recv(_MAX_PACKET), questions, results)
+                if conversation.take(udp.recv(_MAX_PACKET)):
+                    return
             except TimeoutError:
                 break
-
-
-def _take(packet: bytes, questions: dict[str, bytes], results: dict[str, str | AutomapError]) -> None:
-    for name, question in questions.items():
-        try:
-            address = decode_answer(packet, question)
-        except AutomapError as error:
-            results[name] = error
-            return
-        if address is not None:
-            results[name] = address
-            return
-
-
-def _shown(dnsport: Sequence[object]) -> str:
-    host, port = dnsport
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
