@@ -21,7 +21,7 @@ def known_after(world: World, waits: Iterable[float]) -> list[int]:
     async def questions(domains: Iterable[str]) -> AsyncGenerator[Answer, None]:
         nonlocal now
         for domain, wait in zip(domains, waits, strict=False):
-            counts.append(store.count())
+            counts.append(store.counts().listed)
             now += wait
             yield none(domain)
 
@@ -29,7 +29,7 @@ def known_after(world: World, waits: Iterable[float]) -> list[int]:
         rules_of = world.base().rules_of
         whole = Asking(store, questions, rules_of, NoDemands(), lambda: now, lambda _: None)
         asyncio.run(whole.ask(f"d{number}.example" for number in range(1000)))
-        counts.append(store.count())
+        counts.append(store.counts().listed)
     finally:
         store.close()
     return counts

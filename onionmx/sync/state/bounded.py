@@ -81,9 +81,10 @@ class BoundedStore(SqliteStore):
     def _free(self) -> int:
         with self._translated():
             pages = self._one("PRAGMA page_count") - self._one("PRAGMA freelist_count")
+            domains = self._one("SELECT count(*) FROM domain")
         # The last pages are for what becomes of the domains that are there.
         left = int(self._pages * _FILLED) - pages
-        return min(self._most - self.count(), left // _PAGES_OF_ONE, _STEP)
+        return min(self._most - domains, left // _PAGES_OF_ONE, _STEP)
 
     def _unused(self, now: float) -> list[str]:
         return self._names("SELECT name FROM domain WHERE listed AND due_at < ?", now - UNUSED)
@@ -107,7 +108,7 @@ class BoundedStore(SqliteStore):
         for some in _chunks(names):
             gone = [name for name, record in self.get(some).items() if not is_operators(record)]
             marks = ", ".join("?" * len(gone))
-            with self._writing() as connection:
+            with self._transaction() as connection:
                 for table in ("domain", "history"):
                     connection.execute(f"DELETE FROM {table} WHERE name IN ({marks})", gone)  # noqa: S608 -- marks only
 

@@ -35,11 +35,6 @@ class DryRunStore:
         """Nothing that anybody else could see."""
         return nullcontext()
 
-    def count(self) -> int:
-        """Number of domains."""
-        known = self._base.count() if self._base else 0
-        return known + sum(domain not in self._known([domain]) for domain in self._records)
-
     def counts(self) -> Counts:
         """Numbers of the listed domains."""
         if self._listed is None and not self._records:

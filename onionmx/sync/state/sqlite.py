@@ -125,11 +125,6 @@ class SqliteStore:
                 raise StateError(f"state {self._path}: the lock cannot be made: {error.__cause__}") from error
             yield
 
-    def count(self) -> int:
-        """Number of domains."""
-        with self._translated():
-            return self._one("SELECT count(*) FROM domain")
-
     def counts(self) -> Counts:
         """Numbers of the listed domains."""
         with self._translated():
@@ -137,17 +132,12 @@ class SqliteStore:
             pending = self._one("SELECT count(*) FROM domain WHERE routed AND listed AND waits")
         return Counts(listed, found, none, unknown, pending)
 
-    def version(self) -> int:
-        """A number that grows with each change of records or pins."""
-        with self._translated():
-            return self._one("SELECT value FROM about WHERE key = 'version'")
-
     def set_listed(self, domains: Iterable[str], now: float) -> int:
         """Make these the listed domains, and no others; new ones are due at once. Returns how many are new.
 
         Only rows that change are written.
         """
-        with self._writing() as connection:
+        with self._transaction() as connection:
             self._fill_listing(domains)
             new = connection.execute(_NEW, (now,)).rowcount
             connection.execute(_GONE)
@@ -226,12 +216,12 @@ class SqliteStore:
 
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
         """Write records, in one transaction, and add to the history, of which the last `HISTORY_LENGTH` are kept."""
-        with self._writing() as connection:
+        with self._transaction() as connection:
             self._save(connection, records, history)
 
     def revise(self, domains: Iterable[str], change: Change) -> None:
         """Read records and write what becomes of them, with nobody's write in between."""
-        with self._writing() as connection:
+        with self._transaction() as connection:
             self._save(connection, *change(self.get(domains)))
 
     def _save(
@@ -258,7 +248,7 @@ class SqliteStore:
         Returns:
             How many.
         """
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute(_FORGET_HISTORY, (due_before,))
             return connection.execute(_FORGET, (due_before,)).rowcount
 
@@ -270,7 +260,7 @@ class SqliteStore:
 
     def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
         """Make these the pins, and no others."""
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute("DELETE FROM pin")
             connection.executemany(
                 "INSERT INTO pin VALUES (?, ?)", ((name, encode_pin(endpoints)) for name, endpoints in pins.items())
@@ -295,12 +285,6 @@ class SqliteStore:
         if row is None or not isinstance(row[0], int):
             raise UnreadableError("a number that is always there is missing")
         return row[0]
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._transaction() as connection:
-            yield connection
-            connection.execute("UPDATE about SET value = value + 1 WHERE key = 'version'")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

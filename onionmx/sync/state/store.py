@@ -41,9 +41,6 @@ class Store(Protocol):
     def run_lock(self) -> AbstractContextManager[None]:
         """Be the only one who runs sync on this store; raises `LockedError` while another one does."""
 
-    def count(self) -> int:
-        """Number of domains."""
-
     def counts(self) -> Counts:
         """Numbers of the listed domains; may look at each of them."""
 

@@ -141,22 +141,12 @@ class ValkeyStore:
             finally:
                 self._guard = None
 
-    def count(self) -> int:
-        """Number of domains."""
-        return sum(self._server.commit([("ZCARD", _DUE), ("ZCARD", _UNLISTED)]))
-
     def counts(self) -> Counts:
         """Numbers of the listed domains."""
         few = (_FOUND, _UNKNOWN, _NEVER, _WAITING)
         answers = self._server.commit([("ZCARD", _DUE), *(("ZINTERCARD", 2, _DUE, key) for key in few)])
         listed, found, unknown, never, pending = answers
         return Counts(listed, found, listed - found - unknown - never, unknown, pending)
-
-    def version(self) -> int:
-        """A number that grows with each change of records or pins."""
-        text = self._server.ask("GET", VERSION)
-        with self._server.translated():
-            return _number(text or b"0")
 
     def set_listed(self, domains: Iterable[str], now: float) -> int:
         """Make these the listed domains, and no others; new ones are due at once. Returns how many are new.
