@@ -15,7 +15,7 @@ from onionmx.sync.state.store import Change, Counts, Store
 _BATCH = 1000
 
 
-class DryRunStore:
+class DryRunStore(Store):
     """See `Store`; for one run, which never waits for another one.
 
     Args:
@@ -32,11 +32,9 @@ class DryRunStore:
         self._now = 0.0
 
     def run_lock(self) -> AbstractContextManager[None]:
-        """Nothing that anybody else could see."""
         return nullcontext()
 
     def counts(self) -> Counts:
-        """Numbers of the listed domains."""
         if self._listed is None and not self._records:
             return self._base.counts() if self._base else Counts()
         answers = dict.fromkeys(LastAnswer, 0)
@@ -49,13 +47,11 @@ class DryRunStore:
         return Counts(sum(answers.values()), found, none, unknown, pending)
 
     def set_listed(self, domains: Iterable[str], now: float) -> int:
-        """Make these the listed domains, and no others."""
         self._listed = dict.fromkeys(domains)
         self._now = now
         return sum(len(batch) - len(self._known(batch)) for batch in _batches(self._listed))
 
     def due(self, now: float, *, all_listed: bool = False) -> Iterator[str]:
-        """Listed domains that are to be asked now."""
         changed = dict(self._records)
         names: Iterable[str] = changed if self._listed is None else self._listed
         for batch in _batches(names):
@@ -66,7 +62,6 @@ class DryRunStore:
             yield from (name for name in self._base.due(now, all_listed=all_listed) if name not in changed)
 
     def get(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
-        """Records of these domains, as far as there are any."""
         found = {}
         names = list(domains)
         known = self._known([name for name in names if name not in self._records])
@@ -79,7 +74,6 @@ class DryRunStore:
         return found
 
     def routed(self) -> Iterator[DomainRecord]:
-        """All records with an established or a pending route, in alphabetical order."""
         known = self._base.routed() if self._base else iter(())
         base = (record for record in known if record.domain not in self._records)
         own = (self._records[domain] for domain in sorted(self._records))
@@ -87,41 +81,33 @@ class DryRunStore:
         return map(self._with_list, merge(base, own_routed, key=lambda record: record.domain))
 
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
-        """Keep records and history."""
         self._records |= {record.domain: record for record in records}
         self._history += history
 
     def revise(self, domains: Iterable[str], change: Change) -> None:
-        """Keep what becomes of records."""
         self.save(*change(self.get(domains)))
 
     def history(self, domain: str) -> list[HistoryLine]:
-        """Events of a domain, the oldest first."""
         known = self._base.history(domain) if self._base else []
         return known + [line for line in self._history if line.domain == domain]
 
     def forget(self, due_before: float) -> int:  # noqa: ARG002 -- of the protocol
-        """Nothing: this is forgotten as a whole."""
         return 0
 
     def pins(self) -> dict[str, tuple[Endpoint, ...]]:
-        """The pins that several hosts share."""
         return dict(self._pins)
 
     def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
-        """Make these the pins, and no others."""
         self._pins = {domain: tuple(endpoints) for domain, endpoints in pins.items()}
 
     def notes(self) -> Mapping[str, str]:
-        """Short texts about runs."""
         return dict(self._notes)
 
     def note(self, **texts: str) -> None:
-        """Keep some of them."""
         self._notes |= texts
 
     def close(self) -> None:
-        """Nothing: the store below stays open."""
+        pass  # the store below stays open
 
     def _known(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
         return self._base.get(domains) if self._base else {}

@@ -28,7 +28,7 @@ from onionmx.sync.state.encoding import (
 )
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
 from onionmx.sync.state.schema import prepare, set_journal
-from onionmx.sync.state.store import Change, Counts
+from onionmx.sync.state.store import Change, Counts, Store
 
 _MODE = 0o600  # it tells to whom this host writes
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -67,7 +67,7 @@ _Item = TypeVar("_Item")
 _Row = tuple[str, float, int, float, bytes]
 
 
-class SqliteStore:
+class SqliteStore(Store):
     """State in an SQLite file; see `Store`. To be used by one thread at a time.
 
     Args:
@@ -112,12 +112,7 @@ class SqliteStore:
 
     @contextmanager
     def run_lock(self) -> Iterator[None]:
-        """Be the only one who runs sync on this store. The kernel gives the lock back when the process ends.
-
-        Raises:
-            LockedError: another process runs it.
-            StateError: the lock cannot be made.
-        """
+        # The kernel gives it back when the process ends.
         with ExitStack() as held:
             try:
                 held.enter_context(writer_lock(self._path))
@@ -126,17 +121,13 @@ class SqliteStore:
             yield
 
     def counts(self) -> Counts:
-        """Numbers of the listed domains."""
         with self._translated():
             listed, found, none, unknown = self._connection.execute(_COUNTS).fetchone()
             pending = self._one("SELECT count(*) FROM domain WHERE routed AND listed AND waits")
         return Counts(listed, found, none, unknown, pending)
 
     def set_listed(self, domains: Iterable[str], now: float) -> int:
-        """Make these the listed domains, and no others; new ones are due at once. Returns how many are new.
-
-        Only rows that change are written.
-        """
+        # Only rows that change are written.
         with self._transaction() as connection:
             self._fill_listing(domains)
             new = connection.execute(_NEW, (now,)).rowcount
@@ -157,10 +148,6 @@ class SqliteStore:
         connection.execute("DROP TABLE temp.unsorted")
 
     def due(self, now: float, *, all_listed: bool = False) -> Iterator[str]:
-        """Listed domains that are to be asked now, those due first first; with `all_listed`, every one by its name.
-
-        Records may be saved meanwhile.
-        """
         if all_listed:
             # Not by the time: one that is saved meanwhile is due later, and would come again.
             yield from self._all_listed()
@@ -193,7 +180,6 @@ class SqliteStore:
                 yield name
 
     def get(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
-        """Records of these domains, as far as there are any."""
         found: dict[str, DomainRecord] = {}
         with self._translated():
             for names in _chunks(domains, _PARAMETERS):
@@ -203,7 +189,6 @@ class SqliteStore:
         return found
 
     def routed(self) -> Iterator[DomainRecord]:
-        """All records with an established or a pending route, in alphabetical order."""
         after = ""
         while True:
             with self._translated():
@@ -215,12 +200,10 @@ class SqliteStore:
             yield from records
 
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
-        """Write records, in one transaction, and add to the history, of which the last `HISTORY_LENGTH` are kept."""
         with self._transaction() as connection:
             self._save(connection, records, history)
 
     def revise(self, domains: Iterable[str], change: Change) -> None:
-        """Read records and write what becomes of them, with nobody's write in between."""
         with self._transaction() as connection:
             self._save(connection, *change(self.get(domains)))
 
@@ -237,29 +220,21 @@ class SqliteStore:
         connection.executemany(_TRIM, ((name, self._history_length) for name in {line.domain for line in lines}))
 
     def history(self, domain: str) -> list[HistoryLine]:
-        """Events of a domain, the oldest first."""
         with self._translated():
             rows = self._connection.execute("SELECT event FROM history WHERE name = ? ORDER BY id", (domain,))
             return decode_events(domain, (event for (event,) in rows))
 
     def forget(self, due_before: float) -> int:
-        """Remove domains that no list has any more, that have no route, and that were due before then.
-
-        Returns:
-            How many.
-        """
         with self._transaction() as connection:
             connection.execute(_FORGET_HISTORY, (due_before,))
             return connection.execute(_FORGET, (due_before,)).rowcount
 
     def pins(self) -> dict[str, tuple[Endpoint, ...]]:
-        """The pinned domains, in alphabetical order; those pinned to none have no endpoints."""
         with self._translated():
             rows = self._connection.execute("SELECT name, endpoints FROM pin ORDER BY name")
             return {name: decode_pin(name, text) for name, text in rows}
 
     def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
-        """Make these the pins, and no others."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM pin")
             connection.executemany(
@@ -267,17 +242,14 @@ class SqliteStore:
             )
 
     def notes(self) -> dict[str, str]:
-        """Short texts about runs."""
         with self._translated():
             return dict(self._connection.execute("SELECT key, text FROM note").fetchall())
 
     def note(self, **texts: str) -> None:
-        """Write some of them."""
         with self._transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", texts.items())
 
     def close(self) -> None:
-        """End the use of the store."""
         self._connection.close()
 
     def _one(self, query: str) -> int:

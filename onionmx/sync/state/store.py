@@ -51,7 +51,10 @@ class Store(Protocol):
         """
 
     def due(self, now: float, *, all_listed: bool = False) -> Iterator[str]:
-        """Listed domains that are to be asked now, those due first first; with `all_listed`, every one."""
+        """Listed domains that are to be asked now, those due first first; with `all_listed`, every one.
+
+        Records may be saved meanwhile.
+        """
 
     def get(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
         """Records of these domains, as far as there are any."""
@@ -60,7 +63,7 @@ class Store(Protocol):
         """All records with an established or a pending route, in alphabetical order."""
 
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
-        """Write records, in one transaction, and add to the history."""
+        """Write records, in one transaction, and add to the history, of which the last `HISTORY_LENGTH` are kept."""
 
     def revise(self, domains: Iterable[str], change: Change) -> None:
         """Read records and write what becomes of them, with nobody's write to them in between; as `save` does."""
@@ -76,7 +79,7 @@ class Store(Protocol):
         """
 
     def pins(self) -> dict[str, tuple[Endpoint, ...]]:
-        """The pins that several hosts share; those pinned to none have no endpoints."""
+        """The pins that several hosts share, in alphabetical order; those pinned to none have no endpoints."""
 
     def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
         """Make these the pins, and no others."""

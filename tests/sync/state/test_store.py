@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from onionmx.errors import LockedError
 from onionmx.sync.state.encoding import HISTORY_LENGTH, LONGEST_WAIT
 from onionmx.sync.state.record import DomainRecord, LastAnswer
-from onionmx.sync.state.store import Counts, Store
+from onionmx.sync.state.store import Counts
 
 from .conftest import AnyStore, Open
 from .records import ENDPOINTS, WAITING, routed, taken
@@ -17,9 +17,8 @@ NOW = 1.8e9
 MANY = 12_345  # more than one page of either store
 
 
-def test_is_a_store(store: AnyStore) -> None:
-    checked_by_mypy: Store = store
-    assert not [*checked_by_mypy.due(NOW), *store.routed()]
+def test_a_new_store_is_empty(store: AnyStore) -> None:
+    assert not [*store.due(NOW), *store.routed()]
     assert not store.get(["a.org"])
     assert not store.notes()
     assert not store.pins()

@@ -28,7 +28,7 @@ from onionmx.sync.state.encoding import (
 )
 from onionmx.sync.state.keyed import Seal, domain_of
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
-from onionmx.sync.state.store import Change, Counts
+from onionmx.sync.state.store import Change, Counts, Store
 from onionmx.sync.state.valkey.lock import LEASE, holder, run_lock
 from onionmx.sync.state.valkey.server import (
     EVENT,
@@ -78,7 +78,7 @@ _REVISIONS = 100  # attempts to write before anybody else does
 _TEMPORARY = 3600  # seconds that a run's own keys outlive it
 
 
-class ValkeyStore:
+class ValkeyStore(Store):
     """State on a server; see `Store`.
 
     Args:
@@ -128,12 +128,7 @@ class ValkeyStore:
 
     @contextmanager
     def run_lock(self) -> Iterator[None]:
-        """Be the only host that runs sync on this store; a write after the lock got lost is refused.
-
-        Raises:
-            LockedError: another one does.
-            StateError: the server cannot be asked.
-        """
+        # A write after the lock got lost is refused.
         with run_lock(self._server, self._lease) as guard:
             self._guard = guard
             try:
@@ -142,17 +137,13 @@ class ValkeyStore:
                 self._guard = None
 
     def counts(self) -> Counts:
-        """Numbers of the listed domains."""
         few = (_FOUND, _UNKNOWN, _NEVER, _WAITING)
         answers = self._server.commit([("ZCARD", _DUE), *(("ZINTERCARD", 2, _DUE, key) for key in few)])
         listed, found, unknown, never, pending = answers
         return Counts(listed, found, listed - found - unknown - never, unknown, pending)
 
     def set_listed(self, domains: Iterable[str], now: float) -> int:
-        """Make these the listed domains, and no others; new ones are due at once. Returns how many are new.
-
-        The server compares; names of domains that stay as they are do not come back.
-        """
+        # The server compares; names of domains that stay as they are do not come back.
         with self._temporary("listing", "new", "gone", "back") as (listing, new, gone, back):
             self._send_in_pages(lambda names: [("SADD", listing, *names), ("EXPIRE", listing, _TEMPORARY)], domains)
             *counts, _, _, _ = self._server.commit(
@@ -181,10 +172,6 @@ class ValkeyStore:
         return int(counts[0])
 
     def due(self, now: float, *, all_listed: bool = False) -> Iterator[str]:
-        """Listed domains that are to be asked now, those due first first; with `all_listed`, every one.
-
-        As of now: records may be saved meanwhile.
-        """
         ranges: list[tuple[Part, Part]] = [("-inf", now), (f"({now + self._longest_wait!r}", "+inf")]
         for low, high in [("-inf", "+inf")] if all_listed else ranges:
             with self._temporary("due") as (key,):
@@ -198,11 +185,9 @@ class ValkeyStore:
                     yield from page
 
     def get(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
-        """Records of these domains, as far as there are any."""
         return {record.domain: record for page in _chunks(domains) for record in self._records(page)}
 
     def routed(self) -> Iterator[DomainRecord]:
-        """All records with an established or a pending route, in alphabetical order."""
         after = "-"
         while names := self._server.ask("ZRANGE", _ROUTED, after, "+", "BYLEX", "LIMIT", 0, _PAGE):
             page = self._names(names)
@@ -210,11 +195,9 @@ class ValkeyStore:
             after = f"({page[-1]}"
 
     def save(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine] = ()) -> None:
-        """Write records, in one transaction, and add to the history, of which the last `HISTORY_LENGTH` are kept."""
         self._commit(self._save_commands(records, history))
 
     def revise(self, domains: Iterable[str], change: Change) -> None:
-        """Read records and write what becomes of them, with nobody's write in between."""
         names = list(domains)
         for _ in range(_REVISIONS):
             version = self._server.ask("GET", VERSION)
@@ -227,17 +210,11 @@ class ValkeyStore:
         raise StateError(f"state {self._server.address}: others write to it all the time")
 
     def history(self, domain: str) -> list[HistoryLine]:
-        """Events of a domain, the oldest first."""
         events = self._server.ask("LRANGE", history_of(domain), 0, -1)
         with self._server.translated():
             return decode_events(domain, (self._seal.open(EVENT, domain, event) for event in events))
 
     def forget(self, due_before: float) -> int:
-        """Remove domains that no list has any more, that have no route, and that were due before then.
-
-        Returns:
-            How many.
-        """
         with self._temporary("forgotten") as (key,):
             _, count, _ = self._server.commit(
                 [
@@ -258,32 +235,27 @@ class ValkeyStore:
         return int(count)
 
     def pins(self) -> dict[str, tuple[Endpoint, ...]]:
-        """The pinned domains, in alphabetical order; those pinned to none have no endpoints."""
         with self._server.translated():
             pins = {domain_of(name): value for name, value in self._server.ask("HGETALL", PINS).items()}
             return {name: decode_pin(name, text_of(self._seal.open(PIN, name, pins[name]))) for name in sorted(pins)}
 
     def set_pins(self, pins: Mapping[str, Sequence[Endpoint]]) -> None:
-        """Make these the pins, and no others."""
         parts: list[Part] = []
         for name, endpoints in pins.items():
             parts += (name, self._seal.close(PIN, name, encode_pin(endpoints).encode()))
         self._commit([("DEL", PINS), *([("HSET", PINS, *parts)] if parts else []), ("INCR", VERSION)])
 
     def notes(self) -> dict[str, str]:
-        """Short texts about runs."""
         with self._server.translated():
             notes = {text_of(key): text for key, text in self._server.ask("HGETALL", NOTES).items()}
             return {key: text_of(self._seal.open(NOTE, key, text)) for key, text in notes.items()}
 
     def note(self, **texts: str) -> None:
-        """Write some of them."""
         if texts:
             sealed = {key: self._seal.close(NOTE, key, text.encode()) for key, text in texts.items()}
             self._commit([("HSET", NOTES, *(part for item in sealed.items() for part in item))])
 
     def close(self) -> None:
-        """End the use of the store."""
         self._server.close()
 
     def _commit(self, commands: Iterable[Command]) -> None:
