@@ -1,12 +1,12 @@
 """Everything that is built of one configuration: each part once, when it is first asked for, and closed together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from functools import cached_property
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from onionmx.answer import CouldNotTell
+from onionmx.answer import Answer, CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
 from onionmx.authenticate.demand.fetch import directly, through_tor
 from onionmx.authenticate.demand.inquiry import PolicyLookup
@@ -16,6 +16,7 @@ from onionmx.authenticate.demand.requirement import EnforcedPolicy
 from onionmx.authenticate.proof.guard import Guard
 from onionmx.authenticate.proof.prove import NotProven, Proven, prove
 from onionmx.config import Configuration
+from onionmx.dns.bulk import ask_many
 from onionmx.dns.records import RecordResolver
 from onionmx.dns.srv import SrvResolver
 from onionmx.onion import Endpoint
@@ -91,6 +92,14 @@ class Parts:
             ConfigurationError: there is no resolver, or no way to ask it.
         """
         return self._kept(srv_resolver(self.configuration.dns, self.configuration.tor))
+
+    def ask_many(self, domains: Iterable[str]) -> AsyncGenerator[Answer, None]:
+        """Ask DNS for onion-MX records of very many domains; see `onionmx.dns.bulk.ask_many`.
+
+        Raises:
+            ConfigurationError: there is no resolver, or no way to ask it.
+        """
+        return ask_many(domains, self.configuration.dns, self.resolver.ask)
 
     @cached_property
     def guard(self) -> Guard | None:

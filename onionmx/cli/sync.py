@@ -27,7 +27,7 @@ from onionmx.sync.metrics_file import measured
 from onionmx.sync.pending import Words, settle_everywhere, waiting
 from onionmx.sync.report import Summary
 from onionmx.sync.run import Inputs, RunOptions, SyncRun
-from onionmx.sync.setup import is_shared, opened_store, own_pins, questions_of, read_base
+from onionmx.sync.setup import is_shared, opened_store, own_pins, read_base
 from onionmx.sync.state.notes import MapStamp
 from onionmx.sync.state.store import Store
 from onionmx.sync.stores import seal_shared_store
@@ -155,7 +155,7 @@ def _seal_store(settings: SyncSection, *, as_json: bool) -> None:
 def _run(configuration: Configuration, store: Store, inputs: Inputs, wishes: RunOptions) -> Summary:
     async def run(on_answer: Callable[[Answer], None]) -> Summary:
         async with Parts(configuration) as parts:
-            run = SyncRun(configuration, store, questions_of(configuration), parts.prover, time.time)
+            run = SyncRun(configuration, store, parts.ask_many, parts.prover, time.time)
             return await run.synchronize(inputs, wishes, on_answer)
 
     with _progress() as on_answer:

@@ -1,26 +1,22 @@
 """The parts of a run as the configuration describes them."""
 
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from onionmx.answer import Answer
 from onionmx.config import Configuration
 from onionmx.config.store import parse_store
 from onionmx.config.sync import STATE_NAME, SyncSection
-from onionmx.dns.bulk import ask_many
 from onionmx.files import is_missing
 from onionmx.mapfile.domains import read_local_domains
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import read_pins
-from onionmx.sync.asking import AskMany
 from onionmx.sync.build import Base
 from onionmx.sync.judge.rules import RulesOf, TrustPolicy, make_rules, read_beliefs
 from onionmx.sync.judge.schedule import LONGEST_STRETCH
 from onionmx.sync.state.overlay import DryRunStore
 from onionmx.sync.state.store import Store
 from onionmx.sync.stores import open_store
-from onionmx.tor.resolver import srv_resolver
 
 
 @contextmanager
@@ -118,18 +114,3 @@ def _beliefs(settings: SyncSection) -> dict[str, TrustPolicy]:
 def is_shared(settings: SyncSection) -> bool:
     """Whether several hosts use the store."""
     return bool(settings.store) and not isinstance(parse_store(settings.store), Path)
-
-
-def questions_of(configuration: Configuration) -> AskMany:
-    """Questions to the resolvers of the configuration, over Tor where it says so."""
-
-    async def ask(domains: Iterable[str]) -> AsyncGenerator[Answer, None]:
-        resolver = srv_resolver(configuration.dns, configuration.tor)
-        try:
-            async with aclosing(ask_many(domains, configuration.dns, resolver.ask)) as answers:
-                async for answer in answers:
-                    yield answer
-        finally:
-            resolver.close()
-
-    return ask
