@@ -1,22 +1,22 @@
 """`onionmx lookup`."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 import msgspec
 from rich.table import Table
 
-from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
 from onionmx.cli.options import configuration_option, json_option, map_option, with_map, write_json
-from onionmx.config import Configuration
+from onionmx.config import Configuration, DnsSection
 from onionmx.domain import normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
 from onionmx.mapfile.cdb import MapReader
 from onionmx.parts import Parts
 from onionmx.routing.shown import shown_answer
-from onionmx.sync.discover import discover
 from onionmx.target import Route
 
 
@@ -48,18 +48,40 @@ def command(
 async def _find(names: list[str], configuration: Configuration, map_path: str | None, *, live: bool) -> list[Answer]:
     if live:
         async with Parts(configuration) as parts:
-            return list((await discover(names, parts.resolver.ask, configuration.dns, _ignore)).values())
+            return await ask_all(names, parts.resolver.ask, configuration.dns)
     if map_path is not None:
         MapReader(Path(map_path)).close()  # live lookups do without the usual one, but not without one that was named
     async with Parts(with_map(configuration, map_path), to_write=False) as parts:
-        once = msgspec.structs.replace(
-            configuration.dns, retries=0
-        )  # as relay and serve, which have MTAs that ask again
-        return list((await discover(names, parts.router.route, once, _ignore)).values())
+        once = msgspec.structs.replace(configuration.dns, retries=0)  # as those whose MTAs ask again
+        return await ask_all(names, parts.router.route, once)
 
 
-def _ignore(_answer: Answer) -> None:
-    """A few lookups need no progress display."""
+async def ask_all(domains: Iterable[str], ask: Ask, settings: DnsSection) -> list[Answer]:
+    """Ask for each domain; a question that could not be answered is asked again after a pause.
+
+    Args:
+        domains: in normal form.
+        ask: finds the onion MXes of one domain.
+        settings: concurrency and retries.
+
+    Returns:
+        The final answers, in the order of the domains.
+    """
+    turn = asyncio.Semaphore(settings.concurrency)
+
+    async def find(domain: str) -> Answer:
+        async with turn:
+            answer = await ask(domain)
+            for attempt in range(settings.retries):
+                if not isinstance(answer, CouldNotTell):
+                    break
+                await asyncio.sleep(settings.retry_delay * 2**attempt)
+                answer = await ask(domain)
+        return answer
+
+    async with asyncio.TaskGroup() as tasks:
+        finding = [tasks.create_task(find(domain)) for domain in domains]
+    return [task.result() for task in finding]
 
 
 def _exit_code(answer: Answer) -> int:

@@ -2,8 +2,8 @@ import asyncio
 from collections import Counter
 
 from onionmx.answer import Answer, CouldNotTell, NoRoute
+from onionmx.cli.lookup import ask_all
 from onionmx.config import DnsSection
-from onionmx.sync.discover import discover
 
 DOMAINS = [f"{number}.example" for number in range(100)]
 
@@ -23,12 +23,10 @@ def test_concurrency_is_used_and_bounded() -> None:
         under_way -= 1
         return NoRoute(domain, "no SRV record")
 
-    seen: list[Answer] = []
     settings = DnsSection(concurrency=7)
-    answers = asyncio.run(asyncio.wait_for(discover(DOMAINS, ask, settings, seen.append), 120))
+    answers = asyncio.run(asyncio.wait_for(ask_all(DOMAINS, ask, settings), 120))
     assert most == 7
-    assert list(answers) == DOMAINS
-    assert len(seen) == len(DOMAINS)
+    assert answers == [NoRoute(domain, "no SRV record") for domain in DOMAINS]
 
 
 def test_failures_are_asked_again_and_only_failures() -> None:
@@ -41,14 +39,14 @@ def test_failures_are_asked_again_and_only_failures() -> None:
         return NoRoute(domain, "no SRV record")
 
     domains = ["now.example", "later.example", "never.example"]
-    answers = asyncio.run(discover(domains, ask, DnsSection(retries=2, retry_delay=0), lambda _: None))
+    _, later, never = asyncio.run(ask_all(domains, ask, DnsSection(retries=2, retry_delay=0)))
     assert asked == {"now.example": 1, "later.example": 3, "never.example": 3}
-    assert isinstance(answers["later.example"], NoRoute)
-    assert isinstance(answers["never.example"], CouldNotTell)
+    assert isinstance(later, NoRoute)
+    assert isinstance(never, CouldNotTell)
 
 
 def test_nothing_to_ask() -> None:
     async def ask(domain: str) -> Answer:
         raise AssertionError(domain)
 
-    assert asyncio.run(discover([], ask, DnsSection(), lambda _: None)) == {}
+    assert asyncio.run(ask_all([], ask, DnsSection())) == []
