@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
+from onionmx.domain import Domain
 from onionmx.target import Route, Trust
 
 
@@ -27,14 +28,13 @@ class NoRoute(Struct, frozen=True, gc=False):
     """It is known that the domain has no onion MX.
 
     Attributes:
-        domain: in normal form.
         reason: one line for the operator.
         ttl: seconds for which this may be kept (RFC 2308 section 5); `None` where it does not expire.
         notes: one line each for records that were left out, and why.
         trust: what vouches for an answer of DNS; `None` where this comes from elsewhere.
     """
 
-    domain: str
+    domain: Domain
     reason: str
     ttl: int | None = None
     notes: tuple[str, ...] = ()
@@ -52,11 +52,10 @@ class CouldNotTell(Struct, frozen=True, gc=False):
     """It could not be found out; mail has to wait.
 
     Attributes:
-        domain: in normal form.
         reason: one line for the operator: which step failed, and how.
     """
 
-    domain: str
+    domain: Domain
     reason: str
 
 

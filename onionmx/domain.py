@@ -8,10 +8,13 @@ SRV_PREFIX = "_onion-mx._tcp."
 MAX_SRV_DOMAIN_LENGTH = MAX_DOMAIN_LENGTH - len(SRV_PREFIX)
 """Longest domain for which a question for an onion-MX record can be asked at all."""
 
+Domain = str
+"""A domain, or the name of a host, in normal form: as `normalize` returns it."""
+
 _LETTERS_DIGITS_HYPHEN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
-def normalize(text: str) -> str:
+def normalize(text: str) -> Domain:
     """Bring a mail domain into the form in which the map holds it.
 
     U-labels are converted by IDNA 2008 with the mapping of UTS 46 (upper case, full-width letters, the

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
+from onionmx.domain import Domain
 from onionmx.onion import DEFAULT_PORT, Endpoint
 
 MOST_TARGETS = 10
@@ -62,7 +63,6 @@ class Route:
     """The ordered targets of a domain.
 
     Attributes:
-        domain: in normal form.
         targets: in the order in which they are to be tried, never empty.
         source: where the route comes from.
         trust: what vouches for it; `None` for the map, which does not record it.
@@ -70,7 +70,7 @@ class Route:
         stale: its time is over, and it stays in use because DNS does not answer (RFC 8767).
     """
 
-    domain: str
+    domain: Domain
     targets: tuple[Target, ...]
     source: Source
     trust: Trust | None

@@ -51,7 +51,7 @@ FLOORS = [
     {"target"},
     {"onion", "domain"},
     {"files", "isolation", "shipped", "systemd"},
-    {"errors", "defaults", "text"},
+    {"errors", "defaults", "text", "clock"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 400  # lines

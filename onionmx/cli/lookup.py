@@ -12,7 +12,7 @@ from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
 from onionmx.cli.options import configuration_option, json_option, map_option, with_map, write_json
 from onionmx.config import Configuration, DnsSection
-from onionmx.domain import normalize
+from onionmx.domain import Domain, normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
 from onionmx.mapfile.cdb import MapReader
 from onionmx.parts import Parts
@@ -56,11 +56,10 @@ async def _find(names: list[str], configuration: Configuration, map_path: str | 
         return await ask_all(names, parts.router.route, once)
 
 
-async def ask_all(domains: Iterable[str], ask: Ask, settings: DnsSection) -> list[Answer]:
+async def ask_all(domains: Iterable[Domain], ask: Ask, settings: DnsSection) -> list[Answer]:
     """Ask for each domain; a question that could not be answered is asked again after a pause.
 
     Args:
-        domains: in normal form.
         ask: finds the onion MXes of one domain.
         settings: concurrency and retries.
 

@@ -16,7 +16,7 @@ from onionmx.dns.resolver import DnsResolver
 from onionmx.dns.response import Nothing, Record, read_response, read_targets
 from onionmx.dns.stream import Connect
 from onionmx.dns.wire import ask_for, read_plain
-from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX
+from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX, Domain
 from onionmx.errors import DnsError, OnionError
 from onionmx.onion import DEFAULT_PORT, is_for_tor_alone, onion_of
 from onionmx.target import Route, Source, Target, Trust, order
@@ -57,12 +57,8 @@ class SrvResolver:
         """Close the connections to resolvers that stay open."""
         self._resolver.close()
 
-    async def ask(self, domain: str) -> Answer:
-        """Find the onion MXes of a domain.
-
-        Args:
-            domain: in normal form. One under .onion leads to its onion, without a question.
-        """
+    async def ask(self, domain: Domain) -> Answer:
+        """Find the onion MXes of a domain; one under .onion leads to its onion, without a question."""
         if (answer := answer_without_question(domain)) is not None:
             return answer
         try:
@@ -103,12 +99,8 @@ def _trust(*, secure: bool) -> Trust:
     return Trust.DNSSEC if secure else Trust.UNSIGNED
 
 
-def answer_without_question(domain: str) -> Answer | None:
-    """The answer for a domain for which no question may or can be asked: onions, and names that are too long.
-
-    Args:
-        domain: in normal form.
-    """
+def answer_without_question(domain: Domain) -> Answer | None:
+    """The answer for a domain for which no question may or can be asked: onions, and names that are too long."""
     if is_for_tor_alone(domain):
         try:
             target = Target(onion_of(domain), DEFAULT_PORT)

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from onionmx.dns.response import NO_RECORD, NO_SUCH_NAME, Nothing, Record
-from onionmx.domain import MAX_LABEL_LENGTH
+from onionmx.domain import MAX_LABEL_LENGTH, Domain
 from onionmx.errors import DnsError
 
 UDP_PAYLOAD = 1232  # bytes, the size that DNS flag day 2020 settled on
@@ -56,11 +56,11 @@ class Plain:
     is_authentic: bool
 
 
-def ask_for(domain: str) -> bytes:
+def ask_for(domain: Domain) -> bytes:
     """The question section for the onion-MX record of a domain.
 
     Args:
-        domain: in normal form, not longer than `MAX_SRV_DOMAIN_LENGTH`.
+        domain: not longer than `MAX_SRV_DOMAIN_LENGTH`.
 
     Raises:
         DnsError: it is a name of Tor.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from onionmx.domain import Domain
     from onionmx.mapfile.checksum import Checksums
 
 COULD_NOT_TELL = "could-not-tell.onion"
@@ -111,11 +112,8 @@ class MapReader:
         """Number of entries, read from the header."""
         return len(self._cdb)
 
-    def get_value(self, domain: str) -> bytes | None:
+    def get_value(self, domain: Domain) -> bytes | None:
         """The value of a domain as it is in the file, or `None` where the map has no entry for it.
-
-        Args:
-            domain: in normal form.
 
         Raises:
             MapError: the part of the map where the entry would be is damaged.
@@ -140,11 +138,8 @@ class MapReader:
         if crc_of(self._file.read, len(self._file) - SIZE) != self._checksums.whole:
             raise self._damaged(_WRONG_SUM)
 
-    def get(self, domain: str) -> tuple[Endpoint, ...] | None:
+    def get(self, domain: Domain) -> tuple[Endpoint, ...] | None:
         """Endpoints of a domain in route order, `DEFERS`, or `None` where the map has no entry for it.
-
-        Args:
-            domain: in normal form.
 
         Raises:
             MapError: the entry, or the part of the map where it would be, is damaged.

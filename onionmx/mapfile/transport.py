@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import idna
 
 from onionmx.defaults import TRANSPORT_NAME
-from onionmx.domain import normalize, shown
+from onionmx.domain import Domain, normalize, shown
 from onionmx.errors import DomainError, OnionError
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
 from onionmx.mapfile.entries import Entries, Parsed
@@ -95,14 +95,11 @@ def transport_records(entries: Entries, transport: str, result: str) -> Iterator
             yield with_u_labels.encode(), value
 
 
-def folded_to(domain: str) -> str:
+def folded_to(domain: Domain) -> str:
     """What Postfix looks up instead of the Unicode form of a domain, where that is another domain's name.
 
     Postfix folds the case of a key (Unicode, section 3.13, "toCasefold"), which makes `strasse` of `straße` and a final
     sigma a common one. A table cannot have such a key: it would route the other domain's mail.
-
-    Args:
-        domain: in normal form.
 
     Returns:
         The other name; empty where there is no such trouble.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX
+from onionmx.domain import MAX_SRV_DOMAIN_LENGTH, SRV_PREFIX, Domain
 from onionmx.errors import DomainError, OnionError
 from onionmx.onion import DEFAULT_PORT, SUFFIX, parse_onion, parse_port
 from onionmx.target import MOST_TARGETS, Target, in_order
@@ -27,12 +27,11 @@ class OnionMxRecords:
     """What a domain says of its onion MXes.
 
     Attributes:
-        domain: in normal form.
         targets: in any order; none means no record at all.
         ttl: seconds that others may keep it.
     """
 
-    domain: str
+    domain: Domain
     targets: tuple[Target, ...]
     ttl: int
 
@@ -47,11 +46,8 @@ def owner_of(domain: str) -> str:
     return f"{SRV_PREFIX}{domain}."
 
 
-def check_domain_name(domain: str) -> str:
+def check_domain_name(domain: Domain) -> str:
     """Refuse a domain that cannot have an onion-MX record; gives it back.
-
-    Args:
-        domain: in normal form.
 
     Raises:
         DomainError: it is an onion itself, or too long for the labels in front.

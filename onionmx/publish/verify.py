@@ -16,6 +16,7 @@ import dns.serial
 
 from onionmx.config import DnsSection
 from onionmx.dns.response import Records, read_response, read_targets
+from onionmx.domain import Domain
 from onionmx.errors import DnsError
 from onionmx.publish.authority import DNS_PORT, NameServer, World, ask_authority, find, reachable
 from onionmx.publish.change import service_name
@@ -61,7 +62,6 @@ class Verification:
     """What DNS says of the record of a domain.
 
     Attributes:
-        domain: in normal form.
         zone: the zone that the record is in, without the final dot; empty where that could not be found out.
         servers: every address of every name server of the zone.
         signed: what a validating resolver makes of the record.
@@ -69,7 +69,7 @@ class Verification:
         problem: why the servers could not be found out; empty where they could.
     """
 
-    domain: str
+    domain: Domain
     zone: str
     servers: tuple[ServerView, ...]
     signed: Signed
@@ -118,12 +118,11 @@ class Verifier:
         self._zones: dict[dns.name.Name, asyncio.Task[_Zone]] = {}
 
     async def check(
-        self, domain: str, expected: tuple[Target, ...] | None, zone: dns.name.Name | None = None
+        self, domain: Domain, expected: tuple[Target, ...] | None, zone: dns.name.Name | None = None
     ) -> Verification:
         """Look at one domain; whatever goes wrong is in the result.
 
         Args:
-            domain: in normal form.
             expected: what should be there; none to expect no record, `None` to be content with any that works.
             zone: the zone that the record is in, where that is known already.
         """

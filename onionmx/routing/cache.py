@@ -17,6 +17,7 @@ from random import Random
 
 from onionmx.answer import Answer, Found, NoRoute
 from onionmx.config import LookupSection
+from onionmx.domain import Domain
 from onionmx.routing.standing import CachedAnswer, HitCount
 
 HOLD = 60.0
@@ -34,13 +35,12 @@ class CacheEntry:
     """An entry as seen from outside.
 
     Attributes:
-        domain: in normal form.
         answer: what DNS said.
         remaining: seconds until its time is over; below zero where it is over.
         used: whether anybody asked for it since DNS said so.
     """
 
-    domain: str
+    domain: Domain
     answer: Kept
     remaining: float
     used: bool = False

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from onionmx.answer import Found, NoRoute
+from onionmx.clock import Timestamp
 from onionmx.domain import normalize, shown
 from onionmx.errors import InputError, TemporaryError
 from onionmx.files import read_regular, replacing
@@ -51,13 +52,13 @@ class _Content(_Head, forbid_unknown_fields=True):
     entries: list[_Line]
 
 
-def write_cache(path: Path, entries: Iterable[CacheEntry], now: float | None = None) -> None:
+def write_cache(path: Path, entries: Iterable[CacheEntry], now: Timestamp | None = None) -> None:
     """Write entries into a file, which is replaced whole.
 
     Args:
         path: the file; its folder is made.
         entries: what the cache holds.
-        now: seconds since 1970; `None` for the time of the clock.
+        now: `None` for the time of the clock.
 
     Raises:
         CacheError: it could not be written; the old one stays.
@@ -71,12 +72,12 @@ def write_cache(path: Path, entries: Iterable[CacheEntry], now: float | None = N
         raise CacheError(f"cache {path} cannot be written: {error.strerror}; the old one stays") from error
 
 
-def read_cache(path: Path, now: float | None = None) -> list[CacheEntry]:
+def read_cache(path: Path, now: Timestamp | None = None) -> list[CacheEntry]:
     """Read what `write_cache` wrote. One that cannot be used is a warning in the log and no entries.
 
     Args:
         path: the file; where there is none, there are no entries.
-        now: seconds since 1970; `None` for the time of the clock.
+        now: `None` for the time of the clock.
     """
     try:
         return parse_cache(read_regular(path), time.time() if now is None else now)
@@ -90,12 +91,11 @@ def read_cache(path: Path, now: float | None = None) -> list[CacheEntry]:
     return []
 
 
-def parse_cache(content: bytes, now: float) -> list[CacheEntry]:
+def parse_cache(content: bytes, now: Timestamp) -> list[CacheEntry]:
     """Read the entries in a cache file.
 
     Args:
         content: the file.
-        now: seconds since 1970.
 
     Raises:
         InputError: damaged, or of another version.

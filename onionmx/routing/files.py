@@ -16,6 +16,7 @@ from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.config import Configuration, LocalSection
 from onionmx.config.sync import SyncSection
 from onionmx.dns.srv import answer_without_question
+from onionmx.domain import Domain
 from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
 from onionmx.mapfile.domains import own_answer, read_local_domains
@@ -80,13 +81,10 @@ class RouteFiles:
             map_may_be_missing=configuration.lookup.live,
         )
 
-    def get(self, domain: str) -> Answer | None:
+    def get(self, domain: Domain) -> Answer | None:
         """The answer for a domain, or `None` where only DNS can have one.
 
         The order: local domains, pins, the map, names that lead to onions by themselves.
-
-        Args:
-            domain: in normal form.
         """
         if time.monotonic() >= self.validity.until:
             self.look()

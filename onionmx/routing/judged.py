@@ -6,12 +6,14 @@ The judge sees all that is remembered of a domain, and what it decides is rememb
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from functools import partial
 
 import msgspec
 
 from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
+from onionmx.clock import Clock
+from onionmx.domain import Domain
 from onionmx.errors import OnionmxError, StateError
 from onionmx.routing.memory import Kept, Memory
 from onionmx.sync.judge.entry import entry_of, needs_look
@@ -40,7 +42,6 @@ class JudgedRoutes:
         rules_of: what is believed of each domain.
         prover: finds out what a domain demands of its MX, and whether its onion MX has it; `None` where nobody has to
             prove anything.
-        clock: seconds since 1970.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class JudgedRoutes:
         memory: Memory,
         rules_of: RulesOf,
         prover: Prover | None,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = time.time,
     ) -> None:
         self._ask = ask
         self._memory = memory
@@ -67,12 +68,8 @@ class JudgedRoutes:
             return True
         return self._rules_of(answer.route.domain).belief is not TrustPolicy.DNSSEC
 
-    async def ask(self, domain: str) -> Answer:
-        """The answer for a domain that counts now.
-
-        Args:
-            domain: in normal form.
-        """
+    async def ask(self, domain: Domain) -> Answer:
+        """The answer for a domain that counts now."""
         self._begin()
         answer = await self._ask(domain)
         if isinstance(answer, CouldNotTell):

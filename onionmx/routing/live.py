@@ -14,6 +14,7 @@ from random import Random
 
 from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import LookupSection
+from onionmx.domain import Domain
 from onionmx.routing.cache import Cache, CacheEntry
 from onionmx.routing.standing import CachedAnswer
 from onionmx.routing.troubles import Troubles
@@ -82,12 +83,8 @@ class LiveRoutes:
         self._timer_at = inf
         self._is_closed = False
 
-    def known(self, domain: str) -> CachedAnswer | None:
-        """The answer for a domain that needs no question, or `None`. Must be called in the event loop.
-
-        Args:
-            domain: in normal form.
-        """
+    def known(self, domain: Domain) -> CachedAnswer | None:
+        """The answer for a domain that needs no question, or `None`. Must be called in the event loop."""
         now = self._clock()
         known = self._cache.fresh(domain, now)
         if known is None and self._cache.is_held(domain, now):
@@ -99,12 +96,8 @@ class LiveRoutes:
             self._set_timer(now)
         return known
 
-    async def route(self, domain: str) -> Answer:
-        """The answer for a domain: kept, or asked for now. A question that is under way is joined.
-
-        Args:
-            domain: in normal form.
-        """
+    async def route(self, domain: Domain) -> Answer:
+        """The answer for a domain: kept, or asked for now. A question that is under way is joined."""
         known = self.known(domain)
         if known is not None:
             return known.answer
@@ -122,11 +115,8 @@ class LiveRoutes:
         self._stats.stale += 1
         return stale
 
-    def question(self, domain: str) -> "asyncio.Future[Answer] | None":
+    def question(self, domain: Domain) -> "asyncio.Future[Answer] | None":
         """The question for a domain of which `known` has just said nothing: to be waited for, never to be cancelled.
-
-        Args:
-            domain: in normal form.
 
         Returns:
             `None` where an expired route may take its place, so that `route` is to be asked.

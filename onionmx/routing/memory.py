@@ -13,9 +13,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from onionmx.clock import Clock
 from onionmx.config import Configuration
 from onionmx.config.lookup import MEMORY_NAME
 from onionmx.config.store import parse_store
+from onionmx.domain import Domain
 from onionmx.errors import ConfigurationError
 from onionmx.files import is_missing
 from onionmx.sync.judge.policy import Verdict
@@ -67,12 +69,9 @@ class Memory:
     Args:
         open_it: opens the store, when it is first needed; it is opened again where that failed.
         is_shared: it has records of sync too, whose lists of domains are not touched.
-        clock: seconds since 1970.
     """
 
-    def __init__(
-        self, open_it: Callable[[], Store], *, is_shared: bool = False, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, open_it: Callable[[], Store], *, is_shared: bool = False, clock: Clock = time.time) -> None:
         self._open_it = open_it
         self._is_shared = is_shared
         self._clock = clock
@@ -104,13 +103,12 @@ class Memory:
         """The record of a domain of which nothing is known."""
         return DomainRecord(domain, now, listed=not self._is_shared)
 
-    async def revise(self, domain: str, change: Change) -> Kept:
+    async def revise(self, domain: Domain, change: Change) -> Kept:
         """Change what is known of a domain, with nobody's change in between.
 
         A record that protects nothing is not kept: most domains have no onion MX and never had one.
 
         Args:
-            domain: in normal form.
             change: decides.
 
         Raises:

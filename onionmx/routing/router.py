@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onionmx.answer import Answer, CouldNotTell, NoRoute
+from onionmx.domain import Domain
 from onionmx.routing.cache import CacheEntry
 from onionmx.routing.cache_file import read_cache, write_cache
 from onionmx.routing.files import RouteFiles
@@ -39,14 +40,11 @@ class Router:
         """Until when the valid answers of `known` may be given again."""
         return self._files.validity
 
-    def known(self, domain: str) -> CachedAnswer | None:
+    def known(self, domain: Domain) -> CachedAnswer | None:
         """The answer for a domain where it needs no question, else `None`. Must be called in the event loop.
 
         Files are looked at every half second only, and a TTL is what it was at the start: this is the fast way, for
         thousands of lookups a second.
-
-        Args:
-            domain: in normal form.
         """
         answer = self._files.get(domain)
         if answer is None:
@@ -56,35 +54,24 @@ class Router:
         # What files cannot tell is to be read again each time.
         return CachedAnswer(answer, self._hits, until=-inf if isinstance(answer, CouldNotTell) else inf)
 
-    async def route(self, domain: str) -> Answer:
+    async def route(self, domain: Domain) -> Answer:
         """Find the route of a domain for people; files are looked at each time, and the TTL is what is left of it.
 
         A caller that is cancelled does not end a question that others wait for.
-
-        Args:
-            domain: in normal form.
         """
         self._files.look()
         answer = await self.ask(domain)
         return self._live.with_time_left(answer) if self._live else answer
 
-    async def ask(self, domain: str) -> Answer:
-        """Find the route of a domain; as with `known`, files are looked at every half second only.
-
-        Args:
-            domain: in normal form.
-        """
+    async def ask(self, domain: Domain) -> Answer:
+        """Find the route of a domain; as with `known`, files are looked at every half second only."""
         answer = self._files.get(domain)
         if answer is not None:
             return answer
         return await self._live.route(domain) if self._live else NoRoute(domain, _NO_ENTRY)
 
-    def question(self, domain: str) -> "asyncio.Future[Answer] | None":
-        """The question to DNS for a domain of which `known` has just said nothing; see `LiveRoutes.question`.
-
-        Args:
-            domain: in normal form.
-        """
+    def question(self, domain: Domain) -> "asyncio.Future[Answer] | None":
+        """The question to DNS for a domain of which `known` has just said nothing; see `LiveRoutes.question`."""
         return self._live.question(domain) if self._live else None
 
     def check(self) -> None:

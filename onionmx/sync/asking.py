@@ -8,6 +8,7 @@ from time import monotonic
 from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found
+from onionmx.clock import Clock
 from onionmx.errors import DnsError
 from onionmx.isolation import OneFailedError, one_of_many
 from onionmx.sync.judge.entry import needs_look
@@ -32,8 +33,6 @@ MOST_TIME = 3600.0
 
 AskMany = Callable[[Iterable[str]], AsyncGenerator[Answer, None]]
 """Finds one answer for each of many domains, in any order."""
-Clock = Callable[[], float]
-"""Seconds since 1970."""
 
 
 @dataclass(slots=True)

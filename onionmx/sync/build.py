@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from onionmx.authenticate.demand.requirement import Demand
+from onionmx.clock import Timestamp
 from onionmx.config import MapSection
 from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader, format_value, parse_value
@@ -89,13 +90,12 @@ class NextMap:
     until: float = 0.0
 
 
-def next_map(store: Store, base: Base, now: float) -> NextMap:
+def next_map(store: Store, base: Base, now: Timestamp) -> NextMap:
     """What follows from what is known.
 
     Args:
         store: what is known of domains.
         base: what decides beside it.
-        now: seconds since 1970.
     """
     entries = {
         domain: format_value(endpoints)
@@ -188,7 +188,7 @@ def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
     new: Mapping[str, bytes],
     store: Store,
     base: Base,
-    now: float,
+    now: Timestamp,
     note_of: Callable[[str], str] = lambda _domain: "",
 ) -> Iterator[Decision]:
     """What to say of each change, as far as a summary names them; the removed first: they are the ones to look at.
@@ -198,7 +198,6 @@ def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
         new: the next map.
         store: what is known of domains.
         base: what decides beside it.
-        now: seconds since 1970.
         note_of: a remark on a domain that has an entry; empty for none.
     """
     named = islice((*changes.removed, *changes.changed, *changes.added), MOST_DECISIONS)
@@ -230,7 +229,7 @@ def source_of(domain: str, record: DomainRecord | None, base: Base) -> tuple[Sou
     return Source.ONION if domain.endswith(SUFFIX) else Source.SRV, trust
 
 
-def _why_removed(domain: str, record: DomainRecord | None, base: Base, now: float) -> str:
+def _why_removed(domain: str, record: DomainRecord | None, base: Base, now: Timestamp) -> str:
     if domain in base.own:
         return own_answer(domain).reason
     if domain in base.pins:

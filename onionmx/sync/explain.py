@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
+from onionmx.domain import Domain
 from onionmx.mapfile.cdb import DEFERS
 from onionmx.mapfile.domains import own_answer
 from onionmx.onion import SUFFIX, Endpoint
@@ -22,7 +24,6 @@ class Explanation:
     """All that decides about the entry of a domain.
 
     Attributes:
-        domain: in normal form.
         published: what the map has now; `None` where it has no entry.
         endpoints: what it would have if it was written now; none for no entry.
         source: where these come from; `None` where there are none.
@@ -34,7 +35,7 @@ class Explanation:
         history: of its route, the oldest event first.
     """
 
-    domain: str
+    domain: Domain
     published: tuple[Endpoint, ...] | None
     endpoints: tuple[Endpoint, ...]
     source: Source | None
@@ -46,15 +47,15 @@ class Explanation:
     history: tuple[HistoryLine, ...]
 
 
-def explain(domain: str, published: tuple[Endpoint, ...] | None, store: Store, base: Base, now: float) -> Explanation:
+def explain(
+    domain: Domain, published: tuple[Endpoint, ...] | None, store: Store, base: Base, now: Timestamp
+) -> Explanation:
     """Explain the entry of a domain, or that it has none.
 
     Args:
-        domain: in normal form.
         published: what the map has.
         store: what is remembered.
         base: pins, local domains and rules.
-        now: seconds since 1970.
 
     Raises:
         StateError: the store cannot be read.

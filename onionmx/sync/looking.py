@@ -6,13 +6,14 @@ once, and what takes too long for one run is left to the next one.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from msgspec.structs import replace
 
 from onionmx.answer import Answer
+from onionmx.clock import Clock, Timestamp
 from onionmx.isolation import OneFailedError, one_of_many
 from onionmx.sync.judge.looks import not_told
 from onionmx.sync.judge.proof import LOOK_AGAIN
@@ -29,12 +30,11 @@ _PAUSE = 1.0  # seconds for which what is found out waits to be saved together
 class Prover(Protocol):
     """Finds out what a domain demands of its MX, and whether its onion MX has it."""
 
-    async def look(self, record: DomainRecord, now: float) -> Verdict:
+    async def look(self, record: DomainRecord, now: Timestamp) -> Verdict:
         """Look, as far as it is time to.
 
         Args:
             record: with an established route, or a change that waits.
-            now: seconds since 1970.
         """
 
 
@@ -58,10 +58,9 @@ class Looking:
 
     Args:
         prover: looks at one.
-        clock: seconds since 1970.
     """
 
-    def __init__(self, prover: Prover, clock: Callable[[], float]) -> None:
+    def __init__(self, prover: Prover, clock: Clock) -> None:
         self._prover = prover
         self._clock = clock
         self._waiting: deque[Judged] = deque()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from functools import partial
 
+from onionmx.clock import Timestamp
 from onionmx.domain import normalize
 from onionmx.errors import UsageError
 from onionmx.sync.judge.operator import NO_ROUTE, choices
@@ -81,13 +82,12 @@ class Words:
         return wanted | dict.fromkeys(sorted(refused), refuse) | dict.fromkeys(sorted(allowed), allow)
 
 
-def settle_everywhere(stores: Sequence[Store], words: Words, now: float, held: Collection[str] = ()) -> None:
+def settle_everywhere(stores: Sequence[Store], words: Words, now: Timestamp, held: Collection[str] = ()) -> None:
     """Take the operator's words in each store in which they change something.
 
     Args:
         stores: the first one is that of sync, in which nobody else changes anything meanwhile.
         words: about domains in normal form.
-        now: seconds since 1970.
         held: domains in the map whose removal waits (sync.max_removal); to accept one needs no change in a store.
 
     Raises:
@@ -130,13 +130,12 @@ def _check_one(known: Iterable[Mapping[str, DomainRecord]], domains: Collection[
             raise UsageError(f"{domain}: several changes wait: expected one of {', '.join(sorted(words))}")
 
 
-def settle(store: Store, words: Words, now: float) -> list[DomainRecord]:
+def settle(store: Store, words: Words, now: Timestamp) -> list[DomainRecord]:
     """Make some of the changes that wait, refuse others, and take refusals back; all or none.
 
     Args:
         store: in which nobody else changes anything meanwhile.
         words: with domains in normal form.
-        now: seconds since 1970.
 
     Returns:
         What is known of these domains from now on.

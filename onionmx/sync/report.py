@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from onionmx.clock import Timestamp
+from onionmx.domain import Domain
 from onionmx.onion import Endpoint
 from onionmx.sync.lists.outgoing import Outgoing
 from onionmx.target import Source, Trust
@@ -31,7 +33,6 @@ class Decision:
     """What becomes of one domain, and why.
 
     Attributes:
-        domain: in normal form.
         outcome: what becomes of it.
         old: endpoints in the old map; empty where it had none.
         new: endpoints in the new map; empty where it has none.
@@ -41,7 +42,7 @@ class Decision:
         notes: records that were left out, and what the table for Postfix cannot do.
     """
 
-    domain: str
+    domain: Domain
     outcome: RunResult
     old: tuple[Endpoint, ...]
     new: tuple[Endpoint, ...]
@@ -59,7 +60,6 @@ class Summary:
         map: path of the map.
         is_dry_run: nothing was written.
         is_led_elsewhere: another host was asking DNS, and only the map of this one was built.
-        started: seconds since 1970.
         seconds: that the run took.
         listed: domains in the lists.
         asked: domains that DNS was asked for.
@@ -77,7 +77,7 @@ class Summary:
     map: str
     is_dry_run: bool = False
     is_led_elsewhere: bool = False
-    started: float = 0.0
+    started: Timestamp = 0.0
     seconds: float = 0.0
     listed: int = 0
     asked: int = 0

@@ -17,6 +17,7 @@ from pathlib import Path
 from onionmx.answer import Answer
 from onionmx.authenticate.demand.requirement import Demand
 from onionmx.authenticate.proof.published import PublishedDemands, demands_path, publishing_demands
+from onionmx.clock import Clock
 from onionmx.config import Configuration
 from onionmx.defaults import DAY
 from onionmx.errors import LockedError, MissingMapError
@@ -25,7 +26,7 @@ from onionmx.mapfile.cdb import DEFERS, MapReader
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.write import mark_checked, writer_lock
 from onionmx.sync import removals
-from onionmx.sync.asking import Asked, Asking, AskMany, Clock
+from onionmx.sync.asking import Asked, Asking, AskMany
 from onionmx.sync.build import Base, Changes, NextMap, compare, decisions, next_map, table_note, write
 from onionmx.sync.judge.entry import NOT_LISTED
 from onionmx.sync.judge.policy import adopt

@@ -11,8 +11,9 @@ import dns.rdtypes.ANY.TLSA
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.demand.tlsa import Tlsa
+from onionmx.clock import Timestamp
 from onionmx.dns.records import DnsAnswer, RecordResolver
-from onionmx.domain import MAX_DOMAIN_LENGTH
+from onionmx.domain import MAX_DOMAIN_LENGTH, Domain
 from onionmx.errors import DnsError
 from onionmx.onion import is_for_tor_alone
 
@@ -37,7 +38,7 @@ class _Host:
 
 
 async def dane_requirement(
-    domain: str, questions: RecordResolver, now: float
+    domain: Domain, questions: RecordResolver, now: Timestamp
 ) -> EnforcedPolicy | NotRequired | CouldNotTell:
     """Find out whether a domain has TLSA records for its MX.
 
@@ -45,9 +46,7 @@ async def dane_requirement(
     the whole undecided (RFC 7672 section 2.1.2).
 
     Args:
-        domain: in normal form.
         questions: asks DNS.
-        now: seconds since 1970.
     """
     if not questions.can_validate:
         return NotRequired(domain, "DANE cannot be seen: no resolver is believed to validate", now + _NEXT_DAY)
@@ -73,11 +72,10 @@ async def dane_requirement(
     return EnforcedPolicy(domain, demand, look_at, look_at)
 
 
-def mx_hosts(domain: str, answer: DnsAnswer) -> list[str]:
+def mx_hosts(domain: Domain, answer: DnsAnswer) -> list[str]:
     """Hosts of the domain's MX records, the preferred ones first; the domain itself where it has none (RFC 5321).
 
     Args:
-        domain: in normal form.
         answer: to the question for them.
     """
     found = []
@@ -96,7 +94,7 @@ def _is_host_name(name: str) -> bool:
     return _HOST_CHARACTERS.issuperset(name)
 
 
-async def _look_at_host(name: str, questions: RecordResolver, now: float) -> _Host:
+async def _look_at_host(name: str, questions: RecordResolver, now: Timestamp) -> _Host:
     # Its address comes first: unsigned zones may have servers that cannot even be asked for TLSA, and an alias of
     # the host has the records under its real name (RFC 7672 section 2.2.2).
     address = await questions.ask(name, "A")

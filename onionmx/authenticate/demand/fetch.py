@@ -10,6 +10,7 @@ import h11
 
 from onionmx.authenticate.demand.policy import MAX_POLICY_SIZE, Policy, PolicyError, read_policy
 from onionmx.dns.records import RecordResolver
+from onionmx.domain import Domain
 from onionmx.errors import DnsError, TemporaryError
 from onionmx.net.addresses import is_public
 from onionmx.onion import Endpoint
@@ -90,7 +91,7 @@ def directly(questions: RecordResolver, may_connect: Callable[[str], bool] = is_
 
 
 async def fetch_policy(
-    domain: str,
+    domain: Domain,
     connect: Connect,
     context: ssl.SSLContext,
     timeout: float,  # noqa: ASYNC109 -- for all of it
@@ -98,7 +99,6 @@ async def fetch_policy(
     """Fetch the policy of a domain.
 
     Args:
-        domain: in normal form.
         connect: how to reach the policy host.
         context: what verifies its certificate.
         timeout: seconds for all of it.

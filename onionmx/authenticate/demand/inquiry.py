@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
@@ -11,8 +10,10 @@ from onionmx.authenticate.demand.fetch import Connect, fetch_policy
 from onionmx.authenticate.demand.policy import Policy
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.demand.sts import sts_requirement
+from onionmx.clock import Clock
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.dns.records import RecordResolver
+from onionmx.domain import Domain
 from onionmx.errors import DnsError
 from onionmx.isolation import OneFailedError, one_of_many
 
@@ -27,7 +28,6 @@ class PolicyLookup:
         settings: what is wanted, and how policies are fetched.
         questions: asks DNS; closed with this.
         connect: opens connections to policy hosts.
-        clock: gives the time in seconds since 1970.
 
     Raises:
         ConfigurationError: the file of authorities cannot be used.
@@ -38,7 +38,7 @@ class PolicyLookup:
         settings: AuthenticateSection,
         questions: RecordResolver,
         connect: Connect,
-        clock: Callable[[], float] = time.time,
+        clock: Clock = time.time,
     ) -> None:
         self._settings = settings
         self._questions = questions
@@ -47,11 +47,10 @@ class PolicyLookup:
         self._context = Authorities(settings.ca_file).https
         self._turn = asyncio.Semaphore(settings.concurrency)
 
-    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
+    async def requirement_of(self, domain: Domain, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """Find out whether a domain demands that its MX proves itself.
 
         Args:
-            domain: in normal form.
             known: what was found before, whenever that was; a policy is kept for as long as it says.
         """
         try:

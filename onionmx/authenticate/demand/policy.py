@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from onionmx.domain import normalize, shown
+from onionmx.domain import Domain, normalize, shown
 from onionmx.errors import DomainError, TemporaryError
 
 MAX_POLICY_SIZE = 65536
@@ -105,12 +105,11 @@ def read_policy(content: bytes) -> Policy:
     return Policy(mode, tuple(patterns), _max_age(single.get("max_age")))
 
 
-def matches_pattern(pattern: str, host: str) -> bool:
+def matches_pattern(pattern: str, host: Domain) -> bool:
     """Whether a pattern allows a host; `*` matches the whole first label (RFC 8461 section 4.1).
 
     Args:
         pattern: in normal form, perhaps with `*.` in front.
-        host: in normal form.
     """
     if not pattern.startswith(WILDCARD):
         return pattern == host

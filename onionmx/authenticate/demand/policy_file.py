@@ -12,6 +12,7 @@ import msgspec
 from onionmx.authenticate.demand.policy import MAX_AGE
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, Kind
 from onionmx.authenticate.demand.sts import GRACE
+from onionmx.clock import Timestamp
 from onionmx.config import Configuration
 from onionmx.domain import normalize, shown
 from onionmx.errors import InputError, TemporaryError
@@ -43,12 +44,11 @@ def policy_file(configuration: Configuration) -> Path:
     return Path(os.environ.get("STATE_DIRECTORY") or Path(configuration.map.path).parent) / NAME
 
 
-def read_policies(path: Path, now: float) -> dict[str, EnforcedPolicy]:
+def read_policies(path: Path, now: Timestamp) -> dict[str, EnforcedPolicy]:
     """Read what `write_policies` wrote, by domain, but for policies that ended long ago.
 
     Args:
         path: the file; where there is none, nothing is known.
-        now: seconds since 1970.
 
     Raises:
         PolicyFileError: it cannot be read, or is damaged.
@@ -65,7 +65,7 @@ def read_policies(path: Path, now: float) -> dict[str, EnforcedPolicy]:
         raise PolicyFileError(f"policies {path}: {error}") from error
 
 
-def parse_policies(content: bytes, now: float) -> dict[str, EnforcedPolicy]:
+def parse_policies(content: bytes, now: Timestamp) -> dict[str, EnforcedPolicy]:
     """Read the content of the file.
 
     Raises:
@@ -87,14 +87,13 @@ def parse_policies(content: bytes, now: float) -> dict[str, EnforcedPolicy]:
     return {each.domain: each for each in found if is_kept(each) and now - GRACE < each.expires <= now + 2 * MAX_AGE}
 
 
-def write_policies(path: Path, known: Mapping[str, EnforcedPolicy], without: Container[str], now: float) -> None:
+def write_policies(path: Path, known: Mapping[str, EnforcedPolicy], without: Container[str], now: Timestamp) -> None:
     """Put policies into a file, beside those that others have written there.
 
     Args:
         path: the file; its folder is made.
         known: by domain.
         without: domains that are known to have no policy.
-        now: seconds since 1970.
 
     Raises:
         PolicyFileError: it could not be written; the old one stays.
@@ -115,7 +114,7 @@ def is_kept(requirement: EnforcedPolicy) -> bool:
 
 
 def _merged(
-    path: Path, known: Mapping[str, EnforcedPolicy], without: Container[str], now: float
+    path: Path, known: Mapping[str, EnforcedPolicy], without: Container[str], now: Timestamp
 ) -> Iterable[EnforcedPolicy]:
     try:
         there = read_policies(path, now)

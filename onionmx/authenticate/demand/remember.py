@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,8 @@ from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.authenticate.demand.policy_file import MOST, PolicyFileError, is_kept, read_policies, write_policies
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
+from onionmx.clock import Clock
+from onionmx.domain import Domain
 
 _T = TypeVar("_T")
 
@@ -41,10 +42,9 @@ class RememberedPolicyLookup:
 
     Args:
         inquiry: asks; closed with this.
-        clock: gives the time in seconds since 1970.
     """
 
-    def __init__(self, inquiry: Asks, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, inquiry: Asks, clock: Clock = time.time) -> None:
         self._inquiry = inquiry
         self._clock = clock
         self._said: dict[str, tuple[PolicyAnswer, float]] = {}
@@ -67,11 +67,10 @@ class RememberedPolicyLookup:
         except PolicyFileError as error:
             _logger.warning("%s; the policies that were known are fetched anew", error)
 
-    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
+    async def requirement_of(self, domain: Domain, known: EnforcedPolicy | None = None) -> PolicyAnswer:
         """What a domain demands: as it said last, or asked for now. A question that is under way is joined.
 
         Args:
-            domain: in normal form.
             known: what it demanded in an earlier run, where that is known.
         """
         if known is not None and domain not in self._known:

@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from onionmx.authenticate.demand.tlsa import Tlsa
+from onionmx.domain import Domain
 from onionmx.errors import TemporaryError
 
 _T = TypeVar("_T")
@@ -50,7 +51,6 @@ class EnforcedPolicy:
     """A domain demands that its MX proves itself. Times are seconds since 1970 (UTC).
 
     Attributes:
-        domain: in normal form.
         demand: what the certificate must be like.
         look_at: when to ask the domain again.
         expires: until when this holds although the domain cannot be asked.
@@ -59,7 +59,7 @@ class EnforcedPolicy:
         trouble: why it could not be fetched again since then, in one line; empty where it could.
     """
 
-    domain: str
+    domain: Domain
     demand: Demand
     look_at: float
     expires: float
@@ -77,12 +77,11 @@ class NotRequired:
     """It is known that the domain demands nothing.
 
     Attributes:
-        domain: in normal form.
         reason: one line for the operator.
         look_at: when to ask again, in seconds since 1970 (UTC).
     """
 
-    domain: str
+    domain: Domain
     reason: str
     look_at: float
 

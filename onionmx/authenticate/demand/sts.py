@@ -10,8 +10,10 @@ from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.fetch import FetchError
 from onionmx.authenticate.demand.policy import WILDCARD, Mode, Policy, PolicyError, read_records
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
+from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.dns.records import RecordResolver
+from onionmx.domain import Domain
 from onionmx.errors import DnsError
 
 RECORD = "_mta-sts."
@@ -27,7 +29,7 @@ Fetch = Callable[[str], Awaitable[Policy | None]]
 
 
 async def sts_requirement(
-    domain: str, questions: RecordResolver, fetch: Fetch, known: EnforcedPolicy | None, now: float
+    domain: Domain, questions: RecordResolver, fetch: Fetch, known: EnforcedPolicy | None, now: Timestamp
 ) -> EnforcedPolicy | NotRequired | CouldNotTell:
     """Find out whether a domain has a policy in mode enforce.
 
@@ -37,11 +39,9 @@ async def sts_requirement(
     cannot be fetched, nobody can tell: an attacker who forges the SRV record can also block the policy.
 
     Args:
-        domain: in normal form.
         questions: asks DNS.
         fetch: fetches a policy.
         known: what was found before, whenever that was.
-        now: seconds since 1970.
     """
     if known is not None and (known.demand.kind is not Kind.MTA_STS or known.expires + GRACE <= now):
         known = None
@@ -80,7 +80,7 @@ def refresh_at(known: EnforcedPolicy) -> float:
 
 
 def _without_policy(
-    domain: str, known: EnforcedPolicy | None, why: str, now: float, look_at: float
+    domain: str, known: EnforcedPolicy | None, why: str, now: Timestamp, look_at: float
 ) -> EnforcedPolicy | CouldNotTell:
     if known is not None and now < known.expires:
         return _until(replace(known, trouble=why), min(look_at, now + RETRY))
@@ -90,7 +90,7 @@ def _without_policy(
 
 
 def _judge(
-    domain: str, identifier: str, policy: Policy | None, now: float, look_at: float
+    domain: str, identifier: str, policy: Policy | None, now: Timestamp, look_at: float
 ) -> EnforcedPolicy | NotRequired:
     if policy is None:
         return NotRequired(domain, "its policy host says that it has no MTA-STS policy", look_at)

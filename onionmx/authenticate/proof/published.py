@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from onionmx.authenticate.demand.requirement import Demand, RequirementError, decode_demand, encode_demand
+from onionmx.domain import Domain
 from onionmx.errors import MapError, MissingMapError
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.write import publish_records
@@ -82,11 +83,8 @@ class PublishedDemands:
         self._version: _Version = None
         self._reader: MapReader | None = None
 
-    def get(self, domain: str) -> Demand | None:
+    def get(self, domain: Domain) -> Demand | None:
         """What a domain demands, or `None` where it demands nothing.
-
-        Args:
-            domain: in normal form.
 
         Raises:
             MapError: the file is missing, cannot be read or is damaged: what the domain demands is not known.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.rules import Rules, TrustPolicy
@@ -30,13 +31,13 @@ class MapEntry:
     defers: bool = False
 
 
-def entry_of(record: DomainRecord, rules: Rules, now: float) -> MapEntry:
+def entry_of(record: DomainRecord, rules: Rules, now: Timestamp) -> MapEntry:
     """What the map has for a domain that is neither pinned nor this host's own.
 
     Args:
         record: what is known of it.
         rules: of this domain.
-        now: seconds since 1970; a domain that defers does so for some time only.
+        now: a domain that defers does so for some time only.
     """
     if not record.listed:
         return MapEntry((), NOT_LISTED)
@@ -54,7 +55,7 @@ def needs_look(record: DomainRecord, rules: Rules) -> bool:
     return record.pending is not None if route is None else route.trust is Trust.UNSIGNED
 
 
-def noted(record: DomainRecord, rules: Rules, now: float) -> DomainRecord:
+def noted(record: DomainRecord, rules: Rules, now: Timestamp) -> DomainRecord:
     """Note whether a route has ever been in the map, and for how long its domain defers where that cannot be told."""
     route = record.established
     if route is not None:

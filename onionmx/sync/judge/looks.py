@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired, RequirementError, parse_requirement
 from onionmx.authenticate.proof.prove import NotProven, Proven, PutOff
+from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.rules import Rules
@@ -58,7 +59,7 @@ def not_told(record: DomainRecord, why: str) -> DomainRecord:
 
 
 def shown(
-    record: DomainRecord, requirement: EnforcedPolicy, result: Proven | NotProven | CouldNotTell, now: float
+    record: DomainRecord, requirement: EnforcedPolicy, result: Proven | NotProven | CouldNotTell, now: Timestamp
 ) -> Verdict:
     """What the onion MXes of the route showed.
 
@@ -66,7 +67,6 @@ def shown(
         record: with an established route.
         requirement: what the domain demands now.
         result: of the look.
-        now: seconds since 1970.
     """
     kind = str(requirement.demand.kind)
     match result:
@@ -99,7 +99,7 @@ def candidate(record: DomainRecord) -> tuple[Endpoint, ...]:
     return () if is_firm(record) or by_operator or record.doubt else waits.endpoints
 
 
-def changed_by_proof(record: DomainRecord, requirement: EnforcedPolicy, result: Proven, now: float) -> Verdict:
+def changed_by_proof(record: DomainRecord, requirement: EnforcedPolicy, result: Proven, now: Timestamp) -> Verdict:
     """A change whose onions have proved themselves is taken at once."""
     waits = said_now(record)
     if waits is None or is_refused(record, waits.endpoints):
@@ -117,7 +117,7 @@ def end_doubt(record: DomainRecord, decision: str) -> DomainRecord:
     return replace(record, requirement=requirement, proof=None, doubt=None, keeps_unproven=False, decision=decision)
 
 
-def judge_doubt(record: DomainRecord, now: float, rules: Rules) -> Verdict:
+def judge_doubt(record: DomainRecord, now: Timestamp, rules: Rules) -> Verdict:
     """End the doubt about a route where it has lasted for long enough."""
     doubt = record.doubt
     if doubt is None or doubt.is_refused or record.established is None:
@@ -130,7 +130,7 @@ def judge_doubt(record: DomainRecord, now: float, rules: Rules) -> Verdict:
     return Verdict(end_doubt(record, words), (line,))
 
 
-def _proven(record: DomainRecord, requirement: EnforcedPolicy, result: Proven, now: float) -> Verdict:
+def _proven(record: DomainRecord, requirement: EnforcedPolicy, result: Proven, now: Timestamp) -> Verdict:
     kind = str(requirement.demand.kind)
     old = record.proof
     route = record.established.endpoints if record.established else ()
@@ -148,7 +148,7 @@ def _proven(record: DomainRecord, requirement: EnforcedPolicy, result: Proven, n
     )
 
 
-def _not_proven(record: DomainRecord, requirement: EnforcedPolicy, words: str, now: float) -> Verdict:
+def _not_proven(record: DomainRecord, requirement: EnforcedPolicy, words: str, now: Timestamp) -> Verdict:
     endpoints = record.established.endpoints if record.established else ()
     if _is_in_map(record):
         return _doubted(record, requirement, words, now)
@@ -158,7 +158,7 @@ def _not_proven(record: DomainRecord, requirement: EnforcedPolicy, words: str, n
     return Verdict(replace(record, proof=None, unknown="", decision=f"not routed: {words}"), lines)
 
 
-def _doubted(record: DomainRecord, requirement: EnforcedPolicy, words: str, now: float) -> Verdict:
+def _doubted(record: DomainRecord, requirement: EnforcedPolicy, words: str, now: Timestamp) -> Verdict:
     old = record.doubt
     endpoints = record.established.endpoints if record.established else ()
     lines: tuple[HistoryLine, ...] = ()

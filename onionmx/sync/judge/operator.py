@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy
+from onionmx.clock import Timestamp
 from onionmx.domain import shown
 from onionmx.errors import UsageError
 from onionmx.onion import Endpoint, format_endpoint
@@ -12,13 +13,14 @@ from onionmx.sync.state.record import DomainRecord, Established, HistoryLine, Ho
 from onionmx.target import Trust
 
 
-def adopt(record: DomainRecord, endpoints: tuple[Endpoint, ...], now: float, demand: Demand | None = None) -> Verdict:
+def adopt(
+    record: DomainRecord, endpoints: tuple[Endpoint, ...], now: Timestamp, demand: Demand | None = None
+) -> Verdict:
     """Take the entry that a map has for a domain of which nothing is known: of an older version, or of a lost state.
 
     Args:
         record: of the domain.
         endpoints: of the entry.
-        now: seconds since 1970.
         demand: what the file beside the map has; `None` for nothing.
     """
     established = Established(endpoints, Trust.UNSIGNED, now, now, is_routed=True)
@@ -39,12 +41,11 @@ NO_ROUTE = "none"
 """Names the removal among the changes that wait, as in the pins."""
 
 
-def accept(record: DomainRecord, now: float, onions: str = "") -> Verdict | None:
+def accept(record: DomainRecord, now: Timestamp, onions: str = "") -> Verdict | None:
     """Make the change that waits, on the operator's word; `None` where none waits. That it was refused counts no more.
 
     Args:
         record: of the domain.
-        now: seconds since 1970.
         onions: all that the change leads to, as `choices` has them, or `NO_ROUTE`; empty where only one waits.
 
     Raises:
@@ -102,7 +103,7 @@ def _chosen(record: DomainRecord, onions: str) -> DomainRecord:
     return replace(record, pending=found, rivals=tuple(each for each in waiting if each is not found))
 
 
-def refuse(record: DomainRecord, now: float) -> Verdict | None:
+def refuse(record: DomainRecord, now: Timestamp) -> Verdict | None:
     """Keep what is there, whatever waits; `None` where nothing waits.
 
     It holds until `allow` takes it back: a refused change, or another one to an onion of it, needs a signature.
@@ -131,7 +132,7 @@ def refuse(record: DomainRecord, now: float) -> Verdict | None:
     return Verdict(record, tuple(lines))
 
 
-def allow(record: DomainRecord, now: float) -> Verdict | None:
+def allow(record: DomainRecord, now: Timestamp) -> Verdict | None:
     """Take back all that was refused: such a change waits as any other; `None` where nothing is refused."""
     if not record.refused and not record.keeps_unproven and not (record.doubt and record.doubt.is_refused):
         return None

@@ -21,6 +21,7 @@ The record is all that is remembered (`onionmx.sync.state.record`); each verdict
 from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
+from onionmx.clock import Timestamp
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.entry import noted
 from onionmx.sync.judge.looks import judge_doubt
@@ -40,13 +41,13 @@ UNSIGNED_NOW = "what was signed is not any more: see whether the domain has give
 """Words of a decision that somebody has to look at."""
 
 
-def judge(record: DomainRecord, answer: Answer, now: float, rules: Rules) -> Verdict:
+def judge(record: DomainRecord, answer: Answer, now: Timestamp, rules: Rules) -> Verdict:
     """Decide what becomes of a domain after an answer.
 
     Args:
         record: what was known.
         answer: what DNS said.
-        now: seconds since 1970; a clock that goes back or ahead makes no change come earlier.
+        now: a clock that goes back or ahead makes no change come earlier.
         rules: of this domain.
     """
     if isinstance(answer, NoRoute) and record.established is None and record.pending is None:
@@ -63,19 +64,18 @@ def judge(record: DomainRecord, answer: Answer, now: float, rules: Rules) -> Ver
     return replace(verdict, record=replace(verdict.record, due_at=next_question(verdict.record, now, rules)))
 
 
-def settled(record: DomainRecord, now: float, rules: Rules) -> Verdict:
+def settled(record: DomainRecord, now: Timestamp, rules: Rules) -> Verdict:
     """What follows from a record in which an answer and a look are noted.
 
     Args:
         record: to be saved.
-        now: seconds since 1970.
         rules: of this domain.
     """
     verdict = judge_doubt(record, now, rules)
     return replace(verdict, record=noted(verdict.record, rules, now))
 
 
-def _nothing(record: DomainRecord, answer: NoRoute, now: float, rules: Rules) -> DomainRecord:
+def _nothing(record: DomainRecord, answer: NoRoute, now: Timestamp, rules: Rules) -> DomainRecord:
     """There was nothing, and there is nothing. Of a million domains most are like this, and `replace` is slow."""
     return DomainRecord(
         record.domain,
@@ -96,11 +96,11 @@ def _nothing(record: DomainRecord, answer: NoRoute, now: float, rules: Rules) ->
     )
 
 
-def _told(record: DomainRecord, answer: LastAnswer, ttl: int | None, reason: str, now: float) -> DomainRecord:
+def _told(record: DomainRecord, answer: LastAnswer, ttl: int | None, reason: str, now: Timestamp) -> DomainRecord:
     return replace(record, answer=answer, asked_at=now, ttl=ttl, reason=reason, failures=0, failing_since=0.0)
 
 
-def _not_told(record: DomainRecord, reason: str, now: float, rules: Rules) -> Verdict:
+def _not_told(record: DomainRecord, reason: str, now: Timestamp, rules: Rules) -> Verdict:
     failures = record.failures + 1
     # A clock that was set back would otherwise leave a beginning that lies ahead.
     since = min(record.failing_since, now) if record.failures else now
@@ -126,7 +126,9 @@ def _not_told(record: DomainRecord, reason: str, now: float, rules: Rules) -> Ve
     return Verdict(removed(record, How.SILENCE, now, f"removed: {words}"), (line,))
 
 
-def _found(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, now: float, rules: Rules) -> Verdict:
+def _found(
+    record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, now: Timestamp, rules: Rules
+) -> Verdict:
     old = record.established
     signed = trust is not Trust.UNSIGNED
     if old and set(old.endpoints) == set(endpoints):
@@ -154,7 +156,7 @@ def _is_free(record: DomainRecord, endpoints: tuple[Endpoint, ...]) -> bool:
     return record.removal.how is How.SILENCE and is_return
 
 
-def _none(record: DomainRecord, trust: Trust, now: float, rules: Rules) -> Verdict:
+def _none(record: DomainRecord, trust: Trust, now: Timestamp, rules: Rules) -> Verdict:
     old = record.established
     signed = trust is not Trust.UNSIGNED
     if old is None:
@@ -175,7 +177,7 @@ def _none(record: DomainRecord, trust: Trust, now: float, rules: Rules) -> Verdi
     return Verdict(removed(record, how, now, f"removed: {record.reason}"), (line,))
 
 
-def _seen_again(record: DomainRecord, seen: Established, trust: Trust, now: float, rules: Rules) -> Verdict:
+def _seen_again(record: DomainRecord, seen: Established, trust: Trust, now: Timestamp, rules: Rules) -> Verdict:
     """The same onions. What was signed once does not become less when it is seen unsigned."""
     old = record.established
     better = trust if seen.trust is Trust.UNSIGNED else seen.trust
@@ -198,7 +200,7 @@ def _seen_again(record: DomainRecord, seen: Established, trust: Trust, now: floa
     return Verdict(record, (*lines, *changes))
 
 
-def _wait(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, now: float, rules: Rules) -> Verdict:
+def _wait(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, now: Timestamp, rules: Rules) -> Verdict:
     """Keep what is there until the change has been seen for long enough."""
     counted, own, lines = count(record, endpoints, trust, now, rules)
     hold = hold_of(record, endpoints, rules)
@@ -209,7 +211,7 @@ def _wait(record: DomainRecord, endpoints: tuple[Endpoint, ...], trust: Trust, n
     return Verdict(replace(counted, decision=kept(record, f"a change waits: {why}")), lines)
 
 
-def _steady(record: DomainRecord, pending: Pending, now: float, hold: float) -> Verdict:
+def _steady(record: DomainRecord, pending: Pending, now: Timestamp, hold: float) -> Verdict:
     words = f"seen steadily for {days(hold)} days"
     if is_firm(record):
         words = f"{words}; {UNSIGNED_NOW}"

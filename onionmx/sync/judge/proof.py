@@ -9,6 +9,7 @@ from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven
+from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.looks import (
@@ -51,12 +52,11 @@ class Proofs:
         self._inquiry = inquiry
         self._show = show
 
-    async def look(self, record: DomainRecord, now: float) -> Verdict:
+    async def look(self, record: DomainRecord, now: Timestamp) -> Verdict:
         """Look, as far as it is time to.
 
         Args:
             record: with an established route, or a change that waits.
-            now: seconds since 1970.
         """
         requirement = requirement_of(record)
         unknown = ""
@@ -75,7 +75,7 @@ class Proofs:
             verdict = replace(verdict, record=not_told(verdict.record, unknown))
         return replace(verdict, record=replace(verdict.record, due_at=_due_at(verdict.record, now)))
 
-    async def _prove(self, record: DomainRecord, requirement: EnforcedPolicy, now: float) -> Verdict:
+    async def _prove(self, record: DomainRecord, requirement: EnforcedPolicy, now: Timestamp) -> Verdict:
         if record.established and _is_time(record, requirement, now):
             verdict = shown(record, requirement, await self._show(requirement, record.established.endpoints), now)
         else:
@@ -89,7 +89,7 @@ class Proofs:
         return verdict
 
 
-def _is_time(record: DomainRecord, requirement: EnforcedPolicy, now: float) -> bool:
+def _is_time(record: DomainRecord, requirement: EnforcedPolicy, now: Timestamp) -> bool:
     """Whether the onion MX has to show what is required."""
     proof, route, known = record.proof, record.established, requirement_of(record)
     if proof is None or route is None or record.doubt or known is None or known.demand != requirement.demand:
@@ -101,7 +101,7 @@ def _renewal(proof: Proof) -> float:
     return min(proof.made_at + _RENEW_AFTER, (proof.made_at + proof.expires) / 2)
 
 
-def _due_at(record: DomainRecord, now: float) -> float:
+def _due_at(record: DomainRecord, now: Timestamp) -> float:
     times = [record.due_at, record.requirement_expires]
     if record.doubt:
         times.append(0.0)

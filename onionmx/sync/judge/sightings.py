@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from onionmx.clock import Timestamp
 from onionmx.onion import Endpoint
 from onionmx.sync.judge.rules import Rules, TrustPolicy
 from onionmx.sync.judge.verdict import days
@@ -48,7 +49,7 @@ def hold_of(record: DomainRecord, endpoints: tuple[Endpoint, ...], rules: Rules)
 
 
 def count(
-    record: DomainRecord, said: tuple[Endpoint, ...] | None, trust: Trust, now: float, rules: Rules
+    record: DomainRecord, said: tuple[Endpoint, ...] | None, trust: Trust, now: Timestamp, rules: Rules
 ) -> tuple[DomainRecord, Pending | None, tuple[HistoryLine, ...]]:
     """Count an answer for the change that it says, and against all others.
 
@@ -56,7 +57,7 @@ def count(
         record: what was known.
         said: the endpoints, empty for no record; `None` where the answer says what is there already.
         trust: what vouches for it.
-        now: seconds since 1970; a clock that goes back or ahead makes nothing come earlier.
+        now: a clock that goes back or ahead makes nothing come earlier.
         rules: of this domain.
 
     Returns:
@@ -93,12 +94,12 @@ def said_now(record: DomainRecord) -> Pending | None:
     return next((each for each in (record.pending, *record.rivals) if each and each.last_seen == record.told_at), None)
 
 
-def withdrawn(record: DomainRecord, now: float) -> tuple[HistoryLine, ...]:
+def withdrawn(record: DomainRecord, now: Timestamp) -> tuple[HistoryLine, ...]:
     """The events of an end of all that waits."""
     return tuple(_withdrawn(record, each, now) for each in (record.pending, *record.rivals) if each)
 
 
-def _withdrawn(record: DomainRecord, pending: Pending, now: float) -> HistoryLine:
+def _withdrawn(record: DomainRecord, pending: Pending, now: Timestamp) -> HistoryLine:
     return HistoryLine(record.domain, now, "withdrawn", pending.endpoints, pending.trust, "DNS says something else")
 
 

@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from socket import gethostname
 
+from onionmx.clock import Timestamp
 from onionmx.config import Configuration
 from onionmx.defaults import DAY
 from onionmx.domain import shown
@@ -17,13 +18,12 @@ from onionmx.sync.stores import open_host_lists
 
 @contextmanager
 def read_logs(
-    configuration: Configuration, now: float, warn: Callable[[str], None], *, to_write: bool
+    configuration: Configuration, now: Timestamp, warn: Callable[[str], None], *, to_write: bool
 ) -> Iterator[Recipients]:
     """Count what is new in the logs.
 
     Args:
         configuration: which they are, and the map, beside which the counts are kept.
-        now: seconds since 1970.
         warn: called with what could not be read of a log, once for each.
         to_write: else nothing is remembered.
 
@@ -53,13 +53,12 @@ def as_list(recipients: Recipients, top: int) -> tuple[str, bytes]:
     return "sync.logs", "\n".join(domains).encode("ascii")
 
 
-def lists_of_hosts(configuration: Configuration, own: Recipients | None, now: float, *, to_write: bool) -> Lists:
+def lists_of_hosts(configuration: Configuration, own: Recipients | None, now: Timestamp, *, to_write: bool) -> Lists:
     """The domains in the logs of all hosts that share a store, as lists; those of this host among them.
 
     Args:
         configuration: where the store is.
         own: of this host; `None` where it has no logs.
-        now: seconds since 1970.
         to_write: else the other hosts are told nothing.
 
     Raises:

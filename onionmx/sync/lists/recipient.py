@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from onionmx.domain import normalize
+from onionmx.domain import Domain, normalize
 from onionmx.errors import DomainError
 
 _NOWHERE = frozenset({"invalid", "local", "localdomain", "localhost", "onion"})
@@ -15,12 +15,11 @@ class LoggedRecipient(NamedTuple):
     """A remote recipient.
 
     Attributes:
-        domain: in normal form.
         is_final: the MTA is done with it, delivered or not. It logs a deferral again and again, and the recipient
             must count once.
     """
 
-    domain: str
+    domain: Domain
     is_final: bool
 
 

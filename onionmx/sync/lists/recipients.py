@@ -15,7 +15,9 @@ from io import BufferedIOBase
 from itertools import islice
 from pathlib import Path
 
+from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
+from onionmx.domain import Domain
 from onionmx.errors import ConfigurationError, MissingMapError
 from onionmx.files import NotRegularError, is_missing
 from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader
@@ -88,11 +90,10 @@ class Count:
     """How often mail went to a domain.
 
     Attributes:
-        domain: in normal form.
         recipients: of all messages.
     """
 
-    domain: str
+    domain: Domain
     recipients: int
 
 
@@ -103,10 +104,9 @@ class Recipients:
         connection: to the database.
         path: of it, for messages.
         own: domains of this host, which do not count.
-        now: seconds since 1970.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, own: frozenset[str], now: float) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, own: frozenset[str], now: Timestamp) -> None:
         self._connection = connection
         self._path = path
         self._own = own
@@ -264,14 +264,13 @@ def is_unread(line: bytes) -> bool:
 
 @contextmanager
 def opened_recipients(
-    path: Path | None, own: Iterable[str], now: float, *, to_write: bool = True
+    path: Path | None, own: Iterable[str], now: Timestamp, *, to_write: bool = True
 ) -> Iterator[Recipients]:
     """Open the counts. Nothing of what is done with them is there afterwards unless it was kept.
 
     Args:
         path: the file; `None` for counts that nobody remembers.
         own: domains of this host, which do not count, and are not remembered any more.
-        now: seconds since 1970.
         to_write: else a copy in memory of what is in the file, if there is one.
 
     Raises:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.sync.state.encoding import LONGEST_WAIT
 from onionmx.sync.state.record import DomainRecord, How
@@ -58,11 +59,8 @@ class BoundedStore(SqliteStore):
         with self._translated():
             self._connection.execute(f"PRAGMA max_page_count = {self._pages}")
 
-    def room(self, now: float) -> bool:
+    def room(self, now: Timestamp) -> bool:
         """Whether there is room for one more domain, which is made if need be.
-
-        Args:
-            now: seconds since 1970.
 
         Raises:
             StateError: the store cannot be read or written.
@@ -86,7 +84,7 @@ class BoundedStore(SqliteStore):
         left = int(self._pages * _FILLED) - pages
         return min(self._most - domains, left // _PAGES_OF_ONE, _STEP)
 
-    def _unused(self, now: float) -> list[str]:
+    def _unused(self, now: Timestamp) -> list[str]:
         return self._names("SELECT name FROM domain WHERE listed AND due_at < ?", now - UNUSED)
 
     def _crowded(self, _now: float) -> list[str]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from onionmx.domain import Domain
 from onionmx.onion import Endpoint
 from onionmx.target import Trust
 
@@ -127,7 +128,6 @@ class DomainRecord(Struct, frozen=True, gc=False):
     """Everything that is remembered of a domain.
 
     Attributes:
-        domain: in normal form.
         first_seen: when it was first listed.
         listed: whether it was in a list of domains in the last run.
         due_at: when to ask again.
@@ -155,7 +155,7 @@ class DomainRecord(Struct, frozen=True, gc=False):
         keeps_unproven: the operator has refused that this route ends for want of a proof, until he takes that back.
     """
 
-    domain: str
+    domain: Domain
     first_seen: float
     listed: bool = True
     due_at: float = 0.0
@@ -187,7 +187,6 @@ class HistoryLine(Struct, frozen=True, gc=False):
     """One event in the life of a domain's route.
 
     Attributes:
-        domain: in normal form.
         at: when.
         event: one word: `taken`, `changed`, `removed`, `pending`, `withdrawn`, `accepted`, `refused`, `allowed`,
             `expired`, `proven`, `doubted` or `unproven`.
@@ -196,7 +195,7 @@ class HistoryLine(Struct, frozen=True, gc=False):
         words: one line.
     """
 
-    domain: str
+    domain: Domain
     at: float
     event: str
     endpoints: tuple[Endpoint, ...]

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 
+from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.domain import shown
 from onionmx.sync.state.encoding import UnreadableError
@@ -33,14 +34,13 @@ class HostLists:
         self._seal = seal or Seal()
 
     def exchange(
-        self, host: str, own: bytes | None, now: float, *, forget_after: float, to_write: bool = True
+        self, host: str, own: bytes | None, now: Timestamp, *, forget_after: float, to_write: bool = True
     ) -> Mapping[str, bytes]:
         """Give the list of this host, and take those of all.
 
         Args:
             host: this one.
             own: its domains, one a line; `None` where it has no logs.
-            now: seconds since 1970.
             forget_after: seconds after which the list of a host that gives none any more counts for nothing.
             to_write: else nothing is changed on the server, and only the answer is as if.
 
@@ -82,7 +82,7 @@ class HostLists:
         self._server.close()
 
 
-def _is_fresh(known: tuple[float, bytes] | None, own: bytes, now: float) -> bool:
+def _is_fresh(known: tuple[float, bytes] | None, own: bytes, now: Timestamp) -> bool:
     return known is not None and known[1] == own and abs(now - known[0]) < _REFRESH
 
 
