@@ -110,13 +110,13 @@ def command(
     what = parse_subject(subject)
     questions = ProbeOptions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
     # The router has no route for local domains: what others find is in DNS.
-    own = read_local_domains(configuration.local)
+    local = read_local_domains(configuration.local)
 
     async def run() -> int | Report:
         async with Parts(with_map(configuration, map_path), to_write=False) as parts:
 
             def ask(domain: str) -> Awaitable[Answer]:
-                return parts.resolver.ask(domain) if live or domain in own else parts.router.route(domain)
+                return parts.resolver.ask(domain) if live or domain in local else parts.router.route(domain)
 
             once = partial(probe, what, questions, ask, over_tor(parts.socks))
             if interval is not None:

@@ -55,6 +55,6 @@ def read_local_domains(settings: LocalSection) -> frozenset[str]:
     return frozenset(read_domains(lists))
 
 
-def own_answer(domain: str) -> NoRoute:
+def local_answer(domain: str) -> NoRoute:
     """What there is to say of the route of a domain of this host: mail for it must not go round through Tor."""
     return NoRoute(domain, "local domain: this host receives its mail itself")

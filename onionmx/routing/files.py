@@ -19,7 +19,7 @@ from onionmx.dns.srv import answer_without_question
 from onionmx.domain import Domain
 from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
-from onionmx.mapfile.domains import own_answer, read_local_domains
+from onionmx.mapfile.domains import local_answer, read_local_domains
 from onionmx.mapfile.pins import pinned_answer, read_pins
 from onionmx.onion import Endpoint
 from onionmx.routing.standing import Validity
@@ -65,7 +65,8 @@ class RouteFiles:
         self._look_interval = look_interval
         self.validity = Validity()
         self._error: OnionmxError | None = None
-        self._own = _File(Path(local.file) if local.file else None, lambda _: read_local_domains(local), look_interval)
+        local_file = Path(local.file) if local.file else None
+        self._local = _File(local_file, lambda _: read_local_domains(local), look_interval)
         self._pins = _File(pins, partial(_read_pins, may_be_missing=pins_may_be_missing), look_interval)
         # Maps are always put in place whole.
         self._map = _File(map_path, partial(_open_map, may_be_missing=map_may_be_missing), 0)
@@ -99,10 +100,10 @@ class RouteFiles:
         """Look at the files now, and take up what has changed."""
         now = time.monotonic()
         old_map = self._map.content
-        has_changed = [file.look() for file in (self._own, self._pins, self._map)]
+        has_changed = [file.look() for file in (self._local, self._pins, self._map)]
         if any(has_changed):
             self.retract()
-            self._error = self._own.error or self._pins.error or self._map.error
+            self._error = self._local.error or self._pins.error or self._map.error
         if old_map is not None and old_map is not self._map.content:
             old_map.close()
         self.validity.until = now + self._look_interval
@@ -130,8 +131,8 @@ class RouteFiles:
             self._map.content.close()
 
     def _read(self, domain: str) -> Answer | None:
-        if self._own.content and domain in self._own.content:
-            return own_answer(domain)
+        if self._local.content and domain in self._local.content:
+            return local_answer(domain)
         if self._pins.content and (pinned := self._pins.content.get(domain)) is not None:
             return pinned_answer(domain, pinned)
         if self._map.content is not None and (endpoints := self._map.content.get(domain)):

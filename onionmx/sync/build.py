@@ -11,7 +11,7 @@ from onionmx.clock import Timestamp
 from onionmx.config import MapSection
 from onionmx.errors import MissingMapError
 from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader, format_value, parse_value
-from onionmx.mapfile.domains import own_answer
+from onionmx.mapfile.domains import local_answer
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.pins import pinned_answer
 from onionmx.mapfile.transport import folded_to, transport_records
@@ -36,21 +36,21 @@ class Base:
 
     Attributes:
         pins: endpoints of the pinned domains, empty for `none`.
-        own: domains of this host, which never enter the map.
+        local: domains of this host, which never enter the map.
         rules_of: what is believed of each domain.
         authenticates: whether proofs are asked for at all.
         digest: a text that is another where rules are.
     """
 
     pins: Entries
-    own: frozenset[str]
+    local: frozenset[str]
     rules_of: RulesOf
     authenticates: bool = True
     digest: str = ""
 
     def has(self, domain: str) -> bool:
         """Whether there is nothing to ask for a domain: pins override DNS, and local domains are not routed."""
-        return domain in self.pins or domain in self.own
+        return domain in self.pins or domain in self.local
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ def next_map(store: Store, base: Base, now: Timestamp) -> NextMap:
     entries = {
         domain: format_value(endpoints)
         for domain, endpoints in base.pins.items()
-        if endpoints and domain not in base.own
+        if endpoints and domain not in base.local
     }
     demands = {}
     ends = []
@@ -230,8 +230,8 @@ def source_of(domain: str, record: DomainRecord | None, base: Base) -> tuple[Sou
 
 
 def _why_removed(domain: str, record: DomainRecord | None, base: Base, now: Timestamp) -> str:
-    if domain in base.own:
-        return own_answer(domain).reason
+    if domain in base.local:
+        return local_answer(domain).reason
     if domain in base.pins:
         answer = pinned_answer(domain, base.pins[domain])
         return getattr(answer, "reason", "")

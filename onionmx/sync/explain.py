@@ -6,7 +6,7 @@ from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.domain import Domain
 from onionmx.mapfile.cdb import DEFERS
-from onionmx.mapfile.domains import own_answer
+from onionmx.mapfile.domains import local_answer
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.sync.build import Base, source_of
 from onionmx.sync.judge.entry import entry_of, needs_look
@@ -63,8 +63,8 @@ def explain(
     record = store.get([domain]).get(domain)
     rules = base.rules_of(domain)
     endpoints: tuple[Endpoint, ...] = ()
-    if domain in base.own:
-        why, changes = own_answer(domain).reason, ["take it out of local.domains and local.file"]
+    if domain in base.local:
+        why, changes = local_answer(domain).reason, ["take it out of local.domains and local.file"]
     elif domain in base.pins:
         endpoints = base.pins[domain]
         why = "the operator pinned it" if endpoints else "the operator pinned it to none"

@@ -40,7 +40,7 @@ def held_back(
 
     Those that a run would remove beyond the share that it may; each waits until the operator has looked, or until it
     is to stay after all, so that a run after a run does not take the share again. What the operator removed by name,
-    by `--accept-change`, as an own or a pinned domain, never waits, and neither does what has deferred for its time.
+    by `--accept-change`, as a local or a pinned domain, never waits, and neither does what has deferred for its time.
 
     Args:
         changes: between the maps.

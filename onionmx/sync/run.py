@@ -275,7 +275,7 @@ class SyncRun:
         settings = self._configuration.map
         paths = [self._path, demands_path(self._path)]
         paths += [Path(settings.transport_path)] if settings.transport_path else []
-        made_of = (_MAP_FORMAT, settings, sorted(base.pins.items()), sorted(base.own), base.digest)
+        made_of = (_MAP_FORMAT, settings, sorted(base.pins.items()), sorted(base.local), base.digest)
         return notes.MapStamp(self._store, paths, made_of)
 
 

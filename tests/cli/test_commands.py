@@ -113,7 +113,7 @@ def test_sync_from_nothing(site: Site, capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
-def test_own_domains_never_enter_the_map(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_local_domains_never_enter_the_map(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     make_map(site.map, {"own.example": ((A, 25),), "example.org": ((A, 25),)})
     site.reactions.update(srv("example.org", A) | srv("own.example", A))
     site.domains.write_text("example.org\nown.example\n")

@@ -118,7 +118,7 @@ def test_value_that_defers(site: Site, capsys: pytest.CaptureFixture[str]) -> No
     assert told_in_json(site, capsys, "example.org")["published"] == [["could-not-tell.onion", 25]]
 
 
-def test_pins_own_domains_and_strangers(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pins_local_domains_and_strangers(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.pins.write_text(f"pinned.example {C}:2525\nnever.example none\n")
     site.domains.write_text("a.example\n")
     site.configuration.write_text(f'[local]\ndomains = ["own.example"]\n{site.configuration.read_text()}')

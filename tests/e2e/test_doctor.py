@@ -138,7 +138,7 @@ def test_records_in_dns(site: DoctorSite) -> None:
 
 
 @pytest.mark.usefixtures("mta")
-def test_map_with_an_own_domain_and_relay_that_is_down(site: DoctorSite, tmp_path: Path) -> None:
+def test_map_with_a_local_domain_and_relay_that_is_down(site: DoctorSite, tmp_path: Path) -> None:
     own = make_map(tmp_path / "own.cdb", {DOMAIN: ((A, 25),)})
     assert site.doctor(map__path=f'"{own}"').faults == {"local-domains"}
     site.relay.stop()

@@ -86,7 +86,7 @@ def steps_of(target: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {step["name"]: step for step in target["steps"]}
 
 
-def test_own_domain_with_everything(site: Site) -> None:
+def test_local_domain_with_everything(site: Site) -> None:
     code, report = site.probe(DOMAIN, "--address", f"alice@{DOMAIN}", "--tls")
     assert code == 0
     assert (report["route"]["source"], report["route"]["trust"]) == ("srv", "dnssec")

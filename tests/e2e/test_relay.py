@@ -105,7 +105,7 @@ def test_one_message_for_two_onions_and_another_domain(site: RelaySite) -> None:
     site.exim.wait_for_log(rf"=> dave <dave@{EXIM_SENDER}\.elsewhere\.example> R=clearnet")
 
 
-def test_own_domain_stays_here_though_it_is_in_the_map(site: RelaySite) -> None:
+def test_local_domain_stays_here_though_it_is_in_the_map(site: RelaySite) -> None:
     for sender, hostname in ((site.postfix, POSTFIX_SENDER), (site.exim, EXIM_SENDER)):
         message = new_message(hostname)
         sender.submit(f"carol@{hostname}", [f"alice@{hostname}"], message)

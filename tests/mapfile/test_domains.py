@@ -38,7 +38,7 @@ def test_any_content_is_read_or_refused(content: bytes) -> None:
         assert str(error).startswith("domains:")
 
 
-def test_own_domains_come_from_the_list_and_the_file(tmp_path: Path) -> None:
+def test_local_domains_come_from_the_list_and_the_file(tmp_path: Path) -> None:
     file = tmp_path / "own"
     file.write_text("# ours\nTwo.example\n")
     assert read_local_domains(LocalSection(domains=("ONE.example.",), file=str(file))) == {"one.example", "two.example"}

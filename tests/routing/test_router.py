@@ -128,7 +128,7 @@ def test_mistakes_in_the_files_are_not_absence(tmp_path: Path, caplog: pytest.Lo
     assert source(site.get("example.org")) == (Source.MAP, A)
 
 
-def test_own_domains_that_cannot_be_read(tmp_path: Path) -> None:
+def test_local_domains_that_cannot_be_read(tmp_path: Path) -> None:
     site = Site(tmp_path, LocalSection(file=str(tmp_path / "missing")))
     make_map(site.map)
     answer = site.get("example.org")

@@ -109,7 +109,7 @@ def test_unlisted_domains_lose_their_entry_but_not_their_memory(world: World) ->
 def test_entries_of_an_older_map_are_established(world: World) -> None:
     make_map(world.map, {"a.example": ((A, 25),), "gone.example": ((A, 25),), "own.example": ((A, 25),)})
     world.lists = ["a.example", "own.example"]
-    world.own = frozenset({"own.example"})
+    world.local = frozenset({"own.example"})
     world.answers["a.example"] = found("a.example", B)
     summary = world.run()
     assert world.entries == {"a.example": ((A, 25),)}
@@ -140,10 +140,10 @@ def test_a_value_that_defers_is_no_route_that_was_lost(world: World) -> None:
     assert world.entries == {"a.example": ((B, 25),), "b.example": ((A, 25),), "c.example": ((B, 25),)}
 
 
-def test_pins_and_own_domains_are_not_asked(world: World) -> None:
+def test_pins_and_local_domains_are_not_asked(world: World) -> None:
     world.lists = ["pinned.example", "never.example", "own.example", "a.example"]
     world.pins = {"pinned.example": ((B, 2525),), "never.example": (), "pinned.own.example": ((C, 25),)}
-    world.own = frozenset({"own.example", "pinned.own.example"})
+    world.local = frozenset({"own.example", "pinned.own.example"})
     world.answers = {name: found(name, A) for name in world.lists}
     world.run()
     assert world.asked == ["a.example"]
@@ -247,11 +247,11 @@ def test_ends_for_want_of_a_proof_that_were_accepted_by_name_never_wait(world: W
     assert world.entries == {}
 
 
-def test_own_domains_and_pins_to_none_never_wait(world: World) -> None:
+def test_local_domains_and_pins_to_none_never_wait(world: World) -> None:
     world.lists = [f"{number}.example" for number in range(40)]
     world.answers = {name: found(name, A) for name in world.lists}
     world.run()
-    world.own = frozenset(world.lists[:20])
+    world.local = frozenset(world.lists[:20])
     world.pins = dict.fromkeys(world.lists[20:30], ())
     assert (world.run().held, len(world.entries)) == (0, 10)
 

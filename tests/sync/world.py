@@ -91,7 +91,7 @@ class World:
         now: seconds since 1970.
         settings: of sync.
         pins: that hold.
-        own: domains of the host.
+        local: domains of the host.
         beliefs: that differ for some domains.
         prover: who proves.
     """
@@ -104,7 +104,7 @@ class World:
         self.now = START
         self.settings = SyncSection()
         self.pins: dict[str, tuple[Endpoint, ...]] = {}
-        self.own: frozenset[str] = frozenset()
+        self.local: frozenset[str] = frozenset()
         self.beliefs: dict[str, TrustPolicy] = {}
         self.prover: NoDemands | Silent | Demanding | Proofs = NoDemands()
         self.lists: list[str] = []
@@ -125,7 +125,7 @@ class World:
 
     def base(self) -> Base:
         rules_of = make_rules(self.settings, self.beliefs, authenticates=self.authenticates)
-        return Base(self.pins, self.own, rules_of, self.authenticates, repr((self.settings.trust, self.beliefs)))
+        return Base(self.pins, self.local, rules_of, self.authenticates, repr((self.settings.trust, self.beliefs)))
 
     def run(self, wishes: RunOptions | None = None, store: Store | None = None) -> Summary:
         """Run sync once; `asked` holds the questions of this run alone."""

@@ -60,10 +60,10 @@ _AUTH = {
 class MailQuestion(Enum):
     """What is asked about rights beside mail."""
 
-    VRFY = "VRFY postmaster@{own}"
-    VRFY_NOBODY = "VRFY {nobody}@{own}"
+    VRFY = "VRFY postmaster@{local}"
+    VRFY_NOBODY = "VRFY {nobody}@{local}"
     EXPN = "EXPN postmaster"
-    ETRN = "ETRN {own}"
+    ETRN = "ETRN {local}"
 
 
 _FIXES = {
@@ -110,23 +110,23 @@ class StrangerSession:
         connect: gives it its streams.
         endpoint: the MX.
         hello: its name for EHLO.
-        own: a domain of the MX.
+        local: a domain of the MX.
         foreign: a domain that is none of its.
     """
 
-    def __init__(self, connect: OpenStream, endpoint: Endpoint, hello: str, own: str, foreign: str) -> None:
+    def __init__(self, connect: OpenStream, endpoint: Endpoint, hello: str, local: str, foreign: str) -> None:
         self._connect = connect
         self._endpoint = endpoint
         self._hello = hello
-        self._own = own
+        self._local = local
         self._foreign = foreign
         self._greeting = ""
 
     async def look(self) -> list[Finding]:
         """Try everything."""
         nobody = f"onionmx-doctor-{secrets.token_hex(8)}"
-        recipients = {kind: kind.address(self._own, self._foreign, nobody) for kind in _ORDER}
-        senders = (f"postmaster@{self._foreign}", f"postmaster@{self._own}", "")
+        recipients = {kind: kind.address(self._local, self._foreign, nobody) for kind in _ORDER}
+        senders = (f"postmaster@{self._foreign}", f"postmaster@{self._local}", "")
         transactions = [_Transaction(sender, dict(recipients)) for sender in senders]
         trying = asyncio.gather(*(self._try(transaction) for transaction in transactions))
         rights, _ = await asyncio.gather(self._look_at_rights(nobody), trying)
@@ -156,7 +156,7 @@ class StrangerSession:
             async with self._session() as dialog:
                 offered = dialog.offered
                 for question in MailQuestion:
-                    line = question.value.format(own=self._own, nobody=nobody)
+                    line = question.value.format(local=self._local, nobody=nobody)
                     replies[question] = await dialog.command(line)
         except OnionmxError as error:
             cause = str(error)

@@ -31,12 +31,12 @@ class TriedRecipient(Enum):
     """What is tried as a recipient: in words, and as it is written."""
 
     PLAIN = ("plain", "postmaster@{foreign}")
-    ROUTE = ("source route", "@{own}:postmaster@{foreign}")
-    PERCENT = ("percent hack", "postmaster%{foreign}@{own}")
-    QUOTED = ("quoted address", '"postmaster@{foreign}"@{own}')
-    BANG = ("bang path", "{foreign}!postmaster@{own}")
-    NOBODY = ("somebody who does not exist", "{nobody}@{own}")
-    POSTMASTER = ("postmaster", "postmaster@{own}")
+    ROUTE = ("source route", "@{local}:postmaster@{foreign}")
+    PERCENT = ("percent hack", "postmaster%{foreign}@{local}")
+    QUOTED = ("quoted address", '"postmaster@{foreign}"@{local}')
+    BANG = ("bang path", "{foreign}!postmaster@{local}")
+    NOBODY = ("somebody who does not exist", "{nobody}@{local}")
+    POSTMASTER = ("postmaster", "postmaster@{local}")
 
     @property
     def words(self) -> str:
@@ -44,16 +44,16 @@ class TriedRecipient(Enum):
         words, _ = self.value
         return words
 
-    def address(self, own: str, foreign: str, nobody: str) -> str:
+    def address(self, local: str, foreign: str, nobody: str) -> str:
         """The path for RCPT.
 
         Args:
-            own: a domain of this host.
+            local: a domain of this host.
             foreign: a domain that is none of its.
             nobody: a local part that nobody has.
         """
         _, template = self.value
-        return template.format(own=own, foreign=foreign, nobody=nobody)
+        return template.format(local=local, foreign=foreign, nobody=nobody)
 
 
 ELSEWHERE = (
@@ -131,7 +131,7 @@ def judge_relaying(tried: Sequence[Tried], greeting: str) -> list[Finding]:
     """
     by_recipient = {kind: [one for one in tried if one.recipient is kind] for kind in TriedRecipient}
     return [
-        _judge_own_mail(by_recipient[TriedRecipient.POSTMASTER], greeting),
+        _judge_local_mail(by_recipient[TriedRecipient.POSTMASTER], greeting),
         *_judge_elsewhere(by_recipient, greeting),
     ]
 
@@ -147,7 +147,7 @@ def fix_for(greeting: str, fixes: Mapping[str, str]) -> str:
     return "\n".join(named or fixes.values())
 
 
-def _judge_own_mail(tried: Sequence[Tried], greeting: str) -> Finding:
+def _judge_local_mail(tried: Sequence[Tried], greeting: str) -> Finding:
     accepted = [one for one in tried if one.is_accepted]
     if accepted:
         return ok(ACCEPTS.name, str(accepted[0]))
@@ -156,8 +156,8 @@ def _judge_own_mail(tried: Sequence[Tried], greeting: str) -> Finding:
             "exim": "exim: domainlist local_domains = @ : LOCAL_DOMAIN",
             "postfix": "main.cf: mydestination = LOCAL_DOMAIN",
         }
-        own = tried[0].address.partition("@")[2]
-        return problem(ACCEPTS.name, str(tried[0]), fix_for(greeting, fixes).replace("LOCAL_DOMAIN", own))
+        local = tried[0].address.partition("@")[2]
+        return problem(ACCEPTS.name, str(tried[0]), fix_for(greeting, fixes).replace("LOCAL_DOMAIN", local))
     return not_checked(ACCEPTS.name, str(tried[0]) if tried else "nothing was tried")
 
 

@@ -49,14 +49,14 @@ _SHOWN = 5  # mistakes of a map that are named
 
 async def look_at_map(machine: Machine) -> Sequence[Finding]:
     """Read the whole map."""
-    own = machine.local_domains()
-    return await in_thread(lambda: _look_at_map(machine.configuration, own))
+    local = machine.local_domains()
+    return await in_thread(lambda: _look_at_map(machine.configuration, local))
 
 
 async def look_at_pins(machine: Machine) -> Sequence[Finding]:
     """Read the pins."""
-    own = machine.local_domains()
-    return await in_thread(lambda: [_judge_pins(machine.configuration.sync.pins, own)])
+    local = machine.local_domains()
+    return await in_thread(lambda: [_judge_pins(machine.configuration.sync.pins, local)])
 
 
 async def look_at_store(machine: Machine) -> Sequence[Finding]:
@@ -93,7 +93,7 @@ def judge_age(age: float, longest: float) -> Finding:
     return warning(MAP_AGE.name, seen, "onionmx sync\ncrontab: 17 * * * * onionmx sync --quiet")
 
 
-def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Finding]:
+def _look_at_map(configuration: Configuration, local: Sequence[str]) -> list[Finding]:
     path = Path(configuration.map.path)
     names = (MAP.name, MAP_AGE.name, LOCAL_DOMAINS.name)
     if is_missing(path):
@@ -108,7 +108,7 @@ def _look_at_map(configuration: Configuration, own: Sequence[str]) -> list[Findi
     try:
         with MapReader(path) as reader:
             reader.check_whole()
-            found = [_judge_content(reader), age, _judge_own(reader, own, configuration.sync.pins)]
+            found = [_judge_content(reader), age, _judge_local_domains(reader, local, configuration.sync.pins)]
     except MapError as error:
         found = [_unreadable(path, error), age, not_checked(LOCAL_DOMAINS.name, str(error))]
     return [*found, *_judge_second(configuration.map.transport_path)]
@@ -152,19 +152,19 @@ def _may_not_read(error: OnionmxError) -> bool:
     return isinstance(error.__cause__, PermissionError)
 
 
-def _judge_own(reader: MapReader, own: Sequence[str], pins: str) -> Finding:
-    if not own:
+def _judge_local_domains(reader: MapReader, local: Sequence[str], pins: str) -> Finding:
+    if not local:
         return not_checked(
             LOCAL_DOMAINS.name, "local.domains is empty", 'onionmx.toml: [local] domains = ["example.org"]'
         )
-    found = [domain for domain in own if reader.get_value(domain) is not None]
+    found = [domain for domain in local if reader.get_value(domain) is not None]
     if not found:
-        return ok(LOCAL_DOMAINS.name, f"none of {len(own)} local domains is in the map")
+        return ok(LOCAL_DOMAINS.name, f"none of {len(local)} local domains is in the map")
     lines = "\n".join(f"{pins}: {domain} none" for domain in found)
     return problem(LOCAL_DOMAINS.name, f"in the map: {', '.join(found)}", f"{lines}\nonionmx sync")
 
 
-def _judge_pins(file: str, own: Sequence[str]) -> Finding:
+def _judge_pins(file: str, local: Sequence[str]) -> Finding:
     path = Path(file)
     try:
         pins = read_pins(path, may_be_missing=file == SyncSection().pins)
@@ -176,7 +176,7 @@ def _judge_pins(file: str, own: Sequence[str]) -> Finding:
         return problem(
             PINS.name, seen, f"touch {path}" if is_missing(path) else f"correct the lines named here in {path}"
         )
-    circles = [domain for domain in own if pins.get(domain)]
+    circles = [domain for domain in local if pins.get(domain)]
     if circles:
         lines = "\n".join(f"{path}: {domain} none" for domain in circles)
         return problem(PINS.name, f"local domains are pinned to onions: {', '.join(circles)}", lines, LOCAL_DOMAINS.why)

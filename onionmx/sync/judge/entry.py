@@ -32,7 +32,7 @@ class MapEntry:
 
 
 def entry_of(record: DomainRecord, rules: Rules, now: Timestamp) -> MapEntry:
-    """What the map has for a domain that is neither pinned nor this host's own.
+    """What the map has for a domain that is neither pinned nor local.
 
     Args:
         record: what is known of it.

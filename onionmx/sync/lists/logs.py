@@ -32,9 +32,9 @@ def read_logs(
         StateError: the counts cannot be read or written.
     """
     logs = find_logs(configuration.sync.logs)
-    own = read_local_domains(configuration.local)
+    local = read_local_domains(configuration.local)
     path = Path(configuration.map.path).with_name(FILE_NAME)
-    with opened_recipients(path, own, now, to_write=to_write) as recipients:
+    with opened_recipients(path, local, now, to_write=to_write) as recipients:
         left = MOST_READ
         for number, log in enumerate(logs):
             budget = Budget(left // (len(logs) - number))  # no log takes the share of another

@@ -103,13 +103,13 @@ class Recipients:
     Args:
         connection: to the database.
         path: of it, for messages.
-        own: domains of this host, which do not count.
+        local: domains of this host, which do not count.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, own: frozenset[str], now: Timestamp) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, local: frozenset[str], now: Timestamp) -> None:
         self._connection = connection
         self._path = path
-        self._own = own
+        self._local = local
         self._now = now
 
     def read_log(self, path: Path, budget: Budget | None = None) -> str:
@@ -246,7 +246,7 @@ class Recipients:
         return _Pass(position, damage, unread)
 
     def _add(self, counted: Counter[str]) -> None:
-        rows = ((domain, number, self._now) for domain, number in counted.items() if domain not in self._own)
+        rows = ((domain, number, self._now) for domain, number in counted.items() if domain not in self._local)
         with translated(self._path):
             self._connection.executemany(_ADD, rows)
         counted.clear()
@@ -264,19 +264,19 @@ def is_unread(line: bytes) -> bool:
 
 @contextmanager
 def opened_recipients(
-    path: Path | None, own: Iterable[str], now: Timestamp, *, to_write: bool = True
+    path: Path | None, local: Iterable[str], now: Timestamp, *, to_write: bool = True
 ) -> Iterator[Recipients]:
     """Open the counts. Nothing of what is done with them is there afterwards unless it was kept.
 
     Args:
         path: the file; `None` for counts that nobody remembers.
-        own: domains of this host, which do not count, and are not remembered any more.
+        local: domains of this host, which do not count, and are not remembered any more.
         to_write: else a copy in memory of what is in the file, if there is one.
 
     Raises:
         StateError: it cannot be opened, is damaged, or belongs to a newer version.
     """
-    own = frozenset(own)
+    local = frozenset(local)
     place = path or _IN_MEMORY
     with translated(place):
         if path and to_write:
@@ -289,8 +289,8 @@ def opened_recipients(
             connection.execute("PRAGMA temp_store = MEMORY")
             prepare(connection, _STEPS)
             connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("DELETE FROM recipient WHERE name = ?", ((domain,) for domain in own))
-            yield Recipients(connection, place, own, now)
+            connection.executemany("DELETE FROM recipient WHERE name = ?", ((domain,) for domain in local))
+            yield Recipients(connection, place, local, now)
 
 
 def _connected(path: Path | None) -> sqlite3.Connection:

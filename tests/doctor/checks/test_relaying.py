@@ -87,7 +87,7 @@ def test_refusal_of_a_domain_that_takes_no_mail_shows_nothing(reply: Reply) -> N
     assert "foreign_domain" in finding.fix
 
 
-def test_refusals_show_nothing_where_own_mail_is_refused_too() -> None:
+def test_refusals_show_nothing_where_local_mail_is_refused_too() -> None:
     assert severities(SOUND | {TriedRecipient.POSTMASTER: REFUSED}) == [Severity.NOT_CHECKED]
 
 

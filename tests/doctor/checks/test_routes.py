@@ -129,20 +129,20 @@ def test_old_map_that_sync_found_to_be_right(sound: Path) -> None:
     assert not faults(look(sound))
 
 
-def test_own_domain_in_the_map(sound: Path) -> None:
+def test_local_domain_in_the_map(sound: Path) -> None:
     make_map(sound / "map.cdb", {"own.example": ((A, 25),), "example.org": ((A, 25),)})
     found = look(sound)
     assert faults(found) == {"local-domains": Severity.PROBLEM}
     assert found["local-domains"].fix.splitlines() == [f"{sound}/pins: own.example none", "onionmx sync"]
 
 
-def test_own_domains_not_configured(sound: Path) -> None:
+def test_local_domains_not_configured(sound: Path) -> None:
     found = look(sound, local=LocalSection())
     assert faults(found) == {"local-domains": Severity.NOT_CHECKED}
     assert "[local]" in found["local-domains"].fix
 
 
-def test_own_domain_pinned_to_an_onion(sound: Path) -> None:
+def test_local_domain_pinned_to_an_onion(sound: Path) -> None:
     (sound / "pins").write_text(f"second.example {A}\n")
     found = look(sound)
     assert faults(found) == {"pins": Severity.PROBLEM}

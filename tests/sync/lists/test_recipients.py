@@ -28,8 +28,8 @@ def delivery(number: int, domain: str = "example.org") -> str:
     )
 
 
-def count(store: Path | None, *logs: Path, own: tuple[str, ...] = (), now: float = NOW) -> dict[str, int]:
-    with opened_recipients(store, own, now) as recipients:
+def count(store: Path | None, *logs: Path, local: tuple[str, ...] = (), now: float = NOW) -> dict[str, int]:
+    with opened_recipients(store, local, now) as recipients:
         for log in logs:
             assert not recipients.read_log(log)
         recipients.keep(30 * DAY)
@@ -107,12 +107,12 @@ def test_no_address_and_no_line_is_kept(tmp_path: Path, store: Path) -> None:
     assert store.stat().st_mode & 0o777 == 0o600
 
 
-def test_own_domains_do_not_count_and_are_forgotten(tmp_path: Path, store: Path) -> None:
+def test_local_domains_do_not_count_and_are_forgotten(tmp_path: Path, store: Path) -> None:
     log = tmp_path / "mainlog"
     log.write_text(delivery(1) + delivery(2, "own.example"))
     assert count(store, log) == {"example.org": 1, "own.example": 1}
-    assert count(store, log, own=("own.example",)) == {"example.org": 1}
-    assert count(None, log, own=("own.example",)) == {"example.org": 1}
+    assert count(store, log, local=("own.example",)) == {"example.org": 1}
+    assert count(None, log, local=("own.example",)) == {"example.org": 1}
 
 
 def test_a_domain_without_mail_is_forgotten(tmp_path: Path, store: Path) -> None:
