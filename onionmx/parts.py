@@ -9,8 +9,8 @@ from typing import Protocol, Self, TypeVar
 from onionmx.answer import Answer, CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
 from onionmx.authenticate.demand.fetch import directly, through_tor
-from onionmx.authenticate.demand.inquiry import PolicyLookup
 from onionmx.authenticate.demand.policy_file import policy_file
+from onionmx.authenticate.demand.policy_lookup import PolicyLookup
 from onionmx.authenticate.demand.remember import RememberedPolicyLookup
 from onionmx.authenticate.demand.requirement import EnforcedPolicy
 from onionmx.authenticate.proof.guard import Guard
@@ -111,14 +111,14 @@ class Parts:
         settings = self.configuration.authenticate
         if settings.mode == "off":
             return None
-        inquiry = RememberedPolicyLookup(self._new_inquiry())
+        policy_lookup = RememberedPolicyLookup(self._new_policy_lookup())
         hello = self.configuration.relay.ehlo_name
-        return self._kept(Guard(inquiry, self.socks.connect, self.authorities, hello, settings.timeout))
+        return self._kept(Guard(policy_lookup, self.socks.connect, self.authorities, hello, settings.timeout))
 
     @property
-    def inquiry(self) -> RememberedPolicyLookup | None:
+    def policy_lookup(self) -> RememberedPolicyLookup | None:
         """Finds out what domains demand; `None` where routes are not asked in DNS, or nothing has to be proven."""
-        return self.guard.inquiry if self.configuration.lookup.live and self.guard else None
+        return self.guard.policy_lookup if self.configuration.lookup.live and self.guard else None
 
     @cached_property
     def router(self) -> Router:
@@ -131,7 +131,7 @@ class Parts:
         if not self.configuration.lookup.live:
             return self._kept(Router(files, None))
         memory = Memory.from_configuration(self.configuration, to_write=self._to_write)
-        proofs = Proofs(self.guard.inquiry, self.guard.show) if self.guard else None
+        proofs = Proofs(self.guard.policy_lookup, self.guard.show) if self.guard else None
         judged = JudgedRoutes(self.resolver.ask, memory, configured_rules(self.configuration), proofs)
         return self._kept(Router(files, LiveRoutes(judged.ask, self.configuration.lookup), judged))
 
@@ -142,14 +142,14 @@ class Parts:
 
     def keep_policies(self) -> None:
         """Take over the MTA-STS policies that an earlier run knew, and keep those of this one; for daemons."""
-        if self.inquiry:
-            self.inquiry.keep_in(policy_file(self.configuration))
+        if self.policy_lookup:
+            self.policy_lookup.keep_in(policy_file(self.configuration))
 
     def inherit(self, former: "Parts") -> None:
         """Take over what was found out with another configuration."""
         self.router.inherit(former.router)
-        if self.inquiry and former.inquiry:
-            self.inquiry.inherit(former.inquiry)
+        if self.policy_lookup and former.policy_lookup:
+            self.policy_lookup.inherit(former.policy_lookup)
 
     @cached_property
     def _proofs(self) -> Proofs:
@@ -164,9 +164,9 @@ class Parts:
                 connect, timeout = self.socks.connect, settings.timeout
                 return await prove(requirement, endpoints, connect, self.authorities, hello=hello, timeout=timeout)
 
-        return Proofs(self._kept(self._new_inquiry()), show)
+        return Proofs(self._kept(self._new_policy_lookup()), show)
 
-    def _new_inquiry(self) -> PolicyLookup:
+    def _new_policy_lookup(self) -> PolicyLookup:
         settings, dns, tor = self.configuration.authenticate, self.configuration.dns, self.configuration.tor
         questions = RecordResolver(dns, resolver_connect(dns, tor))
         if settings.fetch == "direct":

@@ -17,12 +17,12 @@ class Demands:
 
     Args:
         published: what is beside the map; `None` to check nothing.
-        inquiry: asks domains; `None` where routes are never asked in DNS. It stays the caller's.
+        policy_lookup: asks domains; `None` where routes are never asked in DNS. It stays the caller's.
     """
 
-    def __init__(self, published: PublishedDemands | None, inquiry: RememberedPolicyLookup | None) -> None:
+    def __init__(self, published: PublishedDemands | None, policy_lookup: RememberedPolicyLookup | None) -> None:
         self._published = published
-        self._inquiry = inquiry
+        self._policy_lookup = policy_lookup
 
     async def of(self, route: Route) -> Demand | None:
         """What the certificate of the onion MXes of a route must be like; `None` where it may be any, or none.
@@ -33,8 +33,8 @@ class Demands:
         """
         if route.source is Source.MAP and self._published is not None:
             return self._published.get(route.domain)
-        if route.source is Source.SRV and route.trust is Trust.UNSIGNED and self._inquiry is not None:
-            said = await self._inquiry.requirement_of(route.domain)
+        if route.source is Source.SRV and route.trust is Trust.UNSIGNED and self._policy_lookup is not None:
+            said = await self._policy_lookup.requirement_of(route.domain)
             if isinstance(said, CouldNotTell):
                 raise DnsError(f"it could not be told what it demands of its onion MX: {said.reason}")
             return said.demand if isinstance(said, EnforcedPolicy) else None

@@ -61,7 +61,7 @@ class RelayCore:
         self._backoff = Backoff(SystemRandom())
         is_checked = configuration.authenticate.mode != "off"
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
-        self._demands = Demands(published, self.parts.inquiry)
+        self._demands = Demands(published, self.parts.policy_lookup)
         self._handling = TransactionContext(
             route=self.parts.router.route,
             demand=self._demands.of,

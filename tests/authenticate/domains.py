@@ -3,7 +3,7 @@
 import asyncio
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.target import Route, Source, Trust, targets_of
 from tests.mapfile.maps import A

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.authenticate.demand.fetch import FetchError
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.authenticate.demand.policy import Mode, Policy
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.remember import RememberedPolicyLookup
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.demand.sts import refresh_at, sts_requirement
@@ -117,13 +117,13 @@ def test_nor_in_live_lookups_of_daemons_that_are_restarted_every_week(tmp_path: 
     world = World(days * DAY, (days * DAY - 26 * HOUR, days * DAY))
 
     async def week() -> None:
-        inquiry = RememberedPolicyLookup(Asking(world), lambda: world.now)
-        inquiry.keep_in(tmp_path / "policies")
+        policy_lookup = RememberedPolicyLookup(Asking(world), lambda: world.now)
+        policy_lookup.keep_in(tmp_path / "policies")
         end = world.now + 7 * DAY
         while world.now < end:
-            assert isinstance(await inquiry.requirement_of(DOMAIN), EnforcedPolicy), (world.now - START) / DAY
+            assert isinstance(await policy_lookup.requirement_of(DOMAIN), EnforcedPolicy), (world.now - START) / DAY
             world.now += HOUR
-        await inquiry.close()
+        await policy_lookup.close()
 
     while world.now < START + YEAR + 3 * DAY:
         asyncio.run(week())

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.config import AuthenticateSection, Configuration, DnsSection
 from onionmx.dns.choice import choose
 from onionmx.dns.leaving import check_message, check_name
@@ -53,7 +53,7 @@ async def demanded(settings: DnsSection) -> PolicyAnswer:
     authenticate = AuthenticateSection(fetch="direct", timeout=30.0)
     async with Parts(Configuration(dns=settings, authenticate=authenticate)) as parts:
         assert parts.guard
-        return await parts.guard.inquiry.requirement_of("a.example")
+        return await parts.guard.policy_lookup.requirement_of("a.example")
 
 
 @pytest.mark.parametrize("reactions", ANSWERS.values(), ids=list(ANSWERS))

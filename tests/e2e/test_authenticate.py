@@ -15,7 +15,7 @@ import pytest
 
 from onionmx.answer import CouldNotTell, Found
 from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.inquiry import PolicyAnswer, PolicyLookup
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer, PolicyLookup
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven, prove
 from onionmx.authenticate.proof.published import publishing_demands
@@ -95,11 +95,11 @@ class Site:
                 return await connector.connect(self.policy.address)
 
             settings = AuthenticateSection(ca_file=str(self.ca_file))
-            inquiry = PolicyLookup(settings, RecordResolver(self._dns_settings), connect)
+            policy_lookup = PolicyLookup(settings, RecordResolver(self._dns_settings), connect)
             try:
-                return await inquiry.requirement_of(domain, known)
+                return await policy_lookup.requirement_of(domain, known)
             finally:
-                inquiry.close()
+                policy_lookup.close()
 
         return _over_tor(parse_socket(self.exit_port), ask)
 
@@ -288,7 +288,7 @@ def test_policy_needs_a_port_that_leads_out_of_tor(site: Site) -> None:
     async def ask() -> PolicyAnswer:
         async with Parts(configuration) as parts:
             assert parts.guard
-            return await parts.guard.inquiry.requirement_of(STS)
+            return await parts.guard.policy_lookup.requirement_of(STS)
 
     said = asyncio.run(ask())
     assert isinstance(said, CouldNotTell)

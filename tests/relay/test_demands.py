@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.remember import RememberedPolicyLookup
 from onionmx.authenticate.demand.requirement import Demand, Kind
 from onionmx.authenticate.proof.published import demands_path, publishing_demands
@@ -160,11 +160,11 @@ class TestLiveRoutes:
 
     def asked(self, said: PolicyAnswer, route: Route) -> Demand | None:
         async def run() -> Demand | None:
-            inquiry = RememberedPolicyLookup(Domains(said), lambda: 0.0)
+            policy_lookup = RememberedPolicyLookup(Domains(said), lambda: 0.0)
             try:
-                return await Demands(None, inquiry).of(route)
+                return await Demands(None, policy_lookup).of(route)
             finally:
-                await inquiry.close()
+                await policy_lookup.close()
 
         return asyncio.run(run())
 

@@ -6,7 +6,7 @@ import pytest
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.authenticate.demand.authorities import Authorities
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.remember import RememberedPolicyLookup
 from onionmx.authenticate.proof.guard import Guard
 from onionmx.config import Configuration, MapSection
@@ -38,14 +38,14 @@ def judged(tmp_path: Path, said: PolicyAnswer, answer: Answer, mx: OnionMxes) ->
         async with running(mx):
             connector = connector_of(mx)
             authorities = Authorities(str(tmp_path / "ca.pem"))
-            inquiry = RememberedPolicyLookup(Domains(said), lambda: 0.0)
-            guard = Guard(inquiry, connector.connect, authorities, "client.example", PATIENCE)
+            policy_lookup = RememberedPolicyLookup(Domains(said), lambda: 0.0)
+            guard = Guard(policy_lookup, connector.connect, authorities, "client.example", PATIENCE)
             configuration = Configuration(map=MapSection(path=str(tmp_path / "map.cdb")))
             routes = JudgedRoutes(
                 resolve,
                 Memory.from_configuration(configuration),
                 configured_rules(configuration),
-                Proofs(guard.inquiry, guard.show),
+                Proofs(guard.policy_lookup, guard.show),
             )
             try:
                 found.append(await routes.ask(DOMAIN))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.answer import Answer, CouldNotTell
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.authenticate.proof.published import PublishedDemands

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.authenticate.proof.published import PublishedDemands, demands_path
 from onionmx.config import SyncSection

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, parse_requirement
 from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.config import Configuration, MapSection, SyncSection

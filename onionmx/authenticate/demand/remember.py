@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.authenticate.demand.policy_file import MOST, PolicyFileError, is_kept, read_policies, write_policies
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
 from onionmx.clock import Clock
 from onionmx.domain import Domain
@@ -38,14 +38,14 @@ class Asks(Protocol):
 
 
 class RememberedPolicyLookup:
-    """An inquiry with a memory. Belongs to one event loop.
+    """A policy lookup with a memory. Belongs to one event loop.
 
     Args:
-        inquiry: asks; closed with this.
+        policy_lookup: asks; closed with this.
     """
 
-    def __init__(self, inquiry: Asks, clock: Clock = time.time) -> None:
-        self._inquiry = inquiry
+    def __init__(self, policy_lookup: Asks, clock: Clock = time.time) -> None:
+        self._policy_lookup = policy_lookup
         self._clock = clock
         self._said: dict[str, tuple[PolicyAnswer, float]] = {}
         self._known: dict[str, EnforcedPolicy] = {}
@@ -80,7 +80,7 @@ class RememberedPolicyLookup:
             return said
         task = self._asking.get(domain)
         if task is None:
-            task = asyncio.create_task(self._inquiry.requirement_of(domain, self._known.get(domain)))
+            task = asyncio.create_task(self._policy_lookup.requirement_of(domain, self._known.get(domain)))
             self._asking[domain] = task
             task.add_done_callback(lambda done: self._told(domain, done))
         # A caller that is cancelled leaves the question to the others.
@@ -96,7 +96,7 @@ class RememberedPolicyLookup:
         for task in self._asking.values():
             task.cancel()
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
-        self._inquiry.close()
+        self._policy_lookup.close()
         self._is_closing.set()
         if self._saving is not None:
             await self._saving

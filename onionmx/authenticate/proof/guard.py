@@ -12,7 +12,7 @@ class Guard:
     """Asks domains what they demand, and onion MXes for it.
 
     Args:
-        inquiry: finds out what domains demand; closed with this.
+        policy_lookup: finds out what domains demand; closed with this.
         connect: opens connections to onions.
         authorities: who may vouch for a certificate.
         hello: the name for EHLO.
@@ -21,13 +21,13 @@ class Guard:
 
     def __init__(
         self,
-        inquiry: RememberedPolicyLookup,
+        policy_lookup: RememberedPolicyLookup,
         connect: Connect,
         authorities: Authorities,
         hello: str,
         timeout: float,
     ) -> None:
-        self.inquiry = inquiry
+        self.policy_lookup = policy_lookup
         self._connect = connect
         self._authorities = authorities
         self._hello = hello
@@ -48,4 +48,4 @@ class Guard:
 
     async def close(self) -> None:
         """End all questions."""
-        await self.inquiry.close()
+        await self.policy_lookup.close()

@@ -6,7 +6,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.clock import Timestamp
@@ -44,12 +44,12 @@ class Proofs:
     """Keeps requirements and proofs in records up to date.
 
     Args:
-        inquiry: finds out what a domain requires.
+        policy_lookup: finds out what a domain requires.
         show: has onion MXes show it.
     """
 
-    def __init__(self, inquiry: Asks, show: Show) -> None:
-        self._inquiry = inquiry
+    def __init__(self, policy_lookup: Asks, show: Show) -> None:
+        self._policy_lookup = policy_lookup
         self._show = show
 
     async def look(self, record: DomainRecord, now: Timestamp) -> Verdict:
@@ -61,7 +61,7 @@ class Proofs:
         requirement = requirement_of(record)
         unknown = ""
         if now >= record.requirement_expires or requirement is None:
-            match await self._inquiry.requirement_of(record.domain, requirement):
+            match await self._policy_lookup.requirement_of(record.domain, requirement):
                 case EnforcedPolicy() as said:
                     requirement = said
                 case NotRequired() as none:

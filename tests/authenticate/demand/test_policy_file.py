@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
 from onionmx.authenticate.demand.policy_file import (
     MAX_SIZE,
     MOST,
@@ -20,6 +19,7 @@ from onionmx.authenticate.demand.policy_file import (
     read_policies,
     write_policies,
 )
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.remember import RememberedPolicyLookup
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.errors import InputError
@@ -40,11 +40,11 @@ def played(path: Path, *said: PolicyAnswer, domains: tuple[str, ...] = (DOMAIN,)
 
     async def run() -> list[EnforcedPolicy | None]:
         asked = Domains(*said)
-        inquiry = RememberedPolicyLookup(asked, lambda: NOW)
-        inquiry.keep_in(path)
+        policy_lookup = RememberedPolicyLookup(asked, lambda: NOW)
+        policy_lookup.keep_in(path)
         for domain in domains:
-            await inquiry.requirement_of(domain)
-        await inquiry.close()
+            await policy_lookup.requirement_of(domain)
+        await policy_lookup.close()
         return asked.known
 
     return asyncio.run(run())

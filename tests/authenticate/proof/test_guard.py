@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.remember import REMEMBERED, RememberedPolicyLookup
 from onionmx.authenticate.demand.requirement import EnforcedPolicy
 from onionmx.config import AuthenticateSection, Configuration
@@ -27,11 +27,11 @@ class TestMemory:
 
         async def ask() -> None:
             now = 0.0
-            inquiry = RememberedPolicyLookup(domains, lambda: now)
+            policy_lookup = RememberedPolicyLookup(domains, lambda: now)
             for moment in at:
                 now = moment
-                results.extend(await asyncio.gather(*(inquiry.requirement_of(DOMAIN) for _ in range(times))))
-            await inquiry.close()
+                results.extend(await asyncio.gather(*(policy_lookup.requirement_of(DOMAIN) for _ in range(times))))
+            await policy_lookup.close()
 
         asyncio.run(ask())
         return domains, results
@@ -74,9 +74,9 @@ class TestMemory:
 
     def test_who_is_cancelled_leaves_the_question_to_the_others(self) -> None:
         async def ask() -> None:
-            inquiry = RememberedPolicyLookup(Domains(REQUIREMENT), lambda: 0.0)
-            hasty = asyncio.create_task(inquiry.requirement_of(DOMAIN))
-            patient = asyncio.create_task(inquiry.requirement_of(DOMAIN))
+            policy_lookup = RememberedPolicyLookup(Domains(REQUIREMENT), lambda: 0.0)
+            hasty = asyncio.create_task(policy_lookup.requirement_of(DOMAIN))
+            patient = asyncio.create_task(policy_lookup.requirement_of(DOMAIN))
             await asyncio.sleep(0)
             hasty.cancel()
             assert await patient == REQUIREMENT

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.answer import Answer, CouldNotTell
-from onionmx.authenticate.demand.inquiry import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven, PutOff
 from onionmx.defaults import DAY

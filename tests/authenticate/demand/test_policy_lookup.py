@@ -11,8 +11,8 @@ import pytest
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.dane import dane_requirement
 from onionmx.authenticate.demand.fetch import FetchError
-from onionmx.authenticate.demand.inquiry import PolicyAnswer, PolicyLookup
 from onionmx.authenticate.demand.policy import Mode, Policy, PolicyError
+from onionmx.authenticate.demand.policy_lookup import PolicyAnswer, PolicyLookup
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind, NotRequired
 from onionmx.authenticate.demand.sts import GRACE, RETRY, sts_requirement
 from onionmx.authenticate.demand.tlsa import Tlsa
@@ -300,7 +300,7 @@ class TestDane:
         assert "no resolver is believed" in said.reason
 
 
-def inquire(reactions: dict[str, Reaction], mode: str = "when-required") -> PolicyAnswer:
+def look_up(reactions: dict[str, Reaction], mode: str = "when-required") -> PolicyAnswer:
     """Ask for everything; no policy host can be reached."""
 
     async def unreachable(_endpoint: Endpoint) -> socket.socket:
@@ -313,24 +313,24 @@ def inquire(reactions: dict[str, Reaction], mode: str = "when-required") -> Poli
     return ask(reactions, question)
 
 
-class TestInquiry:
+class TestPolicyLookup:
     def test_dane_comes_first(self) -> None:
-        said = inquire(DANE | {"_mta-sts.example.org": TXT})
+        said = look_up(DANE | {"_mta-sts.example.org": TXT})
         assert isinstance(said, EnforcedPolicy)
         assert said.demand.kind is Kind.DANE
 
     def test_mta_sts_does_not_mend_dane(self) -> None:
-        said = inquire(DANE | {"_25._tcp.mx.example.org": reply(rcode="SERVFAIL"), "_mta-sts.example.org": NO_TXT})
+        said = look_up(DANE | {"_25._tcp.mx.example.org": reply(rcode="SERVFAIL"), "_mta-sts.example.org": NO_TXT})
         assert isinstance(said, CouldNotTell)
         assert said.reason.startswith("DANE: ")
 
     def test_policy_that_cannot_be_fetched(self) -> None:
-        said = inquire({"_mta-sts.example.org": TXT})
+        said = look_up({"_mta-sts.example.org": TXT})
         assert isinstance(said, CouldNotTell)
         assert "nobody is there" in said.reason
 
     def test_neither(self) -> None:
-        said = inquire({"example.org": MX, "_mta-sts.example.org": NO_TXT})
+        said = look_up({"example.org": MX, "_mta-sts.example.org": NO_TXT})
         assert isinstance(said, NotRequired)
         assert "no MTA-STS" in said.reason
         assert "no DANE" in said.reason
@@ -344,7 +344,7 @@ class TestInquiry:
     )
     def test_always_asks_for_a_name(self, mx: Reaction, names: tuple[str, ...]) -> None:
         """Names of MX count only where they are signed: others may be the attacker's."""
-        said = inquire({"example.org": mx, "_mta-sts.example.org": NO_TXT}, "always")
+        said = look_up({"example.org": mx, "_mta-sts.example.org": NO_TXT}, "always")
         assert isinstance(said, EnforcedPolicy)
         assert (said.demand.kind, said.demand.names) == (Kind.NAME, names)
 
@@ -353,8 +353,8 @@ def test_whatever_comes_up_is_could_not_tell(monkeypatch: pytest.MonkeyPatch, ca
     async def dane_of(*_given: object) -> PolicyAnswer:
         raise UnicodeError("label too long")
 
-    monkeypatch.setattr("onionmx.authenticate.demand.inquiry.dane_requirement", dane_of)
-    said = inquire({})
+    monkeypatch.setattr("onionmx.authenticate.demand.policy_lookup.dane_requirement", dane_of)
+    said = look_up({})
     assert isinstance(said, CouldNotTell)
     assert "UnicodeError: label too long" in said.reason
     assert "Traceback" in caplog.text
