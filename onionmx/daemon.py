@@ -53,7 +53,6 @@ async def run(service: Service, load: Load, watchdog: float | None, tell: Tell =
     """Run a service until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     Args:
-        service: what runs.
         load: reads the configuration again.
         watchdog: seconds after which a service that says nothing is taken for dead; `None` where nobody watches.
         tell: tells the service manager.

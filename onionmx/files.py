@@ -134,7 +134,6 @@ def read_configured(path: Path, what: str, *, may_be_missing: bool = False) -> b
     """Read a file that the configuration names.
 
     Args:
-        path: the file.
         what: its name in messages, such as "local.file".
         may_be_missing: a file that is not there is an empty one.
 
@@ -153,7 +152,6 @@ def read_secret(path: Path, what: str) -> bytes:
     """Read a secret.
 
     Args:
-        path: the file.
         what: its name in messages, such as "the password".
 
     Raises:

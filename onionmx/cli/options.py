@@ -42,7 +42,6 @@ def read_input(name: str, *, is_configured: bool = False) -> tuple[str, bytes]:
     """Read a file that the command line names, `-` being standard input.
 
     Args:
-        name: of the file.
         is_configured: the configuration names it, and nobody who waits at a FIFO: it must be a regular file.
 
     Returns:

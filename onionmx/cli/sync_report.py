@@ -37,7 +37,6 @@ def print_summary(summary: Summary, *, quiet: bool) -> None:
     """Print what a run did.
 
     Args:
-        summary: what it did.
         quiet: print nothing where there is nothing to say.
     """
     reported = [decision for decision in summary.decisions if decision.outcome in _REPORTED]

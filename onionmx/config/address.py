@@ -28,7 +28,6 @@ def parse_nameserver(text: str, default_port: str = DEFAULT_DNS_PORT) -> tuple[s
     """Read `IP`, `IP:PORT` or `[IPv6]:PORT`.
 
     Args:
-        text: the address.
         default_port: where none is written.
 
     Raises:

@@ -62,7 +62,6 @@ class Configuration(Section, frozen=True):
         """Read the configuration from TOML.
 
         Args:
-            content: the file.
             name: its name, for messages.
 
         Raises:

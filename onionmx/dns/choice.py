@@ -34,7 +34,6 @@ class Choice:
         A certificate says it too, and who is not believed may be anybody: `None` then.
 
         Args:
-            resolver: one of them.
             is_udp: it is asked by UDP.
 
         Raises:

@@ -42,7 +42,6 @@ class Datagrams:
     on loopback, each question gets a port of its own (RFC 5452).
 
     Args:
-        resolver: who is asked.
         choice: that it is one of.
     """
 

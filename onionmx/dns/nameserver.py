@@ -37,10 +37,7 @@ async def ask(request: dns.message.QueryMessage, resolver: Resolver, seconds: fl
     """Ask one resolver, and once more without EDNS where it does not know it; AD can be asked for and told without.
 
     Args:
-        request: the question.
-        resolver: who is asked.
         seconds: for both.
-        send: sends it.
 
     Raises:
         DnsError: the question is for a name that only Tor may be asked for.
@@ -64,7 +61,6 @@ class PlainNameserver(dns.nameserver.Do53Nameserver):
     """A resolver that dnspython asks by UDP, and by TCP where an answer is too long.
 
     Args:
-        resolver: where it is.
         choice: that it is one of.
     """
 

@@ -47,7 +47,6 @@ class RecordResolver:
     """Asks the configured resolvers.
 
     Args:
-        settings: resolvers and timeouts.
         connect: opens connections through Tor; must be given where `dns.through_tor` is set.
 
     Raises:

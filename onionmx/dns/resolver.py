@@ -62,7 +62,6 @@ class DnsResolver(dns.asyncresolver.Resolver):
     """Asks whom `choose` has chosen, for DNSSEC's verdict, and for no name that only Tor may hear.
 
     Args:
-        settings: resolvers and timeouts.
         connect: opens connections through Tor; must be given where `dns.through_tor` is set.
 
     Attributes:

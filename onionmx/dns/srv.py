@@ -35,7 +35,6 @@ class SrvResolver:
     """Asks the configured resolvers for onion-MX records.
 
     Args:
-        settings: resolvers and timeouts.
         connect: opens connections through Tor; must be given where `dns.through_tor` is set.
         chance: gives the source of chance for the order of a domain's targets.
 

@@ -32,7 +32,6 @@ class StreamNameserver(dns.nameserver.Nameserver):
     """A resolver that dnspython asks over connections that stay open.
 
     Args:
-        resolver: where it is.
         tls: what verifies its certificate; `None` for plain TCP.
         connect: opens connections; `None` for direct ones.
         connect_timeout: seconds for opening one.

@@ -20,8 +20,6 @@ class MessageStream:
         is_silent: a question got no answer in time, and nothing else has come since: the connection may be dead.
 
     Args:
-        reader: of the connection.
-        writer: of the connection.
         idle: seconds without a message from the other end after which it is closed; `None` for no limit.
     """
 

@@ -92,7 +92,6 @@ def exit_code(findings: Iterable[Finding], essential: Collection[str]) -> int:
     """1 for a problem, else 75 if an essential check could not tell, else 0.
 
     Args:
-        findings: all of them.
         essential: names of the checks without which nobody knows whether the machine is sound.
     """
     severities = {(finding.severity, finding.check in essential) for finding in findings}

@@ -28,11 +28,7 @@ RESTART = "systemctl restart tor@default"
 
 
 class Machine:
-    """What the checks look at.
-
-    Args:
-        configuration: in effect.
-    """
+    """What the checks look at."""
 
     def __init__(self, configuration: Configuration) -> None:
         self.configuration = configuration

@@ -74,9 +74,6 @@ class MapReader:
     A writer replaces the file by rename, so an open map stays what it was when it was opened. One that is rewritten in
     place against the rules is damaged, and no more than that.
 
-    Args:
-        path: the CDB.
-
     Attributes:
         path: the CDB.
         has_checksums: whether onionmx wrote it; damage to a map of another writer can go unnoticed.

@@ -127,7 +127,6 @@ def find_owners(table: bytes, wanted: Iterable[Ends]) -> dict[Ends, int]:
 
     Args:
         table: rows of /proc/net/tcp and tcp6.
-        wanted: the connections.
     """
     rows = {(client, server): int(uid) for client, server, uid in _ROW.findall(table)}
     owners = {}

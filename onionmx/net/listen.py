@@ -65,7 +65,6 @@ def bind_unix(path: Path, mode: int, owner: str = "") -> socket.socket:
     """Bind a unix socket; one at that path that nobody listens on any more is removed first.
 
     Args:
-        path: of the socket.
         mode: bits of the file; anyone who may write to it may connect.
         owner: `USER`, `USER:GROUP` or `:GROUP`; empty for this process's own.
 

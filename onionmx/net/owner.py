@@ -45,7 +45,6 @@ class ListenerOwner:
 
     Args:
         host: an IP address.
-        port: of it.
         users: names or numbers of users who may listen there; root and this process's own may always. A name that
             this machine does not know counts for nobody.
         is_udp: the port is one of UDP.
@@ -119,7 +118,6 @@ def owners(host: str, port: int, *, is_udp: bool = False) -> tuple[int, ...] | N
 
     Args:
         host: an IP address.
-        port: of it.
         is_udp: the port is one of UDP.
 
     Raises:
@@ -149,7 +147,6 @@ def sockets(rows: Iterable[bytes], places: Sequence[bytes], *, is_udp: bool) -> 
     """Users and inodes of the sockets at some places, of a table such as /proc/net/tcp with its heading (proc(5)).
 
     Args:
-        rows: of the table.
         places: local addresses and ports, as the table writes them.
         is_udp: the table is one of UDP, where each socket may be sent something. In one of TCP those that listen are
             before all others (Linux, Documentation/networking/proc_net_tcp.rst), which are not looked at.

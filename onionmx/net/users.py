@@ -30,7 +30,6 @@ def check_unix_peer(connection: _socket.socket, path: str, users: Sequence[str])
 
     Args:
         connection: to the socket.
-        path: of the socket.
         users: as for `ListenerOwner`.
 
     Raises:

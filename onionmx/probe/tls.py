@@ -66,7 +66,6 @@ async def ask_for_chain(
 
     Args:
         connect: how to reach the peer.
-        endpoint: which.
         hello: the name for EHLO.
         timeout: seconds for each reply.
 

@@ -67,7 +67,6 @@ async def walk(target: Target, questions: ProbeOptions, connect: OpenStream, dom
     """Go through one onion MX; every fault of it becomes a finding.
 
     Args:
-        target: which.
         questions: what to ask.
         connect: how to reach it.
         domain: whose mail it takes, for a look at the names in the certificate.

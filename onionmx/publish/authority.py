@@ -51,9 +51,6 @@ class NameServer:
 class World:
     """The configured resolver, asked without validation so that a zone that is signed wrongly can be looked at too.
 
-    Args:
-        settings: resolvers and timeouts.
-
     Raises:
         ConfigurationError: there is no resolver, or it is to be asked through Tor.
     """
@@ -164,8 +161,6 @@ async def ask_authority(
     Args:
         address: IPv4 or IPv6.
         port: 53 in the world.
-        name: of the question.
-        rdtype: of the question.
         seconds: for all attempts.
 
     Raises:

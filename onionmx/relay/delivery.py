@@ -65,8 +65,6 @@ class Courier:
     """Takes messages to onion MXes.
 
     Args:
-        pool: sessions.
-        backoff: remembers failing targets.
         deadline: seconds for one message, all targets together.
     """
 

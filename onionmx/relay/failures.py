@@ -55,7 +55,6 @@ def for_mta(reply: Reply, *, may_start_tls: bool = False) -> Reply:
     the 451 of a lost connection. A 530 for one of several recipients becomes one that asks for TLS.
 
     Args:
-        reply: what it said.
         may_start_tls: it offers a TLS that was not started, so that the same recipient alone would be delivered.
     """
     text = f"{FROM_PEER}{reply.code} {reply.enhanced} {reply.text.removeprefix(FROM_PEER)}"

@@ -25,10 +25,6 @@ def delivered(
     """An onion MX has answered for one recipient, well or not.
 
     Args:
-        identifier: of the delivery.
-        domain: of the recipient.
-        endpoint: onion and port.
-        reply: for the MTA.
         stages: seconds of each stage, and whether the session was new or reused.
     """
     described = " ".join(

@@ -27,8 +27,6 @@ class MetricsServer:
     """The metrics being served.
 
     Args:
-        server: takes connections.
-        connections: those it took.
         health: closed with this.
     """
 

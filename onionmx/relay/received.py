@@ -11,7 +11,6 @@ def received_header(hostname: str, protocol: str, identifier: str, when: datetim
     """The header with its CRLF.
 
     Args:
-        hostname: of this relay.
         protocol: how the message came, such as `LMTP` (RFC 3848).
         identifier: of the delivery, the one in the log.
         when: aware of its time zone.

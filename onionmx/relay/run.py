@@ -32,7 +32,6 @@ def run_relay(configuration: Configuration, load: Load) -> int:
     """Run the relay until SIGTERM or SIGINT; returns the exit code.
 
     Args:
-        configuration: settings.
         load: reads the configuration again, at SIGHUP.
 
     Raises:
@@ -104,7 +103,6 @@ class RelayService:
     """What runs. A transaction ends with the version of the configuration with which it began.
 
     Args:
-        configuration: settings.
         listeners: where clients connect.
         scraped: where metrics are served.
 

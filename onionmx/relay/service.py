@@ -30,9 +30,6 @@ _PEER_TIMEOUT = 120.0  # seconds of silence before the next target is tried, whi
 class RelayCore:
     """Everything behind the server, from one version of the configuration.
 
-    Args:
-        configuration: settings.
-
     Attributes:
         parts: what it is made of.
 

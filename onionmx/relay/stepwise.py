@@ -47,8 +47,6 @@ class _Reach:
     """Finds a session for a message.
 
     Args:
-        pool: sessions.
-        backoff: remembers failing targets.
         envelope: without recipients.
 
     Attributes:
@@ -108,8 +106,6 @@ class Stepwise:
     """A transaction on a session of its own, made by `begin_stepwise`.
 
     Args:
-        reach: finds sessions.
-        reached: the session.
         until: when no further target is tried, by the loop's clock.
         deadline: seconds for the content and the final reply.
     """

@@ -34,7 +34,6 @@ def supervise(count: int, work: Callable[[int], None], tell: Callable[[str], Non
     none comes at a moment when nobody looks.
 
     Args:
-        count: how many.
         work: what a worker does, by its number; the process ends with it.
         tell: tells the service manager that a worker serves, that all of them are reloading, and that all are alive.
     """

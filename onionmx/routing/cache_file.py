@@ -94,9 +94,6 @@ def read_cache(path: Path, now: Timestamp | None = None) -> list[CacheEntry]:
 def parse_cache(content: bytes, now: Timestamp) -> list[CacheEntry]:
     """Read the entries in a cache file.
 
-    Args:
-        content: the file.
-
     Raises:
         InputError: damaged, or of another version.
     """

@@ -170,7 +170,6 @@ class _File(Generic[_T]):
 
     Args:
         path: `None` where there is no such file.
-        read: makes the content.
         quiet: seconds for which nobody must have written to a new version.
     """
 

@@ -37,7 +37,6 @@ class JudgedRoutes:
     """Asks DNS, lets the judge decide, and remembers. Belongs to one event loop.
 
     Args:
-        ask: asks DNS.
         memory: what is known of domains; closed with this.
         rules_of: what is believed of each domain.
         prover: finds out what a domain demands of its MX, and whether its onion MX has it; `None` where nobody has to

@@ -108,9 +108,6 @@ class Memory:
 
         A record that protects nothing is not kept: most domains have no onion MX and never had one.
 
-        Args:
-            change: decides.
-
         Raises:
             StateError: the store cannot be opened, read or written.
         """

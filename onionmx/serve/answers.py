@@ -55,8 +55,6 @@ class Answers(ABC, Generic[Request]):
 
     Args:
         language: how they are written.
-        routes: what is asked.
-        tally: counts.
         troubles: the log of what could not be answered.
     """
 
@@ -82,7 +80,6 @@ class Answers(ABC, Generic[Request]):
         """The reply to a request that needs no waiting, else `None`. Must be called in the event loop.
 
         Args:
-            request: from the parser.
             now: seconds of `time.monotonic`.
         """
 

@@ -24,12 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class LookupConnection(asyncio.Protocol, Generic[Request]):
-    """One connection.
-
-    Args:
-        answers: of its protocol.
-        connections: all of them.
-    """
+    """One connection."""
 
     def __init__(self, answers: Answers[Request], connections: Connections) -> None:
         self._answers = answers

@@ -51,11 +51,7 @@ _CACHE_EVENTS = {
 
 
 class Tally:
-    """What is counted for one protocol.
-
-    Args:
-        protocol: its name.
-    """
+    """What is counted for one protocol."""
 
     __slots__ = (
         "_buckets",
@@ -113,7 +109,6 @@ class LookupMetrics(Collector):
 
     Args:
         router: whose cache is shown; to be replaced when the configuration is.
-        map_path: the map.
     """
 
     def __init__(self, router: Router, map_path: Path) -> None:

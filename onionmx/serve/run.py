@@ -30,7 +30,6 @@ def run_serve(configuration: Configuration, load: Load) -> int:
     """Run the lookup daemon until SIGTERM or SIGINT; returns the exit code.
 
     Args:
-        configuration: settings.
         load: reads the configuration again, at SIGHUP.
 
     Raises:
@@ -56,7 +55,6 @@ class _LookupDaemon:
     """What runs: the service, and what changes it: a new configuration, the cache of an earlier run.
 
     Args:
-        configuration: settings.
         listeners: where clients connect.
     """
 

@@ -69,9 +69,7 @@ def work_of(system: System, plan: Plan, manifest: Manifest | None, enabled: froz
     """What there is to do, stage by stage; nothing in a stage that is done.
 
     Args:
-        system: the machine.
         plan: to be carried out.
-        manifest: of earlier runs.
         enabled: units that are on.
 
     Raises:
@@ -118,7 +116,6 @@ class SetupRun:
     """One run: carries out the work, and can put all of it back.
 
     Args:
-        system: the machine.
         plan: to be carried out.
         say: for each step.
         systemd: whether it runs here.

@@ -86,7 +86,6 @@ class Manifest(msgspec.Struct):
 
         Args:
             stage: whose change it is.
-            change: of the file.
             now: the file as it is.
         """
         files = self.part(stage).files  # a file may be that of two stages, and goes back with each

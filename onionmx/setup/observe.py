@@ -103,7 +103,6 @@ def observe(system: System, wishes: SetupOptions, program: str, helper: str) -> 
     """Look at the machine.
 
     Args:
-        system: the machine.
         wishes: what is wanted; it tells which MTA to look at.
         program: command that runs onionmx, for units.
         helper: path of `onionmx-route`.

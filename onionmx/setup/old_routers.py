@@ -29,7 +29,6 @@ def refuse_old(path: str, now: FileState | None) -> None:
     """Refuse a router of ours that somebody has changed for an older one, and that setup would leave as it is.
 
     Args:
-        path: of the file.
         now: as it is.
 
     Raises:

@@ -48,7 +48,6 @@ def make_plan(observed: Observed, wishes: SetupOptions) -> Plan:
     """Plan what leads from the machine as it is to the machine as it is wished.
 
     Args:
-        observed: the machine.
         wishes: complete, see `wishes.missing`.
 
     Raises:

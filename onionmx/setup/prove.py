@@ -47,7 +47,6 @@ class SetupProver:
     """Looks at the result.
 
     Args:
-        system: the machine.
         program: command that runs onionmx.
         plan: that was carried out.
         say: for each step.

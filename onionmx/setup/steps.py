@@ -58,7 +58,6 @@ def diff(path: str, before: FileState | None, after: FileState | None) -> str:
     """What changes in a file, as a unified diff; empty where nothing does.
 
     Args:
-        path: of the file.
         before: as it is; `None` where there is none.
         after: as it will be.
     """

@@ -85,7 +85,6 @@ class System:
 
         Args:
             path: the file; a link stays a link.
-            content: of the file.
             like: mode and owner; those of the file that is there, or 0644 and root.
 
         Raises:

@@ -29,7 +29,6 @@ def undo(system: System, manifest: Manifest, say: Say, *, systemd: bool, delete_
     """Take all back. Begun twice, after a crash, it goes on.
 
     Args:
-        system: the machine.
         manifest: of what was done.
         say: for each step.
         systemd: whether it runs here.

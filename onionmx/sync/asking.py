@@ -66,10 +66,8 @@ class Asking:
 
     Args:
         store: what is known, and will be.
-        questions: finds the answers.
         rules_of: what is believed of each domain.
         prover: finds out what a domain demands of its MX.
-        clock: the time.
         on_answer: called with each answer, to show progress.
     """
 

@@ -195,7 +195,6 @@ def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
 
     Args:
         changes: between the maps.
-        new: the next map.
         store: what is known of domains.
         base: what decides beside it.
         note_of: a remark on a domain that has an entry; empty for none.

@@ -54,7 +54,6 @@ def explain(
 
     Args:
         published: what the map has.
-        store: what is remembered.
         base: pins, local domains and rules.
 
     Raises:

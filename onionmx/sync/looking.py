@@ -54,11 +54,7 @@ class Judged:
 
 
 class Looking:
-    """Looks at domains, several at the same time. Belongs to one event loop.
-
-    Args:
-        prover: looks at one.
-    """
+    """Looks at domains, several at the same time. Belongs to one event loop."""
 
     def __init__(self, prover: Prover, clock: Clock) -> None:
         self._prover = prover

@@ -60,7 +60,6 @@ def keep(new: NextMap, changes: Changes, held: Iterable[str], map_path: Path, wa
     """The next map with what is held back in it, each with its old value and demand; they leave the changes.
 
     Args:
-        new: the next map.
         changes: between the maps.
         held: domains.
         map_path: of the old map.

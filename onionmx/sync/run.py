@@ -85,10 +85,7 @@ class SyncRun:
 
     Args:
         configuration: where the map is, and when to refuse one.
-        store: what is known.
-        questions: finds answers.
         prover: finds out what domains demand of their MXes, and has these prove themselves.
-        clock: the time.
     """
 
     def __init__(
@@ -108,7 +105,6 @@ class SyncRun:
 
         Args:
             inputs: pins, domains and rules.
-            wishes: of the operator.
             on_answer: called with the answer to each question.
 
         Raises:

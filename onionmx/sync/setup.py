@@ -24,7 +24,6 @@ def opened_store(configuration: Configuration, *, to_write: bool) -> Iterator[St
     """The store, closed at the end.
 
     Args:
-        configuration: where it is.
         to_write: else what is written to it is forgotten, and a file that does not exist is not made.
 
     Raises:
@@ -75,10 +74,6 @@ def own_pins(configuration: Configuration, pins: str | None) -> Entries | None:
 def read_base(configuration: Configuration, pins: Entries) -> Base:
     """Read what decides beside the store.
 
-    Args:
-        configuration: where it is.
-        pins: that hold.
-
     Raises:
         ConfigurationError: one of the files has mistakes; all of them are named.
     """
@@ -96,9 +91,6 @@ def read_base(configuration: Configuration, pins: Entries) -> Base:
 
 def configured_rules(configuration: Configuration) -> RulesOf:
     """What is believed of each domain.
-
-    Args:
-        configuration: where it is.
 
     Raises:
         ConfigurationError: the file of `sync.trust_of` has mistakes; all of them are named.

@@ -57,7 +57,6 @@ def open_host_lists(
     """Open the lists of the hosts that share a store. The caller closes them.
 
     Args:
-        store: of a server.
         password_file: see `open_store`.
         ca_file: likewise.
         key_file: likewise.
@@ -81,7 +80,6 @@ def seal_shared_store(
     """Give each entry of a shared store that has no MAC its MAC; see `onionmx.sync.state.valkey.seal`.
 
     Args:
-        store: of a server.
         password_file: see `open_store`.
         ca_file: likewise.
         key_file: likewise.

@@ -70,7 +70,6 @@ class Handshake:
 
     Args:
         host: host name or address, for the proxy to connect to.
-        port: of the host.
         user: 1 to 255 bytes.
         password: 1 to 255 bytes.
         early: everything is sent at once, which saves the round trips to the proxy. Tor then leaves out its answer

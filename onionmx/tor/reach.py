@@ -14,11 +14,7 @@ _FULL = 0.05  # seconds until a unix socket whose queue is full is tried again; 
 
 
 def socks_in_use(socks: str) -> str:
-    """The SOCKS port that `tor.socks` means now, as `IP:PORT` or `unix:/path`.
-
-    Args:
-        socks: `tor.socks`.
-    """
+    """The SOCKS port that `tor.socks` means now, as `IP:PORT` or `unix:/path`."""
     if socks != AUTO:
         return socks
     return f"{UNIX}{SOCKS_SOCKET}" if is_socket(Path(SOCKS_SOCKET)) else SOCKS_ADDRESS
@@ -36,7 +32,6 @@ async def reach(address: Address, user: str) -> socket.socket:
     """Connect to a port of tor's, on this machine or on another.
 
     Args:
-        address: of the port.
         user: `tor.user`, the only one besides root and ourselves who may listen there.
 
     Returns:

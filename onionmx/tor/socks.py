@@ -254,7 +254,6 @@ class SocksConnector:
         """Let the next connection to this host take another circuit: something went wrong on one.
 
         Args:
-            host: of the connection.
             token: its isolation. If the host has another one by now, that stays: many sessions break with one circuit.
         """
         if self._isolation.get(host) == token:

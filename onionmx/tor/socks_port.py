@@ -49,10 +49,6 @@ def client_port_advice(controller: "Controller", socks: str) -> list[str]:
 
     The port is the operator's, and may serve others too: it is never changed here.
 
-    Args:
-        controller: of `open_control`.
-        socks: `tor.socks`.
-
     Raises:
         stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
     """

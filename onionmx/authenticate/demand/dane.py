@@ -44,9 +44,6 @@ async def dane_requirement(
 
     One MX with usable records is enough. A question that cannot be answered, as where a signature is wrong, leaves
     the whole undecided (RFC 7672 section 2.1.2).
-
-    Args:
-        questions: asks DNS.
     """
     if not questions.can_validate:
         return NotRequired(domain, "DANE cannot be seen: no resolver is believed to validate", now + _NEXT_DAY)

@@ -64,7 +64,6 @@ def directly(questions: RecordResolver, may_connect: Callable[[str], bool] = is_
     The owner of a domain must not make this host talk to itself, or to others in its network.
 
     Args:
-        questions: asks them.
         may_connect: whether an address is one to connect to.
     """
 

@@ -121,7 +121,6 @@ def agree(pattern: str, name: str) -> bool:
     """Whether there is a host that the pattern allows and for which the certificate is.
 
     Args:
-        pattern: of the policy.
         name: of the certificate, perhaps with `*.` in front too (RFC 6125 section 6.4.3).
     """
     pattern, name = pattern.lower(), name.lower()

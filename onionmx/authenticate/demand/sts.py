@@ -39,8 +39,6 @@ async def sts_requirement(
     cannot be fetched, nobody can tell: an attacker who forges the SRV record can also block the policy.
 
     Args:
-        questions: asks DNS.
-        fetch: fetches a policy.
         known: what was found before, whenever that was.
     """
     if known is not None and (known.demand.kind is not Kind.MTA_STS or known.expires + GRACE <= now):

@@ -39,7 +39,6 @@ class Guard:
         """Have the onion MXes of a domain show what it demands; those that do not are left out.
 
         Args:
-            requirement: of the domain.
             endpoints: of its onion MXes.
         """
         return await prove(

@@ -30,7 +30,6 @@ def publishing_demands(map_path: Path, demands: Mapping[str, Demand]) -> Iterato
     fails, both stay: too many demands delay mail, too few would send it to a stranger.
 
     Args:
-        map_path: the map.
         demands: domains in normal form that are routed only to an onion MX that proves itself.
 
     Raises:
@@ -53,7 +52,6 @@ def keeping_demands(map_path: Path, domains: Container[str]) -> Iterator[None]:
     Every map has its file of demands, also where there are none: the relay delivers nothing without it.
 
     Args:
-        map_path: the map.
         domains: those of the new map.
 
     Raises:
@@ -72,11 +70,7 @@ def keeping_demands(map_path: Path, domains: Container[str]) -> Iterator[None]:
 
 
 class PublishedDemands:
-    """The demands beside a map; the file is opened again when it was replaced.
-
-    Args:
-        map_path: the map.
-    """
+    """The demands beside a map; the file is opened again when it was replaced."""
 
     def __init__(self, map_path: Path) -> None:
         self._path = demands_path(map_path)

@@ -73,7 +73,6 @@ class Engine:
 
     Args:
         settings: timeouts, and what the ordinary resolver may be asked.
-        ordinary: the ordinary resolver.
         resolvers: who is asked by UDP and within which limits, the best first; without any, all questions go to the
             ordinary resolver.
         choice: that the resolvers are of.

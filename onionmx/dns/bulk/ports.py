@@ -95,7 +95,6 @@ class SourcePorts:
     """All ports for one resolver.
 
     Args:
-        resolver: who is asked.
         read: called with a port that has packets.
     """
 

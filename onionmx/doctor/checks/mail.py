@@ -108,7 +108,6 @@ class StrangerSession:
 
     Args:
         connect: gives it its streams.
-        endpoint: the MX.
         hello: its name for EHLO.
         local: a domain of the MX.
         foreign: a domain that is none of its.

@@ -63,7 +63,6 @@ class HttpConnection(asyncio.Protocol):
     """One connection; its requests are answered one after the other.
 
     Args:
-        respond: finds the answers.
         tally: counts; `malformed` are requests that are none.
         connections: all of them, shared.
         names: further ones of this machine; see `is_for_this_machine`.

@@ -45,8 +45,6 @@ class Pages:
     """Answers of the HTTP port.
 
     Args:
-        routes: what is asked.
-        metrics: what is counted.
         health: what is looked at.
         tally: counts what is asked here.
     """
@@ -62,7 +60,6 @@ class Pages:
         """Answer a request.
 
         Args:
-            method: of HTTP.
             target: path and query; there is none that has a meaning.
         """
         path = target.partition("?")[0]

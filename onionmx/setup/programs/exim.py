@@ -47,7 +47,6 @@ def fragments(shipped: Mapping[str, bytes], wishes: SetupOptions) -> dict[str, b
 
     Args:
         shipped: all files in `SHIPPED`.
-        wishes: what is wanted.
     """
     base = _below(shipped, _BASE)
     result = {name: base[name] for name in RECEIVING} if wishes.receive else {}

@@ -56,8 +56,6 @@ def with_parameter(text: str, name: str, value: str) -> str:
     So the parameter is never there twice.
 
     Args:
-        text: of main.cf.
-        name: of the parameter.
         value: one line, or several of which all but the first begin with white space.
     """
     body = f"{name} = {value}\n" if not value.startswith("\n") else f"{name} ={value}\n"

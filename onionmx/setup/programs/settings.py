@@ -61,8 +61,6 @@ def drop_in(configuration: Configuration, wishes: SetupOptions, ports: TorPorts,
 
     Args:
         configuration: in effect without our drop-in.
-        wishes: what is wanted.
-        ports: of tor.
         logs: of the MTA, as patterns; where they are to be read.
     """
     result = transport_result(configuration)
@@ -95,7 +93,6 @@ def domains_of_sync(
 
     Args:
         configuration: in effect without our drop-in.
-        wishes: what is wanted.
         logs: of the MTA, as patterns.
     """
     lists = tuple(dict.fromkeys((*configuration.sync.domains, *wishes.lists)))
@@ -119,7 +116,6 @@ def units(configuration: Configuration, wishes: SetupOptions) -> tuple[str, ...]
 
     Args:
         configuration: in effect without our drop-in.
-        wishes: what is wanted.
     """
     wanted = []
     if wishes.uses_relay:

@@ -63,7 +63,6 @@ class ServerSession(SmtpConnection):
     """A session in SMTP.
 
     Args:
-        settings: limits.
         begin: opens a transaction at MAIL.
         deliveries: holds the content tasks that have not ended.
         opened: see `SmtpConnection`.

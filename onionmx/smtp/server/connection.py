@@ -44,7 +44,6 @@ class SmtpConnection(SMTP):
     """Reads commands and writes replies; what the commands do is told by subclasses.
 
     Args:
-        settings: limits.
         opened: told when the connection is made; gives the greeting, and one that is not positive ends the session.
         closed: told when all is done.
 

@@ -45,7 +45,6 @@ def listen_unix(path: Path, *, mode: int = 0o660, owner: str = "", is_lmtp: bool
     """Bind a unix socket; one at that path that nobody listens on any more is removed first.
 
     Args:
-        path: of the socket.
         mode: bits of the file; anyone who may write to it may send mail.
         owner: see `onionmx.net.listen.bind_unix`.
         is_lmtp: LMTP rather than SMTP.

@@ -12,7 +12,6 @@ class RefusedError(Exception):
     """A command is refused; the session goes on.
 
     Args:
-        own: the reply.
         text: another text for it. What is not ASCII is escaped: only a client that has said SMTPUTF8 may be answered
             with more (RFC 6531 section 3.7.4).
     """

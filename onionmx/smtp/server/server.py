@@ -29,12 +29,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SmtpServer:
-    """Sessions on any number of sockets. Made by `serve`.
-
-    Args:
-        settings: limits.
-        begin: opens a transaction.
-    """
+    """Sessions on any number of sockets. Made by `serve`."""
 
     def __init__(self, settings: ServerSettings, begin: Begin) -> None:
         self._settings = settings
@@ -170,7 +165,6 @@ async def serve(settings: ServerSettings, begin: Begin, listeners: Iterable[Smtp
     """Serve SMTP and LMTP.
 
     Args:
-        settings: limits.
         begin: opens a transaction at MAIL.
         listeners: sockets, from `listen_tcp`, `listen_unix` or systemd; the server closes them.
 

@@ -36,7 +36,6 @@ def entry_of(record: DomainRecord, rules: Rules, now: Timestamp) -> MapEntry:
 
     Args:
         record: what is known of it.
-        rules: of this domain.
         now: a domain that defers does so for some time only.
     """
     if not record.listed:

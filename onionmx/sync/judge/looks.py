@@ -66,7 +66,6 @@ def shown(
     Args:
         record: with an established route.
         requirement: what the domain demands now.
-        result: of the look.
     """
     kind = str(requirement.demand.kind)
     match result:

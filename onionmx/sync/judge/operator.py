@@ -19,7 +19,6 @@ def adopt(
     """Take the entry that a map has for a domain of which nothing is known: of an older version, or of a lost state.
 
     Args:
-        record: of the domain.
         endpoints: of the entry.
         demand: what the file beside the map has; `None` for nothing.
     """
@@ -45,7 +44,6 @@ def accept(record: DomainRecord, now: Timestamp, onions: str = "") -> Verdict | 
     """Make the change that waits, on the operator's word; `None` where none waits. That it was refused counts no more.
 
     Args:
-        record: of the domain.
         onions: all that the change leads to, as `choices` has them, or `NO_ROUTE`; empty where only one waits.
 
     Raises:

@@ -46,9 +46,7 @@ def judge(record: DomainRecord, answer: Answer, now: Timestamp, rules: Rules) ->
 
     Args:
         record: what was known.
-        answer: what DNS said.
         now: a clock that goes back or ahead makes no change come earlier.
-        rules: of this domain.
     """
     if isinstance(answer, NoRoute) and record.established is None and record.pending is None:
         return Verdict(_nothing(record, answer, now, rules))
@@ -69,7 +67,6 @@ def settled(record: DomainRecord, now: Timestamp, rules: Rules) -> Verdict:
 
     Args:
         record: to be saved.
-        rules: of this domain.
     """
     verdict = judge_doubt(record, now, rules)
     return replace(verdict, record=noted(verdict.record, rules, now))

@@ -58,7 +58,6 @@ def count(
         said: the endpoints, empty for no record; `None` where the answer says what is there already.
         trust: what vouches for it.
         now: a clock that goes back or ahead makes nothing come earlier.
-        rules: of this domain.
 
     Returns:
         The record with all changes that wait; the one that was said; what happened to them.

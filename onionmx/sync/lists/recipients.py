@@ -101,7 +101,6 @@ class Recipients:
     """Domains and counts, in one transaction until `keep` is called; see `opened_recipients`.
 
     Args:
-        connection: to the database.
         path: of it, for messages.
         local: domains of this host, which do not count.
     """
@@ -116,7 +115,6 @@ class Recipients:
         """Count what is new in a log.
 
         Args:
-            path: of the log.
             budget: how much of it may be read; is used up.
 
         Returns:

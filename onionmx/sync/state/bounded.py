@@ -40,7 +40,6 @@ class BoundedStore(SqliteStore):
     """See `SqliteStore`.
 
     Args:
-        path: the file.
         most: domains, about.
         longest_wait: see `SqliteStore`.
     """

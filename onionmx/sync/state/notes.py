@@ -76,7 +76,6 @@ class MapStamp:
         """Note how the map was built.
 
         Args:
-            version: of the routes.
             until: when it has to be built again whatever happens, in seconds since 1970; 0 for never.
             held: domains whose removal waits.
             why: in words.

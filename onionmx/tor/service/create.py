@@ -120,9 +120,6 @@ def create_in_torrc(
     tor checks the whole new text first (`tor --verify-config`). A service that is there as wanted stays as it is.
 
     Args:
-        controller: of `open_control`.
-        settings: where torrc is.
-        wanted: the service.
         wait: seconds to wait for its descriptor to be published.
         dry_run: check, but change nothing.
 
@@ -179,7 +176,6 @@ def create_over_control(controller: "Controller", wanted: WantedService, wait: f
     The key is kept in tor's own form, so that the folder can become a HiddenServiceDir.
 
     Args:
-        controller: of `open_control`.
         wanted: the service; `directory` is where its key is, or will be.
         wait: seconds to wait for its descriptor to be published.
         dry_run: change nothing.

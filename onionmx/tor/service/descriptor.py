@@ -58,11 +58,7 @@ class PublishedDescriptor:
 
 
 class DescriptorEvents:
-    """What tor does with descriptors of one service while this context is open.
-
-    Args:
-        controller: of `open_control`.
-    """
+    """What tor does with descriptors of one service while this context is open."""
 
     def __init__(self, controller: "Controller") -> None:
         self._controller = controller
@@ -140,7 +136,6 @@ def published(controller: "Controller", onion: str, timeout: float = FETCH_TIMEO
     descriptor that it fetched before counts.
 
     Args:
-        controller: of `open_control`.
         onion: a service, of this tor or not.
         timeout: seconds.
 

@@ -26,7 +26,6 @@ def tor_user(controller: "Controller", configured: str) -> pwd.struct_passwd | N
     What root does for tor's user it does for the one of the configuration, whatever a control port names.
 
     Args:
-        controller: of `open_control`.
         configured: `tor.user`.
 
     Raises:
@@ -56,7 +55,6 @@ def check_place(controller: "Controller", directory: Path, others: Iterable[str 
     it has another service, it can write too.
 
     Args:
-        controller: of `open_control`.
         directory: the HiddenServiceDir to be.
         others: folders of the services that tor runs.
 
@@ -79,7 +77,6 @@ def prepared(directory: Path, user: pwd.struct_passwd | None) -> Iterator[None]:
 
     Args:
         directory: the HiddenServiceDir.
-        user: of tor.
 
     Raises:
         ConfigurationError: it cannot be made, or it is there and not tor's.

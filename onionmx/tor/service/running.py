@@ -55,7 +55,6 @@ def services(controller: "Controller", kept: Path | None = None) -> list[OnionSe
     Services of other control connections that are not detached do not show: tor tells nobody of them.
 
     Args:
-        controller: of `open_control`.
         kept: folder with the key of a service that onionmx made over the control port (`onion.directory`), where its
             ports are recorded.
 
@@ -69,7 +68,6 @@ def mail_services(controller: "Controller", port: int = DEFAULT_PORT, kept: Path
     """The onion services that carry a virtual port, 25 unless another is named.
 
     Args:
-        controller: of `open_control`.
         port: virtual port.
         kept: as for `services`.
 
@@ -83,7 +81,6 @@ def service_options(controller: "Controller", encoding: str = "utf-8") -> list[O
     """The options of the onion services of torrc that tor runs, in their order.
 
     Args:
-        controller: of `open_control`.
         encoding: of folders; tor knows bytes.
 
     Raises:

@@ -35,10 +35,6 @@ _PERMISSIONS = 0o7777
 class TorrcFile:
     """The torrc of the tor behind a control port.
 
-    Args:
-        settings: where it is.
-        controller: of `open_control`.
-
     Raises:
         ConfigurationError: it is not the file of this tor, or tor takes no changes while it runs.
     """

@@ -39,7 +39,6 @@ class HostLists:
         """Give the list of this host, and take those of all.
 
         Args:
-            host: this one.
             own: its domains, one a line; `None` where it has no logs.
             forget_after: seconds after which the list of a host that gives none any more counts for nothing.
             to_write: else nothing is changed on the server, and only the answer is as if.

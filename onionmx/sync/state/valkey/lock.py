@@ -43,7 +43,6 @@ def run_lock(server: ValkeyConnection, lease: float = LEASE) -> Iterator[Precond
     """Hold the lock.
 
     Args:
-        server: where it is.
         lease: seconds; it is renewed several times in that, by a thread.
 
     Yields:

@@ -40,7 +40,6 @@ def seal_store(server: ValkeyConnection, seal: Seal) -> int:
 
     Args:
         server: with the store.
-        seal: of the key.
 
     Returns:
         How many got one.

@@ -95,7 +95,6 @@ class ValkeyConnection:
     """A server, asked by one thread or by several. It is connected to when it is asked first.
 
     Args:
-        address: where it is.
         password_file: with the password; empty for none.
         ca_file: with the CAs for TLS, in PEM; empty for those of the system.
         users: who may listen there besides root where it is on this host and has no certificate; see `ListenerOwner`.

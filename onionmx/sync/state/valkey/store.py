@@ -83,7 +83,6 @@ class ValkeyStore(Store):
 
     Args:
         server: closed with the store.
-        seal: of its entries.
         longest_wait: seconds; see `LONGEST_WAIT`.
         lease: seconds; see `LEASE`.
 
