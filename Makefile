@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 # stem and pure-cdb come as source; no Python after 3.11 brings what builds them, and pure-cdb is to do without a compiler.
 BUILD_TOOLS := pip setuptools wheel hatchling editables
 
-.PHONY: help setup debian demo test lint audit acceptance bench deb release clean
+.PHONY: help setup debian demo test lint docs audit acceptance bench deb release clean
 
 help:
 	@echo "make demo    set up and run the main job on a private Tor network"
 	@echo "make test    set up and run all tests"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    the documents as a site, in build/docs/site/; a broken link fails"
 	@echo "make audit   known vulnerabilities in the packages that are installed"
 	@echo "make acceptance  boot Debian 12, 13 and testing, set them up by the documents and by onionmx setup (root)"
 	@echo "make bench   speed, side by side with the peers"
@@ -44,6 +45,20 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# A copy of the pages with their folders, so that the links between them hold.
+docs: $(VENV)/.docs
+	@rm -rf build/docs && mkdir -p build/docs/pages
+	@cp --parents *.md docs/*.md exim/*.md tests/e2e/*.md build/docs/pages
+	@cp release/site/index.md build/docs/pages
+	@$(BIN)/sphinx-build -q -W --keep-going -n -c release/site -d build/docs/read build/docs/pages build/docs/site
+	@! grep -rE '<(script|link|img|iframe)[^>]* (src|href)="(https?:)?//' build/docs/site --include='*.html'
+	@echo "done: build/docs/site/index.html"
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --only-binary :all: \
+	    --no-build-isolation --editable '.[docs]'
+	@touch $@
+
 audit: setup
 	@$(BIN)/python -m release.audit --pip-audit $(VENV)/audit
 
@@ -60,4 +75,4 @@ release: setup
 	@$(BIN)/python -m release "$(VERSION)" $(if $(KEY),--key "$(KEY)") $(if $(DRY),--dry-run)
 
 clean:
-	rm -rf dist $(VENV) .debian .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist $(VENV) .debian .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""How a version is checked and released: `make audit` and `make release`. Nothing of it is shipped."""
+"""How a version is checked, shown and released: `make audit`, `make docs`, `make release`. Nothing of it is shipped."""

@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 PROJECT = Path(__file__).parents[1]
-FOLDERS = [path for path in PROJECT.iterdir() if path.is_dir() and (path.name[0] != "." or path.name == ".github")]
+FOLDERS = [
+    path
+    for path in PROJECT.iterdir()
+    if path.is_dir() and path.name != "build" and (path.name[0] != "." or path.name == ".github")
+]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *(path for folder in FOLDERS for path in folder.rglob("*.md"))])
 _CODE = re.compile(r"^(`{3,}|~{3,}).*?^\1|^ {4}.*?$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
