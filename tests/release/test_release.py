@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,6 +100,10 @@ def test_a_release_is_whole_signed_and_the_same_again(repository: Path, key: Pat
     again = make(repository, "9.9.9", "--dry-run", "--without-deb", "--to", first)
     assert again.returncode == 1
     assert again.stderr == "release: the tag v9.9.9 exists already\n"
+
+    with tarfile.open(second / "onionmx-9.9.9.tar.gz") as source:
+        carried = {member.name.removeprefix("onionmx-9.9.9/") for member in source if member.isfile()}
+    assert carried - {"PKG-INFO"} == set(git(repository, "ls-files").splitlines())
 
     bill = json.loads((second / "onionmx-9.9.9.cdx.json").read_text())
     made_of = {component["name"].lower() for component in bill["components"]}
