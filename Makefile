@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 # stem and pure-cdb come as source; no Python after 3.11 brings what builds them, and pure-cdb is to do without a compiler.
 BUILD_TOOLS := pip setuptools wheel hatchling editables
 
-.PHONY: help setup debian demo test lint docs audit acceptance bench deb release clean
+.PHONY: help setup debian demo test coverage lint docs audit acceptance bench deb release clean
 
 help:
 	@echo "make demo    set up and run the main job on a private Tor network"
 	@echo "make test    set up and run all tests"
+	@echo "make coverage  run the unit tests, and show how much of the code they run"
 	@echo "make lint    ruff and mypy"
 	@echo "make docs    the documents as a site, in build/docs/site/; a broken link fails"
 	@echo "make audit   known vulnerabilities in the packages that are installed"
@@ -39,6 +40,13 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest -n 2
+
+# Unit tests, and what tests onionmx publish and onionmx onion, with real name servers and tor.
+MEASURED := -n 2 -k "not e2e or test_publish.py or test_publish_refused.py \
+    or test_onion.py or test_onion_control.py or test_onion_debian.py"
+
+coverage: setup
+	@$(BIN)/python -m tests.coverage_by_room $(MEASURED)
 
 lint: setup
 	@$(BIN)/ruff check .
