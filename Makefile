@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 # stem and pure-cdb come as source; no Python after 3.11 brings what builds them, and pure-cdb is to do without a compiler.
 BUILD_TOOLS := pip setuptools wheel hatchling editables
 
-.PHONY: help setup debian demo test coverage lint docs audit acceptance bench deb release clean
+.PHONY: help setup debian demo test coverage test-installed lint docs audit acceptance bench deb release clean
 
 help:
 	@echo "make demo    set up and run the main job on a private Tor network"
 	@echo "make test    set up and run all tests"
 	@echo "make coverage  run the unit tests, and show how much of the code they run"
+	@echo "make test-installed  the same with the wheel installed instead of the source"
 	@echo "make lint    ruff and mypy"
 	@echo "make docs    the documents as a site, in build/docs/site/; a broken link fails"
 	@echo "make audit   known vulnerabilities in the packages that are installed"
@@ -47,6 +48,9 @@ MEASURED := -n 2 -k "not e2e or test_publish.py or test_publish_refused.py \
 
 coverage: setup
 	@$(BIN)/python -m tests.coverage_by_room $(MEASURED)
+
+test-installed: setup
+	@tests/installed.sh -m tests.coverage_by_room $(MEASURED)
 
 lint: setup
 	@$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from subprocess import run
 
 import pytest
 
+pytestmark = pytest.mark.source
 PACKAGE = Path(__file__).parent.parent / "onionmx"
 FLOORS = [
     {"__main__"},

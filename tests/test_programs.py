@@ -52,6 +52,7 @@ def test_pip_puts_our_own_file_in_place(name: str) -> None:
     assert ours[2] == theirs[2]
 
 
+@pytest.mark.source
 def test_wheel_has_the_programs_and_no_entry_points(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, capture_output=True, check=True)

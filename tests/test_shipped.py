@@ -15,11 +15,12 @@ from onionmx.errors import ConfigurationError
 from onionmx.shipped import FOLDERS, shipped, shipped_files
 
 PROJECT = Path(__file__).parent.parent
+ROOT = shipped("docs").parent  # PROJECT, or a folder of the installed package
 
 
 @pytest.mark.parametrize("name", ["deploy/onionmx-relay.service", "exim/relay/conf.d", "docs"])
 def test_a_shipped_name_has_a_path(name: str) -> None:
-    assert shipped(name) == PROJECT / name
+    assert shipped(name) == ROOT / name
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,19 @@ def test_no_name_leads_out_of_what_is_shipped(name: str) -> None:
         path = shipped(name).resolve()
     except ConfigurationError:
         return
-    assert any(path.is_relative_to(PROJECT / folder) for folder in FOLDERS)
-    assert not path.is_relative_to(PROJECT / "deploy/debian")
+    assert any(path.is_relative_to(ROOT / folder) for folder in FOLDERS)
+    assert not path.is_relative_to(ROOT / "deploy/debian")
 
 
+def test_what_is_shipped_is_what_the_repository_has() -> None:
+    for name in shipped_files():
+        assert shipped(name).read_bytes() == (PROJECT / name).read_bytes()
+    files = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*") if path.is_file()]
+    names = {str(path.relative_to(PROJECT)) for path in files}
+    assert {name for name in names if not name.startswith("deploy/debian/")} == set(shipped_files())
+
+
+@pytest.mark.source
 def test_the_wheel_carries_the_same_files(tmp_path: Path) -> None:
     run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
@@ -67,6 +77,6 @@ def test_the_command_lists_and_finds(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["files"]) == 0
     assert capsys.readouterr().out.splitlines() == list(shipped_files())
     assert main(["files", "exim/conf.d"]) == 0
-    assert capsys.readouterr().out == f"{PROJECT / 'exim/conf.d'}\n"
+    assert capsys.readouterr().out == f"{ROOT / 'exim/conf.d'}\n"
     assert main(["files", "nothing"]) == ConfigurationError.exit_code
     assert "onionmx: nothing does not come with onionmx" in capsys.readouterr().err

@@ -60,12 +60,13 @@ def fresh(root: Path, suite: str) -> None:
 
     Args:
         root: a root with make, git, python3 and certificates only.
-        suite: `e2e`, `unit`, `all`, or nothing for the demo alone.
+        suite: `e2e`, `unit` (with the wheel installed, and coverage), `all`, or nothing for the demo alone.
     """
     env = online(root)
     export(root / _SOURCE)
-    tests = {"e2e": "tests/e2e", "unit": "--ignore=tests/e2e", "all": "tests"}
+    pytest = ".venv/bin/python -m pytest -n 2 tests"
+    tests = {"e2e": f"{pytest}/e2e", "unit": "make test-installed", "all": pytest}
     script = f"cd /{_SOURCE} && echo version: $(python3 --version) && time make setup && time make demo"
     if suite:
-        script += f" && time .venv/bin/python -m pytest -n 2 {tests[suite]}"
+        script += f" && time {tests[suite]}"
     chroot(root, script, env)

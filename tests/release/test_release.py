@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from release.changelog import ChangelogError, release
 
+pytestmark = pytest.mark.source
 PROJECT = Path(__file__).parents[2]
 SOURCES = ("CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt", "pyproject.toml")
 FOLDERS = ("onionmx", "deploy", "docs", "exim", "programs", "release")
