@@ -1,4 +1,4 @@
-"""Links in the documents lead somewhere: to a file of this project, and to a heading in it."""
+"""Links in the documents lead somewhere: to a file of this project, and to a heading in it; their lines are short."""
 
 import re
 import shutil
@@ -17,9 +17,13 @@ FOLDERS = [
     if path.is_dir() and path.name != "build" and (path.name[0] != "." or path.name == ".github")
 ]
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *(path for folder in FOLDERS for path in folder.rglob("*.md"))])
-_CODE = re.compile(r"^(`{3,}|~{3,}).*?^\1|^ {4}.*?$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^(`{3,}|~{3,}).*?^\1|^ {4}.*?$", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(rf"{_BLOCK.pattern}|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?[^)]*\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 _HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)(?:[ \t]+#+)?[ \t]*$", re.MULTILINE)
+_TABLE = re.compile(r"^[ \t]*\|.*$", re.MULTILINE)
+_WHOLE = re.compile(r"[ \t]*(`[^`]+`|\S+)[.,:;]?")
+"""A line that cannot be broken: one code span, one word."""
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
@@ -51,6 +55,23 @@ def broken(document: Path) -> list[str]:
         if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
             wrong.append(link)
     return wrong
+
+
+def too_long(text: str) -> list[str]:
+    """The lines of prose with more than 100 characters, but for those that cannot be broken."""
+    prose = _TABLE.sub("", _BLOCK.sub("", text))
+    return [line for line in prose.splitlines() if len(line) > 100 and not _WHOLE.fullmatch(line)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_lines_of_prose_are_short(document: Path) -> None:
+    assert not too_long(document.read_text())
+
+
+def test_a_long_line_is_found() -> None:
+    long = "word " * 20 + "end"
+    kept = f"| {long} |\n\n    {long}\n\n```\n{long}\n```\n`{long}`\n{'x' * 101}\n"
+    assert too_long(f"# Title\n{kept}- {long}\n") == [f"- {long}"]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))

@@ -20,7 +20,7 @@ ABOUT = (
     "replaces the one before. `onionmx config` prints the configuration in effect."
 )
 
-_SOURCE = "<!-- Made by `python3 -m deploy.debian.reference`. Change the descriptions in onionmx/config/ instead. -->"
+_SOURCE = "<!-- Made by `python3 -m deploy.debian.reference` of the descriptions in onionmx/config/. -->"
 _WIDTH = 100
 
 
