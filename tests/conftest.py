@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.stalls import leave_out_stalls
+
 # A slow machine must not fail a property; deadlines belong to make bench. The same examples each time: a run tells of
 # the change that it tests. HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("onionmx", deadline=None, print_blob=True, derandomize=True)
@@ -30,3 +32,10 @@ def no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr("onionmx.config.file.DEFAULT_FILE", tmp_path / "no-such.toml")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.delenv("ONIONMX_CONFIG", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def time_without_stalls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside real programs, whose clocks count the stalls too, the loops of a test keep the time of the machine."""
+    if request.path.parent.name != "e2e":
+        leave_out_stalls(monkeypatch)
