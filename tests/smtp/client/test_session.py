@@ -7,7 +7,7 @@ import pytest
 
 from onionmx.smtp.client.opening_session import open_session
 from onionmx.smtp.client.outcome import Ending, Sent
-from onionmx.smtp.client.session import CHUNK_SIZE, ClientSession
+from onionmx.smtp.client.session import CHUNK_SIZE
 from onionmx.smtp.client.stepwise import StepwiseTransaction
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.envelope import Envelope, Recipient
