@@ -10,9 +10,14 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from onionmx.errors import OwnerError
+from onionmx.net.diag import LISTEN, TIME_WAIT, far_end
 from onionmx.net.users import check_user, hidden_user
+
+if TYPE_CHECKING:
+    import _socket
 
 _CONNECTS = b"02"  # SYN_SENT (include/net/tcp_states.h)
 _OVER = b"06"  # TIME_WAIT
@@ -61,6 +66,30 @@ def check_ends(
         if look + 1 < _LOOKS:
             time.sleep(_PAUSE)
     raise OwnerError(f"it cannot be told who has the connection to {where}")
+
+
+def is_believed(connection: "_socket.socket", where: str, users: Sequence[str]) -> bool:
+    """Refuse a connection whose other end somebody else has, as far as the kernel tells at once whose it is.
+
+    Args:
+        connection: to the port.
+        where: the port, for messages.
+        users: as for `ListenerOwner`.
+
+    Returns:
+        Whether it told; if not, `check_ends` finds out.
+
+    Raises:
+        OwnerError: somebody else has it.
+    """
+    if hidden_user() is not None:
+        return False
+    found = far_end(connection)
+    if found is None or found.state in {LISTEN, TIME_WAIT}:
+        return False
+    if found.inode:
+        check_user(found.uid, users, f"has a connection at {where}")
+    return True
 
 
 def bind_random(connection: socket.socket) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from onionmx.errors import OwnerError
+from onionmx.net import ends
 from onionmx.net.ends import bind_random
 from onionmx.net.owner import ListenerOwner
 from onionmx.tor.reach import reach
@@ -17,6 +18,13 @@ from tests.net.stranger import user_namespace
 from tests.net.test_owner import ASK, OWN, STRANGER, as_user, bound
 
 root_only = pytest.mark.skipif(OWN != 0, reason="only root can open connections of another user")
+
+
+@pytest.fixture(params=["asked", "looked up"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel is asked for the other end, or does not tell it, as under `RestrictAddressFamilies=` of systemd."""
+    if request.param == "looked up":
+        monkeypatch.setattr(ends, "far_end", lambda _: None)
 
 
 def free(host: str) -> socket.socket:
@@ -57,6 +65,7 @@ def two_ports(host: str) -> tuple[int, int]:
 
 
 @root_only
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_stranger_who_connects_to_who_connects_is_found(host: str) -> None:
     """The service listens before and after, and he has the connection."""
@@ -85,6 +94,7 @@ def test_namespace_sees_the_stranger_who_waits() -> None:
     assert "another user connects from 127.0.0.1" in done.stdout
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::"])
 def test_connection_to_who_listens_is_believed(host: str) -> None:
     """Before it is accepted, and after it."""
@@ -102,6 +112,7 @@ def test_connection_to_who_listens_is_believed(host: str) -> None:
             listener.confirm(ours)
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_connection_that_nobody_has() -> None:
     with bound(OWN) as server, free("127.0.0.1") as ours:
         ours.bind(("127.0.0.1", 0))
