@@ -276,6 +276,11 @@ class RelayTransaction:
 
 async def _results(deliveries: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
     """What came of each; where this is cancelled, of those that had ended, and that the others were cancelled."""
+    if len(deliveries) == 1:  # nearly always: no task of its own for it
+        try:
+            return [await deliveries[0]]
+        except Exception as error:  # noqa: BLE001 -- given back
+            return [error]
     tasks = [asyncio.create_task(delivery) for delivery in deliveries]
     try:
         await asyncio.wait(tasks)

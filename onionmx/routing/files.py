@@ -28,6 +28,9 @@ from onionmx.target import Route, Source, targets_of
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at the files, and for which a text file must have been left alone."""
 
+_MOST_FOUND = 10_000
+"""Routes remembered until a file changes: to read one again, and check its onions, takes longer than to ask for it."""
+
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -65,6 +68,7 @@ class RouteFiles:
         self._look_interval = look_interval
         self.validity = Validity()
         self._error: OnionmxError | None = None
+        self._found: dict[str, Found] = {}
         local_file = Path(local.file) if local.file else None
         self._local = _File(local_file, lambda _: read_local_domains(local), look_interval)
         self._pins = _File(pins, partial(_read_pins, may_be_missing=pins_may_be_missing), look_interval)
@@ -91,10 +95,18 @@ class RouteFiles:
             self.look()
         if self._error is not None:
             return CouldNotTell(domain, _one_line(self._error))
+        found = self._found.get(domain)
+        if found is not None:
+            return found
         try:
-            return self._read(domain)
+            answer = self._read(domain)
         except OnionmxError as error:
             return CouldNotTell(domain, str(error))
+        if isinstance(answer, Found):
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            self._found[domain] = answer
+        return answer
 
     def look(self) -> None:
         """Look at the files now, and take up what has changed."""
@@ -123,6 +135,7 @@ class RouteFiles:
         """End the validity: whatever was answered so far is to be found out again."""
         self.validity.until = -inf
         self.validity = Validity()
+        self._found.clear()
 
     def close(self) -> None:
         """Close the map."""
