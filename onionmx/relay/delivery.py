@@ -20,6 +20,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+
+from prometheus_client import Counter
 
 from onionmx.authenticate.demand.requirement import Demand
 from onionmx.errors import OnionmxError, TemporaryError
@@ -61,6 +64,14 @@ class Message:
     demand: Demand | None = None
 
 
+@cache
+def _delivered(digit: int) -> Counter:
+    return metrics.deliveries.labels(f"{digit}xx")
+
+
+_transaction_seconds = metrics.stage_seconds.labels("transaction")
+
+
 class Courier:
     """Takes messages to onion MXes.
 
@@ -81,7 +92,7 @@ class Courier:
         """
         replies = await self._deliver(message, targets, asyncio.get_running_loop().time() + self._deadline)
         for reply in replies:
-            metrics.deliveries.labels(f"{reply.code // 100}xx").inc()
+            _delivered(reply.code // 100).inc()
         return replies
 
     def prepare(self, target: Endpoint, demand: Demand | None) -> None:
@@ -100,8 +111,7 @@ class Courier:
         attempt = _Attempt(message, deadline, has_failed=has_failed)
         portioned = None
         try:
-            async with asyncio.timeout_at(deadline):
-                portioned = await self._try_targets(attempt, targets)
+            portioned = await self._try_targets(attempt, targets)
         except TimeoutError:
             attempt.keep(OurReply.UNREACHABLE.value.with_text(f"no result within {self._deadline:g} s; {attempt.last}"))
         if portioned is None:
@@ -159,7 +169,9 @@ class Courier:
             return False
         while True:
             try:
-                async with self._pool.lease(destination, exclusive=attempt.is_streaming) as lease:
+                async with self._pool.lease(
+                    destination, exclusive=attempt.is_streaming, deadline=attempt.deadline
+                ) as lease:
                     places = portions(attempt.message.envelope.recipients, lease.session.extensions)
                     if len(places) > 1:
                         return places
@@ -181,7 +193,7 @@ class Courier:
         start = time.monotonic()
         outcome = await lease.session.deliver(message.envelope, attempt.content, deadline=attempt.deadline - _MARGIN)
         seconds = time.monotonic() - start
-        metrics.stage_seconds.labels("transaction").observe(seconds)
+        _transaction_seconds.observe(seconds)
         may_start_tls = lease.session.can_start_tls
         count = len(message.envelope.recipients)
         replies = [for_mta(outcome.answer(index), may_start_tls=may_start_tls) for index in range(count)]

@@ -26,10 +26,13 @@ def test_a_portion_without_a_session_takes_no_reply_from_one_that_was_delivered(
     original = SessionPool.lease
 
     @asynccontextmanager
-    async def lease(pool: SessionPool, destination: Destination, *, exclusive: bool = False) -> AsyncIterator[Lease]:
+    async def lease(
+        pool: SessionPool, destination: Destination, *, exclusive: bool = False, deadline: float | None = None
+    ) -> AsyncIterator[Lease]:
         if next(numbers) == 3:  # after the look at the limits, and the first portion
-            await asyncio.Event().wait()
-        async with original(pool, destination, exclusive=exclusive) as found:
+            async with asyncio.timeout_at(deadline):
+                await asyncio.Event().wait()
+        async with original(pool, destination, exclusive=exclusive, deadline=deadline) as found:
             yield found
 
     async def test(relay: Relay) -> None:

@@ -13,8 +13,9 @@ until it has come about.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 
 from onionmx.config import RelaySection
 from onionmx.relay import metrics
@@ -64,12 +65,16 @@ class _EndpointPool:
         """Whether nothing would be lost by forgetting this pool."""
         return not (self._members or self._opening or self._closing or self._waiters)
 
-    async def acquire(self, *, exclusive: bool) -> Member:
+    async def acquire(self, *, exclusive: bool, deadline: float | None) -> Member:
         if not self._waiters and (member := self._pick(exclusive=exclusive)):
             return self._take(member, exclusive=exclusive)
         waiter = _Waiter(asyncio.get_running_loop().create_future(), exclusive=exclusive)
         self._waiters.append(waiter)
         self._open_for_waiters()
+        async with asyncio.timeout_at(deadline):
+            return await self._served(waiter)
+
+    async def _served(self, waiter: _Waiter) -> Member:
         try:
             return await waiter.future
         except asyncio.CancelledError:
@@ -268,6 +273,26 @@ class _EndpointPool:
         self._on_change(self._destination)
 
 
+class _Leasing:
+    """Has a session of a pool; a class, as a generator takes as long as all else that a lease needs."""
+
+    def __init__(self, pool: Callable[[], _EndpointPool], *, exclusive: bool, deadline: float | None) -> None:
+        self._find = pool
+        self._exclusive = exclusive
+        self._deadline = deadline
+
+    async def __aenter__(self) -> Lease:
+        self._pool = self._find()
+        member = self._member = await self._pool.acquire(exclusive=self._exclusive, deadline=self._deadline)
+        reused = member.uses > 1
+        opened = member.opened
+        stages = {} if reused else opened.stages
+        return Lease(member.session, reused, member.was_idle, stages, opened.confirmation, member.retire)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pool.release(self._member)
+
+
 class SessionPool:
     """The sessions with all onion MXes.
 
@@ -281,27 +306,22 @@ class SessionPool:
         self._open_session = open_session
         self._pools: dict[Destination, _EndpointPool] = {}
 
-    @asynccontextmanager
-    async def lease(self, destination: Destination, *, exclusive: bool = False) -> AsyncIterator[Lease]:
+    def lease(
+        self, destination: Destination, *, exclusive: bool = False, deadline: float | None = None
+    ) -> AbstractAsyncContextManager[Lease]:
         """Have a session for one transaction.
 
         Args:
             destination: where it leads, and what was checked there.
             exclusive: no other transaction may ride on the session meanwhile, as it would have to wait for a client
                 that sends slowly.
+            deadline: time of the event loop at which to stop waiting for it.
 
         Raises:
             TemporaryError: whatever opening a session raised.
+            TimeoutError: the deadline has passed.
         """
-        pool = self._pool_of(destination)
-        member = await pool.acquire(exclusive=exclusive)
-        try:
-            reused = member.uses > 1
-            opened = member.opened
-            stages = {} if reused else opened.stages
-            yield Lease(member.session, reused, member.was_idle, stages, opened.confirmation, member.retire)
-        finally:
-            pool.release(member)
+        return _Leasing(partial(self._pool_of, destination), exclusive=exclusive, deadline=deadline)
 
     def prepare(self, destination: Destination) -> None:
         """Begin to open a session for a message that is on its way here."""
