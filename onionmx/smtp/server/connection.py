@@ -18,7 +18,7 @@ import contextlib
 import logging
 import socket
 from itertools import count
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -26,7 +26,7 @@ from onionmx.net.clients import ConnectedClient
 from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server.input import Input
 from onionmx.smtp.server.refusal import HangUpError, RefusedError
-from onionmx.smtp.server.settings import LINGER, MAX_BAD_COMMANDS, MAX_COMMAND_LENGTH, READ_SIZE, REPLY_DELAY
+from onionmx.smtp.server.settings import LINGER, MAX_BAD_COMMANDS, MAX_COMMAND_LENGTH, REPLY_DELAY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,7 +57,6 @@ class SmtpConnection(SMTP):
     """
 
     greeting: ClassVar[str] = ""
-    line_length_limit = READ_SIZE // 2  # aiosmtpd's name; the transport is paused at twice this
 
     def __init__(
         self,
@@ -66,9 +65,9 @@ class SmtpConnection(SMTP):
         closed: Callable[[SmtpConnection], None],
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(self.line_length_limit, self.loop)
         # Not SMTP.__init__, see above: these are the attributes of it that the methods kept from there read.
-        super(SMTP, self).__init__(reader, self._cb_client_connected, self.loop)
+        # No reader: what comes goes to `Input` at once.
+        super(SMTP, self).__init__(None, self._cb_client_connected, self.loop)  # type: ignore[arg-type]
         self.session = None
         self.transport = None
         self._original_transport = None
@@ -82,7 +81,7 @@ class SmtpConnection(SMTP):
         self._settings = settings
         self._tell_opened = opened
         self._tell_closed = closed
-        self._input = Input(reader, settings.idle_timeout, self.flush)
+        self._input = Input(self.loop, settings.idle_timeout, self._write)
         self._output = bytearray()
         self._output_timer: asyncio.TimerHandle | None = None
         self._bad_commands = 0
@@ -105,18 +104,39 @@ class SmtpConnection(SMTP):
 
     # Events of the transport.
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is there."""
+        self._input.transport = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Octets came."""
+        self._input.take(data)
+
     def eof_received(self) -> bool:
         """Note the end of the input; what was read before it is still obeyed and answered."""
-        super(SMTP, self).eof_received()
+        self._input.end()
         return True
 
+    def pause_writing(self) -> None:
+        """The client reads no replies."""
+        super().pause_writing()
+        self._input.is_stuck = True
+
+    def resume_writing(self) -> None:
+        """The client has read replies."""
+        super().resume_writing()
+        self._input.is_stuck = False
+        self._input.wake()
+
     def _reset_timeout(self, duration: float | None = None) -> None:
-        """No timer for the whole session: `Input` and `flush` limit each wait."""
+        """No timer for the whole session: `Input` limits each wait."""
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note the end of the connection; the task finds out when it next reads or writes."""
         super(SMTP, self).connection_lost(error)
         self.transport = None
+        self._input.end()
 
     def stop(self) -> None:
         """End the session as soon as no transaction is open."""
@@ -176,21 +196,6 @@ class SmtpConnection(SMTP):
             self._writer.write(bytes(self._output))
         self._output.clear()
 
-    async def flush(self) -> None:
-        """Send all replies, and wait while the client reads none.
-
-        Raises:
-            HangUpError: it reads none for too long.
-        """
-        self._write()
-        if self.transport is None or not self._writer.transport.get_write_buffer_size():
-            return
-        try:
-            async with asyncio.timeout(self._settings.idle_timeout):
-                await self._writer.drain()
-        except OSError as error:  # and TimeoutError, which is one
-            raise HangUpError from error
-
     # The session.
 
     async def _handle_client(self) -> None:
@@ -214,6 +219,7 @@ class SmtpConnection(SMTP):
             try:
                 await self._close(last)
             finally:
+                self._input.close()
                 self._tell_closed(self)
 
     async def _close(self, last: Reply | None) -> None:

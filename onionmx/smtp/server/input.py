@@ -12,31 +12,68 @@ from onionmx.smtp.server.refusal import HangUpError
 from onionmx.smtp.server.settings import READ_SIZE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 
 class Input:
-    """Reads ahead of the commands by one read at most, so that the kernel holds the client back.
+    """Reads ahead of the commands by `READ_SIZE` and one read, so that the kernel holds the client back.
+
+    Every wait for the client ends by `wake`, whatever happens; what it was is looked at then. A timer for each wait
+    would cost more than the wait, so there is one, which is only moved when it comes too early.
 
     Args:
-        reader: the stream beneath.
+        loop: of the session.
         timeout: seconds to wait for the client.
-        before_waiting: run before each wait for the client, to let the replies out that it waits for.
+        let_out: sends the replies that the client waits for, before each wait.
 
     Attributes:
         client: whose waits are noted.
+        transport: what comes from it is held back while too much waits here; `None` before it is there.
+        is_stuck: the client reads no replies; nothing more is read from it until it does.
     """
 
-    def __init__(
-        self, reader: asyncio.StreamReader, timeout: float, before_waiting: Callable[[], Awaitable[None]]
-    ) -> None:
-        self._reader = reader
-        self._timeout = timeout
-        self._before_waiting = before_waiting
-        self._buffer = bytearray()
-        self._wait: asyncio.Timeout | None = None
-        self._interruption: Reply | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float, let_out: Callable[[], None]) -> None:
         self.client = ConnectedClient()
+        self.transport: asyncio.Transport | None = None
+        self.is_stuck = False
+        self._loop = loop
+        self._timeout = timeout
+        self._let_out = let_out
+        self._buffer = bytearray()
+        self._has_ended = False
+        self._is_held_back = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._waits_until: float | None = None  # on the clock of the loop, while the client is waited for
+        self._timer: asyncio.TimerHandle | None = None
+        self._interruption: Reply | None = None
+
+    # What the connection tells.
+
+    def take(self, data: bytes) -> None:
+        """Octets have come."""
+        self._buffer += data
+        if len(self._buffer) > READ_SIZE and not self._is_held_back and self.transport is not None:
+            self._is_held_back = True
+            self.transport.pause_reading()
+        self.wake()
+
+    def end(self) -> None:
+        """No more will come."""
+        self._has_ended = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again at what is waited for."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        """Forget the timer: nothing is read any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # What the session asks for.
 
     def shows(self, verb: bytes) -> bool:
         """Whether the next command is known already to begin so; `verb` in upper case."""
@@ -59,7 +96,7 @@ class Input:
             if len(self._buffer) >= limit:
                 is_too_long = True
                 self._buffer.clear()
-            self._buffer += await self._read()
+            await self._more()
         line = bytes(self._buffer[: end + 1])
         del self._buffer[: end + 1]
         return None if is_too_long or len(line) > limit else line
@@ -70,14 +107,10 @@ class Input:
         Raises:
             HangUpError: the client is gone or silent for too long.
         """
-        if self._buffer:
-            data = bytes(self._buffer[:most])
-            del self._buffer[:most]
-            return data
-        data = await self._read()
-        if len(data) > most:
-            self._buffer += data[most:]
-            return data[:most]
+        if not self._buffer:
+            await self._more()
+        data = bytes(self._buffer[:most])
+        del self._buffer[:most]
         return data
 
     def give_back(self, data: bytes) -> None:
@@ -87,40 +120,80 @@ class Input:
     def interrupt(self, reply: Reply) -> None:
         """End a wait for the client as if it had been silent for too long, with another reply."""
         self._interruption = reply
-        if self._wait is not None and not self._wait.expired():
-            self._wait.reschedule(asyncio.get_running_loop().time())
+        if self._waits_until is not None:
+            self._waits_until = self._loop.time()
+            self.wake()
 
     async def drain(self, seconds: float) -> None:
         """Read on and throw away until the client ends its side, for so many seconds at most."""
-        self._buffer.clear()
         try:
             async with asyncio.timeout(seconds):
-                while await self._reader.read(READ_SIZE):
-                    pass
-        except OSError:  # and TimeoutError, which is one
+                while not self._has_ended:
+                    self._buffer.clear()
+                    self._read_on()
+                    await self._wait()
+        except TimeoutError:
             pass
 
-    async def _read(self) -> bytes:
-        data = b""
-        loop = asyncio.get_running_loop()
+    async def _more(self) -> None:
+        """Wait until there is more in the buffer."""
+        had = len(self._buffer)
         self.client.wait(time.monotonic())
         try:
-            async with asyncio.timeout(None) as self._wait:
-                # Within: an interruption while the replies go out would find no wait to end, and the one behind it
-                # would last its whole time.
-                await self._before_waiting()
-                if self._wait.when() is None:
-                    self._wait.reschedule(loop.time() + self._timeout)
-                data = await self._reader.read(READ_SIZE)
-        except TimeoutError as error:
-            # The system's own ETIMEDOUT is a TimeoutError too: that client is gone.
-            if self._wait and self._wait.expired():
-                raise HangUpError(self._interruption or OurReply.IDLE.value) from error
-        except OSError:
-            pass
+            end = self._begin_to_wait()
+            self._let_out()
+            if self.is_stuck:
+                await self._until(lambda: not self.is_stuck, None)
+                if self._waits_until == end:  # else an interruption came in the same moment
+                    self._begin_to_wait()
+            self._read_on()
+            await self._until(lambda: len(self._buffer) > had, OurReply.IDLE.value)
         finally:
-            self._wait = None
+            self._waits_until = None
             self.client.heard(time.monotonic())
-        if not data:
-            raise HangUpError
-        return data
+
+    async def _until(self, condition: Callable[[], bool], silence: Reply | None) -> None:
+        """Wait for the client to do something.
+
+        Args:
+            condition: whether it has.
+            silence: the last reply where it does not in time.
+        """
+        while not condition():
+            if self._has_ended:
+                raise HangUpError
+            if self._waits_until is not None and self._loop.time() >= self._waits_until:
+                raise HangUpError(self._interruption or silence)
+            await self._wait()
+
+    def _begin_to_wait(self) -> float:
+        """Give the client its time from now on; returns its end."""
+        self._waits_until = end = self._loop.time() + self._timeout
+        if self._timer is None or self._timer.when() > end:
+            self._set_timer(end)
+        return end
+
+    def _set_timer(self, when: float) -> None:
+        self.close()
+        self._timer = self._loop.call_at(when, self._look_at_time)
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _look_at_time(self) -> None:
+        self._timer = None
+        if self._waits_until is None:
+            return
+        if self._loop.time() < self._waits_until:
+            self._set_timer(self._waits_until)
+        else:
+            self.wake()
+
+    def _read_on(self) -> None:
+        if self._is_held_back and self.transport is not None and not self._has_ended:
+            self._is_held_back = False
+            self.transport.resume_reading()

@@ -25,14 +25,8 @@ def test_interruption_ends_the_wait(reads_replies: bool) -> None:  # noqa: FBT00
     """Also where the client has still to read its replies."""
 
     async def main() -> None:
-        has_read = asyncio.Event()
-        if reads_replies:
-            has_read.set()
-
-        async def flush() -> None:
-            await has_read.wait()
-
-        given = Input(asyncio.StreamReader(), LONG, flush)
+        given = Input(asyncio.get_running_loop(), LONG, lambda: None)
+        given.is_stuck = not reads_replies
         reading = asyncio.create_task(given.line(100))
         await asyncio.sleep(0)
         given.interrupt(LEAVE)
@@ -46,12 +40,25 @@ def test_interruption_ends_the_wait(reads_replies: bool) -> None:  # noqa: FBT00
 
 def test_interruption_at_the_moment_in_which_the_replies_are_read() -> None:
     async def main() -> None:
-        async def flush() -> None:
-            given.interrupt(LEAVE)
-
-        given = Input(asyncio.StreamReader(), LONG, flush)
+        given = Input(asyncio.get_running_loop(), LONG, lambda: given.interrupt(LEAVE))
         with pytest.raises(HangUpError) as caught:
             await asyncio.wait_for(given.line(100), 20)
+        assert caught.value.reply == LEAVE
+
+    asyncio.run(main())
+
+
+def test_interruption_at_the_moment_in_which_the_client_reads_on() -> None:
+    async def main() -> None:
+        given = Input(asyncio.get_running_loop(), LONG, lambda: None)
+        given.is_stuck = True
+        reading = asyncio.create_task(given.line(100))
+        await asyncio.sleep(0)
+        given.is_stuck = False
+        given.wake()
+        given.interrupt(LEAVE)
+        with pytest.raises(HangUpError) as caught:
+            await asyncio.wait_for(reading, 20)
         assert caught.value.reply == LEAVE
 
     asyncio.run(main())
