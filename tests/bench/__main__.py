@@ -6,11 +6,13 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, route, state
+from tests.bench.scale import bench as scale
 
 BENCHES = {
     "route": route.measure,
     "mapfile": mapfile.measure,
     "relay": relay.measure,
+    "scale": scale.measure,
     "publish": publish.measure,
     "doctor": doctor.measure,
     "state": state.measure,

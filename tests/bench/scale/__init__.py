@@ -1,0 +1,1 @@
+"""What many onions need, simulated: the relay's pool, backoff and courier on a virtual clock."""
