@@ -3,6 +3,7 @@
 from onionmx.authenticate.proof.stream import NotProvenError
 from onionmx.errors import OnionmxError
 from onionmx.isolation import UnforeseenError
+from onionmx.relay.sessions.together import StillOpeningError
 from onionmx.smtp.codes import Code
 from onionmx.smtp.faults import OpeningError
 from onionmx.smtp.reply import FROM_PEER, OurReply, Reply
@@ -36,6 +37,8 @@ def reply_to(error: OnionmxError) -> Reply:
             return OurReply.NOT_PROVEN.value.with_text(str(error))
         case SocksError():
             return _of_tor(error)
+        case StillOpeningError():
+            return OurReply.UNREACHABLE.value.with_text(str(error))
         case _:
             return OurReply.CONNECTION_LOST.value.with_text(str(error))
 
@@ -68,9 +71,10 @@ def for_mta(reply: Reply, *, may_start_tls: bool = False) -> Reply:
 def is_of_target(error: OnionmxError) -> bool:
     """Whether the failure says something about the onion MX for everybody.
 
-    Without tor, nothing is known about it, and what the policy of one domain does not accept may do for another.
+    Without tor, nothing is known about it, and what the policy of one domain does not accept may do for another; where
+    another message finds it out, that one tells.
     """
-    if isinstance(error, NotProvenError | UnforeseenError):
+    if isinstance(error, NotProvenError | UnforeseenError | StillOpeningError):
         return False
     return not (isinstance(error, SocksError) and error.cause in _NOT_TOLD)
 

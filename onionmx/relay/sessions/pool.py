@@ -5,7 +5,8 @@ they are reached, messages share sessions whose peer takes several transactions 
 and only then they wait. Whatever becomes free first serves the message that has waited longest.
 
 One session is opened first, and several at once only after it has come about, as with Postfix's
-initial_destination_concurrency: what a hundred messages would learn of a dead onion, one opening finds out.
+initial_destination_concurrency: what a hundred messages would learn of a dead onion, one opening finds out, and where
+it takes long only one of them waits for it (see `together`).
 
 A session that begins early (`states.Early`) has its first message before its peer has said a word; all others wait
 until it has come about.
@@ -20,6 +21,7 @@ from functools import partial
 from onionmx.config import RelaySection
 from onionmx.relay import metrics
 from onionmx.relay.sessions.member import Destination, Lease, Member, Opened
+from onionmx.relay.sessions.together import Openings, StillOpeningError
 from onionmx.smtp.client.session import ClientSession
 
 OPEN_AGAIN = 10.0
@@ -54,7 +56,7 @@ class _EndpointPool:
         self._settings = settings
         self._open_session = open_session
         self._members: list[Member] = []  # the one used last is at the end
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening = Openings(self._let_few_wait)
         self._closing: set[asyncio.Task[None]] = set()
         self._waiters: deque[_Waiter] = deque()
         self._opening_at_once = 1
@@ -68,6 +70,8 @@ class _EndpointPool:
     async def acquire(self, *, exclusive: bool, deadline: float | None) -> Member:
         if not self._waiters and (member := self._pick(exclusive=exclusive)):
             return self._take(member, exclusive=exclusive)
+        if self._hangs and len(self._waiters) >= self._expected:
+            raise StillOpeningError(self._destination.endpoint)
         waiter = _Waiter(asyncio.get_running_loop().create_future(), exclusive=exclusive)
         self._waiters.append(waiter)
         self._open_for_waiters()
@@ -169,17 +173,35 @@ class _EndpointPool:
             self._open_some(1)
 
     def _open_for_waiters(self) -> None:
-        expected = len(self._opening) - sum(not member.is_confirmed and bool(member.uses) for member in self._members)
-        if len(self._waiters) <= expected:
+        if len(self._waiters) <= self._expected:
             return
         self._drop_useless()
-        self._open_some(len(self._waiters) - expected)
+        self._open_some(len(self._waiters) - self._expected)
 
     def _open_some(self, count: int) -> None:
         for _ in range(min(self._may_open, count)):
             task = asyncio.get_running_loop().create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opened)
+
+    @property
+    def _expected(self) -> int:
+        """How many sessions that are being opened nobody has yet."""
+        return len(self._opening) - sum(not member.is_confirmed and bool(member.uses) for member in self._members)
+
+    @property
+    def _has_room(self) -> bool:
+        return any(member.has_room for member in self._members)
+
+    @property
+    def _hangs(self) -> bool:
+        return self._opening.hang and not self._has_room
+
+    def _let_few_wait(self) -> None:
+        while self._hangs and len(self._waiters) > self._expected:
+            waiter = self._waiters.pop()
+            if not waiter.future.done():
+                waiter.future.set_exception(StillOpeningError(self._destination.endpoint))
 
     async def _open(self) -> None:
         opened = await self._open_session(self._destination)
@@ -212,7 +234,7 @@ class _EndpointPool:
         self._drop_useless()
         # Those who wait are served by the sessions that are left. Where none is, or only such that take no further
         # message, one failure speaks for all of them: a queue flush must not try one after the other.
-        if self._opening or any(member.has_room for member in self._members):
+        if self._opening or self._has_room:
             self._wait_to_open()
             self._serve_waiters()
         else:

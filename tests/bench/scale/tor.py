@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 from onionmx.onion import Endpoint
-from onionmx.relay.sessions.pool import Destination, Opened
+from onionmx.relay.sessions.member import Destination, Opened
 from onionmx.smtp.client.outcome import Ending, Outcome, Sent
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.extensions import Extensions

@@ -10,8 +10,10 @@ import pytest
 from onionmx.config import RelaySection
 from onionmx.errors import DnsError, TemporaryError
 from onionmx.relay.sessions import pool as pool_module
+from onionmx.relay.sessions import together
 from onionmx.relay.sessions.member import Destination, Lease, Opened
 from onionmx.relay.sessions.pool import SessionPool
+from onionmx.relay.sessions.together import StillOpeningError
 from onionmx.smtp.extensions import Extensions
 from tests.mapfile.maps import A, B
 
@@ -211,6 +213,52 @@ def test_one_opening_until_one_has_succeeded_then_more() -> None:
             task.cancel()
 
     play(test, settings=RelaySection(sessions_per_onion=10))
+
+
+def test_one_message_waits_for_an_opening_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together, "LONG", 0.01)
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        opening.allowed.clear()
+        first, *others = [asyncio.create_task(messages.begin()) for _ in range(5)]
+        results = await asyncio.gather(*others, return_exceptions=True)
+        assert [type(result) for result in results] == [StillOpeningError] * 4
+        with pytest.raises(StillOpeningError):
+            await messages.begin()
+        assert not first.done()
+        first.cancel()
+        await settle()
+        second = asyncio.create_task(messages.begin())
+        await settle()
+        assert not second.done(), "the one who waits next where the first has gone"
+        opening.allowed.set()
+        await second
+        assert (await messages.begin())[0]
+        assert len(opening.asked) == 2
+
+    play(test, settings=RelaySection())
+
+
+def test_messages_wait_for_a_session_that_serves_while_another_opening_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(together, "LONG", 0.01)
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        _, first = await messages.begin(exclusive=True)
+        opening.allowed.clear()
+        waiting = [asyncio.create_task(messages.begin(exclusive=True)) for _ in range(3)]
+        pool = messages.pool._pools[TARGET]  # noqa: SLF001 -- nobody is told that the time has passed
+        while not pool._opening.hang:  # noqa: ASYNC110, SLF001
+            await asyncio.sleep(0.001)
+        assert not any(task.done() for task in waiting)
+        await first.aclose()
+        _, second = await waiting[0]
+        await second.aclose()
+        assert (await waiting[1])[0].reused
+        waiting[2].cancel()
+
+    play(test, settings=RelaySection(sessions_per_onion=2))
 
 
 def test_a_dead_onion_holds_up_no_other() -> None:
