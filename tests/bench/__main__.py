@@ -5,13 +5,14 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, route, state
+from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, relay_dead, route, state
 from tests.bench.scale import bench as scale
 
 BENCHES = {
     "route": route.measure,
     "mapfile": mapfile.measure,
     "relay": relay.measure,
+    "dead": relay_dead.measure,
     "scale": scale.measure,
     "publish": publish.measure,
     "doctor": doctor.measure,

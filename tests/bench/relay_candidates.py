@@ -44,6 +44,16 @@ class Relay:
         peaks = (Path("/proc", str(pid), "status").read_text().partition("VmHWM:")[2] for pid in self._processes())
         return sum(int(peak.split()[0]) * 1024 for peak in peaks)
 
+    @property
+    def threads(self) -> int:
+        """Of all its processes."""
+        return sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in self._processes())
+
+    @property
+    def descriptors(self) -> int:
+        """Open in all its processes."""
+        return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self._processes())
+
     def _processes(self) -> list[int]:
         pid = self._daemon.pid
         children = Path("/proc", str(pid), "task", str(pid), "children").read_text().split()
@@ -51,13 +61,13 @@ class Relay:
 
 
 @contextmanager
-def relay(folder: Path, stage: Stage, **settings: object) -> Iterator[Relay]:
-    """Run one with these settings of its section [relay]."""
+def relay(
+    folder: Path, stage: Stage, domains: Mapping[str, str] = DOMAINS | {DOMAIN: ONION}, /, **settings: object
+) -> Iterator[Relay]:
+    """Run one with a map of these domains and their onions, and these settings of its section [relay]."""
     folder.mkdir()
     smtp, lmtp = free_ports(2)
-    map_path = make_map(
-        folder / "map.cdb", {domain: ((onion, 25),) for domain, onion in DOMAINS.items()} | {DOMAIN: ((ONION, 25),)}
-    )
+    map_path = make_map(folder / "map.cdb", {domain: ((onion, 25),) for domain, onion in domains.items()})
     settings = {
         "smtp_listen": [f"{LOOPBACK}:{smtp}"],
         "lmtp_listen": [f"{LOOPBACK}:{lmtp}"],

@@ -54,13 +54,13 @@ class Stage:
         self.sink = sink
         self.sink_port = sink_port
         self.socks_port = socks_port
-        self._proxy = proxy
+        self.proxy = proxy
         self.round_trip = 0.0
 
     def set_round_trip(self, seconds: float) -> None:
         """Set the distance for connections opened from now on."""
         self.round_trip = seconds
-        self._proxy.ask(round_trip=seconds)
+        self.proxy.ask(round_trip=seconds)
 
     def burst(self, candidate: Candidate, count: int, *, keep: bool, sessions: int = SESSIONS) -> Burst:
         """Send many messages, with one session a message or with kept ones, and count what arrives."""

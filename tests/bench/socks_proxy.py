@@ -3,6 +3,7 @@
 Half of the round trip time lies in each direction. CONNECT travels to the server and back before it is answered, and
 what the server says first follows right behind that answer, as with tor's RELAY_BEGIN and RELAY_CONNECTED. End of file
 from the client ends the stream in both directions at once: tor has no half-open streams. Bandwidth is not limited.
+Some names may never be answered, and for others there may be no descriptor after a while.
 """
 
 import argparse
@@ -19,6 +20,7 @@ CONNECT = 1
 IPV4, NAME, IPV6 = 1, 3, 4
 CONNECTED = b"\x05\x00\x00\x01\0\0\0\0\0\0"
 REFUSED = b"\x05\x05\x00\x01\0\0\0\0\0\0"
+NO_DESCRIPTOR = b"\x05\xf0\x00\x01\0\0\0\0\0\0"
 NOT_SUPPORTED = b"\x05\x07\x00\x01\0\0\0\0\0\0"
 
 
@@ -30,12 +32,18 @@ class Settings:
         self.one_way = 0.0
         self.streams = 0
         self.names: set[str] = set()
+        self.silent: frozenset[str] = frozenset()
+        self.offline: frozenset[str] = frozenset()
+        self.search = 0.0
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def answer(self, question: Message) -> Message:
-        """Set the round trip time, if asked to, and give the counts so far."""
+        """Set the round trip time and the names that are dead, if asked to, and give the counts so far."""
         if "round_trip" in question:
             self.one_way = question["round_trip"] / 2
+        self.silent = frozenset(question.get("silent", self.silent))
+        self.offline = frozenset(question.get("offline", self.offline))
+        self.search = question.get("seconds", self.search)
         return {"streams": self.streams, "names": len(self.names)}
 
 
@@ -193,7 +201,8 @@ class Client(asyncio.Protocol):
             return False
         host = buffer[start : start + length]
         (port,) = struct.unpack_from("!H", buffer, start + length)
-        self._settings.names.add(f"{host.decode() if buffer[3] == NAME else host.hex()}:{port}")
+        name = host.decode() if buffer[3] == NAME else host.hex()
+        self._settings.names.add(f"{name}:{port}")
         self._settings.streams += 1
         self._read = self._stream
         if rest := buffer[start + length + 2 :]:
@@ -202,10 +211,20 @@ class Client(asyncio.Protocol):
             self.transport.write(NOT_SUPPORTED)
             self.transport.close()
             return False
+        if name in self._settings.silent:
+            return False
+        if name in self._settings.offline:
+            asyncio.get_running_loop().call_later(self._settings.search, self._find_nothing)
+            return False
         task = asyncio.get_running_loop().create_task(self._connect())
         self._settings.tasks.add(task)
         task.add_done_callback(self._settings.tasks.discard)
         return False
+
+    def _find_nothing(self) -> None:
+        if not self._closed:
+            self.transport.write(NO_DESCRIPTOR)
+            self.transport.close()
 
     def _stream(self) -> bool:
         raise AssertionError("the dialog is over")
