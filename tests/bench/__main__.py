@@ -7,12 +7,14 @@ from rich.table import Table
 
 from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, relay_dead, route, state
 from tests.bench.scale import bench as scale
+from tests.bench.tor import bench as tor
 
 BENCHES = {
     "route": route.measure,
     "mapfile": mapfile.measure,
     "relay": relay.measure,
     "dead": relay_dead.measure,
+    "tor": tor.measure,
     "scale": scale.measure,
     "publish": publish.measure,
     "doctor": doctor.measure,

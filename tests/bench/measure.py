@@ -1,10 +1,12 @@
 """Measuring things in turn, so that whatever else the machine does falls on all of them alike."""
 
 import gc
+import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 
@@ -61,3 +63,9 @@ def version_of(command: Sequence[str]) -> str:
     """The first line that a program prints of itself."""
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     return result.stdout.decode().strip().partition("\n")[0]
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Seconds that these processes have computed, kernel included (proc(5), stat: utime and stime)."""
+    times = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in pids)
+    return sum(int(user) + int(system) for user, system in times) / os.sysconf("SC_CLK_TCK")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from os.path import relpath
 from pathlib import Path
 
+from tests.bench.measure import cpu_seconds
 from tests.bench.relay_control import LOOPBACK
 from tests.bench.relay_stage import DOMAIN, SESSIONS, Candidate, Stage
 from tests.e2e.daemon import Daemon, free_ports
@@ -18,7 +19,6 @@ from tests.e2e.programs import UNPACKED, find_program
 from tests.mapfile.maps import make_map
 from tests.onions import make_onion
 
-ONION = make_onion(0)
 DOMAINS = {f"{number}.example": make_onion(number) for number in range(1, 6)}
 """Further domains, each with an onion of its own to which no session is open yet."""
 
@@ -27,7 +27,6 @@ NO_CACHE = "  -o smtp_connection_cache_on_demand=no\n"
 them from process to process, which torsocks forbids."""
 
 HELLO = "relay.example"
-VIRTUAL_ADDRESS = "127.192.0.1"
 
 
 class Relay:
@@ -43,6 +42,11 @@ class Relay:
         """The largest resident memory of its processes so far, in bytes, added up (proc(5), VmHWM)."""
         peaks = (Path("/proc", str(pid), "status").read_text().partition("VmHWM:")[2] for pid in self._processes())
         return sum(int(peak.split()[0]) * 1024 for peak in peaks)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """That its processes have used so far."""
+        return cpu_seconds(self._processes())
 
     @property
     def threads(self) -> int:
@@ -61,13 +65,13 @@ class Relay:
 
 
 @contextmanager
-def relay(
-    folder: Path, stage: Stage, domains: Mapping[str, str] = DOMAINS | {DOMAIN: ONION}, /, **settings: object
-) -> Iterator[Relay]:
-    """Run one with a map of these domains and their onions, and these settings of its section [relay]."""
+def relay(folder: Path, stage: Stage, domains: Mapping[str, str] = DOMAINS, /, **settings: object) -> Iterator[Relay]:
+    """Run one whose map has the sink, and these domains with their onions; with these settings of [relay]."""
     folder.mkdir()
     smtp, lmtp = free_ports(2)
-    map_path = make_map(folder / "map.cdb", {domain: ((onion, 25),) for domain, onion in domains.items()})
+    map_path = make_map(
+        folder / "map.cdb", {domain: ((onion, 25),) for domain, onion in {DOMAIN: stage.onion, **domains}.items()}
+    )
     settings = {
         "smtp_listen": [f"{LOOPBACK}:{smtp}"],
         "lmtp_listen": [f"{LOOPBACK}:{lmtp}"],
@@ -108,7 +112,7 @@ def exim(folder: Path, stage: Stage, *, queued: bool) -> Iterator[Candidate]:
         "main/02_bench": f"queue_only = {str(queued).lower()}\nqueue_run_max = {SESSIONS}\nsmtp_accept_max = 200\n",
         # No DNSPort here, and no helper: the proxy leads every address to the sink. All else is the fragments'.
         "router/190_onionmx": "onionmx:\n  driver = manualroute\n  domains = ! +local_domains\n"
-        f"  route_list = * {VIRTUAL_ADDRESS}\n  transport = onionmx_smtp\n  self = send\n",
+        f"  route_list = * {stage.address}\n  transport = onionmx_smtp\n  self = send\n",
     }
     macros = {"ONIONMX_SOCKS": f"{LOOPBACK} port={stage.socks_port}", "MAIN_HOST_LOOKUP": ""}
 
@@ -129,7 +133,7 @@ def postfix(folder: Path, stage: Stage, options: str = "") -> Iterator[Candidate
     """Run Postfix with torsocks as the community's manual has it; `options` are added to its SMTP client."""
     daemons = UNPACKED / "usr/lib/postfix/sbin"
     wrapper, torsocks_conf = folder / "smtp_tor", folder / "torsocks.conf"
-    main = f"transport_maps = inline:{{ {{ {DOMAIN} = smtptor:[{ONION}]:25 }} }}\n"
+    main = f"transport_maps = inline:{{ {{ {DOMAIN} = smtptor:[{stage.onion}]:25 }} }}\n"
     # master looks for all programs in one folder; an administrator puts the wrapper there.
     service = f"smtptor unix - - n - - {relpath(wrapper, daemons)}\n"
     master = f"{service}  -o smtp_dns_support_level=disabled -o inet_protocols=ipv4\n{options}"

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from tests.bench.measure import Row, at_most
 from tests.bench.mta import Answer, Mta
 from tests.bench.relay_candidates import Relay, relay
-from tests.bench.relay_stage import Stage, stage
+from tests.bench.relay_stage import StandIn, stage
 from tests.onions import make_onion
 
 ROUND_TRIP = 0.3
@@ -41,7 +41,7 @@ def measure() -> Iterator[Row]:
         yield from _flush(Path(name) / "offline", scene, "without descriptor (F0)")
 
 
-def _beside_dead(folder: Path, scene: Stage) -> Iterator[Row]:
+def _beside_dead(folder: Path, scene: StandIn) -> Iterator[Row]:
     alone: list[float] = []
     beside: list[float] = []
     for turn in range(ROUNDS):
@@ -70,7 +70,7 @@ async def _wait_for_healthy(candidate: Relay, domains: Sequence[str], times: lis
     return descriptors
 
 
-def _flush(folder: Path, scene: Stage, which: str) -> Iterator[Row]:
+def _flush(folder: Path, scene: StandIn, which: str) -> Iterator[Row]:
     """Send a queue of messages to dead onions; one for each may wait for tor's verdict."""
     with _running(folder, scene) as candidate:
         seconds, answers = asyncio.run(_flush_queue(candidate))
@@ -102,7 +102,7 @@ def _has_reason(answer: Answer) -> bool:
 
 
 @contextmanager
-def _running(folder: Path, scene: Stage) -> Iterator[Relay]:
+def _running(folder: Path, scene: StandIn) -> Iterator[Relay]:
     # What waits for a dead onion when all is seen shall not hold up the end.
     with relay(folder, scene, HEALTHY | DEAD, grace=0) as candidate:
         yield candidate

@@ -13,9 +13,12 @@ from pathlib import Path
 from tests.bench.relay_control import LOOPBACK, TIMEOUT, Control, Message
 from tests.e2e.daemon import Daemon, free_ports
 from tests.e2e.programs import PROJECT, UNPACKED, find_program
+from tests.onions import make_onion
 
 SENDER = "sender@example.com"
 DOMAIN = "example.org"
+ONION = make_onion(0)
+VIRTUAL_ADDRESS = "127.192.0.1"
 SIZE = 4096
 SESSIONS = 20
 
@@ -48,19 +51,24 @@ class Burst:
 
 
 class Stage:
-    """The sink, the proxy and the generator."""
+    """The sink, what leads to it, and the generator.
 
-    def __init__(self, sink: Control, proxy: Control, sink_port: int, socks_port: int) -> None:
+    Args:
+        sink: its control.
+        socks_port: leads to it.
+        onion: the name of the sink.
+        address: the sink for those who cannot say a name to a SOCKS port.
+
+    Attributes:
+        round_trip: seconds to the sink.
+    """
+
+    def __init__(self, sink: Control, socks_port: int, onion: str = ONION, address: str = VIRTUAL_ADDRESS) -> None:
         self.sink = sink
-        self.sink_port = sink_port
         self.socks_port = socks_port
-        self.proxy = proxy
+        self.onion = onion
+        self.address = address
         self.round_trip = 0.0
-
-    def set_round_trip(self, seconds: float) -> None:
-        """Set the distance for connections opened from now on."""
-        self.round_trip = seconds
-        self.proxy.ask(round_trip=seconds)
 
     def burst(self, candidate: Candidate, count: int, *, keep: bool, sessions: int = SESSIONS) -> Burst:
         """Send many messages, with one session a message or with kept ones, and count what arrives."""
@@ -75,13 +83,36 @@ class Stage:
 
     def round_trips(self, candidate: Candidate) -> float:
         """Send one message, and tell how many round trips pass until its sender can know that it has arrived."""
+        return self.seconds(candidate) / self.round_trip
+
+    def seconds(self, candidate: Candidate) -> float:
+        """Send one message, and tell how long it takes until its sender can know that it has arrived."""
         self.sink.ask(reset=True)
         with smtplib.SMTP(LOOPBACK, candidate.port, "generator.example") as session:
             session.ehlo()
             start = time.monotonic()
             session.sendmail(SENDER, f"user@{DOMAIN}", message())
         arrived = self.sink.ask(wait=1, reset=True)["times"][0]
-        return float((arrived - start) / self.round_trip + 0.5)
+        return float(arrived - start + self.round_trip / 2)
+
+
+class StandIn(Stage):
+    """With a stand-in for tor.
+
+    Args:
+        proxy: its control.
+        sink: control of the sink.
+        socks_port: of the stand-in.
+    """
+
+    def __init__(self, proxy: Control, sink: Control, socks_port: int) -> None:
+        super().__init__(sink, socks_port)
+        self.proxy = proxy
+
+    def set_round_trip(self, seconds: float) -> None:
+        """Set the distance for connections opened from now on."""
+        self.round_trip = seconds
+        self.proxy.ask(round_trip=seconds)
 
 
 def message() -> bytes:
@@ -107,20 +138,20 @@ def generate(candidate: Candidate, count: int, *, keep: bool, sessions: int = SE
 
 
 @contextmanager
-def stage(folder: Path, *options: str) -> Iterator[Stage]:
+def stage(folder: Path, *options: str) -> Iterator[StandIn]:
     """Set it up; the options are for the sink."""
     sink_port, sink_control, socks_port, proxy_control = free_ports(4)
     with (
-        _server(folder, "sink", sink_port, sink_control, *options) as sink,
-        _server(folder, "socks_proxy", socks_port, proxy_control, sink_port) as proxy,
+        server(folder, "sink", sink_control, sink_port, sink_control, *options) as sink,
+        server(folder, "socks_proxy", proxy_control, socks_port, proxy_control, sink_port) as proxy,
     ):
-        yield Stage(sink, proxy, sink_port, socks_port)
+        yield StandIn(proxy, sink, socks_port)
 
 
 @contextmanager
-def _server(folder: Path, name: str, port: int, control_port: int, *options: object) -> Iterator[Control]:
-    arguments = [str(argument) for argument in (port, control_port, *options)]
-    command = [sys.executable, "-m", f"tests.bench.{name}", *arguments]
+def server(folder: Path, name: str, control_port: int, *arguments: object) -> Iterator[Control]:
+    """Run a server of the bench with these arguments, of which its control port is one."""
+    command = [sys.executable, "-m", f"tests.bench.{name}", *map(str, arguments)]
     with Daemon(name, command, folder, {"PYTHONPATH": str(PROJECT)}) as daemon:
         daemon.wait_for_port(LOOPBACK, control_port)
         with Control(control_port) as control:

@@ -48,23 +48,28 @@ class Settings:
 
 
 class Pipe:
-    """One direction: writes what it is given after the delay, in order."""
+    """One direction: writes what it is given after the delay, in order.
+
+    Attributes:
+        delay: seconds, which may grow.
+        target: where to; what comes before it is known waits.
+    """
 
     def __init__(self, delay: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._delay = delay
+        self.delay = delay
         self._queue: deque[tuple[float, bytes | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self.target: asyncio.Transport | None = None
 
     def send(self, data: bytes | None) -> None:
         """Send bytes, or the end of the stream."""
-        if not self._delay and self.target is not None:
+        if not self.delay and self.target is not None and not self._queue:
             self._deliver(data)
             return
-        self._queue.append((self._loop.time() + self._delay, data))
+        self._queue.append((self._loop.time() + self.delay, data))
         if self._timer is None:
-            self._timer = self._loop.call_later(self._delay, self.flush)
+            self._timer = self._loop.call_later(self.delay, self.flush)
 
     def flush(self) -> None:
         """Deliver what is due; without a target yet, nothing is."""

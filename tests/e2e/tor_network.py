@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from signal import SIGHUP
@@ -75,6 +75,7 @@ class TorNetwork:
         client_options: Sequence[str] = (),
         socks_flags: Sequence[str] = ("ExtendedErrors", "OnionTrafficOnly"),
         parent: Path | None = None,
+        advertise: Callable[[Sequence[int]], Sequence[int]] | None = None,
     ) -> None:
         """Make its folder.
 
@@ -82,6 +83,7 @@ class TorNetwork:
             client_options: more torrc lines for the client.
             socks_flags: flags of the client's SocksPort.
             parent: where its folder is made; by default where temporary files go.
+            advertise: given the ports on which the relays listen, the ports at which others find them: of forwarders.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="onionmx-tor-", dir=parent))
         self.known_authority = ""
@@ -89,6 +91,12 @@ class TorNetwork:
         self._nodes: list[TorNode] = []
         self._client_options = client_options
         self._socks_flags = socks_flags
+        self._advertise = advertise or list
+
+    @property
+    def pids(self) -> list[int]:
+        """Of all its tor processes."""
+        return [node.daemon.pid for node in self._nodes]
 
     def start(self) -> Self:
         """Start everything and wait until the client and the host of services can build circuits."""
@@ -120,10 +128,12 @@ class TorNetwork:
         self.services.remove(onion)
 
     def _start_relays(self) -> None:
-        or_port, dir_port, *relay_ports = free_ports(2 + RELAYS)
+        dir_port, *or_ports = free_ports(2 + RELAYS)
+        seen_ports = self._advertise(or_ports)
+        authority_port, *relay_ports = map(_or_port, or_ports, seen_ports)
         folder = self.folder / "authority"
-        self.known_authority = _make_authority(folder, or_port, dir_port)
-        ports = f"ORPort {LOOPBACK}:{or_port}\nDirPort {LOOPBACK}:{dir_port}\n"
+        self.known_authority = _make_authority(folder, seen_ports[0], dir_port)
+        ports = f"{authority_port}DirPort {LOOPBACK}:{dir_port}\n"
         torrc = self.known_authority + AUTHORITY + ports
         authority = self._add(TorNode("authority", folder, torrc + _vote_at(time.time() + INTERVAL / 2, INTERVAL)))
         authority.start()
@@ -131,7 +141,7 @@ class TorNetwork:
             node = TorNode(
                 f"relay{number}",
                 self.folder / f"relay{number}",
-                f"{self.known_authority}{RELAY}ORPort {LOOPBACK}:{port}\n",
+                f"{self.known_authority}{RELAY}{port}",
             )
             self._add(node).start()
         total = len(self._nodes)
@@ -172,6 +182,13 @@ class TorNetwork:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _or_port(port: int, seen: int) -> str:
+    """The torrc lines for a relay that listens on a port, and is found by others at another one or the same."""
+    if port == seen:
+        return f"ORPort {LOOPBACK}:{port}\n"
+    return f"ORPort {LOOPBACK}:{seen} NoListen\nORPort {LOOPBACK}:{port} NoAdvertise\n"
 
 
 def _vote_at(when: float, interval: int) -> str:
