@@ -52,7 +52,7 @@ FLOORS = [
     {"target"},
     {"onion", "domain"},
     {"files", "isolation", "shipped", "systemd"},
-    {"errors", "defaults", "text", "clock"},
+    {"errors", "defaults", "text", "batches", "clock"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LONGEST_FILE = 400  # lines

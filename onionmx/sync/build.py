@@ -1,12 +1,13 @@
 """The map that follows from what is known, and how it differs from the one that is there."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from onionmx.authenticate.demand.requirement import Demand
+from onionmx.batches import batched
 from onionmx.clock import Timestamp
 from onionmx.config import MapSection
 from onionmx.errors import MissingMapError
@@ -28,6 +29,7 @@ from onionmx.target import Source, Trust
 
 DEFERRING = COULD_NOT_TELL.encode()
 """What the map has for a domain whose mail has to wait."""
+_BATCH = 1000  # records that are looked up at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ def decisions(  # noqa: PLR0913, PLR0917 -- everything that a decision came from
         note_of: a remark on a domain that has an entry; empty for none.
     """
     named = islice((*changes.removed, *changes.changed, *changes.added), MOST_DECISIONS)
-    for domains in _batches(named):
+    for domains in batched(named, _BATCH):
         records = store.get(domains)
         for domain in domains:
             old = _endpoints(changes.removed.get(domain) or changes.changed.get(domain))
@@ -241,9 +243,3 @@ def _why_removed(domain: str, record: DomainRecord | None, base: Base, now: Time
 
 def _endpoints(value: bytes | None) -> tuple[Endpoint, ...]:
     return parse_value(value) if value else ()
-
-
-def _batches(domains: Iterable[str], size: int = 1000) -> Iterator[list[str]]:
-    names = iter(domains)
-    while batch := list(islice(names, size)):
-        yield batch

@@ -15,8 +15,6 @@ from onionmx.text import printable_ascii
 
 MAX_QUERY = 10_000
 """Bytes of a request (Postfix: socketmap_max_query_size)."""
-MAX_REPLY = 100_000
-"""Bytes of a reply (Postfix: socketmap_max_reply_size)."""
 
 _MAX_DIGITS = len(str(MAX_QUERY))
 _COLON = ord(":")

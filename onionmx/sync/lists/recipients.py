@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from io import BufferedIOBase
-from itertools import islice
 from pathlib import Path
 
+from onionmx.batches import batched
 from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.domain import Domain
@@ -186,7 +186,7 @@ class Recipients:
                 with MapReader(map_path) as reader:
                     deferring = COULD_NOT_TELL.encode()
                     keys = (key.decode("ascii", "replace") for key, to in reader.records() if to != deferring)
-                    return Outgoing(total, sum(map(self._sum, iter(lambda: list(islice(keys, _PARAMETERS)), []))))
+                    return Outgoing(total, sum(map(self._sum, batched(keys, _PARAMETERS))))
             except MissingMapError:
                 return Outgoing(total, 0)
 

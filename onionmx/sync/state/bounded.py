@@ -9,10 +9,10 @@ Where that is not enough, there is no room for new domains. The operator's word 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from pathlib import Path
 
+from onionmx.batches import batched
 from onionmx.clock import Timestamp
 from onionmx.defaults import DAY
 from onionmx.sync.state.encoding import LONGEST_WAIT
@@ -102,7 +102,7 @@ class BoundedStore(SqliteStore):
             return [name for (name,) in self._connection.execute(query, values)]
 
     def _remove(self, names: Iterable[str]) -> None:
-        for some in _chunks(names):
+        for some in batched(names, _PARAMETERS):
             gone = [name for name, record in self.get(some).items() if not is_operators(record)]
             marks = ", ".join("?" * len(gone))
             with self._transaction() as connection:
@@ -123,9 +123,3 @@ def zone_of(domain: str) -> str:
     labels = domain.split(".")
     is_deep = len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= _SHORT  # noqa: PLR2004 -- of a country
     return ".".join(labels[-3 if is_deep else -2 :])
-
-
-def _chunks(names: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(names)
-    while chunk := list(islice(iterator, _PARAMETERS)):
-        yield chunk

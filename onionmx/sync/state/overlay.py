@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from heapq import merge
-from itertools import islice
 
 from msgspec.structs import replace
 
+from onionmx.batches import batched
 from onionmx.onion import Endpoint
 from onionmx.sync.state.encoding import is_routed, is_waiting
 from onionmx.sync.state.record import DomainRecord, HistoryLine, LastAnswer
@@ -39,7 +39,7 @@ class DryRunStore(Store):
             return self._base.counts() if self._base else Counts()
         answers = dict.fromkeys(LastAnswer, 0)
         pending = 0
-        for batch in _batches(self._all_listed()):
+        for batch in batched(self._all_listed(), _BATCH):
             for record in self.get(batch).values():
                 answers[record.answer] += 1
                 pending += is_waiting(record)
@@ -49,12 +49,12 @@ class DryRunStore(Store):
     def set_listed(self, domains: Iterable[str], now: float) -> int:
         self._listed = dict.fromkeys(domains)
         self._now = now
-        return sum(len(batch) - len(self._known(batch)) for batch in _batches(self._listed))
+        return sum(len(batch) - len(self._known(batch)) for batch in batched(self._listed, _BATCH))
 
     def due(self, now: float, *, all_listed: bool = False) -> Iterator[str]:
         changed = dict(self._records)
         names: Iterable[str] = changed if self._listed is None else self._listed
-        for batch in _batches(names):
+        for batch in batched(names, _BATCH):
             for domain, record in self.get(batch).items():
                 if record.listed and (all_listed or record.due_at <= now):
                     yield domain
@@ -121,9 +121,3 @@ class DryRunStore(Store):
         if self._listed is None:
             return record
         return replace(record, listed=record.domain in self._listed)
-
-
-def _batches(domains: Iterable[str]) -> Iterator[list[str]]:
-    names = iter(domains)
-    while batch := list(islice(names, _BATCH)):
-        yield batch

@@ -6,10 +6,9 @@ import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
+from onionmx.batches import batched
 from onionmx.errors import MapError, StateError
 from onionmx.mapfile.write import writer_lock
 from onionmx.onion import Endpoint
@@ -63,7 +62,6 @@ _FORGET = "DELETE FROM domain WHERE NOT listed AND NOT routed AND due_at < ?"
 _FORGET_HISTORY = """DELETE FROM history
 WHERE name IN (SELECT name FROM domain WHERE NOT listed AND NOT routed AND due_at < ?)"""
 
-_Item = TypeVar("_Item")
 _Row = tuple[str, float, int, float, bytes]
 
 
@@ -140,7 +138,7 @@ class SqliteStore(Store):
         # Sorted by SQLite's sorter: a tree that is filled in the order of a list takes five times as long.
         connection = self._connection
         connection.execute("CREATE TEMP TABLE unsorted (name TEXT NOT NULL)")
-        for names in _chunks(domains, _PARAMETERS):
+        for names in batched(domains, _PARAMETERS):
             marks = ", ".join(["(?)"] * len(names))
             connection.execute(f"INSERT INTO temp.unsorted VALUES {marks}", names)  # noqa: S608 -- marks only
         connection.execute("CREATE TEMP TABLE listing (name TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -182,7 +180,7 @@ class SqliteStore(Store):
     def get(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
         found: dict[str, DomainRecord] = {}
         with self._translated():
-            for names in _chunks(domains, _PARAMETERS):
+            for names in batched(domains, _PARAMETERS):
                 marks = ", ".join("?" * len(names))
                 rows = self._connection.execute(f"{_RECORD} WHERE name IN ({marks})", names)
                 found |= {row[0]: _record(row) for row in rows}
@@ -211,7 +209,7 @@ class SqliteStore(Store):
         self, connection: sqlite3.Connection, records: Iterable[DomainRecord], history: Iterable[HistoryLine]
     ) -> None:
         # In the order of the tree: a page that several of them share is changed once.
-        for some in _chunks(records, _BATCH):
+        for some in batched(records, _BATCH):
             connection.executemany(_SAVE, map(_row, sorted(some, key=_name)))
         lines = list(history)
         connection.executemany(
@@ -342,9 +340,3 @@ def _record(row: _Row) -> DomainRecord:
 
 def _name(record: DomainRecord) -> str:
     return record.domain
-
-
-def _chunks(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -3,9 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.serve.protocols.codec import LookupResult, ProtocolFault
-from onionmx.serve.protocols.socketmap import MAX_QUERY, MAX_REPLY, SOCKETMAP, SocketmapParser
+from onionmx.serve.protocols.socketmap import MAX_QUERY, SOCKETMAP, SocketmapParser
 from onionmx.text import MAX_REASON
 from tests.serve.protocols.codecs import domains, in_every_way, read
+
+MAX_REPLY = 100_000  # bytes (Postfix: socketmap_max_reply_size)
 
 
 def netstring(data: bytes) -> bytes:

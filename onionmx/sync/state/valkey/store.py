@@ -6,10 +6,11 @@ server makes it (`appendonly yes`). Records are a hash; what is asked of all of 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import groupby, islice
+from itertools import groupby
 from secrets import token_hex
 
 from onionmx import __version__
+from onionmx.batches import batched
 from onionmx.domain import shown
 from onionmx.errors import StateError
 from onionmx.onion import Endpoint
@@ -184,7 +185,7 @@ class ValkeyStore(Store):
                     yield from page
 
     def get(self, domains: Iterable[str]) -> dict[str, DomainRecord]:
-        return {record.domain: record for page in _chunks(domains) for record in self._records(page)}
+        return {record.domain: record for page in batched(domains, _PAGE) for record in self._records(page)}
 
     def routed(self) -> Iterator[DomainRecord]:
         after = "-"
@@ -267,8 +268,7 @@ class ValkeyStore(Store):
             ) from error
 
     def _save_commands(self, records: Iterable[DomainRecord], history: Iterable[HistoryLine]) -> Iterator[Command]:
-        iterator = iter(records)
-        while page := list(islice(iterator, _PAGE)):
+        for page in batched(records, _PAGE):
             yield "HSET", RECORDS, *(part for record in page for part in (record.domain, self._value(record)))
             for key, belongs in _INDEXES.items():
                 members: list[Part] = []
@@ -324,8 +324,7 @@ class ValkeyStore(Store):
             yield self._names(names)
 
     def _send_in_pages(self, commands: Callable[[list[str]], list[Command]], domains: Iterable[str]) -> None:
-        pages = _chunks(domains)
-        while some := list(islice(pages, _COMMANDS)):
+        for some in batched(batched(domains, _PAGE), _COMMANDS):
             self._server.send(command for page in some for command in commands(page))
 
     def _names(self, names: Iterable[bytes]) -> list[str]:
@@ -352,9 +351,3 @@ def _number(text: bytes) -> int:
     if not text.isdigit():
         raise UnreadableError(f"{text[:40]!r} is not a number")
     return int(text)
-
-
-def _chunks(domains: Iterable[str]) -> Iterator[list[str]]:
-    iterator = iter(domains)
-    while chunk := list(islice(iterator, _PAGE)):
-        yield chunk
