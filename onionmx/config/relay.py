@@ -116,6 +116,15 @@ class RelaySection(Section, frozen=True):
             description="Send a message to an onion MX that is remembered before it has announced its extensions again."
         ),
     ] = True
+    warm: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100,
+            description="So many onion MXes, those with most mail, get a session every 8 minutes, so that a circuit "
+            "to them stands when mail comes.",
+        ),
+    ] = 0
     idle_timeout: Annotated[
         float, Meta(gt=0, description="Seconds that an unused session stays open for the next message.")
     ] = 60.0

@@ -17,6 +17,7 @@ from onionmx.relay.sessions.habits import Habits
 from onionmx.relay.sessions.member import Destination
 from onionmx.relay.sessions.opener import Opener
 from onionmx.relay.sessions.pool import SessionPool
+from onionmx.relay.sessions.warm import EVERY
 from onionmx.relay.stepwise import Stepwise, begin_stepwise
 from onionmx.relay.transaction import RelayTransaction, TransactionContext
 from onionmx.smtp.client.states import TlsPolicy
@@ -59,6 +60,7 @@ class RelayCore:
         is_checked = configuration.authenticate.mode != "off"
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
         self._demands = Demands(published, self.parts.policy_lookup)
+        self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
         self._handling = TransactionContext(
             route=self.parts.router.route,
             demand=self._demands.of,
@@ -86,6 +88,7 @@ class RelayCore:
         self.parts.inherit(former.parts)
         if former._settings.tls == self._settings.tls:  # noqa: SLF001 -- of the same class
             self._habits.inherit(former._habits)  # noqa: SLF001
+        self._pool.warmth = former._pool.warmth  # noqa: SLF001
 
     async def finish(self) -> None:
         """Close it once its transactions have ended, however long they take; no further one may begin."""
@@ -94,11 +97,21 @@ class RelayCore:
 
     async def close(self) -> None:
         """Close all sessions with onion MXes, and end all questions."""
+        self._upkeep.cancel()
         self.parts.socks.close()
         await self._pool.close()
         await self.parts.close()
         self._demands.close()
         await self._habits.save()
+
+    async def _keep_up(self) -> None:
+        """Do what has to be done again and again."""
+        while True:
+            await asyncio.sleep(EVERY)
+            await self._habits.save()
+            for destination in self._pool.warmth.busiest(self._settings.warm):
+                if not self._backoff.is_failing(destination.endpoint):
+                    self._pool.prepare(destination)
 
     def _transaction_ended(self) -> None:
         self._open_transactions -= 1

@@ -22,6 +22,7 @@ from onionmx.config import RelaySection
 from onionmx.relay import metrics
 from onionmx.relay.sessions.member import Destination, Lease, Member, Opened
 from onionmx.relay.sessions.together import Openings, StillOpeningError
+from onionmx.relay.sessions.warm import Warmth
 from onionmx.smtp.client.session import ClientSession
 
 OPEN_AGAIN = 10.0
@@ -321,12 +322,16 @@ class SessionPool:
     Args:
         settings: limits.
         open_session: opens a session.
+
+    Attributes:
+        warmth: which onion MXes get most mail; counted only where `relay.warm` asks for it.
     """
 
     def __init__(self, settings: RelaySection, open_session: Open) -> None:
         self._settings = settings
         self._open_session = open_session
         self._pools: dict[Destination, _EndpointPool] = {}
+        self.warmth = Warmth()
 
     def lease(
         self, destination: Destination, *, exclusive: bool = False, deadline: float | None = None
@@ -343,6 +348,8 @@ class SessionPool:
             TemporaryError: whatever opening a session raised.
             TimeoutError: the deadline has passed.
         """
+        if self._settings.warm:
+            self.warmth.count(destination)
         return _Leasing(partial(self._pool_of, destination), exclusive=exclusive, deadline=deadline)
 
     def prepare(self, destination: Destination) -> None:
