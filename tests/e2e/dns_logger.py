@@ -34,7 +34,7 @@ class DnsLogger:
         self._udp, self._tcp = _bind()
         self.host: str = self._udp.getsockname()[0]
         file = folder / "resolv.conf"
-        file.write_text(f"nameserver {self.host}\noptions timeout:1 attempts:1\n")
+        file.write_text(f"nameserver {self.host}\noptions timeout:30 attempts:1\n")
         file.chmod(0o644)
         self.wrap = [*with_own_mounts(), "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(file)]
         self._threads = [threading.Thread(target=serve) for serve in (self._serve_udp, self._serve_tcp)]

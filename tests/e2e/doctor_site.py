@@ -178,7 +178,7 @@ class DoctorSite:
             "map.path": f'"{self.map}"',
             "sync.pins": f'"{self.folder}/relay/pins"',
             "dns.nameservers": f'["{LOOPBACK}:{self.dns.resolver[1]}"]',
-            "dns.timeout": "3.0",
+            "dns.timeout": "30.0",
             "tor.socks": socks,
             "tor.dnsport": dnsport,
             "tor.control": control,

@@ -30,7 +30,7 @@ ONION_CLIENTS = "127.0.0.2"
 MAILBOXES = ("alice", "bob", "postmaster")
 COMMAND_TIMEOUT = 300.0
 """Seconds for one run of exim; a queue run may wait for tor's verdict on a dead onion, two minutes."""
-DELIVERY_TIMEOUT = 60.0
+DELIVERY_TIMEOUT = 240.0
 
 NOBODY = 65534
 NO_ROUTE = 'for domain; do :; done; echo "onionmx-route: $domain: no entry in the map" >&2; exit 1'

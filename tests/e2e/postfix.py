@@ -25,8 +25,8 @@ LOCAL_SENDERS = "127.0.0.1"
 ONION_CLIENTS = "127.0.0.2"
 """Where the onion service hands its connections to Postfix; the same address as for Exim."""
 MAILBOXES = ("alice", "bob", "postmaster")
-COMMAND_TIMEOUT = 60.0
-DELIVERY_TIMEOUT = 60.0
+COMMAND_TIMEOUT = 300.0
+DELIVERY_TIMEOUT = 240.0
 
 OWNER = "daemon"
 DROP_GROUP = "uucp"

@@ -155,7 +155,7 @@ def test_map_with_a_local_domain_and_relay_that_is_down(site: DoctorSite, tmp_pa
 def test_resolver_that_is_down(site: DoctorSite) -> None:
     site.dns.stop_resolver()
     try:
-        report = site.doctor()
+        report = site.doctor(dns__timeout="3.0")
     finally:
         site.dns.start_resolver()
     assert not report.faults, str(report)

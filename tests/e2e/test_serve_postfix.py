@@ -29,7 +29,7 @@ LIVE = "live.example"
 UNASKED = "unasked.example"
 WITHOUT = "without.example"
 MESSAGE = b"From: <carol@sender.example>\r\nSubject: a test\r\n\r\nHello\r\n"
-RECOVERY = 120.0
+RECOVERY = 300.0
 """Seconds until a message has arrived that was deferred; one look into a tcp_table that is not there takes 10."""
 RECORD = f"_onion-mx._tcp 3600 SRV 0 5 25 {A}."
 
