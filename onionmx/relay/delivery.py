@@ -19,9 +19,10 @@ its reply did not get here (RFC 1047). These are the cases after a session has e
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 
+from msgspec import Struct
+from msgspec.structs import replace
 from prometheus_client import Counter
 
 from onionmx.authenticate.demand.requirement import Demand
@@ -45,8 +46,7 @@ _ROUND_TRIPS_ALONE = 7  # of one command at a time on a session of its own: CONN
 _MARGIN = 0.5  # seconds that a session gives up before the deadline of all: then it says how far it got
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """What is to be delivered to the recipients of one route.
 
     Attributes:

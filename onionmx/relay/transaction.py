@@ -10,9 +10,11 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from onionmx.answer import Ask, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.authenticate.demand.requirement import Demand

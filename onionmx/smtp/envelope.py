@@ -11,8 +11,9 @@ the other recipients too, so it is not done.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from onionmx.domain import shown
 from onionmx.smtp.extensions import Extensions
@@ -55,8 +56,7 @@ _ORCPT = re.compile(rf"(?i:utf-8);[!-~{_UTF8}]+|[A-Za-z0-9-]+;{_XTEXT}+")
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(Struct, frozen=True):
     """A recipient with its DSN parameters.
 
     Attributes:
@@ -96,8 +96,7 @@ class Recipient:
         return line.encode("utf-8", "surrogateescape") + b"\r\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """All of a transaction but the message itself.
 
     Attributes:

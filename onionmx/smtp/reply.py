@@ -6,9 +6,11 @@ itself says is here, each with an enhanced code of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from onionmx.text import escaped
 
@@ -20,8 +22,7 @@ MAX_TEXT_LENGTH = 400
 """Characters of text in one line of a reply that we write; RFC 5321 section 4.5.3.1.5 allows 512 octets in all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A reply to an SMTP or LMTP command.
 
     Attributes:

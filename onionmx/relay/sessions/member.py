@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from onionmx.authenticate.demand.requirement import Demand
 from onionmx.onion import Endpoint
 from onionmx.smtp.client.session import ClientSession
@@ -82,8 +84,7 @@ class Member:
         self.limit = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """A session for one transaction.
 
     Attributes:

@@ -1,7 +1,8 @@
 """What the core tells the shell. All of them are plain facts; none asks for an answer but `TlsGranted`."""
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from onionmx.smtp.client.outcome import Outcome
 from onionmx.smtp.client.pipeline import Stage
@@ -10,20 +11,17 @@ from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.reply import OurReply, Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Struct, frozen=True):
     """The peer takes mail: the greeting, EHLO and STARTTLS where wanted are through."""
 
     extensions: Extensions
 
 
-@dataclass(frozen=True, slots=True)
-class TlsGranted:
+class TlsGranted(Struct, frozen=True):
     """The TLS handshake is to be made now, before anything is read or written; then `tls_started` is called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Struct, frozen=True):
     """The peer does not take mail from us; QUIT is on its way.
 
     Attributes:
@@ -39,8 +37,7 @@ class Refused:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Struct, frozen=True):
     """A command of a transaction was answered.
 
     Attributes:
@@ -56,8 +53,7 @@ class Answered:
     reply: Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """A transaction came to its end, whichever way."""
 
     transaction: ClientTransaction
@@ -72,8 +68,7 @@ class Fault(Enum):
     DOUBTFUL = "doubtful"  # replies and commands have come apart, perhaps before it was seen
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(Struct, frozen=True):
     """The session is over; each transaction on it has ended.
 
     Attributes:

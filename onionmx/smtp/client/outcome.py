@@ -2,8 +2,10 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from onionmx.smtp.reply import OurReply, Reply
 
@@ -28,8 +30,7 @@ class Sent(Enum):
     EVERYTHING = "everything"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The result of one transaction.
 
     Attributes:

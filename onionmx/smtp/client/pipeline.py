@@ -6,9 +6,10 @@ is due.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
+
+from msgspec import Struct
 
 from onionmx.smtp.client.states import Early
 from onionmx.smtp.reply import Reply
@@ -58,8 +59,7 @@ class Owner(Protocol):
         """The peer answered."""
 
 
-@dataclass(slots=True, eq=False)
-class Command:
+class Command(Struct, eq=False):
     """One command, or a piece of content.
 
     Attributes:

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from onionmx.smtp.client.driver import Driver
 from onionmx.smtp.client.events import Fault

@@ -5,7 +5,8 @@ costs a round trip for each of them, so a single recipient and LMTP go with `Cli
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.session import ClientSession

@@ -8,8 +8,9 @@ serve nothing but reports, are corrected or left out.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
+
+from msgspec.structs import replace
 
 from onionmx.smtp.envelope import Body, Envelope, Recipient, Return, clean_envid, clean_orcpt
 from onionmx.smtp.faults import EnvelopeError

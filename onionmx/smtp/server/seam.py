@@ -10,8 +10,9 @@ transaction that a `Begin` has opened, exactly one of these happens:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from onionmx.errors import OnionmxError
 from onionmx.smtp.envelope import Envelope, Recipient
@@ -26,8 +27,7 @@ class ContentBrokenError(OnionmxError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """Who hands over a message, as far as a delivery needs to know; never an address or a host name.
 
     Attributes:
