@@ -1,6 +1,7 @@
 """The life of a daemon, the same for the relay and for lookups: ready, reloaded, watched, stopped."""
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -11,6 +12,9 @@ from typing import Protocol
 from onionmx.config import Configuration
 from onionmx.errors import OnionmxError
 from onionmx.systemd import READY, STOPPING, WATCHDOG, notify, reloading
+
+_ALLOCATIONS = 10_000
+"""Objects more than before, at which garbage is collected: 700 come and go with a few messages or lookups at work."""
 
 Load = Callable[[], Configuration]
 """Reads the configuration again."""
@@ -47,6 +51,12 @@ def allow_many_files() -> None:
     """Raise the soft limit of open files to the hard one: a connection takes one descriptor, a message two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def collect_seldom() -> None:
+    """Let the garbage collector leave alone what is there at the start, and look at the rest less often."""
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
 
 
 async def run(service: Service, load: Load, watchdog: float | None, tell: Tell = notify) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvloop
 
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
-from onionmx.daemon import Load, allow_many_files, run
+from onionmx.daemon import Load, allow_many_files, collect_seldom, run
 from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.net.listen import tell_unserved
 from onionmx.relay import workers
@@ -38,6 +38,7 @@ def run_relay(configuration: Configuration, load: Load) -> int:
         ConfigurationError: an address cannot be bound.
     """
     allow_many_files()
+    collect_seldom()
     if "." not in configuration.relay.ehlo_name:
         _logger.warning(
             "%s is not fully qualified: many onion MXes refuse such a name in EHLO; set relay.hostname",
