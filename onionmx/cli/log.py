@@ -30,6 +30,9 @@ class EscapingFormatter(logging.Formatter):
 
 def log_to_stderr(*, verbose: bool) -> None:
     """Begin the log of a daemon."""
+    # What the format does not show is not found out for each line (logging HOWTO, "Optimization").
+    logging._srcfile = None  # noqa: SLF001
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.setFormatter(EscapingFormatter(_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -60,6 +60,8 @@ def for_mta(reply: Reply, *, may_start_tls: bool = False) -> Reply:
     Args:
         may_start_tls: it offers a TLS that was not started, so that the same recipient alone would be delivered.
     """
+    if reply.is_positive:
+        return reply
     text = f"{FROM_PEER}{reply.code} {reply.enhanced} {reply.text.removeprefix(FROM_PEER)}"
     if reply.code == _CLOSING:
         return OurReply.CONNECTION_LOST.value.with_text(text)

@@ -5,6 +5,7 @@ It says nothing about the client: that would tell the receiver, and who reads th
 
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 
 def received_header(hostname: str, protocol: str, identifier: str, when: datetime) -> bytes:
@@ -16,4 +17,10 @@ def received_header(hostname: str, protocol: str, identifier: str, when: datetim
         when: aware of its time zone.
     """
     by = f"by {hostname} (onionmx) with {protocol} id {identifier};"
-    return f"Received: {by}\r\n\t{format_datetime(when)}\r\n".encode()
+    return f"Received: {by}\r\n\t{_written(when.replace(microsecond=0))}\r\n".encode()
+
+
+@lru_cache(maxsize=1)
+def _written(when: datetime) -> str:
+    """A busy relay makes hundreds of headers in the same second."""
+    return format_datetime(when)
