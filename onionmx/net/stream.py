@@ -80,7 +80,8 @@ class SocketStream(asyncio.Protocol):
         self._paused_writing = False
         self._readable: asyncio.Future[None] | None = None
         self._writable: list[asyncio.Future[None]] = []
-        self._closed = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._closed = self._loop.create_future()
 
     @classmethod
     async def from_socket(cls, connected: socket.socket) -> Self:
@@ -110,7 +111,7 @@ class SocketStream(asyncio.Protocol):
     async def read(self) -> bytes:
         """The next bytes, empty at the end."""
         while not self._buffer and not self._ended:
-            self._readable = asyncio.get_running_loop().create_future()
+            self._readable = self._loop.create_future()
             try:
                 await self._readable
             finally:

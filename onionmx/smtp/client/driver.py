@@ -72,7 +72,8 @@ class Driver:
                 case Answered(stage=Stage.RCPT, reply=reply):
                     self.was_accepted = self.was_accepted or reply.is_positive
                 case Ended(transaction, outcome):
-                    if waiter := self._outcomes.get(transaction):
+                    waiter = self._outcomes.get(transaction)
+                    if waiter is not None and not waiter.done():  # who waited for it may have been cancelled
                         waiter.set_result(outcome)
                 case Refused():
                     self.refused = event
@@ -106,8 +107,7 @@ class Driver:
 
     async def outcome(self, transaction: ClientTransaction) -> Outcome:
         """Wait for the outcome of a transaction."""
-        # Shielded, because the future is kept here: cancelling who waits must not end it for the core.
-        return await asyncio.shield(self._outcomes[transaction])
+        return await self._outcomes[transaction]
 
     def forget(self, transaction: ClientTransaction) -> None:
         """Nobody will ask for this outcome any more."""

@@ -185,7 +185,8 @@ class SmtpConnection(SMTP):
     def say(self, reply: Reply) -> None:
         """Reply to a command; sent with the replies to the commands behind it, or after `REPLY_DELAY`."""
         self._output += (reply if self.takes_utf8 else reply.in_ascii()).to_bytes()
-        if self._output_timer is None:
+        # Where no further command is here, the session waits for one now, and lets the replies out before it.
+        if self._output_timer is None and self._input.has_more:
             self._output_timer = self.loop.call_later(REPLY_DELAY, self._write)
 
     def _write(self) -> None:

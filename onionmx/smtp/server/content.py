@@ -113,6 +113,7 @@ class Content:
         self._scan = ContentScan()
         self._normalizer = NewlineNormalizer()
         self._size = 0
+        self._ended: asyncio.Future[None] | None = None  # of the task, for who waits for the verdict
         self.task = asyncio.get_running_loop().create_task(_deliver(transaction, self._stream))
         self.task.add_done_callback(self._done)
 
@@ -157,7 +158,9 @@ class Content:
             return [self.refusal] * count
         self._stream.end()
         # Nothing that happens to the session gets into the delivery from here on but the end of a stop's grace.
-        await asyncio.wait((self.task,))
+        if not self.task.done():
+            self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
         if self.task.cancelled() or self.task.exception():
             return [OurReply.INTERNAL.value] * count
         replies = self.task.result()
@@ -179,6 +182,7 @@ class Content:
 
     def _done(self, task: asyncio.Task[Sequence[Reply]]) -> None:
         self._stream.leave()
+        _wake(self._ended)
         if task.cancelled():
             return
         error = task.exception()

@@ -75,6 +75,11 @@ class Input:
 
     # What the session asks for.
 
+    @property
+    def has_more(self) -> bool:
+        """Whether octets are here that nobody has read."""
+        return bool(self._buffer)
+
     def shows(self, verb: bytes) -> bool:
         """Whether the next command is known already to begin so; `verb` in upper case."""
         return self._buffer[: len(verb)].upper() == verb
