@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from tests.bench import relay_memory
+from tests.bench import relay_first, relay_memory
 from tests.bench.measure import Row
 from tests.bench.relay_candidates import DOMAINS, NO_CACHE, exim, postfix, relay
 from tests.bench.relay_control import LOOPBACK
@@ -83,6 +83,7 @@ def measure() -> Iterator[Row]:
         folder = Path(name)
         with ExitStack() as running:
             yield from _beside_peers(folder, running)
+        yield from relay_first.measure(folder / "first", FAR)
         yield from relay_memory.measure(folder / "memory")
 
 

@@ -43,6 +43,10 @@ class Relay:
         peaks = (Path("/proc", str(pid), "status").read_text().partition("VmHWM:")[2] for pid in self._processes())
         return sum(int(peak.split()[0]) * 1024 for peak in peaks)
 
+    def log_text(self) -> str:
+        """Its log."""
+        return self._daemon.log.read_text()
+
     @property
     def cpu_seconds(self) -> float:
         """That its processes have used so far."""
