@@ -23,6 +23,7 @@ binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate usr/sbin/dnsm
 # netbase: Exim and Postfix look smtp up in /etc/services, which a minimal Debian 12 does not have.
 tools=(netbase tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd procps groff-base)
 tools+=(git openssh-client) # what make release runs
+tools+=(curl) # which the bench sends large messages with, beside the relay
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 unpacked=$project/.debian

@@ -8,6 +8,7 @@ from rich.table import Table
 from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, relay_dead, route, state
 from tests.bench.scale import bench as scale
 from tests.bench.tor import bench as tor
+from tests.bench.tor import large
 
 BENCHES = {
     "route": route.measure,
@@ -15,6 +16,7 @@ BENCHES = {
     "relay": relay.measure,
     "dead": relay_dead.measure,
     "tor": tor.measure,
+    "large": large.measure,
     "scale": scale.measure,
     "publish": publish.measure,
     "doctor": doctor.measure,

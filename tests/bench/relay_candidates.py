@@ -40,8 +40,12 @@ class Relay:
     @property
     def peak_memory(self) -> int:
         """The largest resident memory of its processes so far, in bytes, added up (proc(5), VmHWM)."""
-        peaks = (Path("/proc", str(pid), "status").read_text().partition("VmHWM:")[2] for pid in self._processes())
-        return sum(int(peak.split()[0]) * 1024 for peak in peaks)
+        return self._status("VmHWM:")
+
+    @property
+    def memory(self) -> int:
+        """The resident memory of its processes now, in bytes, added up."""
+        return self._status("VmRSS:")
 
     def log_text(self) -> str:
         """Its log."""
@@ -61,6 +65,10 @@ class Relay:
     def descriptors(self) -> int:
         """Open in all its processes."""
         return sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in self._processes())
+
+    def _status(self, name: str) -> int:
+        found = (Path("/proc", str(pid), "status").read_text().partition(name)[2] for pid in self._processes())
+        return sum(int(kilobytes.split()[0]) * 1024 for kilobytes in found)
 
     def _processes(self) -> list[int]:
         pid = self._daemon.pid

@@ -76,7 +76,7 @@ def tor_stage(folder: Path, round_trip: float, onions: int, *options: str) -> It
 
     Args:
         folder: for all of it.
-        round_trip: seconds over a circuit to come near to; 0 for a network without forwarders.
+        round_trip: seconds that the links add to one over a circuit; 0 for a network without forwarders.
         onions: further onion services.
         options: for the sink.
     """
@@ -95,8 +95,7 @@ def tor_stage(folder: Path, round_trip: float, onions: int, *options: str) -> It
 
         network = running.enter_context(TorNetwork(parent=folder, advertise=advertise if round_trip else None))
         scene = TorStage(network, sink, sink_port, onions)
-        near = scene.measure_round_trip()
         for control in links:
-            control.ask(one_way=max(0.0, round_trip - near) / 2 / LINKS)
+            control.ask(one_way=round_trip / 2 / LINKS)
         scene.measure_round_trip()
         yield scene
