@@ -139,13 +139,7 @@ def _tell(
 
 
 def _seal_store(settings: SyncSection, *, as_json: bool) -> None:
-    count = seal_shared_store(
-        settings.store,
-        password_file=settings.store_password_file,
-        ca_file=settings.store_ca_file,
-        key_file=settings.store_key_file,
-        users=settings.store_users,
-    )
+    count = seal_shared_store(settings)
     if as_json:
         write_json({"sealed": count})
     else:

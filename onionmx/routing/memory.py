@@ -263,11 +263,4 @@ def open_memory(configuration: Configuration, place: str) -> Store:
     parsed = parse_store(place, "lookup.memory")
     if isinstance(parsed, Path):
         return BoundedStore(parsed, configuration.lookup.memory_size, longest_wait=longest_wait)
-    return open_store(
-        place,
-        password_file=settings.store_password_file,
-        ca_file=settings.store_ca_file,
-        key_file=settings.store_key_file,
-        users=settings.store_users,
-        longest_wait=longest_wait,
-    )
+    return open_store(parsed, settings, longest_wait=longest_wait)

@@ -35,14 +35,7 @@ def opened_store(configuration: Configuration, *, to_write: bool) -> Iterator[St
     if not to_write and isinstance(place, Path) and is_missing(place):
         yield DryRunStore(None)
         return
-    store = open_store(
-        store_setting(configuration),
-        password_file=settings.store_password_file,
-        ca_file=settings.store_ca_file,
-        key_file=settings.store_key_file,
-        users=settings.store_users,
-        longest_wait=settings.max_interval * LONGEST_STRETCH,
-    )
+    store = open_store(place, settings, longest_wait=settings.max_interval * LONGEST_STRETCH)
     try:
         yield store if to_write else DryRunStore(store)
     finally:

@@ -1,11 +1,11 @@
 """The store that the configuration names."""
 
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onionmx.config.store import STORE_USERS, ValkeyAddress, parse_store
+from onionmx.config.store import ValkeyAddress, parse_store
+from onionmx.config.sync import SyncSection
 from onionmx.errors import ConfigurationError
 from onionmx.sync.state.encoding import LONGEST_WAIT
 from onionmx.sync.state.keyed import read_seal
@@ -14,76 +14,45 @@ from onionmx.sync.state.store import Store
 
 if TYPE_CHECKING:
     from onionmx.sync.state.valkey.lists import HostLists
+    from onionmx.sync.state.valkey.server import ValkeyConnection
 
 
-def open_store(  # noqa: PLR0913 -- what the configuration says of it
-    store: str,
-    *,
-    password_file: str = "",
-    ca_file: str = "",
-    key_file: str = "",
-    users: Sequence[str] = STORE_USERS,
-    longest_wait: float = LONGEST_WAIT,
-) -> Store:
-    """Open the store that `sync.store` names. The caller closes it.
+def open_store(place: Path | ValkeyAddress, settings: SyncSection, *, longest_wait: float = LONGEST_WAIT) -> Store:
+    """Open a store. The caller closes it.
 
     Args:
-        store: see `onionmx.config.store.parse_store`.
-        password_file: with the password of a server; empty for none.
-        ca_file: with the CAs for a server over TLS, in PEM; empty for those of the system.
-        key_file: with the key that its hosts have in common; empty for none.
-        users: see `onionmx.sync.state.valkey.server.ValkeyConnection`.
+        place: of it.
+        settings: password, key and CAs of a server, and who may run it.
         longest_wait: seconds; what is due later than that from now was written by a clock that was ahead, and is due.
 
     Raises:
-        ConfigurationError: the name is impossible, or the password or the key cannot be read.
+        ConfigurationError: the password or the key cannot be read.
         StateError: the store cannot be opened, is damaged, or belongs to a newer version.
     """
-    place = _parse(store)
     if isinstance(place, Path):
         return SqliteStore(place, longest_wait=longest_wait)
-    # Loaded on demand: the client library takes longer to load than a run with nothing to do on one host.
-    from onionmx.sync.state.valkey.server import ValkeyConnection  # noqa: PLC0415
-    from onionmx.sync.state.valkey.store import ValkeyStore  # noqa: PLC0415
+    from onionmx.sync.state.valkey.store import ValkeyStore  # noqa: PLC0415 -- see `_connection`
 
-    seal = read_seal(key_file)
-    server = ValkeyConnection(place, password_file=password_file, ca_file=ca_file, users=users)
-    return ValkeyStore(server, seal, longest_wait=longest_wait)
+    seal = read_seal(settings.store_key_file)
+    return ValkeyStore(_connection(place, settings), seal, longest_wait=longest_wait)
 
 
-def open_host_lists(
-    store: str, *, password_file: str, ca_file: str, key_file: str = "", users: Sequence[str] = STORE_USERS
-) -> "HostLists":
+def open_host_lists(settings: SyncSection) -> "HostLists":
     """Open the lists of the hosts that share a store. The caller closes them.
 
-    Args:
-        password_file: see `open_store`.
-        ca_file: likewise.
-        key_file: likewise.
-        users: likewise.
-
     Raises:
-        ConfigurationError: the password cannot be read.
+        ConfigurationError: the password or the key cannot be read.
     """
-    from onionmx.sync.state.valkey.lists import HostLists  # noqa: PLC0415
-    from onionmx.sync.state.valkey.server import ValkeyConnection  # noqa: PLC0415
+    from onionmx.sync.state.valkey.lists import HostLists  # noqa: PLC0415 -- see `_connection`
 
-    place = _parse(store)
+    place = parse_store(settings.store)
     assert not isinstance(place, Path)  # noqa: S101 -- it is shared
-    seal = read_seal(key_file)
-    return HostLists(ValkeyConnection(place, password_file=password_file, ca_file=ca_file, users=users), seal)
+    seal = read_seal(settings.store_key_file)
+    return HostLists(_connection(place, settings), seal)
 
 
-def seal_shared_store(
-    store: str, *, password_file: str, ca_file: str, key_file: str, users: Sequence[str] = STORE_USERS
-) -> int:
+def seal_shared_store(settings: SyncSection) -> int:
     """Give each entry of a shared store that has no MAC its MAC; see `onionmx.sync.state.valkey.seal`.
-
-    Args:
-        password_file: see `open_store`.
-        ca_file: likewise.
-        key_file: likewise.
-        users: likewise.
 
     Returns:
         How many entries got one.
@@ -93,19 +62,23 @@ def seal_shared_store(
         LockedError: a sync is at work.
         StateError: the server cannot be asked, or what it holds cannot be read.
     """
-    from onionmx.sync.state.valkey.seal import seal_store  # noqa: PLC0415
-    from onionmx.sync.state.valkey.server import ValkeyConnection  # noqa: PLC0415
+    from onionmx.sync.state.valkey.seal import seal_store  # noqa: PLC0415 -- see `_connection`
 
-    place = _parse(store) if store else Path()
-    if isinstance(place, Path) or not key_file:
+    place = parse_store(settings.store) if settings.store else Path()
+    if isinstance(place, Path) or not settings.store_key_file:
         raise ConfigurationError("expected a store that hosts share in sync.store, and its key in sync.store_key_file")
-    seal = read_seal(key_file)
-    with closing(ValkeyConnection(place, password_file=password_file, ca_file=ca_file, users=users)) as server:
+    seal = read_seal(settings.store_key_file)
+    with closing(_connection(place, settings)) as server:
         return seal_store(server, seal)
 
 
-def _parse(store: str) -> Path | ValkeyAddress:
-    try:
-        return parse_store(store)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
+def _connection(place: ValkeyAddress, settings: SyncSection) -> "ValkeyConnection":
+    # Loaded on demand: the client library takes longer to load than a run with nothing to do on one host.
+    from onionmx.sync.state.valkey.server import ValkeyConnection  # noqa: PLC0415
+
+    return ValkeyConnection(
+        place,
+        password_file=settings.store_password_file,
+        ca_file=settings.store_ca_file,
+        users=settings.store_users,
+    )

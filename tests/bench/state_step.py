@@ -11,6 +11,8 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from onionmx.config.store import parse_store
+from onionmx.config.sync import SyncSection
 from onionmx.sync.state.record import DomainRecord, Established, LastAnswer
 from onionmx.sync.state.store import Store
 from onionmx.sync.stores import open_store
@@ -98,7 +100,7 @@ STEPS = {step.__name__: step for step in (list_all, answer_all, answer_some, not
 
 def main(step: str, place: str, password_file: str) -> None:
     """Carry out one step."""
-    with closing(open_store(place, password_file=password_file)) as store:
+    with closing(open_store(parse_store(place), SyncSection(store_password_file=password_file))) as store:
         seconds = STEPS[step](store)
     print(json.dumps({"seconds": seconds, "bytes": most_memory()}))
 

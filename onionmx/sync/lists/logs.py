@@ -67,14 +67,6 @@ def lists_of_hosts(configuration: Configuration, own: Recipients | None, now: Ti
     settings = configuration.sync
     content = None if own is None else as_list(own, settings.top)[1]
     name = f"{gethostname()} {configuration.map.path}"
-    with closing(
-        open_host_lists(
-            settings.store,
-            password_file=settings.store_password_file,
-            ca_file=settings.store_ca_file,
-            key_file=settings.store_key_file,
-            users=settings.store_users,
-        )
-    ) as shared:
+    with closing(open_host_lists(settings)) as shared:
         lists = shared.exchange(name, content, now, forget_after=settings.logs_keep * DAY, to_write=to_write)
     return [(f"sync.logs of {shown(host)}", domains) for host, domains in lists.items()]

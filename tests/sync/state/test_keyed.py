@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.config.store import ValkeyAddress
+from onionmx.config.sync import SyncSection
 from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError, LockedError, StateError
 from onionmx.sync.state.encoding import UnreadableError, encode_event, encode_record
@@ -291,4 +292,4 @@ def test_no_key_while_sync_runs(valkey_server: ValkeyServer) -> None:
 @pytest.mark.parametrize(("store", "key_file"), [("", "key"), ("/srv/state.sqlite", "key"), ("valkey://127.0.0.1", "")])
 def test_no_key_for_a_store_of_one_host(store: str, key_file: str) -> None:
     with pytest.raises(ConfigurationError, match=r"expected a store that hosts share"):
-        seal_shared_store(store, password_file="", ca_file="", key_file=key_file)
+        seal_shared_store(SyncSection(store=store, store_key_file=key_file))

@@ -8,11 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.config.store import ValkeyAddress, parse_store
+from onionmx.config.sync import SyncSection
 from onionmx.errors import ConfigurationError
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.sync.state.valkey.store import ValkeyStore
 from onionmx.sync.stores import open_store
 from tests.e2e.valkey import ValkeyServer
+
+SERVER = ValkeyAddress("127.0.0.1", 6379, is_tls=True)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +59,9 @@ def test_impossible_places(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem) as caught:
         parse_store(text)
     assert "secret" not in str(caught.value)
-    with pytest.raises(ConfigurationError, match=problem):
-        open_store(text)
+    if text:
+        with pytest.raises(ValueError, match=problem):
+            SyncSection(store=text)
 
 
 @given(st.text() | st.text().map("valkeys://".__add__) | st.from_regex(r"valkeys?://[\w@:\[\].]*[/?#]?\w*"))
@@ -73,13 +77,13 @@ def test_whatever_it_says_is_a_place_or_refused(text: str) -> None:
 
 
 def test_a_file_is_opened(tmp_path: Path) -> None:
-    with closing(open_store(str(tmp_path / "folder" / "state.sqlite"))) as store:
+    with closing(open_store(tmp_path / "folder" / "state.sqlite", SyncSection())) as store:
         assert isinstance(store, SqliteStore)
 
 
 def test_a_server_is_opened(valkey_server: ValkeyServer) -> None:
-    text = str(valkey_server.address)
-    with closing(open_store(text, password_file=str(valkey_server.password_file))) as store:
+    settings = SyncSection(store_password_file=str(valkey_server.password_file))
+    with closing(open_store(valkey_server.address, settings)) as store:
         assert isinstance(store, ValkeyStore)
 
 
@@ -98,12 +102,12 @@ def test_password_files(tmp_path: Path, content: bytes | None, mode: int, proble
         path.write_bytes(content)
         path.chmod(mode)
     with pytest.raises(ConfigurationError, match=problem):
-        open_store("valkey://127.0.0.1", password_file=str(path))
+        open_store(SERVER, SyncSection(store_password_file=str(path)))
 
 
 def test_ca_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"no-such\.pem cannot be used: No such file"):
-        open_store("valkeys://127.0.0.1", ca_file=str(tmp_path / "no-such.pem"))
+        open_store(SERVER, SyncSection(store_ca_file=str(tmp_path / "no-such.pem")))
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(ConfigurationError, match=r"sync\.store_ca_file .*ca\.pem cannot be used: no cert"):
-        open_store("valkeys://127.0.0.1", ca_file=str(tmp_path / "ca.pem"))
+        open_store(SERVER, SyncSection(store_ca_file=str(tmp_path / "ca.pem")))
