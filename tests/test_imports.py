@@ -46,7 +46,7 @@ FLOORS = [
     {"mapfile"},
     {"net"},
     {"smtp"},
-    {"daemon"},  # how one runs
+    {"daemon", "saved"},  # how one runs
     {"config"},
     {"answer"},
     {"target"},

@@ -18,6 +18,7 @@ from onionmx.errors import InputError, TemporaryError
 from onionmx.files import read_regular, replacing
 from onionmx.onion import parse_onion, parse_port
 from onionmx.routing.cache import CacheEntry, Kept
+from onionmx.saved import Saved, read_saved
 from onionmx.target import Route, Source, Target, Trust
 
 FORMAT = 1
@@ -42,13 +43,8 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     notes: tuple[str, ...] = ()
 
 
-class _Head(msgspec.Struct):
-    format: int
-
-
-class _Content(_Head, forbid_unknown_fields=True):
-    saved: float
-    """Seconds since 1970."""
+class _Content(Saved, forbid_unknown_fields=True):
+    saved: Timestamp
     entries: list[_Line]
 
 
@@ -97,15 +93,9 @@ def parse_cache(content: bytes, now: Timestamp) -> list[CacheEntry]:
     Raises:
         InputError: damaged, or of another version.
     """
-    try:
-        head = msgspec.json.decode(content, type=_Head)
-        if head.format != FORMAT:
-            raise InputError(f"its format is {head.format}: this version of onionmx reads {FORMAT}")
-        whole = msgspec.json.decode(content, type=_Content)
-        age = max(0.0, now - whole.saved)
-        return [_entry(line, age) for line in whole.entries]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"it is damaged: {error}") from error
+    whole = read_saved(content, _Content, FORMAT)
+    age = max(0.0, now - whole.saved)
+    return [_entry(line, age) for line in whole.entries]
 
 
 def _line(entry: CacheEntry) -> _Line:

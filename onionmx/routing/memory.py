@@ -5,7 +5,6 @@ one write to the disk.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from onionmx.config.store import parse_store
 from onionmx.domain import Domain
 from onionmx.errors import ConfigurationError
 from onionmx.files import is_missing
+from onionmx.saved import saved_in
 from onionmx.sync.judge.policy import Verdict
 from onionmx.sync.judge.schedule import LONGEST_STRETCH
 from onionmx.sync.state.bounded import BoundedStore
@@ -217,10 +217,7 @@ def protects(record: DomainRecord) -> bool:
 
 def memory_place(configuration: Configuration) -> str:
     """Where this process has its memory of live lookups, as `lookup.memory` writes it or would have to."""
-    if configuration.lookup.memory:
-        return configuration.lookup.memory
-    folder = os.environ.get("STATE_DIRECTORY") or Path(configuration.map.path).parent
-    return str(Path(folder) / MEMORY_NAME)
+    return configuration.lookup.memory or str(saved_in(configuration, MEMORY_NAME))
 
 
 def memories(configuration: Configuration) -> list[str]:

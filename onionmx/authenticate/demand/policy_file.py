@@ -3,7 +3,6 @@
 JSON, with a version. Several processes may share the file: each keeps what the others have written.
 """
 
-import os
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from onionmx.config import Configuration
 from onionmx.domain import normalize, shown
 from onionmx.errors import InputError, TemporaryError
 from onionmx.files import locked, replacing
+from onionmx.saved import Saved, read_saved, saved_in
 
 FORMAT = 1
 NAME = "policies"
@@ -31,17 +31,13 @@ class PolicyFileError(TemporaryError):
     """The policies cannot be read or written."""
 
 
-class _Head(msgspec.Struct):
-    format: int
-
-
-class _Content(_Head):
+class _Content(Saved):
     policies: list[EnforcedPolicy]
 
 
 def policy_file(configuration: Configuration) -> Path:
-    """In the folder that systemd has made for the service (StateDirectory=), or beside the map."""
-    return Path(os.environ.get("STATE_DIRECTORY") or Path(configuration.map.path).parent) / NAME
+    """Where the policies of this service are."""
+    return saved_in(configuration, NAME)
 
 
 def read_policies(path: Path, now: Timestamp) -> dict[str, EnforcedPolicy]:
@@ -73,13 +69,7 @@ def parse_policies(content: bytes, now: Timestamp) -> dict[str, EnforcedPolicy]:
     """
     if len(content) > MAX_SIZE:
         raise InputError(f"larger than {MAX_SIZE} bytes")
-    try:
-        version = msgspec.json.decode(content, type=_Head).format
-        if version != FORMAT:
-            raise InputError(f"its format is {version}: this version of onionmx reads {FORMAT}")
-        found = msgspec.json.decode(content, type=_Content).policies
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"it is damaged: {error}") from error
+    found = read_saved(content, _Content, FORMAT).policies
     for each in found:
         if normalize(each.domain) != each.domain:
             raise InputError(f"it is damaged: {shown(each.domain)} is not in normal form")

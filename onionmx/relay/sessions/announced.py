@@ -3,7 +3,6 @@
 JSON, with a version. Several processes may share the file: each keeps what the others have written.
 """
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from onionmx.errors import InputError, TemporaryError
 from onionmx.files import locked, replacing
 from onionmx.onion import Endpoint, parse_onion
 from onionmx.relay.sessions.recent import REMEMBERED
+from onionmx.saved import Saved, read_saved, saved_in
 from onionmx.smtp.extensions import Extensions
 
 FORMAT = 1
@@ -47,17 +47,13 @@ class Announced(msgspec.Struct, frozen=True):
     refuses_early: bool = False
 
 
-class _Head(msgspec.Struct):
-    format: int
-
-
-class _Content(_Head):
+class _Content(Saved):
     announced: list[Announced]
 
 
 def announced_file(configuration: Configuration) -> Path:
-    """In the folder that systemd has made for the service (StateDirectory=), or beside the map."""
-    return Path(os.environ.get("STATE_DIRECTORY") or Path(configuration.map.path).parent) / NAME
+    """Where what this service knows of them is."""
+    return saved_in(configuration, NAME)
 
 
 def read_announced(path: Path, now: float) -> dict[Endpoint, Announced]:
@@ -89,14 +85,11 @@ def parse_announced(content: bytes, now: float) -> dict[Endpoint, Announced]:
     """
     if len(content) > MAX_SIZE:
         raise InputError(f"larger than {MAX_SIZE} bytes")
+    found = read_saved(content, _Content, FORMAT).announced
     try:
-        version = msgspec.json.decode(content, type=_Head).format
-        found = msgspec.json.decode(content, type=_Content).announced if version == FORMAT else []
         onions = [parse_onion(each.onion) for each in found]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InputError) as error:
+    except InputError as error:
         raise InputError(f"it is damaged: {error}") from error
-    if version != FORMAT:
-        raise InputError(f"its format is {version}: this version of onionmx reads {FORMAT}")
     # A clock that was wrong makes nothing that is never forgotten.
     return {
         (onion, each.port): each for onion, each in zip(onions, found, strict=True) if now < each.until <= now + LASTING

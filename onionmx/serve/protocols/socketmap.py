@@ -17,7 +17,6 @@ MAX_QUERY = 10_000
 """Bytes of a request (Postfix: socketmap_max_query_size)."""
 
 _MAX_DIGITS = len(str(MAX_QUERY))
-_COLON = ord(":")
 _COMMA = ord(",")
 _ZERO = ord("0")
 _NO_LENGTH = ProtocolFault(
