@@ -27,7 +27,6 @@ def read_saved(content: bytes, kind: type[_Content], version: int) -> _Content:
     """Read the content of a file.
 
     Args:
-        content: of the file.
         kind: what it has to be.
         version: number of the format.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from onionmx.clock import Timestamp
 from onionmx.config import Configuration
 from onionmx.errors import InputError, TemporaryError
 from onionmx.files import locked, replacing
@@ -56,12 +57,11 @@ def announced_file(configuration: Configuration) -> Path:
     return saved_in(configuration, NAME)
 
 
-def read_announced(path: Path, now: float) -> dict[Endpoint, Announced]:
+def read_announced(path: Path, now: Timestamp) -> dict[Endpoint, Announced]:
     """Read what `write_announced` wrote, but for what has expired.
 
     Args:
         path: the file; where there is none, nothing is known.
-        now: seconds since 1970.
 
     Raises:
         AnnouncedFileError: it cannot be read, or is damaged.
@@ -96,14 +96,15 @@ def parse_announced(content: bytes, now: float) -> dict[Endpoint, Announced]:
     }
 
 
-def write_announced(path: Path, known: Mapping[Endpoint, Announced], forgotten: Iterable[Endpoint], now: float) -> None:
+def write_announced(
+    path: Path, known: Mapping[Endpoint, Announced], forgotten: Iterable[Endpoint], now: Timestamp
+) -> None:
     """Put what is known into the file, beside what others have written there.
 
     Args:
         path: the file; its folder is made.
         known: by onion and port.
         forgotten: what shall not be in it any more.
-        now: seconds since 1970.
 
     Raises:
         AnnouncedFileError: it could not be written; the old one stays.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from onionmx.clock import Timestamp
 from onionmx.onion import Endpoint
 from onionmx.relay.sessions.announced import LASTING, Announced, AnnouncedFileError, read_announced, write_announced
 from onionmx.relay.sessions.recent import Recent
@@ -27,10 +28,9 @@ class Habits:
     Args:
         tls: what the operator wants.
         is_early: whether a transaction may be sent on the strength of what is remembered.
-        now: seconds since 1970.
     """
 
-    def __init__(self, tls: TlsPolicy, *, is_early: bool = True, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, tls: TlsPolicy, *, is_early: bool = True, now: Callable[[], Timestamp] = time.time) -> None:
         self._tls = tls
         self._is_early = is_early
         self._now = now
