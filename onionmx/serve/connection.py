@@ -11,9 +11,8 @@ from collections import deque
 from functools import partial
 from typing import Generic, cast
 
-from onionmx.net.clients import ConnectedClient
 from onionmx.serve.answers import Answers
-from onionmx.serve.connections import Connections
+from onionmx.serve.connections import Connections, CountedConnection
 from onionmx.serve.protocols.codec import SHORT, ProtocolFault, Request
 
 QUEUE = 128
@@ -23,54 +22,36 @@ _LINGER = 2.0  # seconds for a client to read the last answer before the connect
 _logger = logging.getLogger(__name__)
 
 
-class LookupConnection(asyncio.Protocol, Generic[Request]):
+class LookupConnection(CountedConnection, Generic[Request]):
     """One connection."""
 
     def __init__(self, answers: Answers[Request], connections: Connections) -> None:
+        super().__init__(answers.tally, connections)
         self._answers = answers
-        self._connections = connections
-        self._tally = answers.tally
         self._parser = answers.language.parser()
         self._sole_domain = answers.language.sole_domain
         self._pending: deque[bytes | asyncio.Future[bytes]] = deque()
-        self._transport: asyncio.Transport
-        self._timer: asyncio.TimerHandle | None = None
         self._is_reading = True
         self._may_write = True
         self._is_complete = False
         """The client sends no more."""
-        self._is_ending = False
-        """No request is taken any more; what is under way is answered."""
         self._lingers = False
         self._one_exchange = answers.language.one_exchange
         self._is_answered = False
-        self.client = ConnectedClient()
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
-        self._transport = cast("asyncio.Transport", transport)
-        self.client = ConnectedClient.of(transport.get_extra_info("socket"))
-        self._tally.connections += 1
-        self._tally.opened += 1
-        self.client.wait(time.monotonic())
-        self._connections.add(self)
+        super().connection_made(transport)
         if self._one_exchange:
-            self._end_later(self._answers.timeout)
+            self._end_after(self._answers.timeout)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the connection is gone."""
-        self._is_ending = True
-        self._tally.connections -= 1
-        self._connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        super().connection_lost(exc)
         for answer in self._pending:
             if isinstance(answer, asyncio.Future):
                 answer.cancel()
         self._pending.clear()
-        if not self.closed.done():
-            self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: something has arrived."""
@@ -110,15 +91,6 @@ class LookupConnection(asyncio.Protocol, Generic[Request]):
         self._is_ending = True
         self._note_wait()
         self._close_when_answered()
-
-    def end_for_others(self) -> None:
-        """Close to make room."""
-        self._tally.ended += 1
-        self.stop()
-
-    def cut(self) -> None:
-        """Close at once, whatever is under way."""
-        self._transport.abort()
 
     def _work(self) -> None:
         """Answer what has arrived, as far as the queue and the client allow."""
@@ -224,16 +196,11 @@ class LookupConnection(asyncio.Protocol, Generic[Request]):
         if self._lingers:
             # Closing with unread input would reset the connection, and the client might never see the last answer.
             self._transport.write_eof()
-            self._end_later(_LINGER)
+            self._end_after(_LINGER)
         else:
             self._transport.close()
             if self._transport.get_write_buffer_size():
-                self._end_later(_LINGER)
-
-    def _end_later(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._time_is_over)
+                self._end_after(_LINGER)
 
     def _time_is_over(self) -> None:
         self._lingers = False

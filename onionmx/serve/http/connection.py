@@ -7,13 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import cast
 
 import h11
 
 from onionmx import __version__
-from onionmx.net.clients import ConnectedClient
-from onionmx.serve.connections import Connections
+from onionmx.serve.connections import Connections, CountedConnection
 from onionmx.serve.http.host import is_for_this_machine
 from onionmx.serve.metrics import Tally
 from onionmx.text import printable_ascii
@@ -59,7 +57,7 @@ Respond = Callable[[str, str], Awaitable[Response]]
 """Answers a method and a target."""
 
 
-class HttpConnection(asyncio.Protocol):
+class HttpConnection(CountedConnection):
     """One connection; its requests are answered one after the other.
 
     Args:
@@ -69,42 +67,25 @@ class HttpConnection(asyncio.Protocol):
     """
 
     def __init__(self, respond: Respond, tally: Tally, connections: Connections, names: Collection[str] = ()) -> None:
+        super().__init__(tally, connections)
         self._respond = respond
-        self._tally = tally
-        self._connections = connections
         self._names = names
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEADER)
-        self._transport: asyncio.Transport
         self._request: h11.Request | None = None
         self._body = 0
         self._task: asyncio.Task[Response] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_ending = False
         self._start = 0.0
-        self.client = ConnectedClient()
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
-        self._transport = cast("asyncio.Transport", transport)
-        self.client = ConnectedClient.of(transport.get_extra_info("socket"))
-        self._tally.connections += 1
-        self._tally.opened += 1
-        self.client.wait(time.monotonic())
+        super().connection_made(transport)
         self._end_after(IDLE)
-        self._connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """asyncio: the connection is gone."""
-        self._is_ending = True
-        self._tally.connections -= 1
-        self._connections.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        super().connection_lost(exc)
         if self._task is not None:
             self._task.cancel()
-        if not self.closed.done():
-            self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: something has arrived."""
@@ -127,15 +108,6 @@ class HttpConnection(asyncio.Protocol):
         self.client.heard(time.monotonic())
         if self._task is None:
             self._transport.close()
-
-    def end_for_others(self) -> None:
-        """Close to make room."""
-        self._tally.ended += 1
-        self.stop()
-
-    def cut(self) -> None:
-        """Close at once, whatever is under way."""
-        self._transport.abort()
 
     def _work(self) -> None:
         try:
@@ -226,11 +198,6 @@ class HttpConnection(asyncio.Protocol):
             # Closing with unread input would reset the connection, and the client might never see the answer.
             self._transport.write_eof()
         self._end_after(_LINGER)
-
-    def _end_after(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._time_is_over)
 
     def _time_is_over(self) -> None:
         if self._transport.is_closing():
