@@ -10,7 +10,7 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from tempfile import mkstemp
 
-from onionmx.errors import ConfigurationError
+from onionmx.errors import ConfigurationError, LockedError
 
 MOST_READ = 1 << 30
 """Bytes of a list or another text: 40 million domains."""
@@ -53,7 +53,7 @@ def replacing(path: Path, mode: int, verify: Callable[[Path], None] | None = Non
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 @contextmanager
@@ -73,6 +73,27 @@ def locked(path: Path, mode: int) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextmanager
+def alone(descriptor: int, otherwise: str) -> Iterator[None]:
+    """Hold the lock of an open file, which is closed at the end; the kernel gives it back when the process ends.
+
+    Args:
+        descriptor: of the file.
+        otherwise: what to say while another process has the lock.
+
+    Raises:
+        LockedError: one has.
+    """
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LockedError(otherwise) from error
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def is_missing(path: Path) -> bool:
@@ -181,7 +202,7 @@ def _check_regular(status: os.stat_result) -> None:
         raise NotRegularError(errno.EINVAL, "it is no regular file")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the rename itself durable (fsync(2): a file's own fsync does not cover its directory entry)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

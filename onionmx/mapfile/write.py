@@ -1,6 +1,5 @@
 """Writing a map so that readers see the old one or the new one, never half of one."""
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,8 +10,8 @@ from zlib import crc32
 
 from cdblib import Writer
 
-from onionmx.errors import LockedError, MapError
-from onionmx.files import replacing
+from onionmx.errors import MapError
+from onionmx.files import alone, replacing
 from onionmx.mapfile.cdb import MapReader, format_value
 from onionmx.mapfile.checksum import SIZE, TABLES, Checksums, crc_of
 from onionmx.mapfile.entries import Entries
@@ -42,14 +41,8 @@ def writer_lock(path: Path) -> Iterator[None]:
         descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise MapError(f"map {path} cannot be written: {lock_path}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(f"another process is writing {path} (lock {lock_path}); nothing was changed") from error
+    with alone(descriptor, f"another process is writing {path} (lock {lock_path}); nothing was changed"):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def mark_checked(path: Path) -> None:

@@ -1,6 +1,5 @@
 """The machine that is set up: its files below a root folder, and its commands. All I/O of setup goes through here."""
 
-import fcntl
 import os
 import shutil
 import socket
@@ -14,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from onionmx.config import UNIX, parse_socket
-from onionmx.errors import LockedError, TemporaryError
-from onionmx.files import open_regular
+from onionmx.errors import TemporaryError
+from onionmx.files import alone, open_regular, sync_folder
 from onionmx.setup.steps import NEW_MODE, FileState
 from onionmx.text import escaped
 
@@ -109,19 +108,19 @@ class System:
 
     def _commit(self, draft: Path, real: Path) -> None:
         draft.replace(real)
-        _sync(real.parent)
+        sync_folder(real.parent)
 
     def remove(self, path: str) -> None:
         """Remove a file, for good; nothing happens where there is none."""
         real = self.real(path)
         real.unlink(missing_ok=True)
         if real.parent.is_dir():
-            _sync(real.parent)
+            sync_folder(real.parent)
 
     def rename(self, path: str, to: str) -> None:
         """Give a file another name in its folder."""
         self.real(path).replace(self.real(to))
-        _sync(self.real(path).parent)
+        sync_folder(self.real(path).parent)
 
     def clear_draft(self, path: str) -> None:
         """Remove what an interrupted `write` has left."""
@@ -133,7 +132,7 @@ class System:
         real = self.real(path)
         real.mkdir(exist_ok=True)
         real.chmod(mode)  # whatever the umask: services without root read what is in it
-        _sync(real.parent)
+        sync_folder(real.parent)
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder if it is empty."""
@@ -210,14 +209,8 @@ class System:
             descriptor = os.open(self.real(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise TemporaryError(f"{path} cannot be opened: {error.strerror}; run as root") from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LockedError("another onionmx setup is at work") from error
+        with alone(descriptor, "another onionmx setup is at work"):
             yield
-        finally:
-            os.close(descriptor)
 
 
 def _copy_attributes(old: Path, new: Path) -> None:
@@ -226,11 +219,3 @@ def _copy_attributes(old: Path, new: Path) -> None:
         for name in os.listxattr(old):
             with suppress(OSError):
                 os.setxattr(new, name, os.getxattr(old, name))
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """The torrc on disk: checked by tor, taken by the running tor, and only then replaced."""
 
-import fcntl
 import os
 import pwd
 import subprocess
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onionmx.config import UNIX, TorSection, parse_socket
-from onionmx.errors import ConfigurationError, ControlError, LockedError, OwnerError
-from onionmx.files import read_regular, replacing
+from onionmx.errors import ConfigurationError, ControlError, OwnerError
+from onionmx.files import alone, read_regular, replacing
 from onionmx.net.owned_path import check_path
 from onionmx.text import escaped
 from onionmx.tor.service.folder import tor_user
@@ -148,14 +147,8 @@ class TorrcFile:
         """
         with self._writing():
             descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LockedError(f"another process is changing {self.path}; nothing was changed") from error
+        with alone(descriptor, f"another process is changing {self.path}; nothing was changed"):
             yield
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def _replacing(self, path: Path, text: str) -> Iterator[None]:
