@@ -72,7 +72,7 @@ class Member:
     @property
     def is_confirmed(self) -> bool:
         """Whether its peer has let it come about."""
-        return self.opened.confirmation is None or self.opened.confirmation.done()
+        return self.opened.confirmation is None or not self.session.is_unconfirmed
 
     @property
     def has_room(self) -> bool:
