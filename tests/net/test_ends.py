@@ -4,7 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -35,10 +35,11 @@ def free(host: str) -> socket.socket:
 
 
 @contextmanager
-def waiting_for(host: str, served: int, client: int) -> Iterator[socket.socket]:
+def waiting_for(host: str, served: int, client: int) -> Iterator[tuple[socket.socket, Callable[[], None]]]:
     """A stranger's socket on the port of a service that listens later, which connects to the port of a client to come.
 
-    Nobody answers him as long as a queue there is full, and he waits on when nobody listens there any more.
+    Nobody answers him as long as a queue there is full. Once it is gone, which the second value does, he waits on for
+    a second: then the kernel asks again, and he is refused because nobody listens there.
     """
     with ExitStack() as stack, as_user(STRANGER):
         his = stack.enter_context(free(host))
@@ -46,15 +47,39 @@ def waiting_for(host: str, served: int, client: int) -> Iterator[socket.socket]:
         full = free(host)
         full.bind((host, client))
         full.listen(0)
-        fills = [socket.socket(full.family) for _ in range(2)]
-        for fill in fills:
+        queue = [full, *(socket.socket(full.family) for _ in range(2))]
+        for one in queue:
+            stack.enter_context(one)
+        for fill in queue[1:]:
             fill.settimeout(0)
             fill.connect_ex((host, client))
         his.settimeout(0)
         his.connect_ex((host, client))
-        for one in (full, *fills):
-            one.close()
-        yield his
+
+        def end_queue() -> None:
+            for one in queue:
+                one.close()
+
+        yield his, end_queue
+
+
+@contextmanager
+def connected_to_stranger(host: str) -> Iterator[tuple[int, socket.socket, socket.socket]]:
+    """A service that listens, his end and ours of a connection from its port, which it knows nothing of."""
+    for _ in range(20):
+        served, port = two_ports(host)
+        with ExitStack() as stack:
+            his, end_queue = stack.enter_context(waiting_for(host, served, port))
+            stack.enter_context(bound(OWN, host, served))
+            ours = stack.enter_context(free(host))
+            end_queue()
+            ours.bind((host, port))
+            ours.connect((host, served))
+            if not his.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                yield served, his, ours
+                return
+        # He was refused before we came: nothing but a machine that stalls takes a second for that.
+    raise AssertionError("he was refused each time")
 
 
 def two_ports(host: str) -> tuple[int, int]:
@@ -69,13 +94,7 @@ def two_ports(host: str) -> tuple[int, int]:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_stranger_who_connects_to_who_connects_is_found(host: str) -> None:
     """The service listens before and after, and he has the connection."""
-    served, port = two_ports(host)
-    with ExitStack() as stack:
-        his = stack.enter_context(waiting_for(host, served, port))
-        stack.enter_context(bound(OWN, host, served))
-        ours = stack.enter_context(free(host))
-        ours.bind((host, port))
-        ours.connect((host, served))
+    with connected_to_stranger(host) as (served, his, ours):
         ours.send(b"secret")
         his.settimeout(None)
         assert his.recv(9) == b"secret"
