@@ -1,7 +1,9 @@
 """One real tor without a network, for what is between it, its torrc and its control port."""
 
+import socket
 from pathlib import Path
 
+from .daemon import START_TIMEOUT
 from .tor_node import LOOPBACK, ControlledTor
 
 # tor wants authorities for a testing network, and with DisableNetwork asks none.
@@ -34,6 +36,10 @@ class LoneTor(ControlledTor):
         return f"{self.control[0]}:{self.control[1]}"
 
     def start(self) -> None:
-        """Start it and wait for its control port."""
+        """Start it and wait until its control port answers: then all of the torrc is done, host names included."""
         super().start()
         self.daemon.wait_for_port(*self.control)
+        with socket.create_connection(self.control, START_TIMEOUT) as connection:
+            connection.sendall(b"PROTOCOLINFO 1\r\nQUIT\r\n")
+            while connection.recv(4096):
+                pass
