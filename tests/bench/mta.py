@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tests.bench.relay_control import LOOPBACK
@@ -49,40 +49,62 @@ class Mta:
         self._queue = deque(domains)
         self._sessions = sessions
         self._delivered = 0
+        self._sent = 0
+        self._failure: BaseException | None = None
         self._came = asyncio.Event()
+        self._dialogs: list[_Dialog] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self.began = 0.0
+        self._began = 0.0
 
     async def begin(self) -> None:
         """Open all sessions, and then send on all of them."""
-        dialogs = [await _Dialog.open(self._port) for _ in range(self._sessions)]
-        self.began = time.monotonic()
-        self._tasks = [asyncio.create_task(self._work(dialog)) for dialog in dialogs]
+        self._dialogs = [await _Dialog.open(self._port) for _ in range(self._sessions)]
+        self._began = time.monotonic()
+        self._tasks = [asyncio.create_task(self._work(dialog)) for dialog in self._dialogs]
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
 
     async def until(self, count: int, *, positive: bool = False) -> float:
         """Wait for so many answers, or so many positive ones; the seconds from the beginning on."""
-        while (self._delivered if positive else len(self.answers)) < count:
-            self._came.clear()
-            await self._came.wait()
-        return time.monotonic() - self.began
+        await self._until(lambda: (self._delivered if positive else len(self.answers)) >= count)
+        return time.monotonic() - self._began
+
+    async def until_sent(self, count: int) -> None:
+        """Wait until so many messages were sent to their end, and wait for an answer or have got one."""
+        await self._until(lambda: self._sent >= count)
 
     async def end(self) -> None:
         """Close all sessions, whatever is under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for dialog in self._dialogs:
+            dialog.close()
 
     async def _work(self, dialog: "_Dialog") -> None:
-        try:
-            while self._queue:
-                domain = self._queue.popleft()
-                start = time.monotonic()
-                reply = await dialog.send(f"user@{domain}")
-                self.answers.append(Answer(domain, reply, time.monotonic() - start))
-                self._delivered += self.answers[-1].is_positive
-                self._came.set()
-        finally:
-            dialog.close()
+        while self._queue:
+            domain = self._queue.popleft()
+            start = time.monotonic()
+            reply = await dialog.send(f"user@{domain}", self._note_sent)
+            self.answers.append(Answer(domain, reply, time.monotonic() - start))
+            self._delivered += self.answers[-1].is_positive
+            self._came.set()
+
+    async def _until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
+            self._came.clear()
+            await self._came.wait()
+            if self._failure is not None:
+                raise self._failure
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._failure = self._failure or task.exception()
+            self._came.set()
+
+    def _note_sent(self) -> None:
+        self._sent += 1
+        self._came.set()
 
 
 class _Dialog:
@@ -100,8 +122,8 @@ class _Dialog:
         await dialog._reply()
         return dialog
 
-    async def send(self, recipient: str) -> str:
-        """The reply that decides about a message."""
+    async def send(self, recipient: str, sent: Callable[[], None]) -> str:
+        """The reply that decides about a message; calls `sent` before it comes."""
         self._writer.write(f"MAIL FROM:<sender@example.com>\r\nRCPT TO:<{recipient}>\r\nDATA\r\n".encode())
         _, at_recipient, at_data = [await self._reply() for _ in range(3)]
         if not at_data.startswith("354"):
@@ -109,6 +131,7 @@ class _Dialog:
             await self._reply()
             return at_recipient
         self._writer.write(_CONTENT)
+        sent()
         return await self._reply()
 
     def close(self) -> None:

@@ -42,23 +42,43 @@ def measure() -> Iterator[Row]:
 
 
 def _beside_dead(folder: Path, scene: StandIn) -> Iterator[Row]:
-    alone: list[float] = []
-    beside: list[float] = []
+    ways = {
+        "alone": ([*HEALTHY], []),
+        "the others wait already": ([*HEALTHY], [*DEAD]),
+        "all handed over at once": ([*HEALTHY, *DEAD], []),
+    }
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    needed = ""
     for turn in range(ROUNDS):
-        for times, domains in ((alone, [*HEALTHY]), (beside, [*HEALTHY, *DEAD])):
-            with _running(folder / f"{turn}-{len(domains)}", scene) as candidate:
-                descriptors = asyncio.run(_wait_for_healthy(candidate, domains, times))
-                memory, threads = candidate.peak_memory / 1e6, candidate.threads
-    what = f"{len(HEALTHY)} onions, {WAITING} messages for each"
-    yield Row(f"{what}, median of a message", f"{median(alone):.2f} s")
-    yield Row(f"{what}, beside {len(DEAD)} that never answer", f"{median(beside):.2f} s")
-    yield at_most("the same, beside / alone", median(beside) / median(alone), TIMES)
-    needed = f"{memory:.0f} MB, {threads} threads, {descriptors} descriptors"
-    yield Row(f"the same, beside: {len(DEAD) * WAITING} messages wait", needed)
+        for number, (way, (domains, waiting)) in enumerate(ways.items()):
+            with _running(folder / f"{turn}-{number}", scene) as candidate:
+                found, descriptors = asyncio.run(_deliver(candidate, domains, waiting))
+                times[way] += found
+                needed = f"{candidate.peak_memory / 1e6:.0f} MB, {candidate.threads} threads, {descriptors} descriptors"
+    medians = {way: median(found) for way, found in times.items()}
+    what = f"{len(HEALTHY)} onions that answer, {len(DEAD)} that never do, {WAITING} messages for each"
+    for way, seconds in medians.items():
+        yield Row(f"{what}, {way}: median of a message that arrives", f"{seconds:.2f} s")
+    alone, beside, at_once = medians.values()
+    yield at_most("a message that arrives, while others wait for the dead / without them", beside / alone, TIMES)
+    yield Row("the same where all are handed over at once, twice as many", f"{at_once / alone:.2f} x")
+    yield Row(f"needed while {len(DEAD) * WAITING} messages wait for the dead", needed)
 
 
-async def _wait_for_healthy(candidate: Relay, domains: Sequence[str], times: list[float]) -> int:
-    """Send all at once until those to healthy onions are delivered; the descriptors that are open then."""
+async def _deliver(candidate: Relay, domains: Sequence[str], waiting: Sequence[str]) -> tuple[list[float], int]:
+    """Send until all messages to healthy onions are delivered.
+
+    Args:
+        candidate: the relay.
+        domains: whose messages are handed over at the same time.
+        waiting: whose messages were handed over before.
+
+    Returns:
+        The seconds of each message that was delivered, and the descriptors open at the end.
+    """
+    before = Mta(candidate.lmtp.port, [*waiting] * WAITING, len(waiting) * WAITING)
+    await before.begin()
+    await before.until_sent(len(waiting) * WAITING)
     queue = [*domains] * WAITING
     Random(len(queue)).shuffle(queue)
     mta = Mta(candidate.lmtp.port, queue, len(queue))
@@ -66,8 +86,8 @@ async def _wait_for_healthy(candidate: Relay, domains: Sequence[str], times: lis
     await mta.until(len(HEALTHY) * WAITING, positive=True)
     descriptors = candidate.descriptors
     await mta.end()
-    times += [answer.seconds for answer in mta.answers if answer.is_positive]
-    return descriptors
+    await before.end()
+    return [answer.seconds for answer in mta.answers if answer.is_positive], descriptors
 
 
 def _flush(folder: Path, scene: StandIn, which: str) -> Iterator[Row]:
