@@ -89,6 +89,7 @@ def measure() -> Iterator[Row]:
             yield from _beside_peers(folder, running)
         yield from relay_first.measure(folder / "first", FAR)
         yield from relay_memory.measure(folder / "memory")
+        yield from relay_memory.measure_sessions(folder / "sessions")
 
 
 def _beside_peers(folder: Path, running: ExitStack) -> Iterator[Row]:

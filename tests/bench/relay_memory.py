@@ -1,5 +1,6 @@
-"""Memory: many large messages through the relay at once, each byte compared at the sink."""
+"""Memory: many large messages through the relay at once, each byte compared at the sink; and many sessions."""
 
+import asyncio
 import hashlib
 import smtplib
 from collections.abc import Iterator
@@ -7,14 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench.measure import Row
-from tests.bench.relay_candidates import relay
+from tests.bench.mta import Mta
+from tests.bench.relay_candidates import Relay, relay
 from tests.bench.relay_control import LOOPBACK
 from tests.bench.relay_stage import DOMAIN, SENDER, stage
+from tests.onions import make_onion
 
 MESSAGES = 50
 SIZE = 25_000_000
 LIMIT = 150_000_000
 ROUND_TRIP = 0.3
+ONIONS = {f"{number}.example": make_onion(number) for number in range(50)}
+MTA_SESSIONS = 500
 PATIENCE = 300.0
 """Seconds that one message may wait for its turn."""
 
@@ -36,6 +41,30 @@ def measure(folder: Path) -> Iterator[Row]:
         f"{MESSAGES}",
         figures["equal"] == MESSAGES == len(figures["times"]),
     )
+
+
+def measure_sessions(folder: Path) -> Iterator[Row]:
+    """Open many sessions on both sides, and look at the memory that they take while nothing happens."""
+    folder.mkdir()
+    with stage(folder) as scene, relay(folder / "relay", scene, ONIONS) as candidate:
+        scene.set_round_trip(ROUND_TRIP)
+        before = candidate.memory
+        memory, descriptors = asyncio.run(_open_many(candidate))
+        sessions = scene.sink.ask()["most_sessions"][candidate.lmtp.hello]
+    each = (memory - before) / (sessions + MTA_SESSIONS)
+    yield Row(
+        f"{sessions} sessions with {len(ONIONS)} onion MXes, {MTA_SESSIONS} with the MTA",
+        f"{each / 1e3:.0f} kB for each, {before / 1e6:.0f} MB before, {descriptors} descriptors",
+    )
+
+
+async def _open_many(candidate: Relay) -> tuple[int, int]:
+    mta = Mta(candidate.lmtp.port, [*ONIONS] * (MTA_SESSIONS // len(ONIONS)), MTA_SESSIONS)
+    await mta.begin()
+    await mta.until(MTA_SESSIONS, positive=True)
+    found = candidate.memory, candidate.descriptors
+    await mta.end()
+    return found
 
 
 def _send(port: int, number: int) -> None:
