@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onionmx.errors import OwnerError
-from onionmx.net.diag import LISTEN, TIME_WAIT, far_end
-from onionmx.net.users import check_user, hidden_user
+from onionmx.net.diag import LISTEN, TIME_WAIT, FarEnd, far_end, listener
+from onionmx.net.users import check_user, hidden_user, is_believed
 
 if TYPE_CHECKING:
     import _socket
@@ -68,7 +68,7 @@ def check_ends(
     raise OwnerError(f"it cannot be told who has the connection to {where}")
 
 
-def is_believed(connection: "_socket.socket", where: str, users: Sequence[str]) -> bool:
+def is_told(connection: "_socket.socket", where: str, users: Sequence[str]) -> bool:
     """Refuse a connection whose other end somebody else has, as far as the kernel tells at once whose it is.
 
     Args:
@@ -90,6 +90,36 @@ def is_believed(connection: "_socket.socket", where: str, users: Sequence[str]) 
     if found.inode:
         check_user(found.uid, users, f"has a connection at {where}")
     return True
+
+
+def told_listener(host: str, port: int, users: Sequence[str]) -> FarEnd | None:
+    """The socket that listens at a port, where the kernel tells at once, and it is of one who is believed.
+
+    Args:
+        host: an IP address.
+        port: of it.
+        users: as for `ListenerOwner`, which finds out all else.
+    """
+    found = listener(host, port) if hidden_user() is None else None
+    return found if found is not None and is_believed(found.uid, users) else None
+
+
+def is_with(found: FarEnd, connection: "_socket.socket", users: Sequence[str]) -> bool:
+    """Whether a connection is that of the listener that was there before it, or of one who is believed.
+
+    What nobody has accepted yet belongs to the socket that listens: when that is closed, the connection ends.
+
+    Args:
+        found: by `told_listener`.
+        connection: to the port.
+        users: as for `ListenerOwner`.
+    """
+    end = far_end(connection)
+    if end is None or end.state in {LISTEN, TIME_WAIT}:
+        return False
+    if end.inode:
+        return is_believed(end.uid, users)
+    return listener(*connection.getpeername()[:2]) == found
 
 
 def bind_random(connection: socket.socket) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onionmx.config import UNIX, Address
 from onionmx.defaults import AUTO, SOCKS_ADDRESS, SOCKS_SOCKET
-from onionmx.net.ends import bind_random
+from onionmx.net.ends import bind_random, is_with, told_listener
 from onionmx.net.owner import ListenerOwner
 from onionmx.net.users import check_unix_peer
 
@@ -41,8 +41,10 @@ async def reach(address: Address, user: str) -> socket.socket:
         OSError: there is no connection.
         OwnerError: somebody else listens there, or it cannot be told who; nothing was sent.
     """
-    # In threads: tables are looked at that may be long.
-    listener = None if isinstance(address, Path) else await asyncio.to_thread(ListenerOwner, *address, (user,))
+    told = listener = None
+    if not isinstance(address, Path):
+        told = told_listener(*address, (user,))
+        listener = await _listener(address, user) if told is None else None
     connection = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
         connection.settimeout(0)
@@ -50,9 +52,11 @@ async def reach(address: Address, user: str) -> socket.socket:
             await _connect_unix(connection, address)
             check_unix_peer(connection, str(address), (user,))
         else:
-            if listener and listener.is_looked_at:
+            if told or (listener and listener.is_looked_at):
                 bind_random(connection)
             await asyncio.get_running_loop().sock_connect(connection, address)
+            if told and not is_with(told, connection, (user,)):
+                listener = await _listener(address, user)
             if listener and listener.is_looked_at:
                 await asyncio.to_thread(listener.confirm, connection)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -60,6 +64,11 @@ async def reach(address: Address, user: str) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+async def _listener(address: tuple[str, int], user: str) -> ListenerOwner:
+    """In a thread: tables are looked at that may be long."""
+    return await asyncio.to_thread(ListenerOwner, *address, (user,))
 
 
 def _family(address: Address) -> socket.AddressFamily:

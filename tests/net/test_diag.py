@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.net.diag import LISTEN, TIME_WAIT, FarEnd, far_end, read_answer
+from onionmx.net.diag import LISTEN, TIME_WAIT, FarEnd, far_end, listener, read_answer
 from tests.net.test_owner import IS_ROOT, OWN, STRANGER, as_user, bound
 
 ESTABLISHED = 1
@@ -28,6 +28,16 @@ def test_other_end(host: str, asked: str) -> None:
             theirs, _ = server.accept()
         with theirs:
             assert far_end(ours) == FarEnd(ESTABLISHED, uid, os.fstat(theirs.fileno()).st_ino)
+
+
+@pytest.mark.parametrize(("host", "asked"), [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1")])
+def test_who_listens(host: str, asked: str) -> None:
+    with bound(OWN, host) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection((asked, port)):
+            assert listener(asked, port) == FarEnd(LISTEN, OWN, os.fstat(server.fileno()).st_ino)
+    assert listener(asked, port) is None
+    assert listener("192.0.2.1", port) is None
 
 
 def test_nobody_has_it() -> None:

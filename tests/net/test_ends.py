@@ -11,7 +11,7 @@ import pytest
 
 from onionmx.errors import OwnerError
 from onionmx.net import ends
-from onionmx.net.ends import bind_random
+from onionmx.net.ends import bind_random, is_with, told_listener
 from onionmx.net.owner import ListenerOwner
 from onionmx.tor.reach import reach
 from tests.net.stranger import user_namespace
@@ -25,6 +25,7 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """The kernel is asked for the other end, or does not tell it, as under `RestrictAddressFamilies=` of systemd."""
     if request.param == "looked up":
         monkeypatch.setattr(ends, "far_end", lambda _: None)
+        monkeypatch.setattr(ends, "listener", lambda *_: None)
 
 
 def free(host: str) -> socket.socket:
@@ -100,6 +101,7 @@ def test_stranger_who_connects_to_who_connects_is_found(host: str) -> None:
         assert his.recv(9) == b"secret"
         listener = ListenerOwner(host, served, ())
         listener.confirm()  # as far as who listens goes
+        assert (found := told_listener(host, served, ())) is None or not is_with(found, ours, ())
         with pytest.raises(OwnerError, match=f"user {STRANGER} has a connection at"):
             listener.confirm(ours)
 
@@ -139,6 +141,24 @@ def test_connection_that_nobody_has() -> None:
             ListenerOwner("127.0.0.1", server.getsockname()[1], ()).confirm(ours)
 
 
+@root_only
+def test_listener_that_changes_before_the_connection_is_accepted() -> None:
+    """Nothing is believed that is not as it was."""
+    with bound(OWN) as server:
+        host, port = server.getsockname()
+        found = told_listener(host, port, ())
+        assert found is not None
+    with bound(STRANGER, host, port) as his, socket.create_connection((host, port)) as ours:
+        assert told_listener(host, port, ()) is None
+        assert not is_with(found, ours, ())
+        with as_user(STRANGER):
+            theirs, _ = his.accept()
+        with theirs:
+            assert not is_with(found, ours, ())
+            assert is_with(found, ours, (str(STRANGER),))
+
+
+@pytest.mark.usefixtures("both_ways")
 def test_port_that_reaches_tor_is_not_foreseen() -> None:
     with bound(OWN) as server:
 
