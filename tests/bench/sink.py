@@ -41,6 +41,7 @@ class Tally:
     def __init__(self) -> None:
         self.sessions: Counter[str] = Counter()
         self.arrived = asyncio.Event()
+        self.announces_pipe_connect = False
         self.reset()
 
     def reset(self) -> None:
@@ -70,6 +71,7 @@ class Tally:
         figures = {name: value for name, value in vars(self).items() if name != "arrived"}
         if question.get("reset"):
             self.reset()
+        self.announces_pipe_connect = question.get("pipe_connect", self.announces_pipe_connect)
         return figures
 
 
@@ -161,6 +163,8 @@ class Session(asyncio.Protocol):
         if verb in GREETINGS and not self._client:
             self._client = line[4:].strip().decode()
             self._tally.opened(self._client)
+        if verb == b"EHLO" and self._tally.announces_pipe_connect:
+            return CAPABILITIES.replace(b"250 CHUNKING", b"250-CHUNKING\r\n250 PIPECONNECT")
         return REPLIES.get(verb, b"500 5.5.2 Error: command not recognized\r\n")
 
     def _data(self) -> bytes | None:

@@ -66,17 +66,23 @@ def _single(scene: TorStage, ours: Relay, domains: Sequence[str], what: str) -> 
     first: list[float] = []
     following: list[float] = []
     next_session: list[float] = []
+    early: list[float] = []
     for domain in domains:
         with smtplib.SMTP(LOOPBACK, ours.smtp.port, "generator.example") as session:
             session.ehlo()
             seconds = [_send(session, domain) for _ in range(PER_SESSION + 1)]
+            scene.sink.ask(pipe_connect=True)  # which the session after the next one makes use of
+            seconds += [_send(session, domain) for _ in range(2 * PER_SESSION)]
+            scene.sink.ask(pipe_connect=False)
         first.append(seconds[0])
         following += seconds[1:PER_SESSION]
         next_session.append(seconds[PER_SESSION])
+        early.append(seconds[3 * PER_SESSION])
     for which, values in (
         ("the first message to an onion, circuit included", first),
         ("on an open session", following),
         ("on a new session, the circuit stands", next_session),
+        ("the same, to one that announced PIPECONNECT", early),
     ):
         yield Row(f"{what}, onionmx relay: {which}", _seconds(median(values), scene))
 
