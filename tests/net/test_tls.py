@@ -110,6 +110,7 @@ def test_files_that_cannot_be_used(tmp_path: Path, content: str | None, why: str
         verifying_context(str(ca_file), "x.ca_file")
 
 
+@pytest.mark.source
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_contexts_are_made_in_one_place(path: Path) -> None:
     makers = {"create_default_context", "_create_unverified_context", "SSLContext", "wrap_socket"}
