@@ -1,6 +1,7 @@
 """Full lookups whose users cannot be told from each other, as with `PrivateUsers=yes`."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,16 @@ def test_crowd_takes_no_answer_from_the_mta(  # noqa: PLR0913, PLR0917 -- what i
         await service.dns.wait_for_question("slow.example")
         async with crowd(service.ports[protocol], wanted, limit, ask[:3], again):
             for _ in range(10):
-                assert (await service.ask(protocol, ask % b"example.org")).startswith(answer)
+                assert (await ask_until_answered(service, protocol, ask % b"example.org")).startswith(answer)
             await service.dns.reply(found("slow.example"))
             assert (await waiting).startswith(answer)
 
     play(tmp_path, test, max_connections=LIMIT, timeout=100.0)
+
+
+async def ask_until_answered(service: Service, protocol: Protocol, question: bytes) -> bytes:
+    """After a stall the server is at work for the whole crowd at once: then only one that is not read yet can go."""
+    while True:
+        with suppress(ConnectionError):
+            if answer := await service.ask(protocol, question):
+                return answer
