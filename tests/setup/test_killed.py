@@ -76,7 +76,11 @@ def killed_at(step: int, sandbox: Mortal, words: Sequence[str]) -> int:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], Mortal]:
+def machine(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, int], Mortal]:
+    # Who is killed leaves its drafts behind.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("drafts")))
     monkeypatch.setattr("onionmx.cli.setup.os.geteuid", lambda: 0)
 
     def make(mta: str, step: int) -> Mortal:
