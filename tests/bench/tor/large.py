@@ -18,10 +18,10 @@ from tests.bench.tor.scene import TorStage, tor_stage
 from tests.e2e.programs import find_program
 
 SIZE = 25_000_000
-ROUNDS = {0.0: 5, FAR: 2}
+ROUNDS = {0.0: 3, FAR: 3}
 """Seconds of a round trip that are added, and how often each sends its message then."""
 TIMES = 1.1
-STREAMS = 10
+STREAMS = 6
 """At once, for the memory of each."""
 MEMORY = 3_000_000
 PATIENCE = 300.0
@@ -35,21 +35,25 @@ def measure() -> Iterator[Row]:
     for round_trip, rounds in ROUNDS.items():
         with TemporaryDirectory(prefix="onionmx-bench-") as name, tor_stage(Path(name) / "tor", round_trip, 0) as scene:
             what = f"{SIZE / 1e6:g} MB over Tor, {scene.round_trip * 1000:.0f} ms"
-            with relay(Path(name) / "relay", scene) as ours:
-                yield from _beside_curl(Path(name) / "message", scene, ours, what, rounds)
+            yield from _beside_curl(Path(name), scene, what, rounds)
             if not round_trip:
                 with relay(Path(name) / "memory", scene) as ours:
                     yield _memory(ours, what)
 
 
-def _beside_curl(file: Path, scene: TorStage, ours: Relay, what: str, rounds: int) -> Iterator[Row]:
-    file.write_bytes(_CONTENT)
-    _send(ours, message())  # both find a circuit that stands
-    _curl(scene, file)
+def _beside_curl(folder: Path, scene: TorStage, what: str, rounds: int) -> Iterator[Row]:
+    """Send in turn, in each round on other circuits that stand already: no two of them are equally fast."""
+    large, small = folder / "large", folder / "small"
+    large.write_bytes(_CONTENT)
+    small.write_bytes(message())
     times: dict[str, list[float]] = {"onionmx relay": [], "curl": []}
-    for _ in range(rounds):
-        times["onionmx relay"].append(_send(ours, _CONTENT))
-        times["curl"].append(_curl(scene, file))
+    for number in range(rounds):
+        isolation = f"round{number}"
+        with relay(folder / isolation, scene) as ours:
+            _send(ours, message())
+            _curl(scene, small, isolation)
+            times["onionmx relay"].append(_send(ours, _CONTENT))
+            times["curl"].append(_curl(scene, large, isolation))
     for name, seconds in times.items():
         spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
         yield Row(f"{what}, {name}", f"{median(seconds):.2f} s ({spread}), {SIZE / median(seconds) / 1e6:.1f} MB/s")
@@ -86,11 +90,20 @@ def _send(ours: Relay, content: bytes) -> float:
     return seconds
 
 
-def _curl(scene: TorStage, file: Path) -> float:
+def _curl(scene: TorStage, file: Path, isolation: str) -> float:
     """Send it by curl; seconds from the connection to the final reply."""
     command: list[str | Path] = [find_program("curl"), "--silent", "--show-error", "--max-time", str(PATIENCE)]
     command += ["--socks5-hostname", f"{LOOPBACK}:{scene.socks_port}", f"smtp://{scene.onion}:25/generator.example"]
-    command += ["--mail-from", SENDER, "--mail-rcpt", f"user@{DOMAIN}", "--upload-file", file]
+    command += [
+        "--proxy-user",
+        f"{isolation}:x",
+        "--mail-from",
+        SENDER,
+        "--mail-rcpt",
+        f"user@{DOMAIN}",
+        "--upload-file",
+        file,
+    ]
     command += ["--write-out", "%{time_total}"]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
     return float(output.decode().splitlines()[-1])
