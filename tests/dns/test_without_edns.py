@@ -47,7 +47,7 @@ def test_asked_again_without_opt(tmp_path: Path, rcode: str, command: str, *, wh
             configuration = tmp_path / "onionmx.toml"
             configuration.write_text(
                 f'[map]\npath = "{tmp_path}/map.cdb"\n[sync]\npins = "{tmp_path}/pins"\ndomains = ["{tmp_path}/list"]\n'
-                f'[dns]\nnameservers = ["{address}"]\ntimeout = 20\nretries = 0\n'
+                f'[dns]\nnameservers = ["{address}"]\ntimeout = 45\nretries = 0\n'
             )
             (tmp_path / "list").write_text("example.org\n")
             (tmp_path / "pins").touch()
