@@ -37,6 +37,7 @@ from onionmx.relay.sessions.renewal import has_ended, was_stale
 from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.timeouts import NO_TIME
 from onionmx.smtp.envelope import Envelope
+from onionmx.smtp.faults import MisuseError
 from onionmx.smtp.portions import portions
 from onionmx.smtp.reply import OurReply, Reply
 from onionmx.tor.socks import SocksError
@@ -224,11 +225,11 @@ class Courier:
         Raises:
             TemporaryError: the target cannot be reached, however a session with it is opened.
         """
+        if attempt.is_spent:
+            return False
         if outcome.ending is Ending.UNOPENED and lease.confirmation is not None:
             await asyncio.shield(lease.confirmation)
             return True
-        if attempt.is_spent:
-            return False
         if has_ended(outcome, lease):
             lease.retire()
             return True
@@ -319,6 +320,8 @@ class _Pieces:
         self._pieces = pieces
 
     def __aiter__(self) -> AsyncIterator[bytes]:
+        if self.is_touched:
+            raise MisuseError("a message that can be sent only once was sent already")  # or it were empty now
         return self
 
     async def __anext__(self) -> bytes:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from onionmx.relay.delivery import _Pieces
 from onionmx.smtp.envelope import Envelope, Recipient
+from onionmx.smtp.faults import MisuseError
 from onionmx.smtp.reply import Reply
 from onionmx.smtp.server import ContentBrokenError
 from tests.mapfile.maps import A, B
@@ -214,3 +216,15 @@ def test_envelope_parameters_reach_the_onion_mx(tmp_path: Path) -> None:
         assert rcpt == "RCPT TO:<user@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;user@example.org"
 
     play(tmp_path, test)
+
+
+def test_message_that_streams_is_never_read_twice() -> None:
+    """It would be empty the second time."""
+
+    async def whole() -> None:
+        streaming = _Pieces(pieces(b"Subject: once\r\n"))
+        assert [piece async for piece in streaming] == [b"Subject: once\r\n"]
+        with pytest.raises(MisuseError):
+            [piece async for piece in streaming]
+
+    asyncio.run(whole())

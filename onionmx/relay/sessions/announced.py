@@ -3,7 +3,7 @@
 JSON, with a version. Several processes may share the file: each keeps what the others have written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -36,7 +36,7 @@ class Announced(msgspec.Struct, frozen=True):
     Attributes:
         onion: its name.
         port: its port.
-        extensions: by EHLO, and it swallowed a BDAT that it refused.
+        extensions: as announced by EHLO; it was also seen to read the data of a BDAT that it refused.
         until: seconds since 1970 up to which this is remembered.
         refuses_early: it does not take a transaction right behind EHLO.
     """
@@ -44,7 +44,7 @@ class Announced(msgspec.Struct, frozen=True):
     onion: str
     port: int
     extensions: Extensions
-    until: float
+    until: Timestamp
     refuses_early: bool = False
 
 
@@ -77,7 +77,7 @@ def read_announced(path: Path, now: Timestamp) -> dict[Endpoint, Announced]:
         raise AnnouncedFileError(f"{path}: {error}") from error
 
 
-def parse_announced(content: bytes, now: float) -> dict[Endpoint, Announced]:
+def parse_announced(content: bytes, now: Timestamp) -> dict[Endpoint, Announced]:
     """Read the content of the file.
 
     Raises:
@@ -96,15 +96,12 @@ def parse_announced(content: bytes, now: float) -> dict[Endpoint, Announced]:
     }
 
 
-def write_announced(
-    path: Path, known: Mapping[Endpoint, Announced], forgotten: Iterable[Endpoint], now: Timestamp
-) -> None:
-    """Put what is known into the file, beside what others have written there.
+def write_announced(path: Path, changed: Mapping[Endpoint, Announced | None], now: Timestamp) -> None:
+    """Change the file, and leave in it what others have written there.
 
     Args:
         path: the file; its folder is made.
-        known: by onion and port.
-        forgotten: what shall not be in it any more.
+        changed: by onion and port; `None` removes what is there.
 
     Raises:
         AnnouncedFileError: it could not be written; the old one stays.
@@ -113,13 +110,11 @@ def write_announced(
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(path, _MODE):
             try:
-                merged = read_announced(path, now)
+                merged: Mapping[Endpoint, Announced | None] = read_announced(path, now)
             except AnnouncedFileError:
                 merged = {}  # written anew
-            for endpoint in forgotten:
-                merged.pop(endpoint, None)
-            merged |= known
-            newest = sorted(merged.values(), key=lambda each: each.until)[-REMEMBERED:]
+            kept = [each for each in {**merged, **changed}.values() if each is not None]
+            newest = sorted(kept, key=lambda each: each.until)[-REMEMBERED:]
             with replacing(path, _MODE) as file:
                 file.write(msgspec.json.encode(_Content(FORMAT, newest)))
     except OSError as error:

@@ -35,10 +35,9 @@ class Habits:
         self._is_early = is_early
         self._now = now
         self._announced: Recent[Endpoint, Announced] = Recent()
-        self._forgotten: set[Endpoint] = set()
+        self._changed: set[Endpoint] = set()  # since it was written
         self._unable: Recent[tuple[Endpoint, Obstacle], float] = Recent()
         self._file: Path | None = None
-        self._is_changed = False
 
     def keep_in(self, file: Path) -> None:
         """Take over what is in a file, and write there what is found out, with `save`.
@@ -53,26 +52,28 @@ class Habits:
             _logger.warning("%s; what onion MXes announce is found out anew", error)
 
     async def save(self) -> None:
-        """Write what has changed; a file that cannot be written is a warning in the log."""
-        if self._file is None or not self._is_changed:
+        """Write what has changed; where that fails, a warning in the log, and another try the next time."""
+        if self._file is None or not self._changed:
             return
-        self._is_changed = False
-        forgotten, self._forgotten = self._forgotten, set()
+        changed, self._changed = self._changed, set()
         try:
-            await asyncio.to_thread(write_announced, self._file, dict(self._announced), forgotten, self._now())
+            known = {endpoint: self._announced.get(endpoint) for endpoint in changed}
+            await asyncio.to_thread(write_announced, self._file, known, self._now())
         except AnnouncedFileError as error:
+            self._changed |= changed
             _logger.warning("%s", error)
+        except Exception:
+            _logger.exception("internal error")
 
     def inherit(self, former: "Habits") -> None:
         """Take over what another one has learnt, as when the configuration is read again."""
         self._announced, self._unable = former._announced, former._unable  # noqa: SLF001 -- of the same class
-        self._forgotten, self._file = former._forgotten, former._file  # noqa: SLF001
-        self._is_changed = former._is_changed  # noqa: SLF001
+        self._changed |= former._changed  # noqa: SLF001
 
     def remembered(self, endpoint: Endpoint) -> Extensions | None:
         """What an onion MX announced that was seen to swallow a refused BDAT; `None` where that is not known."""
-        known = self._announced.get(endpoint)
-        return known.extensions if known is not None and self._now() < known.until else None
+        known = self._known(endpoint)
+        return known.extensions if known is not None else None
 
     def chunks(self, endpoint: Endpoint) -> Chunks:
         """Whether to use BDAT there; it is not asked where it announces what is remembered."""
@@ -86,27 +87,27 @@ class Habits:
 
     def early(self, endpoint: Endpoint) -> Early:
         """What may be sent there before it has said anything, where no certificate is demanded."""
-        known = self.remembered(endpoint)
-        if not self._is_early or known is None or not known.one_flight:
+        known = self._known(endpoint)
+        if not self._is_early or known is None or not known.extensions.one_flight:
             return Early.NOTHING
         if self._tls is not TlsPolicy.NEVER or self._is_unable(endpoint, Obstacle.CHUNKS):
             return Early.NOTHING
-        if known.pipe_connect:
+        if known.extensions.pipe_connect:
             return Early.AT_ONCE
-        return Early.NOTHING if self._announced[endpoint].refuses_early else Early.AFTER_GREETING
+        return Early.NOTHING if known.refuses_early else Early.AFTER_GREETING
 
     def opened(self, endpoint: Endpoint, extensions: Extensions) -> None:
         """A session has come about; where its peer offers CHUNKING, it was seen to swallow a refused BDAT."""
         if not extensions.chunking:
             self.forget(endpoint)
             return
-        extensions = extensions.without_starttls()
-        known, until = self._announced.get(endpoint), self._now() + LASTING
+        extensions, known = extensions.without_starttls(), self._known(endpoint)
+        until = self._now() + LASTING
+        # That it refuses early sessions is found out anew each week; all else is written once a day.
         is_same = known is not None and known.extensions == extensions
-        if known is not None and is_same and until - known.until < LASTING / 7:  # written once a day
+        if known is not None and is_same and (known.refuses_early or until - known.until < LASTING / 7):
             return
-        refuses = known is not None and is_same and known.refuses_early
-        self._put(endpoint, Announced(*endpoint, extensions, until, refuses))
+        self._put(endpoint, Announced(*endpoint, extensions, until))
 
     def refused_early(self, endpoint: Endpoint, early: Early) -> None:
         """What was sent early did not lead to a session.
@@ -124,8 +125,7 @@ class Habits:
     def forget(self, endpoint: Endpoint) -> None:
         """What was announced is not so any more."""
         if self._announced.pop(endpoint, None) is not None:
-            self._forgotten.add(endpoint)
-            self._is_changed = True
+            self._changed.add(endpoint)
 
     def failed(self, endpoint: Endpoint, error: OpeningError, *, tls: TlsPolicy) -> bool:
         """No session came about.
@@ -150,10 +150,13 @@ class Habits:
         self.forget(endpoint)
         self._unable[endpoint, Obstacle.CHUNKS] = self._now() + UNABLE
 
+    def _known(self, endpoint: Endpoint) -> Announced | None:
+        known = self._announced.get(endpoint)
+        return known if known is not None and self._now() < known.until else None
+
     def _put(self, endpoint: Endpoint, announced: Announced) -> None:
         self._announced[endpoint] = announced
-        self._forgotten.discard(endpoint)
-        self._is_changed = True
+        self._changed.add(endpoint)
 
     def _is_unable(self, endpoint: Endpoint, obstacle: Obstacle) -> bool:
         until = self._unable.get((endpoint, obstacle))

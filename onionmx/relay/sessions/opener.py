@@ -98,9 +98,9 @@ class Opener:
         except OpeningError as error:
             if isinstance(stream, EarlyStream) and stream.failure is not None:
                 raise stream.failure from error
-            self._habits.refused_early(endpoint, early)
             if early is Early.AFTER_GREETING and session.refused_at is Stage.GREETING:
-                raise  # it has seen nothing early
+                raise  # nothing was sent early
+            self._habits.refused_early(endpoint, early)
             if session.refused_at is None:
                 raise
             return False

@@ -228,7 +228,7 @@ class _EndpointPool:
             self._drop_useless()
             self._serve_waiters()
             for member in self._members:
-                if not member.leases and member.idle is None:
+                if not member.leases and member.idle is None and member.is_confirmed:
                     self._rest(member)
             return
         self._opening_at_once = 1

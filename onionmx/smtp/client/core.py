@@ -34,8 +34,6 @@ class ClientConnection:
         extensions: what the peer offers, from the last response to EHLO.
         is_encrypted: whether TLS was started.
         transactions: those that have not ended, in order.
-        is_misled: the peer lacks what it announced when it was remembered, so that it may have refused a transaction
-            that left early for that reason alone.
         ended_in: the state in which it was when it ended, `None` before.
 
     Args:
@@ -63,7 +61,8 @@ class ClientConnection:
         self.extensions = (remembered if is_early else None) or Extensions()
         self.is_encrypted = False
         self.transactions: list[ClientTransaction] = []
-        self.is_misled = False
+        self._early: ClientTransaction | None = None  # the transaction that began before EHLO was answered
+        self._is_misled = False
         self.ended_in: State | None = None
         self.pipeline = Pipeline(early)
         self._opening = Opening(self, check_hello(hello), tls, chunks, remembered)
@@ -163,6 +162,18 @@ class ClientConnection:
             return True
         return self.state is State.READY and self.extensions.one_flight and self.transactions[-1].is_complete
 
+    def was_misled(self, transaction: ClientTransaction) -> bool:
+        """Whether a transaction left early to a peer that does not offer what was remembered.
+
+        It may have refused it for that reason alone.
+        """
+        return self._is_misled and transaction is self._early
+
+    @property
+    def is_misled(self) -> bool:
+        """Whether there was such a transaction."""
+        return self._is_misled
+
     @property
     def can_start_tls(self) -> bool:
         """Whether the peer offers a TLS that has not been started."""
@@ -186,6 +197,8 @@ class ClientConnection:
             self.push(Stage.RSET)
         transaction = ClientTransaction(self, envelope)
         self.transactions.append(transaction)
+        if self.state is State.EARLY:
+            self._early = transaction
         return transaction
 
     def start_tls(self) -> None:
@@ -272,6 +285,12 @@ class ClientConnection:
         """Send a command of the session."""
         self.pipeline.push(Command(stage, ((line or stage.value).encode() + b"\r\n",)))
 
+    def mislead(self) -> None:
+        """The peer does not offer what was remembered."""
+        if self._early is not None:
+            self._is_misled = True
+            self.retire()
+
     def refuse_early(self, refused: Refused, *, may_go_on: bool = False) -> None:
         """The peer does not let a session come about to which more was sent already.
 
@@ -281,8 +300,7 @@ class ClientConnection:
         """
         self.tell(refused)
         if may_go_on and self.transactions:
-            self.is_misled = True
-            self.retire()
+            self.mislead()
         else:
             self._finish(refused.cause, reply=refused.reply, ending=Ending.UNOPENED)
 
@@ -368,7 +386,7 @@ class ClientConnection:
         closing = reply if reply is not None and reply.code == Code.CLOSING else None
         if ending is None:
             ending = Ending.CLOSED if closing else Ending.LOST if fault is Fault.NONE else Ending.BROKEN
-        is_refused = self.ended_in is State.EARLY and self.is_misled
+        is_refused = self.ended_in is State.EARLY and self._is_misled
         for transaction in list(self.transactions):
             its = Ending.UNOPENED if is_refused and transaction.mail is None else ending
             transaction.end(its, cause, closing, is_doubtful=fault is Fault.DOUBTFUL)

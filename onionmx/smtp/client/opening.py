@@ -20,7 +20,6 @@ class OpeningHost(Protocol):
     state: State
     extensions: Extensions
     is_encrypted: bool
-    is_misled: bool
     pipeline: Pipeline
 
     def move(self, step: Transition) -> None:
@@ -34,6 +33,9 @@ class OpeningHost(Protocol):
 
     def refuse_early(self, refused: Refused, *, may_go_on: bool = False) -> None:
         """The peer does not let a session come about to which more was sent already."""
+
+    def mislead(self) -> None:
+        """The peer does not offer what was remembered."""
 
     def out_of_step(self, cause: str) -> None:
         """The session cannot go on."""
@@ -112,7 +114,8 @@ class Opening:
         if not announced.chunking:  # so it takes no BDAT
             self._host.refuse_early(_refused(Stage.EHLO, reply, "the peer does not offer CHUNKING any more"))
             return
-        self._host.is_misled = self._remembered is not None and not announced.cover(self._remembered)
+        if self._remembered is not None and not announced.cover(self._remembered):
+            self._host.mislead()
         self._host.extensions = announced
         self._be_ready()
 

@@ -58,7 +58,7 @@ class ClientSession:
 
     @property
     def is_misled(self) -> bool:
-        """Whether the peer does not offer any more what was sent early."""
+        """Whether the peer does not offer what a transaction that left early took for granted."""
         return self._core.is_misled
 
     @property
@@ -265,8 +265,7 @@ class ClientSession:
     async def _outcome(self, transaction: ClientTransaction) -> Outcome:
         """Wait for the outcome; where replies too many came with it, it counts if it is the same in any reading."""
         outcome = await self._driver.outcome(transaction)
-        if self.is_misled and outcome.ending is Ending.ANSWERED and not outcome.is_delivered:
-            self._core.retire()
+        if self._core.was_misled(transaction) and outcome.ending is Ending.ANSWERED and not outcome.is_delivered:
             return replace(outcome, ending=Ending.UNOPENED)
         closed = self._driver.closed
         if closed is None or closed.fault is not Fault.DOUBTFUL or outcome.ending is not Ending.ANSWERED:

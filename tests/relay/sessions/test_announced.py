@@ -1,5 +1,6 @@
 """The file of what onion MXes announced."""
 
+import asyncio
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,17 +35,17 @@ def announced(onion: str, until: float = NOW + 100, extensions: Extensions = EXI
 def test_several_processes_share_it(tmp_path: Path) -> None:
     file = tmp_path / "new" / "announced"
     assert read_announced(file, NOW) == {}
-    write_announced(file, {(A, 25): announced(A)}, (), NOW)
-    write_announced(file, {(B, 25): announced(B)}, (), NOW)
+    write_announced(file, {(A, 25): announced(A)}, NOW)
+    write_announced(file, {(B, 25): announced(B)}, NOW)
     assert read_announced(file, NOW) == {(A, 25): announced(A), (B, 25): announced(B)}
-    write_announced(file, {}, [(A, 25)], NOW)
+    write_announced(file, {(A, 25): None}, NOW)
     assert read_announced(file, NOW) == {(B, 25): announced(B)}
     assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_what_has_expired_or_never_would_is_left_out(tmp_path: Path) -> None:
     file = tmp_path / "announced"
-    write_announced(file, {(A, 25): announced(A, NOW + LASTING + 1), (B, 25): announced(B, NOW)}, (), NOW)
+    write_announced(file, {(A, 25): announced(A, NOW + LASTING + 1), (B, 25): announced(B, NOW)}, NOW)
     assert read_announced(file, NOW) == {}
 
 
@@ -67,8 +68,28 @@ def test_damaged_file_is_a_warning_and_written_anew(
         read_announced(file, NOW)
     Habits(TlsPolicy.NEVER).keep_in(file)
     assert why in caplog.text
-    write_announced(file, {(A, 25): announced(A)}, (), NOW)
+    write_announced(file, {(A, 25): announced(A)}, NOW)
     assert (A, 25) in read_announced(file, NOW)
+
+
+def test_what_could_not_be_written_is_written_the_next_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "announced"
+    write_announced(file, {(A, 25): announced(A), (B, 25): announced(B)}, NOW)
+    habits = Habits(TlsPolicy.NEVER, now=lambda: NOW)
+    habits.keep_in(file)
+    other = Habits(TlsPolicy.NEVER, now=lambda: NOW)
+    other.keep_in(file)
+    habits.forget((A, 25))
+    file.with_name("announced.lock").unlink()
+    file.with_name("announced.lock").mkdir()
+    asyncio.run(habits.save())
+    assert "cannot be written" in caplog.text
+    file.with_name("announced.lock").rmdir()
+    asyncio.run(habits.save())
+    assert set(read_announced(file, NOW)) == {(B, 25)}
+    other.forget((B, 25))
+    asyncio.run(other.save())
+    assert read_announced(file, NOW) == {}, "what this one has not changed stays as others left it"
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda inner: b'{"format":1,"announced":[' + inner + b"]}"))
@@ -93,7 +114,8 @@ def test_what_is_written_is_read(entry: Announced) -> None:
 
 
 def test_early_follows_from_what_was_announced() -> None:
-    habits, onion_mx = Habits(TlsPolicy.NEVER, now=lambda: NOW), (A, 25)
+    clock = [NOW]
+    habits, onion_mx = Habits(TlsPolicy.NEVER, now=lambda: clock[0]), (A, 25)
     habits.opened(onion_mx, EXIM)
     assert habits.early(onion_mx) is Early.AT_ONCE
     habits.refused_early(onion_mx, Early.AT_ONCE)
@@ -102,8 +124,12 @@ def test_early_follows_from_what_was_announced() -> None:
     habits.opened(onion_mx, postfix)
     assert habits.early(onion_mx) is Early.AFTER_GREETING
     habits.refused_early(onion_mx, Early.AFTER_GREETING)
+    for _ in range(7):
+        habits.opened(onion_mx, postfix)
+        assert habits.early(onion_mx) is Early.NOTHING, "the same as before"
+        clock[0] += LASTING / 7
     habits.opened(onion_mx, postfix)
-    assert habits.early(onion_mx) is Early.NOTHING, "the same as before"
+    assert habits.early(onion_mx) is Early.AFTER_GREETING, "another try each week"
     habits.opened(onion_mx, Extensions(pipelining=True, chunking=True, smtputf8=True))
     assert habits.early(onion_mx) is Early.AFTER_GREETING, "another one answers there"
     habits.broken(onion_mx)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from onionmx.relay.service import RelayCore
+from onionmx.relay.sessions.member import Destination
+from onionmx.smtp.client.states import Early
 from tests.mapfile.maps import A, B
 from tests.relay.onion_mx import EXTENSIONS, Dialog, OnionMx
 from tests.relay.relay import configured
@@ -46,19 +48,18 @@ class EarlyMx(OnionMx):
     Attributes:
         plans: for the connections from the second one on; ordinary ones follow.
         early: what came on the planned ones.
-        onions: names that were asked for on all.
     """
 
     plans: list[Plan] = field(default_factory=list)
     early: list[bytes] = field(default_factory=list)
-    onions: list[str] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self.dialogs or not self.plans:
             await super().serve(reader, writer)
             return
         plan = self.plans.pop(0)
-        came = await self._request(reader, writer)
+        await self._request(reader, writer)
+        came = b""
         replies: list[bytes | None] = [None if plan.socks is None else bytes([5, plan.socks, 0, 1]) + bytes(6)]
         replies += [f"{reply}\r\n".encode() for reply in plan.says]
         for number, reply in enumerate(replies):
@@ -73,16 +74,14 @@ class EarlyMx(OnionMx):
             await self.over.wait()
         writer.close()
 
-    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _, methods = await reader.readexactly(2)
         await reader.readexactly(methods + 1)
         await reader.readexactly(*await reader.readexactly(1))
         await reader.readexactly(*await reader.readexactly(1))
         writer.write(b"\x01\x00")  # as tor does where all came at once
         *_, length = await reader.readexactly(5)
-        self.onions.append((await reader.readexactly(length)).decode())
-        await reader.readexactly(2)
-        return b""
+        await reader.readexactly(length + 2)
 
 
 @dataclass
@@ -211,6 +210,38 @@ def test_one_that_takes_nothing_behind_ehlo_is_not_tried_again(tmp_path: Path) -
     refusal = Plan((GREETING, "554 5.5.0 Error: SMTP protocol synchronization"), waits=2)
     mx = WatchingMx(plans=[refusal])
     play(tmp_path, test, mx)
+
+
+def test_one_that_is_busy_has_refused_nothing_early(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await learn(site)
+        assert codes(await site.send("user@example.org"))[-1] == "451 4.4.2"
+        assert site.delivering._habits.early((A, 25)) is Early.AFTER_GREETING  # noqa: SLF001
+
+    play(tmp_path, test, EarlyMx(plans=[Plan(("421 4.3.2 busy",), waits=None)]))
+
+
+def test_refusals_on_a_session_that_nothing_was_sent_to_early_are_refusals(tmp_path: Path) -> None:
+    """The extensions have changed, and the session was made ready before there was a message."""
+
+    def unknown(_dialog: Dialog, verb: str, _line: str) -> str | None:
+        return "550 5.1.1 no such user" if verb == "RCPT" and site_has_changed else None
+
+    site_has_changed = False
+
+    async def test(site: Site) -> None:
+        nonlocal site_has_changed
+        await learn(site)
+        site.mx.extensions = tuple(one for one in EXIM if one != "SIZE 0")
+        site_has_changed = True
+        site.delivering._pool.prepare(Destination((A, 25)))  # noqa: SLF001
+        while len(site.mx.commands) < 6:  # noqa: ASYNC110 -- QUIT of the first, EHLO of the next
+            await asyncio.sleep(0.01)
+        for content in (MESSAGE, MESSAGE + b"x" * 200 + b"\r\n"):  # the second one streams
+            assert codes(await site.send("user@example.org", content=content))[-1] == "550 5.1.1"
+        assert copies(site.mx) == 0
+
+    play(tmp_path, test, EarlyMx(unknown, extensions=EXIM), keep_limit=150)
 
 
 def test_one_that_takes_it_although_it_refuses_ehlo_gets_no_copy(tmp_path: Path) -> None:

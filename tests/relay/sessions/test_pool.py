@@ -1,9 +1,9 @@
 """Which session a message gets, with sessions that only remember."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -29,6 +29,7 @@ class Session:
     def __init__(self, *, one_flight: bool) -> None:
         self.is_usable = True
         self.is_closed = False
+        self.is_unconfirmed = False
         self.extensions = Extensions(pipelining=one_flight, chunking=one_flight)
         self.broke = 0
 
@@ -46,6 +47,7 @@ class Opening:
         self.sessions: list[Session] = []
         self.asked: list[Destination] = []
         self.failure: TemporaryError | None = None
+        self.early: tuple[Session, Callable[[], Coroutine[Any, Any, bool]]] | None = None
         self.allowed = asyncio.Event()
         self.allowed.set()
         self._one_flight = one_flight
@@ -56,6 +58,9 @@ class Opening:
         if self.failure:
             raise self.failure
         session = Session(one_flight=self._one_flight)
+        if self.early and self.sessions:
+            (session, confirm), self.early = self.early, None
+            return Opened(cast("ClientSession", session), {}, confirmation=asyncio.create_task(confirm()))
         self.sessions.append(session)
 
         def broke() -> None:
@@ -468,3 +473,32 @@ def test_cancelled_wait_leaves_the_session_to_others() -> None:
         assert len(opening.sessions) <= 2
 
     play(test, settings=RelaySection(sessions_per_onion=1, transactions_in_flight=3))
+
+
+def test_session_that_has_not_come_about_was_never_idle() -> None:
+    """What is lost on it may have been accepted: nobody can say that its peer had closed it before."""
+
+    async def test(messages: Messages, opening: Opening) -> None:
+        unconfirmed = Session(one_flight=True)
+        unconfirmed.is_unconfirmed = True
+        never = asyncio.get_running_loop().create_future()
+
+        async def confirm() -> bool:
+            await never
+            return True
+
+        opening.early = (unconfirmed, confirm)
+        await (await messages.begin())[1].aclose()  # lets several be opened at once
+        messages.pool.drop_idle(TARGET)
+        messages.pool.prepare(TARGET)
+        await settle()
+        waiting = [asyncio.create_task(messages.begin(exclusive=True)) for _ in range(2)]
+        await waiting[0]  # on another one that was opened meanwhile
+        waiting[1].cancel()
+        await settle()
+        lease, _ = await messages.begin()
+        assert cast("Session", lease.session) is unconfirmed
+        assert not lease.was_idle
+        unconfirmed.is_closed = True
+
+    play(test, settings=RelaySection())
