@@ -113,7 +113,8 @@ class RelaySection(Section, frozen=True):
     early_pipelining: Annotated[
         bool,
         Meta(
-            description="Send a message to an onion MX that is remembered before it has announced its extensions again."
+            description="Send the first message of a session before the onion MX has announced its extensions again, "
+            "where they are remembered; not with TLS, and not for messages above relay.keep_limit."
         ),
     ] = True
     warm: Annotated[
@@ -121,8 +122,8 @@ class RelaySection(Section, frozen=True):
         Meta(
             ge=0,
             le=100,
-            description="So many onion MXes, those with most mail, get a session every 8 minutes, so that a circuit "
-            "to them stands when mail comes.",
+            description="Number of onion MXes, those that get most mail, to which each worker opens a session every 8 "
+            "minutes, so that tor keeps a circuit to them; 0 for none.",
         ),
     ] = 0
     idle_timeout: Annotated[

@@ -25,7 +25,7 @@ def delivered(
     """An onion MX has answered for one recipient, well or not.
 
     Args:
-        stages: seconds of each stage, and whether the session was new or reused.
+        stages: seconds of each stage, and whether the session was new, early or reused.
     """
     described = " ".join(
         f"{stage}={value:.3f}" if isinstance(value, float) else f"{stage}={value}" for stage, value in stages.items()

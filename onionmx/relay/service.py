@@ -105,7 +105,7 @@ class RelayCore:
         await self._habits.save()
 
     async def _keep_up(self) -> None:
-        """Do what has to be done again and again."""
+        """Every `EVERY` seconds save what was announced, and open sessions with the busiest onion MXes."""
         while True:
             await asyncio.sleep(EVERY)
             await self._habits.save()

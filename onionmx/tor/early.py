@@ -1,7 +1,7 @@
 """A stream to an onion that can be written to before tor has connected it (tor(1), "optimistic data").
 
 What is written leaves in one piece with the request, and tor forwards it as soon as it has a circuit: a round trip
-less. Where tor refuses, its reason decides whether anything can have come to the onion service.
+less. Where tor refuses, its reason decides whether anything can have reached the onion service.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from onionmx.net.stream import SocketStream, take_over
 from onionmx.smtp.faults import StreamError, UnreachedError
 from onionmx.tor.socks import Cause, SocksError, SocksRequest
 
-NOTHING_CAME = frozenset(
+NOT_REACHED = frozenset(
     {
         Cause.REFUSED,
         Cause.DESCRIPTOR_NOT_FOUND,
@@ -24,7 +24,7 @@ NOTHING_CAME = frozenset(
         Cause.INTRODUCTION_TIMEOUT,
     }
 )
-"""Reasons by which tor has sent nothing through a circuit, or nobody has taken it at its end.
+"""Tor's causes after which nothing has reached the onion service.
 
 After others, after a timeout and after a lost connection what was written may have come to the service: tor may give
 up a stream that it has begun.
@@ -32,7 +32,7 @@ up a stream that it has begun.
 
 
 class EarlyStream(SocketStream):
-    """Writes the request to tor in front of the first bytes, and reads its answer in front of the peer's.
+    """Sends the request to tor before the first bytes, and reads tor's reply before the peer's.
 
     Made by `over`.
 
@@ -69,7 +69,7 @@ class EarlyStream(SocketStream):
         """
         data = await super().read()
         if self.failure is not None:
-            kind = UnreachedError if self.failure.cause in NOTHING_CAME else StreamError
+            kind = UnreachedError if self.failure.cause in NOT_REACHED else StreamError
             raise kind(str(self.failure)) from self.failure
         return data
 

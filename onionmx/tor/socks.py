@@ -230,14 +230,15 @@ class SocksConnector:
         """
         where, token = self._where(), self.isolation(endpoint[0])
         renew = partial(self.renew, endpoint[0], token)
+        host, port = endpoint
         try:
-            host, port = endpoint
             handshake = Handshake(host, port, host, token, early=True)
+        except ValueError as error:
+            raise SocksError(endpoint, Cause.BAD_ADDRESS, str(error)) from error
+        try:
             connection = await self._reach(endpoint, where)
-        except BaseException as error:
+        except BaseException:
             renew()
-            if isinstance(error, ValueError):
-                raise SocksError(endpoint, Cause.BAD_ADDRESS, str(error)) from error
             raise
         return SocksRequest(endpoint, where, connection, handshake, self._timeout, renew)
 

@@ -117,7 +117,8 @@ async def _flush_queue(candidate: Relay) -> tuple[float, list[Answer]]:
 
 def _has_reason(answer: Answer) -> bool:
     return any(
-        words in answer.reply for words in ("no descriptor found", "times in a row", "another message goes on waiting")
+        words in answer.reply
+        for words in ("no descriptor found", "times in a row", "another message waits for the result")
     )
 
 

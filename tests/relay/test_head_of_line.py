@@ -76,7 +76,7 @@ def test_one_message_waits_for_an_onion_that_never_answers(tmp_path: Path, monke
         for _ in range(5):
             _, reply = await relay.send("user@dead.example")
             assert codes([reply]) == ["451 4.4.1"]
-            assert "another message goes on waiting" in reply.text
+            assert "another message waits for the result" in reply.text
         assert codes(await relay.send("user@two.example"))[1] == "250 2.0.0"
         assert not waiting.done()
         assert relay.peer.targets.count((dead, 25)) == 1

@@ -32,8 +32,8 @@ class Opened:
         session: EHLO said.
         stages: seconds that each stage of opening it took.
         broke: is called when the session ends otherwise than by us.
-        confirmation: of a session that began early: whether it has come about, or else is to be opened without; raises
-            what opening a session raises. `None` where it has come about already.
+        confirmation: for a session that began early: true once the peer has let it come about, false if it has to be
+            opened again the ordinary way; raises what opening a session raises. `None` for other sessions.
     """
 
     session: ClientSession

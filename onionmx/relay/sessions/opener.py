@@ -66,7 +66,7 @@ class Opener:
 
     async def _begin_early(self, endpoint: Endpoint, early: Early) -> Opened:
         remembered = self._habits.remembered(endpoint)
-        assert remembered is not None  # noqa: S101 -- or nothing were sent early
+        assert remembered is not None  # noqa: S101 -- otherwise nothing would be sent early
         start = time.monotonic()
         if early is Early.AT_ONCE:
             request = await self._connector.request(endpoint)

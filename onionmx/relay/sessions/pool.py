@@ -187,7 +187,7 @@ class _EndpointPool:
 
     @property
     def _expected(self) -> int:
-        """How many sessions that are being opened nobody has yet."""
+        """Sessions that are being opened and not yet given to a message."""
         return len(self._opening) - sum(not member.is_confirmed and bool(member.uses) for member in self._members)
 
     @property

@@ -19,7 +19,7 @@ class StillOpeningError(TemporaryError):
 
     def __init__(self, endpoint: Endpoint) -> None:
         super().__init__(
-            f"{format_endpoint(endpoint)}: not reached within {LONG:g} s, and another message goes on waiting for it"
+            f"{format_endpoint(endpoint)}: still not connected after {LONG:g} s; another message waits for the result"
         )
 
 

@@ -1,4 +1,4 @@
-"""Circuits that stand before there is mail for them, to the onion MXes that get most of it."""
+"""Circuits kept ready for the onion MXes that get most mail."""
 
 import heapq
 import time

@@ -101,7 +101,7 @@ class ClientConnection:
         self._finish(cause)
 
     def receive_unreached(self, cause: str) -> None:
-        """The connection has never reached the peer: what was sent early came to nobody.
+        """The connection has never reached the peer: nothing that was sent early has reached anyone.
 
         Args:
             cause: in words.

@@ -41,12 +41,12 @@ ENDS_GROUP = frozenset(
 )
 """Nothing may follow these before their reply: RFC 2920 section 3.1, RFC 3207 section 4 for STARTTLS."""
 
-EARLY = {
-    Early.NOTHING: frozenset[Stage](),
-    Early.AFTER_GREETING: frozenset({Stage.EHLO}),
-    Early.AT_ONCE: frozenset({Stage.GREETING, Stage.EHLO}),
+_NOT_FOLLOWED = {
+    Early.NOTHING: ENDS_GROUP,
+    Early.AFTER_GREETING: ENDS_GROUP - {Stage.EHLO},
+    Early.AT_ONCE: ENDS_GROUP - {Stage.GREETING, Stage.EHLO},
 }
-"""What others may follow all the same."""
+"""Commands that nothing may follow before their reply."""
 
 
 class Owner(Protocol):
@@ -104,7 +104,7 @@ class Pipeline:
         self.replies = 0
         self.queued = 0
         self.unwritten = 0
-        self._holds_back = ENDS_GROUP - EARLY[early]
+        self._not_followed = _NOT_FOLLOWED[early]
         self._given_out = 0
         self._waiting: deque[Command] = deque()
         self._due: deque[Command] = deque([Command(Stage.GREETING)])
@@ -190,4 +190,4 @@ class Pipeline:
         self._output.clear()
 
     def _may_leave(self) -> bool:
-        return not self._due or (self.pipelining and self._due[-1].stage not in self._holds_back)
+        return not self._due or (self.pipelining and self._due[-1].stage not in self._not_followed)

@@ -72,11 +72,6 @@ class ClientSession:
         return self._core.is_usable or self._upgrading
 
     @property
-    def can_begin(self) -> bool:
-        """Whether another message would leave at once, without waiting for one in front."""
-        return self._core.can_begin and not self._turn.locked()
-
-    @property
     def can_start_tls(self) -> bool:
         """Whether the peer offers a TLS that has not been started."""
         return self._core.can_start_tls

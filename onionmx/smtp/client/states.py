@@ -69,7 +69,7 @@ class Early(Enum):
 class State(Enum):
     """The state of a session."""
 
-    EARLY = "early"  # neither greeting nor EHLO may be answered, and a transaction may have left
+    EARLY = "early"  # EHLO was sent early and is not answered; a transaction may have been sent too
     GREETING = "greeting"
     EHLO = "ehlo"
     HELO = "helo"
