@@ -31,7 +31,7 @@ from onionmx.onion import Endpoint
 from onionmx.relay import maillog, metrics
 from onionmx.relay.failures import for_mta, is_of_target, needs_operator, reply_to
 from onionmx.relay.sessions.backoff import Backoff
-from onionmx.relay.sessions.member import Destination, Lease
+from onionmx.relay.sessions.member import Destination, Lease, wait_until_known
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.renewal import has_ended, was_stale
 from onionmx.smtp.client.outcome import Ending, Outcome
@@ -174,6 +174,10 @@ class Courier:
                     destination, exclusive=attempt.is_streaming, deadline=attempt.deadline
                 ) as lease:
                     places = portions(attempt.message.envelope.recipients, lease.session.extensions)
+                    if len(places) > 1 and lease.confirmation is not None and lease.session.is_unconfirmed:
+                        async with asyncio.timeout_at(attempt.deadline):
+                            await wait_until_known(lease.confirmation)  # the limits are those of another time
+                        continue
                     if len(places) > 1:
                         return places
                     settled = await self._send(attempt, target, lease)
@@ -198,7 +202,8 @@ class Courier:
         may_start_tls = lease.session.can_start_tls
         count = len(message.envelope.recipients)
         replies = [for_mta(outcome.answer(index), may_start_tls=may_start_tls) for index in range(count)]
-        attempt.keep(*replies, of_message=outcome.ending is not Ending.UNSUITABLE)
+        if outcome.ending is not Ending.UNOPENED:
+            attempt.keep(*replies, of_message=outcome.ending is not Ending.UNSUITABLE)
         if await self._is_for_a_new_session(attempt, outcome, lease):
             return None
         if attempt.waits_for_client and outcome.cause == NO_TIME:
@@ -228,7 +233,7 @@ class Courier:
         if attempt.is_spent:
             return False
         if outcome.ending is Ending.UNOPENED and lease.confirmation is not None:
-            await asyncio.shield(lease.confirmation)
+            await wait_until_known(lease.confirmation)
             return True
         if has_ended(outcome, lease):
             lease.retire()

@@ -92,9 +92,9 @@ class Habits:
             return Early.NOTHING
         if self._tls is not TlsPolicy.NEVER or self._is_unable(endpoint, Obstacle.CHUNKS):
             return Early.NOTHING
-        if known.extensions.pipe_connect:
-            return Early.AT_ONCE
-        return Early.NOTHING if known.refuses_early else Early.AFTER_GREETING
+        if known.refuses_early:
+            return Early.NOTHING
+        return Early.AT_ONCE if known.extensions.pipe_connect else Early.AFTER_GREETING
 
     def opened(self, endpoint: Endpoint, extensions: Extensions) -> None:
         """A session has come about; where its peer offers CHUNKING, it was seen to swallow a refused BDAT."""
@@ -109,18 +109,11 @@ class Habits:
             return
         self._put(endpoint, Announced(*endpoint, extensions, until))
 
-    def refused_early(self, endpoint: Endpoint, early: Early) -> None:
-        """What was sent early did not lead to a session.
-
-        Args:
-            endpoint: onion and port.
-            early: what was.
-        """
+    def refused_early(self, endpoint: Endpoint) -> None:
+        """What was sent early did not lead to a session: nothing is, until this is forgotten."""
         known = self._announced.get(endpoint)
-        if known is not None and early is Early.AFTER_GREETING:
+        if known is not None:
             self._put(endpoint, msgspec.structs.replace(known, refuses_early=True))
-        else:
-            self.forget(endpoint)
 
     def forget(self, endpoint: Endpoint) -> None:
         """What was announced is not so any more."""

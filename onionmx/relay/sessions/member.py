@@ -84,6 +84,17 @@ class Member:
         self.limit = 0
 
 
+async def wait_until_known(confirmation: asyncio.Task[bool]) -> None:
+    """Wait until it is known what came of a session that began early.
+
+    Raises:
+        TemporaryError: the onion MX cannot be reached, however a session with it is opened.
+    """
+    await asyncio.wait((confirmation,))
+    if not confirmation.cancelled():
+        confirmation.result()
+
+
 class Lease(Struct, frozen=True):
     """A session for one transaction.
 

@@ -22,7 +22,7 @@ from onionmx.smtp.client.session import ClientSession
 from onionmx.smtp.client.states import Early, TlsPolicy
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.faults import OpeningError
-from onionmx.tor.early import EarlyStream
+from onionmx.tor.early import NOT_REACHED, EarlyStream
 from onionmx.tor.socks import SocksConnector
 
 
@@ -97,10 +97,16 @@ class Opener:
             await session.opened()
         except OpeningError as error:
             if isinstance(stream, EarlyStream) and stream.failure is not None:
+                if stream.failure.cause not in NOT_REACHED:
+                    self._habits.forget(endpoint)  # the next message can go to the next target then
                 raise stream.failure from error
-            if early is Early.AFTER_GREETING and session.refused_at is Stage.GREETING:
+            is_greeting = session.refused_at is Stage.GREETING
+            if is_greeting and early is Early.AFTER_GREETING:
                 raise  # nothing was sent early
-            self._habits.refused_early(endpoint, early)
+            if is_greeting and error.answer.is_transient:
+                self._habits.forget(endpoint)  # it is busy
+            else:
+                self._habits.refused_early(endpoint)
             if session.refused_at is None:
                 raise
             return False

@@ -102,7 +102,7 @@ class _EndpointPool:
         self._serve_waiters()
 
     def drop_idle(self) -> None:
-        for member in [member for member in self._members if not member.leases]:
+        for member in [member for member in self._members if not member.leases and member.is_confirmed]:
             self._drop(member)
 
     def _rest(self, member: Member) -> None:
@@ -192,7 +192,7 @@ class _EndpointPool:
 
     @property
     def _has_room(self) -> bool:
-        return any(member.has_room for member in self._members)
+        return any(member.has_room and member.is_confirmed for member in self._members)
 
     @property
     def _hangs(self) -> bool:
@@ -224,7 +224,8 @@ class _EndpointPool:
     def _opened(self, task: asyncio.Task[None]) -> None:
         self._opening.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
-            self._opening_at_once = min(self._opening_at_once + 1, self._settings.sessions_per_onion)
+            if not task.cancelled():
+                self._opening_at_once = min(self._opening_at_once + 1, self._settings.sessions_per_onion)
             self._drop_useless()
             self._serve_waiters()
             for member in self._members:
@@ -284,6 +285,8 @@ class _EndpointPool:
         if member.idle is not None:
             member.idle.cancel()
         metrics.sessions.labels("open").dec()
+        if member.opened.confirmation is not None and not member.session.closing_cause:
+            member.opened.confirmation.cancel()  # that we give it up says nothing to those who wait for it
         if not member.session.is_usable:
             member.opened.broke()
             member.session.abort()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from onionmx.net.stream import Stream
 from onionmx.net.tls import unverified_context
 from onionmx.smtp.client.core import ClientConnection
-from onionmx.smtp.client.events import Answered, Closed, Ended, Fault, Refused
+from onionmx.smtp.client.events import Answered, Closed, Ended, Fault, Ready, Refused
 from onionmx.smtp.client.outcome import Outcome
 from onionmx.smtp.client.pipeline import Stage
 from onionmx.smtp.client.states import State
@@ -31,6 +31,7 @@ class Driver:
         closed: the event that said so, once the session is over.
         on_broken: called if the session comes out of step.
         was_accepted: whether a RCPT got 2xx, so that TLS is not demanded.
+        was_ready: whether the session came about.
 
     Args:
         core: before its greeting.
@@ -47,6 +48,7 @@ class Driver:
         self.closed: Closed | None = None
         self.on_broken: Callable[[], None] = lambda: None
         self.was_accepted = False
+        self.was_ready = False
         self._stream = stream
         self._timeouts = timeouts
         self._tls_context = tls_context
@@ -75,6 +77,8 @@ class Driver:
                     waiter = self._outcomes.get(transaction)
                     if waiter is not None and not waiter.done():  # who waited for it may have been cancelled
                         waiter.set_result(outcome)
+                case Ready():
+                    self.was_ready = True
                 case Refused():
                     self.refused = event
                 case Closed():

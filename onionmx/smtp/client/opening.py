@@ -111,8 +111,9 @@ class Opening:
             self._host.refuse_early(refused, may_go_on=reply.code != Code.CLOSING)
             return
         announced = read_extensions(reply)
-        if not announced.chunking:  # so it takes no BDAT
-            self._host.refuse_early(_refused(Stage.EHLO, reply, "the peer does not offer CHUNKING any more"))
+        if not announced.chunking:
+            refused = _refused(Stage.EHLO, reply, "the peer does not offer CHUNKING any more")
+            self._host.refuse_early(refused, may_go_on=True)
             return
         if self._remembered is not None and not announced.cover(self._remembered):
             self._host.mislead()

@@ -93,6 +93,27 @@ class Outcome(Struct, frozen=True):
         nobody = (None,) * len(self.recipients)
         return replace(self, ending=Ending.BROKEN, mail=None, recipients=nobody, final=None, cause=cause)
 
+    def of_misled(self) -> "Outcome":
+        """The same of a peer that does not offer what was taken for granted: a refusal may rest on that alone.
+
+        Refused for all, the message is to be sent once more; refused for some, it is their next try that counts.
+        """
+        is_refused = self.mail is not None and not self.mail.is_positive
+        if not self.is_delivered and (is_refused or self.ending is Ending.ANSWERED or self._is_refused_for_all):
+            return replace(self, ending=Ending.UNOPENED)
+        later = OurReply.CONNECTION_LOST.value
+        recipients = (
+            replace(reply, code=later.code, enhanced=later.enhanced)
+            if reply is not None and reply.is_permanent
+            else reply
+            for reply in self.recipients
+        )
+        return replace(self, recipients=tuple(recipients))
+
+    @property
+    def _is_refused_for_all(self) -> bool:
+        return all(reply is not None and not reply.is_positive for reply in self.recipients)
+
     @property
     def is_decided(self) -> bool:
         """Whether the peer said what decides about each recipient."""

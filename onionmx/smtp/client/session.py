@@ -43,7 +43,7 @@ class ClientSession:
             OpeningError: it has not.
         """
         await self._driver.until(lambda: not self.is_unconfirmed)
-        if self._core.state in {State.CLOSED, State.BROKEN} or self._driver.refused:
+        if not self._driver.was_ready:
             raise self._driver.why_not_open()
 
     @property
@@ -168,6 +168,8 @@ class ClientSession:
             refusal = self._refusal(envelope, whole)
             if refusal and self.is_unconfirmed:  # only what the peer says now may bounce a message
                 await self._driver.until(lambda: not self.is_unconfirmed)
+                if not self._core.is_usable:
+                    return self.not_begun(envelope)
                 refusal = self._refusal(envelope, whole)
             if refusal:
                 nobody = (None,) * len(envelope.recipients)
@@ -260,14 +262,16 @@ class ClientSession:
     async def _outcome(self, transaction: ClientTransaction) -> Outcome:
         """Wait for the outcome; where replies too many came with it, it counts if it is the same in any reading."""
         outcome = await self._driver.outcome(transaction)
-        if self._core.was_misled(transaction) and outcome.ending is Ending.ANSWERED and not outcome.is_delivered:
-            return replace(outcome, ending=Ending.UNOPENED)
+        if self._core.was_misled(transaction):
+            return outcome.of_misled()
         closed = self._driver.closed
         if closed is None or closed.fault is not Fault.DOUBTFUL or outcome.ending is not Ending.ANSWERED:
             return outcome
         return outcome if closed.surplus and outcome.holds_with(closed.surplus) else outcome.doubted(closed.cause)
 
     async def _attempt(self, envelope: Envelope, content: Content, deadline: float | None) -> Outcome:
+        if deadline is not None and deadline <= asyncio.get_running_loop().time():
+            return self.not_begun(envelope, NO_TIME)
         started: ClientTransaction | Outcome | None = None
         whole = content if isinstance(content, bytes) else None
         try:

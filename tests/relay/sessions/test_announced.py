@@ -118,12 +118,13 @@ def test_early_follows_from_what_was_announced() -> None:
     habits, onion_mx = Habits(TlsPolicy.NEVER, now=lambda: clock[0]), (A, 25)
     habits.opened(onion_mx, EXIM)
     assert habits.early(onion_mx) is Early.AT_ONCE
-    habits.refused_early(onion_mx, Early.AT_ONCE)
+    habits.refused_early(onion_mx)
+    habits.opened(onion_mx, EXIM)
     assert habits.early(onion_mx) is Early.NOTHING
     postfix = Extensions(pipelining=True, chunking=True)
     habits.opened(onion_mx, postfix)
     assert habits.early(onion_mx) is Early.AFTER_GREETING
-    habits.refused_early(onion_mx, Early.AFTER_GREETING)
+    habits.refused_early(onion_mx)
     for _ in range(7):
         habits.opened(onion_mx, postfix)
         assert habits.early(onion_mx) is Early.NOTHING, "the same as before"

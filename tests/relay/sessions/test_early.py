@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -171,13 +171,16 @@ def test_never(tmp_path: Path, extensions: tuple[str, ...], settings: dict[str, 
     play(tmp_path, test, mx, **settings)
 
 
+NO_SIZE = EHLO.replace("250-SIZE 0\r\n", "")
 REFUSALS = {
     "greeting 554": Plan(("554 5.7.1 go away", "503 5.5.1 no", "503 5.5.1 no")),
     "greeting 421": Plan(("421 4.3.2 busy",)),
     "out of sync": Plan((GREETING, "554 5.5.0 Error: SMTP protocol synchronization")),
     "EHLO 421": Plan((GREETING, "421 4.3.2 closing")),
     "no CHUNKING": Plan((GREETING, "250-mx.example\r\n250 PIPELINING", "250 ok", "250 ok", "502 5.5.1 what?")),
-    "no SIZE": Plan((GREETING, EHLO.replace("250-SIZE 0\r\n", ""), "555 5.5.4 no", "503 5.5.1 no", "503 5.5.1 no")),
+    "no SIZE": Plan((GREETING, NO_SIZE, "555 5.5.4 no", "503 5.5.1 no", "503 5.5.1 no")),
+    "no SIZE, and the end": Plan((GREETING, NO_SIZE, "555 5.5.4 no")),
+    "EHLO and MAIL refused, and the end": Plan((GREETING, "550 5.7.1 no", "503 5.5.1 EHLO")),
     "no greeting": Plan((GREETING, "550 5.7.1 who are you", "503 5.5.1 EHLO", "503 5.5.1 no", "503 5.5.1 no")),
 }
 
@@ -244,13 +247,16 @@ def test_refusals_on_a_session_that_nothing_was_sent_to_early_are_refusals(tmp_p
     play(tmp_path, test, EarlyMx(unknown, extensions=EXIM), keep_limit=150)
 
 
-def test_one_that_takes_it_although_it_refuses_ehlo_gets_no_copy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "ehlo", ["501 5.5.4 a strange name", "250-mx.example\r\n250 PIPELINING"], ids=["EHLO refused", "no CHUNKING"]
+)
+def test_one_that_takes_it_all_the_same_gets_no_copy(tmp_path: Path, ehlo: str) -> None:
     async def test(site: Site) -> None:
         await learn(site)
         assert codes(await site.send("user@example.org"))[-1] == "250 2.0.0"
         assert copies(site.mx) == 0
 
-    plan = Plan((GREETING, "501 5.5.4 a strange name", *TAKEN))
+    plan = Plan((GREETING, ehlo, *TAKEN))
     play(tmp_path, test, EarlyMx(extensions=EXIM, plans=[plan]))
 
 
@@ -334,3 +340,72 @@ def test_it_is_remembered_across_a_restart(tmp_path: Path) -> None:
         await relay.close()
 
     asyncio.run(restarted())
+
+
+@pytest.mark.parametrize("plan", [Plan(socks=0xF0), Plan(("421 4.3.2 busy",)), Plan((GREETING, "450 4.7.1 wait"))])
+def test_nothing_remembered_bounces_a_message_when_no_session_comes_about(tmp_path: Path, plan: Plan) -> None:
+    async def test(site: Site) -> None:
+        await learn(site)
+        site.mx.extensions = EXIM
+        content = b"Subject: \xc3\xa9\r\n\r\nx\r\n"
+        assert codes(await site.send("user@two.example", mail=" BODY=8BITMIME", content=content))[-1] == "250 2.0.0"
+
+    narrow = tuple(one for one in EXIM if one != "8BITMIME")
+    play(tmp_path, test, EarlyMx(extensions=narrow, plans=[replace(plan, waits=None)]))
+
+
+def test_refusal_of_one_recipient_by_one_that_was_misled_is_temporary(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await learn(site)
+        replies = await site.send("one@example.org", "two@example.org")
+        assert codes(replies)[2:] == ["451 4.4.2", "250 2.0.0"]
+
+    says = (GREETING, NO_SIZE, "250 2.1.0 ok", "555 5.5.4 no", "250 2.1.5 ok", "250 2.0.0 queued")
+    play(tmp_path, test, EarlyMx(extensions=EXIM, plans=[Plan(says)]))
+
+
+def test_dead_target_does_not_keep_a_message_from_the_next_one(tmp_path: Path) -> None:
+    """After a failure that leaves it open whether anything came there, nothing is sent early."""
+
+    async def test(site: Site) -> None:
+        await learn(site)
+        assert (await site.send("user@two.example"))[-1].startswith("451")
+        site.mx.socks[A] = 0x06
+        assert codes(await site.send("user@two.example"))[-1] == "250 2.0.0"
+        assert [taken.onion for taken in site.mx.taken] == [A, B]
+
+    play(tmp_path, test, EarlyMx(extensions=EXIM, plans=[Plan(socks=0x06)]))
+
+
+def test_message_with_more_recipients_than_were_allowed_waits_for_what_is_allowed_now(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await learn(site)
+        assert codes(await site.send("one@example.org", "two@example.org"))[2:] == ["250 2.0.0"] * 2
+        assert len(site.mx.dialogs) == 2
+
+    play(tmp_path, test, EarlyMx(extensions=(*EXIM, "LIMITS RCPTMAX=1")))
+
+
+def test_one_that_never_takes_what_it_announces_is_not_tried_again(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        await learn(site)
+        for _ in range(3):
+            assert codes(await site.send("user@example.org"))[-1] == "250 2.0.0"
+            end_sessions(site)
+        assert len(mx.early) == 1
+        assert mx.ahead == [b""] * 4
+
+    mx = WatchingMx(extensions=EXIM, plans=[Plan(("554 SMTP synchronization error",))])
+    play(tmp_path, test, mx)
+
+
+def test_last_message_of_a_session_is_not_taken_for_a_failed_opening(tmp_path: Path) -> None:
+    """All of it comes in one packet, a 421 behind it."""
+
+    async def test(site: Site) -> None:
+        await learn(site)
+        replies = await asyncio.gather(*(site.send("user@example.org") for _ in range(3)))
+        assert [codes(each)[-1] for each in replies] == ["250 2.0.0"] * 3
+
+    plan = Plan((GREETING, EHLO, *TAKEN, "421 4.3.2 enough"))
+    play(tmp_path, test, EarlyMx(extensions=EXIM, plans=[plan]), sessions_per_onion=1)

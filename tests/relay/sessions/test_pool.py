@@ -30,6 +30,7 @@ class Session:
         self.is_usable = True
         self.is_closed = False
         self.is_unconfirmed = False
+        self.closing_cause = ""
         self.extensions = Extensions(pipelining=one_flight, chunking=one_flight)
         self.broke = 0
 
