@@ -105,13 +105,16 @@ class RelayCore:
         await self._habits.save()
 
     async def _keep_up(self) -> None:
-        """Every `EVERY` seconds save what was announced, and open sessions with the busiest onion MXes."""
         while True:
             await asyncio.sleep(EVERY)
-            await self._habits.save()
-            for destination in self._pool.warmth.busiest(self._settings.warm):
-                if not self._backoff.is_failing(destination.endpoint):
-                    self._pool.prepare(destination)
+            await self.tend()
+
+    async def tend(self) -> None:
+        """Save what was announced, and open sessions with the busiest onion MXes; done every `EVERY` seconds."""
+        await self._habits.save()
+        for destination in self._pool.warmth.busiest(self._settings.warm):
+            if not self._backoff.is_failing(destination.endpoint):
+                self._pool.prepare(destination)
 
     def _transaction_ended(self) -> None:
         self._open_transactions -= 1
