@@ -1,15 +1,23 @@
 """What a daemon keeps in a file of its own, so that a restart forgets nothing: JSON, with the number of its format."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from onionmx.config import Configuration
-from onionmx.errors import InputError
+from onionmx.errors import InputError, TemporaryError
+from onionmx.files import locked
 
 _Content = TypeVar("_Content", bound="Saved")
+_Read = TypeVar("_Read")
+
+
+class SavedError(TemporaryError):
+    """The file cannot be read or written."""
 
 
 class Saved(msgspec.Struct):
@@ -40,3 +48,49 @@ def read_saved(content: bytes, kind: type[_Content], version: int) -> _Content:
         return msgspec.json.decode(content, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"it is damaged: {error}") from error
+
+
+def load(path: Path, most: int, parse: Callable[[bytes], _Read]) -> _Read | None:
+    """Read a file.
+
+    Args:
+        most: bytes that it may have.
+        parse: makes something of its content, or raises `InputError`.
+
+    Returns:
+        What was made; `None` where there is no file.
+
+    Raises:
+        SavedError: it cannot be read, is too large or damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SavedError(f"{path} cannot be read: {error.strerror}") from error
+    if len(content) > most:
+        raise SavedError(f"{path}: larger than {most} bytes")
+    try:
+        return parse(content)
+    except InputError as error:
+        raise SavedError(f"{path}: {error}") from error
+
+
+@contextmanager
+def changing(path: Path, mode: int) -> Iterator[None]:
+    """Read and write a file that other processes change too; its folder is made.
+
+    Args:
+        mode: permissions of its lock.
+
+    Raises:
+        SavedError: it could not be written; the old one stays.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(path, mode):
+            yield
+    except OSError as error:
+        raise SavedError(f"{path} cannot be written: {error.strerror}; the old one stays") from error

@@ -4,6 +4,7 @@ JSON, with a version. Several processes may share the file: each keeps what the 
 """
 
 from collections.abc import Container, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,9 +15,9 @@ from onionmx.authenticate.demand.sts import GRACE
 from onionmx.clock import Timestamp
 from onionmx.config import Configuration
 from onionmx.domain import normalize, shown
-from onionmx.errors import InputError, TemporaryError
-from onionmx.files import locked, replacing
-from onionmx.saved import Saved, read_saved, saved_in
+from onionmx.errors import InputError
+from onionmx.files import replacing
+from onionmx.saved import Saved, SavedError, changing, load, read_saved, saved_in
 
 FORMAT = 1
 NAME = "policies"
@@ -25,10 +26,6 @@ MOST = 10_000
 MAX_SIZE = 32 << 20
 """Bytes of the file; above it they are left out too."""
 _MODE = 0o600  # it tells to whom this host writes
-
-
-class PolicyFileError(TemporaryError):
-    """The policies cannot be read or written."""
 
 
 class _Content(Saved):
@@ -47,28 +44,17 @@ def read_policies(path: Path, now: Timestamp) -> dict[str, EnforcedPolicy]:
         path: the file; where there is none, nothing is known.
 
     Raises:
-        PolicyFileError: it cannot be read, or is damaged.
+        SavedError: it cannot be read, or is damaged.
     """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_SIZE + 1)
-        return parse_policies(content, now)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise PolicyFileError(f"policies {path} cannot be read: {error.strerror}") from error
-    except InputError as error:
-        raise PolicyFileError(f"policies {path}: {error}") from error
+    return load(path, MAX_SIZE, partial(parse_policies, now=now)) or {}
 
 
 def parse_policies(content: bytes, now: Timestamp) -> dict[str, EnforcedPolicy]:
     """Read the content of the file.
 
     Raises:
-        InputError: damaged, too large, or of another version.
+        InputError: damaged, or of another version.
     """
-    if len(content) > MAX_SIZE:
-        raise InputError(f"larger than {MAX_SIZE} bytes")
     found = read_saved(content, _Content, FORMAT).policies
     for each in found:
         if normalize(each.domain) != each.domain:
@@ -86,16 +72,12 @@ def write_policies(path: Path, known: Mapping[str, EnforcedPolicy], without: Con
         without: domains that are known to have no policy.
 
     Raises:
-        PolicyFileError: it could not be written; the old one stays.
+        SavedError: it could not be written; the old one stays.
     """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(path, _MODE):
-            policies = _merged(path, known, without, now)
-            with replacing(path, _MODE) as file:
-                file.write(_written(policies))
-    except OSError as error:
-        raise PolicyFileError(f"policies {path} cannot be written: {error.strerror}; the old ones stay") from error
+    with changing(path, _MODE):
+        policies = _merged(path, known, without, now)
+        with replacing(path, _MODE) as file:
+            file.write(_written(policies))
 
 
 def is_kept(requirement: EnforcedPolicy) -> bool:
@@ -108,7 +90,7 @@ def _merged(
 ) -> Iterable[EnforcedPolicy]:
     try:
         there = read_policies(path, now)
-    except PolicyFileError:
+    except SavedError:
         there = {}  # written anew
     policies = {domain: policy for domain, policy in there.items() if domain not in without}
     for domain, policy in known.items():

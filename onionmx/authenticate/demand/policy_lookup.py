@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Protocol
 
 from onionmx.answer import CouldNotTell
 from onionmx.authenticate.demand.authorities import Authorities
@@ -19,6 +20,13 @@ from onionmx.isolation import OneFailedError, one_of_many
 
 PolicyAnswer = EnforcedPolicy | NotRequired | CouldNotTell
 """The three answers to "does this domain demand that its MX proves itself?"."""
+
+
+class AsksPolicy(Protocol):
+    """Asks domains what they demand; see `PolicyLookup`."""
+
+    async def requirement_of(self, domain: Domain, known: EnforcedPolicy | None = None) -> PolicyAnswer:
+        """Find out what a domain demands of its MX."""
 
 
 class PolicyLookup:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.policy_file import MOST, PolicyFileError, is_kept, read_policies, write_policies
-from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
+from onionmx.authenticate.demand.policy_file import MOST, is_kept, read_policies, write_policies
+from onionmx.authenticate.demand.policy_lookup import AsksPolicy, PolicyAnswer
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
 from onionmx.clock import Clock
 from onionmx.domain import Domain
+from onionmx.saved import SavedError
 
 _T = TypeVar("_T")
 
@@ -27,12 +28,7 @@ SAVE_AFTER = 10.0
 _logger = logging.getLogger(__name__)
 
 
-class Asks(Protocol):
-    """Asks domains what they demand; see `PolicyLookup`."""
-
-    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
-        """Find out whether a domain demands that its MX proves itself."""
-
+class _Closable(AsksPolicy, Protocol):
     def close(self) -> None:
         """End all attempts."""
 
@@ -44,7 +40,7 @@ class RememberedPolicyLookup:
         policy_lookup: asks; closed with this.
     """
 
-    def __init__(self, policy_lookup: Asks, clock: Clock = time.time) -> None:
+    def __init__(self, policy_lookup: _Closable, clock: Clock = time.time) -> None:
         self._policy_lookup = policy_lookup
         self._clock = clock
         self._said: dict[str, tuple[PolicyAnswer, float]] = {}
@@ -64,7 +60,7 @@ class RememberedPolicyLookup:
         try:
             for domain, policy in read_policies(file, self._clock()).items():
                 self._known.setdefault(domain, policy)
-        except PolicyFileError as error:
+        except SavedError as error:
             _logger.warning("%s; the policies that were known are fetched anew", error)
 
     async def requirement_of(self, domain: Domain, known: EnforcedPolicy | None = None) -> PolicyAnswer:
@@ -130,7 +126,7 @@ class RememberedPolicyLookup:
             without = {domain for domain, (said, _) in self._said.items() if isinstance(said, NotRequired)}
             try:
                 await asyncio.to_thread(write_policies, file, dict(self._known), without, self._clock())
-            except PolicyFileError as error:
+            except SavedError as error:
                 _logger.warning("%s", error)
             except Exception:
                 _logger.exception("internal error")

@@ -4,17 +4,18 @@ JSON, with a version. Several processes may share the file: each keeps what the 
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from onionmx.clock import Timestamp
 from onionmx.config import Configuration
-from onionmx.errors import InputError, TemporaryError
-from onionmx.files import locked, replacing
+from onionmx.errors import InputError
+from onionmx.files import replacing
 from onionmx.onion import Endpoint, parse_onion
 from onionmx.relay.sessions.recent import REMEMBERED
-from onionmx.saved import Saved, read_saved, saved_in
+from onionmx.saved import Saved, SavedError, changing, load, read_saved, saved_in
 from onionmx.smtp.extensions import Extensions
 
 FORMAT = 1
@@ -24,10 +25,6 @@ LASTING = 7 * 86400.0
 MAX_SIZE = 8 << 20
 """Bytes of the file."""
 _MODE = 0o600  # it tells to whom this host writes
-
-
-class AnnouncedFileError(TemporaryError):
-    """The file cannot be read or written."""
 
 
 class Announced(msgspec.Struct, frozen=True):
@@ -64,27 +61,17 @@ def read_announced(path: Path, now: Timestamp) -> dict[Endpoint, Announced]:
         path: the file; where there is none, nothing is known.
 
     Raises:
-        AnnouncedFileError: it cannot be read, or is damaged.
+        SavedError: it cannot be read, or is damaged.
     """
-    try:
-        with path.open("rb") as file:
-            return parse_announced(file.read(MAX_SIZE + 1), now)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise AnnouncedFileError(f"{path} cannot be read: {error.strerror}") from error
-    except InputError as error:
-        raise AnnouncedFileError(f"{path}: {error}") from error
+    return load(path, MAX_SIZE, partial(parse_announced, now=now)) or {}
 
 
 def parse_announced(content: bytes, now: Timestamp) -> dict[Endpoint, Announced]:
     """Read the content of the file.
 
     Raises:
-        InputError: damaged, too large, or of another version.
+        InputError: damaged, or of another version.
     """
-    if len(content) > MAX_SIZE:
-        raise InputError(f"larger than {MAX_SIZE} bytes")
     found = read_saved(content, _Content, FORMAT).announced
     try:
         onions = [parse_onion(each.onion) for each in found]
@@ -104,18 +91,14 @@ def write_announced(path: Path, changed: Mapping[Endpoint, Announced | None], no
         changed: by onion and port; `None` removes what is there.
 
     Raises:
-        AnnouncedFileError: it could not be written; the old one stays.
+        SavedError: it could not be written; the old one stays.
     """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(path, _MODE):
-            try:
-                merged: Mapping[Endpoint, Announced | None] = read_announced(path, now)
-            except AnnouncedFileError:
-                merged = {}  # written anew
-            kept = [each for each in {**merged, **changed}.values() if each is not None]
-            newest = sorted(kept, key=lambda each: each.until)[-REMEMBERED:]
-            with replacing(path, _MODE) as file:
-                file.write(msgspec.json.encode(_Content(FORMAT, newest)))
-    except OSError as error:
-        raise AnnouncedFileError(f"{path} cannot be written: {error.strerror}; the old one stays") from error
+    with changing(path, _MODE):
+        try:
+            merged: Mapping[Endpoint, Announced | None] = read_announced(path, now)
+        except SavedError:
+            merged = {}  # written anew
+        kept = [each for each in {**merged, **changed}.values() if each is not None]
+        newest = sorted(kept, key=lambda each: each.until)[-REMEMBERED:]
+        with replacing(path, _MODE) as file:
+            file.write(msgspec.json.encode(_Content(FORMAT, newest)))

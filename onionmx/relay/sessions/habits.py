@@ -10,8 +10,9 @@ import msgspec
 
 from onionmx.clock import Timestamp
 from onionmx.onion import Endpoint
-from onionmx.relay.sessions.announced import LASTING, Announced, AnnouncedFileError, read_announced, write_announced
+from onionmx.relay.sessions.announced import LASTING, Announced, read_announced, write_announced
 from onionmx.relay.sessions.recent import Recent
+from onionmx.saved import SavedError
 from onionmx.smtp.client.states import Chunks, Early, TlsPolicy
 from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import Obstacle, OpeningError
@@ -48,7 +49,7 @@ class Habits:
         try:
             for endpoint, announced in read_announced(file, self._now()).items():
                 self._announced.setdefault(endpoint, announced)
-        except AnnouncedFileError as error:
+        except SavedError as error:
             _logger.warning("%s; what onion MXes announce is found out anew", error)
 
     async def save(self) -> None:
@@ -59,7 +60,7 @@ class Habits:
         try:
             known = {endpoint: self._announced.get(endpoint) for endpoint in changed}
             await asyncio.to_thread(write_announced, self._file, known, self._now())
-        except AnnouncedFileError as error:
+        except SavedError as error:
             self._changed |= changed
             _logger.warning("%s", error)
         except Exception:

@@ -1,12 +1,11 @@
 """Having onion MXes of unsigned records prove themselves, as far as it is time to."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from msgspec.structs import replace
 
 from onionmx.answer import CouldNotTell
-from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
+from onionmx.authenticate.demand.policy_lookup import AsksPolicy
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
 from onionmx.authenticate.proof.prove import NotProven, Proven
 from onionmx.clock import Timestamp
@@ -33,13 +32,6 @@ Show = Callable[[EnforcedPolicy, tuple[Endpoint, ...]], Awaitable[Proven | NotPr
 """Has onion MXes show what is required."""
 
 
-class Asks(Protocol):
-    """Finds out what a domain requires; see `PolicyLookup`."""
-
-    async def requirement_of(self, domain: str, known: EnforcedPolicy | None = None) -> PolicyAnswer:
-        """Find out what a domain requires."""
-
-
 class Proofs:
     """Keeps requirements and proofs in records up to date.
 
@@ -48,7 +40,7 @@ class Proofs:
         show: has onion MXes show it.
     """
 
-    def __init__(self, policy_lookup: Asks, show: Show) -> None:
+    def __init__(self, policy_lookup: AsksPolicy, show: Show) -> None:
         self._policy_lookup = policy_lookup
         self._show = show
 

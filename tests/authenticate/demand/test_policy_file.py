@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from onionmx.authenticate.demand.policy_file import (
     MAX_SIZE,
     MOST,
-    PolicyFileError,
     parse_policies,
     read_policies,
     write_policies,
@@ -23,6 +22,7 @@ from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.remember import RememberedPolicyLookup
 from onionmx.authenticate.demand.requirement import Demand, EnforcedPolicy, Kind
 from onionmx.errors import InputError
+from onionmx.saved import SavedError
 from tests.authenticate.domains import DEMAND, DOMAIN, NOTHING, UNKNOWN, Domains
 
 NOW = 1_700_000_000.0
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_told_and_written_anew(
 ) -> None:
     path = tmp_path / "policies"
     path.write_bytes(content)
-    with pytest.raises(PolicyFileError, match=str(path)):
+    with pytest.raises(SavedError, match=str(path)):
         read_policies(path, NOW)
     assert played(path, POLICY) == [None]
     assert "fetched anew" in caplog.text

@@ -14,12 +14,12 @@ from onionmx.errors import InputError
 from onionmx.relay.sessions.announced import (
     LASTING,
     Announced,
-    AnnouncedFileError,
     parse_announced,
     read_announced,
     write_announced,
 )
 from onionmx.relay.sessions.habits import Habits
+from onionmx.saved import SavedError
 from onionmx.smtp.client.states import Early, TlsPolicy
 from onionmx.smtp.extensions import Extensions
 from tests.mapfile.maps import A, B
@@ -64,7 +64,7 @@ def test_damaged_file_is_a_warning_and_written_anew(
 ) -> None:
     file = tmp_path / "announced"
     file.write_bytes(content)
-    with pytest.raises(AnnouncedFileError, match=why):
+    with pytest.raises(SavedError, match=why):
         read_announced(file, NOW)
     Habits(TlsPolicy.NEVER).keep_in(file)
     assert why in caplog.text
