@@ -66,14 +66,14 @@ class SocksClosed:
 
 
 class Handshake:
-    """One handshake.
+    """One handshake, of which all is sent at once: that saves the round trips to the proxy.
+
+    Tor then leaves out its answer about the method.
 
     Args:
         host: host name or address, for the proxy to connect to.
         user: 1 to 255 bytes.
         password: 1 to 255 bytes.
-        early: everything is sent at once, which saves the round trips to the proxy. Tor then leaves out its answer
-            about the method.
 
     Attributes:
         is_let_in: whether the proxy took user and password; what it says next is about the destination.
@@ -84,13 +84,9 @@ class Handshake:
         ValueError: a field is empty or too long.
     """
 
-    def __init__(self, host: str, port: int, user: str, password: str, *, early: bool = False) -> None:
+    def __init__(self, host: str, port: int, user: str, password: str) -> None:
         login = bytes([_LOGIN_VERSION]) + _field(user) + _field(password)
-        self._request = login + _CONNECT_TO_NAME + _field(host) + port.to_bytes(_PORT, "big")
-        self._to_send = _METHODS
-        self._early = early
-        if early:
-            self._to_send += self._request
+        self._to_send = _METHODS + login + _CONNECT_TO_NAME + _field(host) + port.to_bytes(_PORT, "big")
         self._received = bytearray()
         self._needed = 2  # bytes until the next step can be taken
         self._step = self._take_method
@@ -127,14 +123,12 @@ class Handshake:
             self.result = WrongService("closes connections: it is not tor's SOCKS port, or SocksPolicy keeps us out")
 
     def _take_method(self) -> None:
-        if self._early and self._received[0] == _LOGIN_VERSION:
+        if self._received[0] == _LOGIN_VERSION:
             self._step = self._take_login
             return
         answer = self._pop(2)
         if answer == _USER_AND_PASSWORD:
             self._step = self._take_login
-            if not self._early:
-                self._to_send += self._request
         elif answer[0] == _VERSION:
             self.result = WrongService("is a SOCKS5 proxy that takes no user and password, so it is not tor")
         else:

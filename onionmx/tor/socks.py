@@ -232,7 +232,7 @@ class SocksConnector:
         renew = partial(self.renew, endpoint[0], token)
         host, port = endpoint
         try:
-            handshake = Handshake(host, port, host, token, early=True)
+            handshake = Handshake(host, port, host, token)
         except ValueError as error:
             raise SocksError(endpoint, Cause.BAD_ADDRESS, str(error)) from error
         try:

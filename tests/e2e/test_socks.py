@@ -95,13 +95,12 @@ def test_another_client_hears_the_same(tor_network: TorNetwork, onion: str, host
             connection.connect((host, 25))
 
 
-@pytest.mark.parametrize("early", [False, True])
-def test_handshake_in_steps_and_in_a_single_write(onion: str, port: str, early: bool) -> None:  # noqa: FBT001
+def test_handshake_in_a_single_write(onion: str, port: str) -> None:
     """In a single write tor leaves out its first answer."""
 
     async def test() -> None:
         loop = asyncio.get_running_loop()
-        handshake = Handshake(onion, 25, onion, "password", early=early)
+        handshake = Handshake(onion, 25, onion, "password")
         answers = b""
         with await reach(parse_address(port), TOR_USER) as connection:
             while handshake.result is None:
@@ -110,7 +109,7 @@ def test_handshake_in_steps_and_in_a_single_write(onion: str, port: str, early: 
                 answers += data
                 handshake.receive_data(data)
             assert handshake.result == Connected()
-            assert answers.startswith(b"\x01\x00" if early else b"\x05\x02\x01\x00")
+            assert answers.startswith(b"\x01\x00")
             assert handshake.rest == b""
             assert await loop.sock_recv(connection, 100) == GREETING
 
