@@ -68,7 +68,7 @@ def check_ends(
     raise OwnerError(f"it cannot be told who has the connection to {where}")
 
 
-def is_told(connection: "_socket.socket", where: str, users: Sequence[str]) -> bool:
+def check_end(connection: "_socket.socket", where: str, users: Sequence[str]) -> bool:
     """Refuse a connection whose other end somebody else has, as far as the kernel tells at once whose it is.
 
     Args:
@@ -77,22 +77,18 @@ def is_told(connection: "_socket.socket", where: str, users: Sequence[str]) -> b
         users: as for `ListenerOwner`.
 
     Returns:
-        Whether it told; if not, `check_ends` finds out.
+        Whether it does; if not, `check_ends` finds out.
 
     Raises:
         OwnerError: somebody else has it.
     """
-    if hidden_user() is not None:
-        return False
-    found = far_end(connection)
-    if found is None or found.state in {LISTEN, TIME_WAIT}:
-        return False
-    if found.inode:
-        check_user(found.uid, users, f"has a connection at {where}")
-    return True
+    end = _other_end(connection) if hidden_user() is None else None
+    if end is not None and end.inode:
+        check_user(end.uid, users, f"has a connection at {where}")
+    return end is not None
 
 
-def told_listener(host: str, port: int, users: Sequence[str]) -> FarEnd | None:
+def believed_listener(host: str, port: int, users: Sequence[str]) -> FarEnd | None:
     """The socket that listens at a port, where the kernel tells at once, and it is of one who is believed.
 
     Args:
@@ -104,22 +100,28 @@ def told_listener(host: str, port: int, users: Sequence[str]) -> FarEnd | None:
     return found if found is not None and is_believed(found.uid, users) else None
 
 
-def is_with(found: FarEnd, connection: "_socket.socket", users: Sequence[str]) -> bool:
+def belongs_to(found: FarEnd, connection: "_socket.socket", users: Sequence[str]) -> bool:
     """Whether a connection is that of the listener that was there before it, or of one who is believed.
 
     What nobody has accepted yet belongs to the socket that listens: when that is closed, the connection ends.
 
     Args:
-        found: by `told_listener`.
+        found: by `believed_listener`.
         connection: to the port.
         users: as for `ListenerOwner`.
     """
-    end = far_end(connection)
-    if end is None or end.state in {LISTEN, TIME_WAIT}:
+    end = _other_end(connection)
+    if end is None:
         return False
     if end.inode:
         return is_believed(end.uid, users)
     return listener(*connection.getpeername()[:2]) == found
+
+
+def _other_end(connection: "_socket.socket") -> FarEnd | None:
+    """The other end, where the kernel tells it and somebody has it or may still accept it."""
+    end = far_end(connection)
+    return None if end is None or end.state in {LISTEN, TIME_WAIT} else end
 
 
 def bind_random(connection: socket.socket) -> None:

@@ -107,9 +107,9 @@ class ListenerOwner:
     def _check_ends(self, connection: _socket.socket | None = None) -> None:
         if self._is_udp or not self._places:
             return
-        from onionmx.net.ends import check_ends, is_told  # noqa: PLC0415 -- the route helper asks by UDP alone
+        from onionmx.net.ends import check_end, check_ends  # noqa: PLC0415 -- the route helper asks by UDP alone
 
-        if connection is not None and is_told(connection, self._where, self._users):
+        if connection is not None and check_end(connection, self._where, self._users):
             return
         remote = _ends_of(connection) if connection is not None else ()
         check_ends(f"{_TABLES}tcp", self._where, self._places, self._users, remote)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from onionmx.config import UNIX, Address
 from onionmx.defaults import AUTO, SOCKS_ADDRESS, SOCKS_SOCKET
-from onionmx.net.ends import bind_random, is_with, told_listener
+from onionmx.net.ends import believed_listener, belongs_to, bind_random
 from onionmx.net.owner import ListenerOwner
 from onionmx.net.users import check_unix_peer
 
@@ -41,10 +41,10 @@ async def reach(address: Address, user: str) -> socket.socket:
         OSError: there is no connection.
         OwnerError: somebody else listens there, or it cannot be told who; nothing was sent.
     """
-    told = listener = None
+    found = listener = None
     if not isinstance(address, Path):
-        told = told_listener(*address, (user,))
-        listener = await _listener(address, user) if told is None else None
+        found = believed_listener(*address, (user,))
+        listener = await _listener(address, user) if found is None else None
     connection = socket.socket(_family(address), socket.SOCK_STREAM)
     try:
         connection.settimeout(0)
@@ -52,10 +52,10 @@ async def reach(address: Address, user: str) -> socket.socket:
             await _connect_unix(connection, address)
             check_unix_peer(connection, str(address), (user,))
         else:
-            if told or (listener and listener.is_looked_at):
+            if found or (listener and listener.is_looked_at):
                 bind_random(connection)
             await asyncio.get_running_loop().sock_connect(connection, address)
-            if told and not is_with(told, connection, (user,)):
+            if found and not belongs_to(found, connection, (user,)):
                 listener = await _listener(address, user)
             if listener and listener.is_looked_at:
                 await asyncio.to_thread(listener.confirm, connection)

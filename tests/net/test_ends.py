@@ -11,7 +11,7 @@ import pytest
 
 from onionmx.errors import OwnerError
 from onionmx.net import ends
-from onionmx.net.ends import bind_random, is_with, told_listener
+from onionmx.net.ends import believed_listener, belongs_to, bind_random
 from onionmx.net.owner import ListenerOwner
 from onionmx.tor.reach import reach
 from tests.net.stranger import user_namespace
@@ -101,7 +101,7 @@ def test_stranger_who_connects_to_who_connects_is_found(host: str) -> None:
         assert his.recv(9) == b"secret"
         listener = ListenerOwner(host, served, ())
         listener.confirm()  # as far as who listens goes
-        assert (found := told_listener(host, served, ())) is None or not is_with(found, ours, ())
+        assert (found := believed_listener(host, served, ())) is None or not belongs_to(found, ours, ())
         with pytest.raises(OwnerError, match=f"user {STRANGER} has a connection at"):
             listener.confirm(ours)
 
@@ -146,16 +146,16 @@ def test_listener_that_changes_before_the_connection_is_accepted() -> None:
     """Nothing is believed that is not as it was."""
     with bound(OWN) as server:
         host, port = server.getsockname()
-        found = told_listener(host, port, ())
+        found = believed_listener(host, port, ())
         assert found is not None
     with bound(STRANGER, host, port) as his, socket.create_connection((host, port)) as ours:
-        assert told_listener(host, port, ()) is None
-        assert not is_with(found, ours, ())
+        assert believed_listener(host, port, ()) is None
+        assert not belongs_to(found, ours, ())
         with as_user(STRANGER):
             theirs, _ = his.accept()
         with theirs:
-            assert not is_with(found, ours, ())
-            assert is_with(found, ours, (str(STRANGER),))
+            assert not belongs_to(found, ours, ())
+            assert belongs_to(found, ours, (str(STRANGER),))
 
 
 @pytest.mark.usefixtures("both_ways")
