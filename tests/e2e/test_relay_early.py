@@ -56,11 +56,9 @@ def test_what_each_takes_early(tor_network: TorNetwork, tmp_path: Path, onion_mx
         send(relay, domain, 4)
     finally:
         tor_network.remove_onion_service(onion)
-    taken = ["new", "early", "early", "early"]
-    refused = ["new"] * 4
-    assert sessions(relay) in ([taken] if is_exim else [taken, refused])
+    # Postfix looks for what comes behind EHLO at the moment when it reads that: it may take one and refuse the next.
+    expected = "new early early early" if is_exim else "new( early)*( new)*"
+    assert re.fullmatch(expected, " ".join(sessions(relay))), sessions(relay)
     subjects = [re.findall(rb"^Subject: (\d)", message, re.MULTILINE) for message in onion_mx.wait_for_delivered(4)]
     assert sorted(subjects) == [[b"0"], [b"1"], [b"2"], [b"3"]], "none is lost, and none there twice"
-    log = onion_mx.log_text()
-    tries = len(re.findall("improper command pipelining after EHLO|SMTP protocol synchronization", log))
-    assert tries == (0 if is_exim else 3 if sessions(relay) == taken else 1), log
+    assert onion_mx.log_text().count("SMTP protocol synchronization") <= (0 if is_exim else 1)
