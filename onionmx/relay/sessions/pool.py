@@ -285,7 +285,7 @@ class _EndpointPool:
         if member.idle is not None:
             member.idle.cancel()
         metrics.sessions.labels("open").dec()
-        if member.opened.confirmation is not None and not member.session.closing_cause:
+        if member.opened.confirmation is not None and member.session.is_unconfirmed:
             member.opened.confirmation.cancel()  # that we give it up says nothing to those who wait for it
         if not member.session.is_usable:
             member.opened.broke()
