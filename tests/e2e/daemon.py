@@ -1,8 +1,8 @@
 """Run one daemon for a test: free ports, start, wait for an event, stop, and nothing left behind."""
 
 import os
+import random
 import re
-import secrets
 import signal
 import socket
 import subprocess
@@ -23,11 +23,14 @@ STOP_TIMEOUT = 30.0
 """Seconds between SIGTERM and SIGKILL."""
 LOG_TAIL_LINES = 30
 
-PORTS = range(10_000, 32_000)
-"""Below the kernel's ephemeral range, or an outgoing connection could take a port before its daemon does."""
-PORT_ATTEMPTS = 1000
+PORTS = range(11_000, 32_000)
+"""Below the kernel's ephemeral range, or an outgoing connection could take a port before its daemon does, and above the
+ports that onionmx and tor listen on by default."""
+BLOCK = 100
+"""Ports that one process has for itself."""
 
-_taken: set[int] = set()
+_claims: list[socket.socket] = []
+_ours: list[int] = []
 
 
 class DaemonError(RuntimeError):
@@ -35,16 +38,31 @@ class DaemonError(RuntimeError):
 
 
 def free_ports(count: int, hosts: Sequence[str] = ("127.0.0.1", "127.0.0.2")) -> list[int]:
-    """Return ports that nothing uses for TCP or UDP on any of the hosts, each given out only once."""
-    found: list[int] = []
-    for _ in range(PORT_ATTEMPTS):
-        if len(found) == count:
+    """Return ports in a row that nothing uses for TCP or UDP on any of the hosts, each given out only once.
+
+    No other process that runs tests gets one of them, or looks whether it is free while a daemon takes it.
+    """
+    while True:
+        if len(_ours) < count:
+            _ours[:] = _claim_block()
+        found, _ours[:count] = _ours[:count], []
+        if all(_is_free(port, hosts) for port in found):
             return found
-        port = secrets.choice(PORTS)
-        if port not in _taken and _is_free(port, hosts):
-            _taken.add(port)
-            found.append(port)
-    raise DaemonError(f"no {count} free ports on {', '.join(hosts)}")
+
+
+def _claim_block() -> range:
+    """Ports that are of this process until it ends: an abstract socket is in the same network namespace as they are."""
+    blocks = [PORTS[first : first + BLOCK] for first in range(0, len(PORTS), BLOCK)]
+    for block in random.sample(blocks, len(blocks)):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0onionmx-tests-{block.start}")
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            return block
+    raise DaemonError(f"no ports are free from {PORTS.start} to {PORTS.stop}")
 
 
 def _is_free(port: int, hosts: Sequence[str]) -> bool:

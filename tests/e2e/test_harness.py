@@ -218,3 +218,14 @@ class TestDaemon:
     def test_missing_program_names_the_remedy(self) -> None:
         with pytest.raises(MissingProgramError, match=r"no-such-program.*make setup"):
             find_program("no-such-program")
+
+
+def test_ports_are_in_a_row_and_of_one_process_alone() -> None:
+    script = "from tests.e2e.daemon import free_ports; print(*(port for _ in range(50) for port in free_ports(4)))"
+    command = [sys.executable, "-c", script]
+    processes = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    given = [[int(port) for port in process.communicate()[0].split()] for process in processes]
+    ours = [free_ports(4) for _ in range(50)]
+    every = [port for ports in (*given, *ours) for port in ports]
+    assert len(every) == len(set(every)) == 4 * 50 * 4
+    assert all(ports == list(range(ports[0], ports[0] + 4)) for ports in ours)

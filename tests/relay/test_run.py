@@ -27,7 +27,7 @@ class Process:
     """`onionmx relay` in a folder of its own, with a SOCKS port where nothing listens."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        self.smtp, self.lmtp, self.metrics, nothing = free_ports(4)
+        self.smtp, self.lmtp, nothing, self.metrics, _second_worker = free_ports(5)
         self.unix = folder / "lmtp.sock"
         make_map(folder / "map.cdb", {"example.org": ((A, 25),)})
         (folder / "pins").touch()

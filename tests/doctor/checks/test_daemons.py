@@ -116,7 +116,9 @@ def test_socket_that_the_user_may_not_connect_to(tmp_path: Path) -> None:
         path = tmp_path / "socketmap"
         async with await asyncio.start_unix_server(lambda _, writer: writer.close(), path):
             path.chmod(0)
-            serve = ServeSection(socketmap_listen=(f"unix:{path}",), tcp_table_listen=(), readsocket_listen=())
+            serve = ServeSection(
+                socketmap_listen=(f"unix:{path}",), tcp_table_listen=(), readsocket_listen=(), http_listen=()
+            )
             with as_stranger():
                 return (await look(Configuration(serve=serve)))["lookup-daemon"]
 
