@@ -80,6 +80,7 @@ def test_commented_configuration_says_nothing_until_it_is_uncommented(capsys: py
         ("[dns]\nnameservers = ['127.0.0.1:0']", "dns: '127.0.0.1:0' is not a name server"),
         ("[map]\npath = ''", "map.path: Expected `str` of length >= 1"),
         ("[map]\ntransport = 'a b'", "map.transport: Expected `str` matching"),
+        ("[relay]\nscrub = ['From']", "relay: relay.scrub: From stays in the message: "),
         ("map = 5", "map: Expected `object`, got `int`"),
         ("[dns", "not TOML: "),
         ("a = 1\na = 2", "not TOML: "),

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from onionmx.config.address import OWNER, check_listen, check_names, parse_address
+from onionmx.config.scrub import check_scrubbed
 from onionmx.config.section import Section
 from onionmx.onion import is_for_tor_alone, parse_onion
 
@@ -132,6 +133,14 @@ class RelaySection(Section, frozen=True):
     max_received: Annotated[
         int, Meta(ge=1, description="Received headers from which on a message is taken for one in a mail loop.")
     ] = 50
+    scrub: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Names of header fields that messages to onion MXes are sent without, such as "
+            "X-Originating-IP; fields that a DKIM or ARC signature covers stay, and so do Received fields of relays "
+            "such as this one. Not for fields that a message needs."
+        ),
+    ] = ()
     workers: Annotated[int, Meta(ge=1, le=64, description="Processes that share the sockets.")] = 1
     metrics_listen: Annotated[
         str,
@@ -163,6 +172,7 @@ class RelaySection(Section, frozen=True):
             _check_client(text)
         for text in (*self.smtp_listen, *self.lmtp_listen):
             _check_reach(text, self.clients)
+        check_scrubbed(self.scrub)
         for onion in self.messages_per_session_of:
             parse_onion(onion)
 

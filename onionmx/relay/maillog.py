@@ -45,6 +45,11 @@ def target_failed(identifier: str, domain: str, endpoint: Endpoint, why: str, *,
     _logger.log(level, "%s: %s to=%s failed: %s", identifier, domain, shortened(endpoint), why)
 
 
+def not_scrubbed(identifier: str, why: str) -> None:
+    """A message goes with all its header fields although the operator has named some to be removed."""
+    _logger.warning("%s: no header field was removed: %s", identifier, why)
+
+
 def addresses(identifier: str, sender: str, recipients: Iterable[str]) -> None:
     """Who writes to whom, only where the operator asks for it."""
     line = f"{identifier}: from=<{sender}> to=<{'>,<'.join(recipients)}>"

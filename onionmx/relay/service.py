@@ -70,6 +70,7 @@ class RelayCore:
             no_route=(OurReply.NO_ROUTE_REJECTED if settings.unrouted == "reject" else OurReply.NO_ROUTE).value,
             keep_limit=settings.keep_limit,
             max_received=settings.max_received,
+            scrub=frozenset(name.lower().encode("ascii") for name in settings.scrub),
             log_addresses=settings.log_addresses,
         )
 

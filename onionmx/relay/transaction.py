@@ -24,6 +24,7 @@ from onionmx.onion import Endpoint, is_for_tor_alone
 from onionmx.relay import maillog
 from onionmx.relay.delivery import Courier, Message, fitted
 from onionmx.relay.received import received_header
+from onionmx.relay.scrub import MOST_HEADER, scrubbed
 from onionmx.relay.sessions.member import Destination
 from onionmx.relay.stepwise import Stepwise
 from onionmx.smtp.content import ReceivedCounter
@@ -51,6 +52,7 @@ class TransactionContext:
         no_route: what to say of a domain without a route.
         keep_limit: bytes up to which a message is kept until the final reply.
         max_received: Received headers from which on a message is in a mail loop.
+        scrub: names of header fields that messages are sent without, in lower case.
         log_addresses: whether addresses may be logged.
     """
 
@@ -62,6 +64,7 @@ class TransactionContext:
     no_route: Reply
     keep_limit: int
     max_received: int
+    scrub: frozenset[bytes]
     log_addresses: bool
 
 
@@ -143,9 +146,12 @@ class RelayTransaction:
         counter = ReceivedCounter()
         for piece in head:
             counter.feed(piece)
+        if self._handling.scrub and not is_whole:
+            is_whole = await _read_header(head, chunks, counter)
         if counter.count >= self._handling.max_received:
             await self.abandon()
             return [OurReply.LOOP.value] * self._replies_expected
+        removed = self._scrub(head) if self._handling.scrub else 0
         header = received_header(self._handling.hostname, self._client.protocol, self._identifier, datetime.now(tz=UTC))
         head.appendleft(header)
         whole = b"".join(head) if is_whole else None
@@ -160,13 +166,23 @@ class RelayTransaction:
             return [await stepwise.send(whole if whole is not None else pieces)]
         if whole is not None:
             return await self._deliver_to_all(whole)
-        return await self._deliver_to_first(pieces, len(header))
+        return await self._deliver_to_first(pieces, len(header) - removed)
 
     async def abandon(self) -> None:
         """Forget the transaction."""
         if self._stepwise is not None:
             await self._stepwise.abandon()
             self._stepwise = None
+
+    def _scrub(self, head: deque[bytes]) -> int:
+        """Take header fields out of the beginning of the message; how many bytes they had."""
+        content = b"".join(head)
+        found = scrubbed(content, self._handling.scrub)
+        if found.trouble:
+            maillog.not_scrubbed(self._identifier, found.trouble)
+        head.clear()
+        head.append(found.content)
+        return len(content) - len(found.content)
 
     @property
     def _kept(self) -> int:
@@ -258,12 +274,16 @@ class RelayTransaction:
                 by_place |= dict(result)
         return [by_place[place] for place in range(self._accepted)]
 
-    async def _deliver_to_first(self, pieces: AsyncIterator[bytes], header_size: int) -> list[Reply]:
-        """A message that is not kept can go one way only; recipients with other routes come again."""
+    async def _deliver_to_first(self, pieces: AsyncIterator[bytes], growth: int) -> list[Reply]:
+        """A message that is not kept can go one way only; recipients with other routes come again.
+
+        Args:
+            growth: bytes that it is larger than what the client has sent.
+        """
         first, *others = (group for group in self._groups if group.recipients)
         by_place = {place: OurReply.OTHER_ROUTE.value for group in others for place, _ in group.recipients}
         size = self._envelope.size
-        self._envelope = replace(self._envelope, size=None if size is None else size + header_size)
+        self._envelope = replace(self._envelope, size=None if size is None else max(0, size + growth))
         by_place.update(await self._deliver(first, pieces))
         return [by_place[place] for place in range(self._accepted)]
 
@@ -306,6 +326,24 @@ async def _read_up_to(chunks: AsyncIterator[bytes], limit: int) -> tuple[deque[b
         if size > limit:
             return pieces, False
     return pieces, True
+
+
+async def _read_header(head: deque[bytes], chunks: AsyncIterator[bytes], counter: ReceivedCounter) -> bool:
+    """Read on to the end of the header, if it is not larger than is looked at; whether that is the whole message.
+
+    Args:
+        head: what was read.
+        counter: has seen it.
+    """
+    size = sum(map(len, head))
+    while counter.in_header and size <= MOST_HEADER:
+        piece = await anext(chunks, None)
+        if piece is None:
+            return True
+        head.append(piece)
+        counter.feed(piece)
+        size += len(piece)
+    return False
 
 
 async def _joined(head: deque[bytes], rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
