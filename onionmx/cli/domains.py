@@ -19,6 +19,7 @@ from onionmx.mapfile.map_yml import parse_map_yml
 from onionmx.sync.lists.files import read_lists
 from onionmx.sync.lists.log_file import find_logs, uncompressed
 from onionmx.sync.lists.recipients import Recipients, opened_recipients
+from onionmx.sync.lists.signature import check_signature
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -53,18 +54,18 @@ def command(  # noqa: PLR0917 -- click gives them by name
     over onion services, by the map as it is now, is reported on standard error.
 
     Exit codes: 0 printed; 64 a file cannot be used; 75 the map is unreadable or damaged; 78 a log cannot be read, or
-    configuration or a list are wrong.
+    configuration or a list are wrong, or a file that must be signed is not.
     """
     own = read_local_domains(configuration.local)
     with opened_recipients(None, own, time.time()) as recipients:
         for words in _count_logs(recipients, logs, configuration, is_alone=not (lists or maps or map_ymls)):
             warn(words)
-        recipients.add(read_lists([read_input(name) for name in lists]))
+        recipients.add(read_lists([_read(name, configuration) for name in lists]))
         for name in maps:
             with MapReader(name) as reader:
                 recipients.add(domain for domain, _ in reader.entries())
         for name in map_ymls:
-            recipients.add(_domains_of(name))
+            recipients.add(_domains_of(*_read(name, configuration)))
         outgoing = recipients.outgoing(Path(map_path or configuration.map.path))
         found = recipients.counts(top or 0)
         if as_json:
@@ -94,9 +95,15 @@ def _count_logs(
                 yield words
 
 
-def _domains_of(name: str) -> Iterator[str]:
+def _read(name: str, configuration: Configuration) -> tuple[str, bytes]:
+    """A list, or a map.yml, which must be signed where `sync.signers` has it."""
     shown, content = read_input(name)
-    parsed = parse_map_yml(shown, content)
+    check_signature(configuration.sync.signers, shown, content)
+    return shown, content
+
+
+def _domains_of(name: str, content: bytes) -> Iterator[str]:
+    parsed = parse_map_yml(name, content)
     if parsed.problems:
         raise InputError(described(parsed.problems))
     yield from parsed.entries

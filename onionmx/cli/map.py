@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from onionmx.authenticate.proof.published import keeping_demands
-from onionmx.cli.options import configuration_option, json_option, map_option, read_input, write_json
+from onionmx.cli.options import configuration_option, json_option, map_option, read_input, with_map, write_json
 from onionmx.cli.state_user import become_owner
 from onionmx.config import Configuration
 from onionmx.domain import normalize
@@ -20,6 +20,9 @@ from onionmx.mapfile.pins import format_seed, parse_seed
 from onionmx.mapfile.transport import format_transport, parse_transport
 from onionmx.mapfile.write import publish, writer_lock
 from onionmx.onion import Endpoint
+from onionmx.sync.lists.signature import check_serials, check_signature
+from onionmx.sync.provenance import after_import, exported, provenance_path, read_provenance, write_provenance
+from onionmx.sync.setup import opened_known_store, own_pins
 
 PARSERS: dict[str, Callable[[str, bytes], Parsed]] = {
     "seed": parse_seed,
@@ -31,6 +34,7 @@ FORMATTERS: dict[str, Callable[[Entries], str]] = {
     "map.yml": format_map_yml,
     "transport": format_transport,
 }
+JSON = "json"
 EXIT_DIFFERENT = 1  # as diff(1), and for mistakes that check found
 
 format_option = click.option(
@@ -137,9 +141,13 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
     The entries keep the order of the file, so that the map is byte for byte the one that cdb(1) makes of a seed, with
     checksums behind it. What domains demand of their onion MXes (onionmx.cdb.demands) is kept.
     A line that cannot be used stops the import; dead v2 onions in a map.yml, and lines of a transport table that lead
-    elsewhere, are only reported.
+    elsewhere, are only reported. A file of sync.signers must be signed.
+
+    Exit codes: 0 the map is that of the file; 64 the file cannot be used; 75 the map cannot be written, or another
+    program writes it; 78 the configuration is wrong, or the signature. Else than at 0 the map was not changed.
     """
     name, content = read_input(file)
+    signed = check_signature(configuration.sync.signers, name, content)
     parsed = PARSERS[format_name](name, content)
     for ignored in parsed.ignored:
         click.echo(f"onionmx: {ignored}; ignored", err=True)
@@ -147,22 +155,46 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
         raise InputError(described(parsed.problems))
     path = Path(map_path or configuration.map.path)
     become_owner(path.parent)
-    with writer_lock(path), keeping_demands(path, parsed.entries):
-        publish(path, parsed.entries)
+    with writer_lock(path):
+        known = read_provenance(path)
+        check_serials([signed] if signed else [], known.serials, provenance_path(path))
+        with keeping_demands(path, parsed.entries):
+            publish(path, parsed.entries)
+        write_provenance(path, after_import(known, signed, parsed.entries), known)
     click.echo(f"{path}: {len(parsed.entries)} entries")
 
 
 @command.command()
-@format_option
+@click.option(
+    "-f",
+    "--format",
+    "format_name",
+    type=click.Choice([*FORMATTERS, JSON]),
+    default="seed",
+    show_default=True,
+    help="As of import; json: with source, trust, first_seen and signer of each entry (docs/provenance.md).",
+)
 @configuration_option
 @map_option
 def export(format_name: str, configuration: Configuration, map_path: str | None) -> None:
     """Print the map in another format.
 
-    A map.yml cannot hold an order of targets for each domain: it keeps the order in which onions first appear.
+    A map.yml cannot hold an order of targets for each domain: it keeps the order in which onions first appear. json
+    reads the state of sync too.
+
+    Exit codes: 0 printed; 75 the map, or for json the state, is missing, unreadable or damaged; 78 configuration or
+    pins are wrong.
     """
-    with _open(configuration, map_path) as reader:
-        click.echo(FORMATTERS[format_name](dict(reader.entries())), nl=False)
+    if format_name != JSON:
+        with _open(configuration, map_path) as reader:
+            click.echo(FORMATTERS[format_name](dict(reader.entries())), nl=False)
+        return
+    configuration = with_map(configuration, map_path)
+    path = Path(configuration.map.path)
+    become_owner(path.parent)
+    pinned = own_pins(configuration, None)
+    with opened_known_store(configuration) as store, MapReader(path) as reader:
+        write_json(exported(reader, store, store.pins() if pinned is None else pinned, read_provenance(path)))
 
 
 def _open(configuration: Configuration, map_path: str | None) -> MapReader:

@@ -23,6 +23,7 @@ from onionmx.parts import Parts
 from onionmx.sync.lists.files import Lists
 from onionmx.sync.lists.logs import as_list, lists_of_hosts, read_logs
 from onionmx.sync.lists.recipients import Recipients
+from onionmx.sync.lists.signature import check_signature
 from onionmx.sync.metrics_file import measured
 from onionmx.sync.pending import Words, settle_everywhere, waiting
 from onionmx.sync.report import Summary
@@ -83,8 +84,8 @@ def command(  # noqa: PLR0917 -- click gives them by name
     wait for --accept.
 
     Exit codes: 0 the map is up to date; 64 no change waits for a DOMAIN; 75 every lookup failed, map or state cannot be
-    read or written, or another sync is running; 78 configuration, pins or a list are wrong. At 75 and 78 the map was
-    not changed.
+    read or written, or another sync is running; 78 configuration, pins or a list are wrong, or a list that must be
+    signed is not. At 75 and 78 the map was not changed.
     """
     configuration = with_map(configuration, map_path)
     words = Words(accepted, refused, allowed).normalized()
@@ -105,6 +106,9 @@ def command(  # noqa: PLR0917 -- click gives them by name
         pinned = own_pins(configuration, pins)
         with _logs(configuration, is_wanted=not (lists or wishes.ask_none), to_write=not dry_run) as recipients:
             files = None if wishes.ask_none else _read_lists(lists, configuration, pinned, recipients)
+            signed = [
+                each for each in (check_signature(configuration.sync.signers, *file) for file in files or ()) if each
+            ]
             with opened_store(configuration, to_write=not dry_run) as store:
                 if files is not None and is_shared(configuration.sync) and not lists:
                     files = [*files, *lists_of_hosts(configuration, recipients, time.time(), to_write=not dry_run)]
@@ -115,7 +119,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
                     with store.run_lock():
                         settle_everywhere([store, *memories.values()], words, time.time(), held)
                 shared = pinned if is_shared(configuration.sync) else None
-                summary = _run(configuration, store, Inputs(base, files, shared), wishes)
+                summary = _run(configuration, store, Inputs(base, files, signed, shared), wishes)
             if recipients:
                 summary = replace(summary, outgoing=recipients.outgoing(Path(configuration.map.path)))
         measure(summary)

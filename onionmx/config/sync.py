@@ -1,5 +1,6 @@
 """Sync: what it looks at, what it remembers, and what it believes."""
 
+from itertools import chain
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -43,6 +44,14 @@ class SyncSection(Section, frozen=True):
             "the default may be missing."
         ),
     ] = f"{CONFIGURATION_DIRECTORY}/pins"
+    signers: Annotated[
+        dict[str, str],
+        Meta(
+            description="Lists, and files for `onionmx map import`, that must be signed, each with its file of allowed "
+            "signers (ssh-keygen(1)): LIST = FILE, both from the root. The signature is LIST.sig, of the namespace "
+            "onionmx. One that is missing or wrong ends the run before anything is changed."
+        ),
+    ] = {}  # noqa: RUF012 -- msgspec makes a new one for each
     store: Annotated[
         str,
         Meta(
@@ -148,6 +157,9 @@ class SyncSection(Section, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse a store that cannot be, and intervals that leave no time between them."""
+        for path in chain(*self.signers.items()):
+            if not path.startswith("/") or not path.isprintable():
+                raise ValueError(f"sync.signers: {path!r} is not the path of a file from the root, such as /etc/...")
         if self.store:
             parse_store(self.store)
         for name, least in (("min_interval", self.min_interval), ("negative_interval", self.negative_interval)):

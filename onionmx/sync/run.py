@@ -8,7 +8,7 @@ match (see onionmx.sync.state.notes). A run that ends between the map and that n
 right.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -32,7 +32,9 @@ from onionmx.sync.judge.entry import NOT_LISTED
 from onionmx.sync.judge.policy import adopt
 from onionmx.sync.judge.schedule import CLOCK_TOLERANCE
 from onionmx.sync.lists.files import Lists, digest_of, read_lists
+from onionmx.sync.lists.signature import SignedList, check_serials
 from onionmx.sync.looking import Prover
+from onionmx.sync.provenance import Provenance, after_sync, provenance_path, read_provenance, write_provenance
 from onionmx.sync.removals import by_operator, deferrals, held_back, in_words, keep, over
 from onionmx.sync.report import Decision, RunResult, Summary
 from onionmx.sync.state import notes
@@ -53,11 +55,13 @@ class Inputs:
     Attributes:
         base: pins, local domains, and what is believed.
         lists: of domains; `None` for those of the last run.
+        signed: those of them that had to be signed, and are.
         shared_pins: to be put into a store that several hosts share; `None` for leaving them as they are.
     """
 
     base: Base
     lists: Lists | None = None
+    signed: Sequence[SignedList] = ()
     shared_pins: Entries | None = None
 
 
@@ -97,6 +101,7 @@ class SyncRun:
         self._prover = prover
         self._clock = clock
         self._path = Path(configuration.map.path)
+        self._provenance = Provenance(0)
 
     async def synchronize(
         self, inputs: Inputs, wishes: RunOptions, on_answer: Callable[[Answer], None] = lambda _: None
@@ -112,18 +117,21 @@ class SyncRun:
             MapError: the old map cannot be read, or the new one not be written; the old one stays.
             StateError: the state cannot be read or written; the map stays.
             DnsError: every lookup failed; nothing was published.
-            ConfigurationError: a list has mistakes; nothing was changed.
+            ConfigurationError: a list has mistakes, or is older than one before; nothing was changed.
+            SavedError: it cannot be told who has signed what before; nothing was changed.
         """
         started = self._clock()
-        stamp = self._stamp(inputs.base)
+        stamp = self._stamp(inputs)
         with ExitStack() as held:
             if not wishes.dry_run:
                 held.enter_context(writer_lock(self._path))
             asked = Asked()
+            self._provenance = read_provenance(self._path)
+            check_serials(inputs.signed, self._provenance.serials, provenance_path(self._path))
             is_leader = self._lead(held)
             if is_leader:
                 asked = await self._update(inputs, wishes, stamp, on_answer)
-            summary = self._publish(inputs.base, wishes, stamp, asked)
+            summary = self._publish(inputs, wishes, stamp, asked)
             if not wishes.dry_run:
                 mark_checked(self._path)
         seconds = self._clock() - started
@@ -203,8 +211,8 @@ class SyncRun:
             while batch := dict(islice(entries, _BATCH)):
                 yield batch
 
-    def _publish(self, base: Base, wishes: RunOptions, stamp: notes.MapStamp, asked: Asked) -> Summary:
-        now = self._clock()
+    def _publish(self, inputs: Inputs, wishes: RunOptions, stamp: notes.MapStamp, asked: Asked) -> Summary:
+        now, base = self._clock(), inputs.base
         waited = stamp.held()
         are_accepted = bool(waited) if wishes.accept_removal else not waited.isdisjoint(wishes.accepted)
         if stamp.is_current(now) and not are_accepted:
@@ -228,6 +236,7 @@ class SyncRun:
         is_published = False
         if not wishes.dry_run:
             is_published = self._write(base, new, changes)
+            self._keep_signers(inputs, new, changes)
             stamp.set(version, new.until, held, words)
         summary = self._summary(base, changes, found, asked, len(new.values), wishes)
         return replace(summary, is_published=is_published, refusal=words, held=len(held))
@@ -237,6 +246,15 @@ class SyncRun:
         is_wanted = base.authenticates or not is_missing(demands_path(self._path))
         with publishing_demands(self._path, new.demands) if is_wanted else nullcontext():
             return write(self._configuration.map, new.values, changes)
+
+    def _keep_signers(self, inputs: Inputs, new: NextMap, changes: Changes) -> None:
+        old = self._provenance
+        if not inputs.signed and not old.signers:
+            return
+        signed = None if inputs.lists is None else inputs.signed
+        entries = new.values.keys() - inputs.base.pins.keys()
+        changed = {*changes.changed, *changes.added}
+        write_provenance(self._path, after_sync(old, signed, entries, changed), old)
 
     def _summary(  # noqa: PLR0913, PLR0917 -- what a run has found out
         self, base: Base, changes: Changes, found: dict[str, Decision], asked: Asked, entries: int, wishes: RunOptions
@@ -267,11 +285,18 @@ class SyncRun:
             omitted=asked.omitted + max(0, len(changes) - len(found)),
         )
 
-    def _stamp(self, base: Base) -> notes.MapStamp:
-        settings = self._configuration.map
+    def _stamp(self, inputs: Inputs) -> notes.MapStamp:
+        settings, base = self._configuration.map, inputs.base
         paths = [self._path, demands_path(self._path)]
         paths += [Path(settings.transport_path)] if settings.transport_path else []
-        made_of = (_MAP_FORMAT, settings, sorted(base.pins.items()), sorted(base.local), base.digest)
+        signers = sorted((each.name, each.signer) for each in inputs.signed)
+        made_of = (
+            _MAP_FORMAT,
+            settings,
+            sorted(base.pins.items()),
+            sorted(base.local),
+            f"{base.digest}{signers or ''}",
+        )
         return notes.MapStamp(self._store, paths, made_of)
 
 

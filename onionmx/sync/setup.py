@@ -7,6 +7,7 @@ from pathlib import Path
 from onionmx.config import Configuration
 from onionmx.config.store import parse_store
 from onionmx.config.sync import STATE_NAME, SyncSection
+from onionmx.errors import StateError
 from onionmx.files import is_missing
 from onionmx.mapfile.domains import read_local_domains
 from onionmx.mapfile.entries import Entries
@@ -40,6 +41,21 @@ def opened_store(configuration: Configuration, *, to_write: bool) -> Iterator[St
         yield store if to_write else DryRunStore(store)
     finally:
         store.close()
+
+
+@contextmanager
+def opened_known_store(configuration: Configuration) -> Iterator[Store]:
+    """The store, for reading what sync remembers.
+
+    Raises:
+        ConfigurationError: its password cannot be read.
+        StateError: there is none, or see `opened_store`.
+    """
+    place = parse_store(store_setting(configuration))
+    if isinstance(place, Path) and is_missing(place):
+        raise StateError(f"{place} is missing: `onionmx sync` has remembered nothing yet")
+    with opened_store(configuration, to_write=False) as store:
+        yield store
 
 
 def store_setting(configuration: Configuration) -> str:
