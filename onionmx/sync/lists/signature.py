@@ -143,7 +143,7 @@ def _run(words: list[str], files: tuple[int, ...], content: bytes) -> subprocess
     Raises:
         TemporaryError: it did not come to an end.
     """
-    signature, allowed = (f"/dev/fd/{file}" for file in files)
+    signature, allowed = (f"/proc/self/fd/{file}" for file in files)
     try:
         found = subprocess.run(  # noqa: S603 -- the words are ours, but for a principal of the operator's file
             [PROGRAM, *words, "-s", signature, "-f", allowed],
