@@ -158,9 +158,9 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
     with writer_lock(path):
         known = read_provenance(path)
         check_serials([signed] if signed else [], known.serials, provenance_path(path))
+        write_provenance(path, after_import(known, signed, parsed.entries), known)
         with keeping_demands(path, parsed.entries):
             publish(path, parsed.entries)
-        write_provenance(path, after_import(known, signed, parsed.entries), known)
     click.echo(f"{path}: {len(parsed.entries)} entries")
 
 

@@ -10,11 +10,11 @@ _SIGNATURE = "it is a signature, or belongs to one"
 _STOPS_LOOPS = "mail loops and answers to answers are found by it"
 _KEPT = {
     "from sender reply-to to cc date subject message-id in-reply-to references mime-version": _PART_OF_MAIL,
-    "dkim-signature domainkey-signature x-google-dkim-signature": _SIGNATURE,
+    "domainkey-signature x-google-dkim-signature": _SIGNATURE,
     "delivered-to auto-submitted precedence list-id x-loop x-beenthere": _STOPS_LOOPS,
 }
 _REASONS = {name: reason for names, reason in _KEPT.items() for name in names.split()}
-_FAMILIES = {"content-": _PART_OF_MAIL, "resent-": _PART_OF_MAIL, "arc-": _SIGNATURE}
+_FAMILIES = {"content-": _PART_OF_MAIL, "resent-": _PART_OF_MAIL, "arc-": _SIGNATURE, "dkim": _SIGNATURE}
 
 
 def check_scrubbed(names: Iterable[str]) -> None:

@@ -16,14 +16,9 @@ from onionmx.smtp.header import Field, parse_header, split_header
 MOST_HEADER = 1 << 20
 """Bytes of a header that are looked at; Exim takes no larger one (header_maxsize)."""
 
-_SIGNATURES = frozenset(
-    (
-        b"dkim-signature",  # RFC 6376
-        b"arc-message-signature",  # RFC 8617 section 4.1.2; ARC-Seal signs nothing but fields of ARC
-        b"domainkey-signature",  # RFC 4870
-        b"x-google-dkim-signature",
-    )
-)
+_SIGNATURE = re.compile(rb"(?:.*-)?dkim[0-9]*-signature|arc-message-signature|domainkey-signature")
+"""RFC 6376, and what others have made of it; RFC 8617 section 4.1.2, where ARC-Seal signs nothing but fields of ARC;
+RFC 4870."""
 _NAME = re.compile(rb"[!-9;-~]+")
 _RECEIVED = b"received"
 _OF_A_RELAY = re.compile(rb"by \S+ \(onionmx\) with ")
@@ -74,7 +69,7 @@ def removable(fields: Sequence[Field], names: Collection[bytes]) -> set[int]:
     """
     signed: Counter[bytes] = Counter()
     for field in fields:
-        if field.name in _SIGNATURES:
+        if _SIGNATURE.fullmatch(field.name):
             signed |= signed_names(field)
     seen: Counter[bytes] = Counter()
     places = set()

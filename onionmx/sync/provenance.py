@@ -1,6 +1,6 @@
 """Who vouches for what is in the map, kept in a file beside it, and the map with all that is known of each entry."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from onionmx.batches import batched
 from onionmx.domain import Domain
 from onionmx.errors import InputError
 from onionmx.files import replacing
-from onionmx.mapfile.cdb import DEFERS, MapReader
+from onionmx.mapfile.cdb import DEFERS, MapReader, format_value
 from onionmx.mapfile.entries import Entries
 from onionmx.onion import SUFFIX, Endpoint
 from onionmx.saved import Saved, SavedError, load, read_saved
@@ -27,7 +27,6 @@ _MOST = 1 << 28  # bytes
 _BATCH = 1000
 
 Vouched = Literal["domain", "targets"]
-"""What a signer has vouched for: that the domain is in a list of sync's, or for the onions of an imported map."""
 
 
 class Signer(msgspec.Struct, frozen=True, gc=False):
@@ -35,11 +34,11 @@ class Signer(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         name: a principal.
-        vouched: for what.
+        targets: the onions of an imported file, as the map has them; `None` for a list of sync's, which has none.
     """
 
     name: str
-    vouched: Vouched
+    targets: str | None = None
 
 
 class Provenance(Saved):
@@ -55,7 +54,16 @@ class Provenance(Saved):
 
 
 class ExportedEntry(msgspec.Struct, frozen=True):
-    """An entry of the map for programs; docs/provenance.md describes the fields."""
+    """An entry of the map for programs.
+
+    Attributes:
+        targets: in the order in which they are tried.
+        source: `map` where neither pins nor state have it so.
+        trust: what vouches for it; `None` where nothing does, or it is not known.
+        first_seen: when sync first had the domain in a list, in seconds since 1970; `None` for never.
+        signer: who has signed the file that it comes from.
+        vouched: for what: that the domain is in a list of sync's, or for the onions too.
+    """
 
     domain: Domain
     targets: list[dict[str, Any]]
@@ -97,43 +105,43 @@ def write_provenance(map_path: Path, new: Provenance, old: Provenance) -> None:
         raise SavedError(f"{path} cannot be written: {error.strerror}; the old one stays") from error
 
 
-def after_sync(
-    old: Provenance, signed: Sequence[SignedList] | None, entries: Collection[str], changed: Collection[str]
-) -> Provenance:
+def after_sync(old: Provenance, signed: Sequence[SignedList] | None, entries: Mapping[str, bytes]) -> Provenance:
     """What is known once sync has written a map.
 
     Args:
         signed: lists of this run, the first of which counts for a domain; `None` for those of the last one.
-        entries: domains of the map that are not pinned.
-        changed: those of them that have other onions than before.
+        entries: values of the map, less those that are pinned.
+
+    Raises:
+        ConfigurationError: a list has mistakes.
     """
-    kept = {
-        domain: signer
-        for domain, signer in old.signers.items()
-        if domain in entries and (signed is None if signer.vouched == "domain" else domain not in changed)
-    }
-    if signed is None:
-        return Provenance(_FORMAT, old.serials, kept)
-    signers: dict[str, Signer] = {}
-    for each in signed:
-        signer = Signer(each.signer, "domain")
+    signers: dict[Domain, Signer] = {}
+    for each in signed or ():
+        signer = Signer(each.signer)
         for domain in read_lists([(each.name, each.content)]):
             if domain in entries:
                 signers.setdefault(domain, signer)
-    return Provenance(_FORMAT, old.serials | _serials(signed), signers | kept)
+    for domain, signer in old.signers.items():
+        value = entries.get(domain)
+        stays = (value is not None and signed is None) if signer.targets is None else _has_signed(signer, value)
+        if stays:
+            signers[domain] = signer
+    return Provenance(_FORMAT, old.serials | _serials(signed or ()), signers)
 
 
-def after_import(old: Provenance, signed: SignedList | None, entries: Collection[str]) -> Provenance:
+def after_import(old: Provenance, signed: SignedList | None, entries: Entries) -> Provenance:
     """What is known once another map was imported.
 
     Args:
         signed: the file, if it had to be signed.
-        entries: domains of the map.
+        entries: of the map.
     """
-    if signed is None:
-        return Provenance(_FORMAT, old.serials, {})
-    signer = Signer(signed.signer, "targets")
-    return Provenance(_FORMAT, old.serials | _serials([signed]), dict.fromkeys(entries, signer))
+    signers = {
+        domain: Signer(signed.signer, format_value(endpoints).decode())
+        for domain, endpoints in entries.items()
+        if signed is not None
+    }
+    return Provenance(_FORMAT, old.serials | _serials([signed] if signed else ()), signers)
 
 
 def exported(reader: MapReader, store: Store, pins: Entries, provenance: Provenance) -> dict[str, Any]:
@@ -157,6 +165,8 @@ def _exported(reader: MapReader, store: Store, pins: Entries, provenance: Proven
             record = records.get(domain)
             source, trust = _source_of(domain, endpoints, record, pins)
             signer = provenance.signers.get(domain) if source is not Source.PIN else None
+            if signer and signer.targets is not None and not _has_signed(signer, format_value(endpoints)):
+                signer = None
             yield ExportedEntry(
                 domain,
                 [{"onion": onion, "port": port} for onion, port in endpoints],
@@ -164,8 +174,17 @@ def _exported(reader: MapReader, store: Store, pins: Entries, provenance: Proven
                 trust,
                 record.first_seen if record else None,
                 signer.name if signer else None,
-                signer.vouched if signer else None,
+                _vouched(signer) if signer else None,
             )
+
+
+def _has_signed(signer: Signer, value: bytes | None) -> bool:
+    """Whether somebody has signed these onions."""
+    return value is not None and signer.targets == value.decode()
+
+
+def _vouched(signer: Signer) -> Vouched:
+    return "domain" if signer.targets is None else "targets"
 
 
 def _source_of(

@@ -235,8 +235,8 @@ class SyncRun:
         words = in_words(held, changes.old, settings)
         is_published = False
         if not wishes.dry_run:
+            self._keep_signers(inputs, new)
             is_published = self._write(base, new, changes)
-            self._keep_signers(inputs, new, changes)
             stamp.set(version, new.until, held, words)
         summary = self._summary(base, changes, found, asked, len(new.values), wishes)
         return replace(summary, is_published=is_published, refusal=words, held=len(held))
@@ -247,14 +247,11 @@ class SyncRun:
         with publishing_demands(self._path, new.demands) if is_wanted else nullcontext():
             return write(self._configuration.map, new.values, changes)
 
-    def _keep_signers(self, inputs: Inputs, new: NextMap, changes: Changes) -> None:
-        old = self._provenance
-        if not inputs.signed and not old.signers:
-            return
-        signed = None if inputs.lists is None else inputs.signed
-        entries = new.values.keys() - inputs.base.pins.keys()
-        changed = {*changes.changed, *changes.added}
-        write_provenance(self._path, after_sync(old, signed, entries, changed), old)
+    def _keep_signers(self, inputs: Inputs, new: NextMap) -> None:
+        if inputs.signed or self._provenance.signers:
+            signed = None if inputs.lists is None else inputs.signed
+            entries = {domain: value for domain, value in new.values.items() if domain not in inputs.base.pins}
+            write_provenance(self._path, after_sync(self._provenance, signed, entries), self._provenance)
 
     def _summary(  # noqa: PLR0913, PLR0917 -- what a run has found out
         self, base: Base, changes: Changes, found: dict[str, Decision], asked: Asked, entries: int, wishes: RunOptions

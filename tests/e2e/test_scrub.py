@@ -133,6 +133,14 @@ def test_exim_removes_unless_signed(site: RelaySite, exim: Exim) -> None:
         arrived(site.postfix_mx, signed)
 
 
+def test_both_transports_of_exim_have_it(exim: Exim, tmp_path: Path) -> None:
+    macros = {"ONIONMX_SCRUB": "X-A : X-B", "REMOTE_SMTP_TRANSPORTS_HEADERS_REMOVE": "X-Debian"}
+    without_relay = Exim(tmp_path / "socks", EXIM_SENDER, macros)
+    told = without_relay.run("-bP", "transport", "onionmx_smtp").stdout
+    assert "headers_remove = X-A:X-B:X-Debian" in told
+    assert "ONIONMX" not in exim.run("-bP", "transport", "onionmx_relay").stdout
+
+
 def test_postfix_removes_and_keeps_the_number_of_received_fields(site: RelaySite) -> None:
     part = section(DOCUMENT, "In Postfix")
     checks = site.postfix.configuration / "onion_header_checks"

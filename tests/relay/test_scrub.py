@@ -77,6 +77,7 @@ def test_each_signature_keeps_its_own() -> None:
         b"DKIM-Signature: v=1; h=from::user-agent; b=aa\r\n",
         b"DKIM-Signature: v=1; user-agent; h=from\r\n",
         b"DKIM-Signature:\r\n",
+        b"DKIM2-Signature: i=1; s=aa\r\n",
         b"DomainKey-Signature: a=rsa-sha1; b=aa\r\n",  # without h= it signs all that follows
     ],
 )
@@ -211,6 +212,7 @@ def test_removing_a_signed_field_would_have_broken_it(key: RSAPrivateKey) -> Non
         ("From", "cannot be read"),
         ("content-type", "cannot be read"),
         ("DKIM-Signature", "it is a signature"),
+        ("X-Google-DKIM-Signature", "it is a signature"),
         ("ARC-Seal", "it is a signature"),
         ("Delivered-To", "mail loops"),
     ],
