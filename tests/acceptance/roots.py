@@ -15,6 +15,8 @@ INSTALLED = ("make", "git", "python3", "ca-certificates")
 BOOTING = ("systemd-sysv", "dbus", "procps", "tor")
 """What a machine has; systemd reloads tor by the kill of procps. In the root these and the MTAs are archives only,
 which apt installs without network."""
+LATER = ("openssh-client",)
+"""Archives of what a part installs by itself."""
 MTAS: Mapping[str, tuple[str, ...]] = {
     "exim": ("exim4-daemon-light",),
     "postfix": ("postfix", "postfix-cdb"),
@@ -120,7 +122,7 @@ def _recipe(release: Release) -> str:
 
 def _options() -> list[str]:
     download = "APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -y -q --download-only --no-install-recommends install"
-    hooks = [f"--customize-hook={download} {' '.join((*BOOTING, *packages))}" for packages in MTAS.values()]
+    hooks = [f"--customize-hook={download} {' '.join((*BOOTING, *packages))}" for packages in (*MTAS.values(), LATER)]
     return [
         *("--variant=minbase", f"--include={','.join(INSTALLED)}", "--dpkgopt=force-unsafe-io"),
         # The archives and the lists stay, for installing without network.

@@ -13,6 +13,13 @@ _PORTS = {"onionmx-relay.socket": (10025, 10026), "onionmx-serve.socket": (10027
 _LEFT = """\
 ls -d /usr/lib/onionmx /usr/share/onionmx /etc/onionmx 2>/dev/null
 find /etc/systemd -name 'onionmx*'"""
+_SIGNED = f"""\
+cd /etc/onionmx && printf '# serial: 5\\n{REMOTE}\\n' >domains
+rm -f /root/key && ssh-keygen -q -t ed25519 -N '' -f /root/key && ssh-keygen -q -Y sign -f /root/key -n onionmx domains
+printf 'lists@example.net %s\\n' "$(cut -d' ' -f1,2 /root/key.pub)" >signers
+printf '[sync]\\ndomains = ["/etc/onionmx/domains"]\\n' >onionmx.toml
+printf '[sync.signers]\\n"/etc/onionmx/domains" = "/etc/onionmx/signers"\\n' >>onionmx.toml
+chmod 0644 domains domains.sig signers onionmx.toml"""
 _SERVICES = ("onionmx-relay.service", "onionmx-serve.service", "onionmx-sync.service")
 EXPOSURE = 1.0
 _USER = "onionmx"
@@ -44,6 +51,7 @@ def prove(site: Site) -> None:
     _all_well(site, shipped)
     _exposure(site)
     _rights(site)
+    _signed_list(site)
     machine.reboot()
     site.tor_is_up()
     _all_well(site, shipped)
@@ -87,3 +95,23 @@ def _rights(site: Site) -> None:
             raise MachineError(f"{unit} may use tor's control socket: {control}, {groups}")
     if machine.code(f"setpriv --reuid {_USER} --regid {_USER} --init-groups test -w /run/tor/control") == 0:
         raise MachineError("sync may use tor's control socket")
+
+
+def _signed_list(site: Site) -> None:
+    """Sync checks a signature in its sandbox; a list that is not what was signed changes nothing."""
+    machine = site.machine
+    machine.run("apt-get -qy --no-install-recommends install openssh-client")
+    machine.run(_SIGNED)
+    machine.run("systemctl start onionmx-sync.service")
+    known = machine.read("cat /var/lib/onionmx/onionmx.cdb.signed")
+    if '"/etc/onionmx/domains":5' not in known:
+        raise MachineError(f"the signed list was not taken: {known}")
+    files = "cd /var/lib/onionmx && sha256sum *"
+    before = machine.read(files)
+    machine.run("echo evil.example >>/etc/onionmx/domains")
+    code = machine.code("systemctl start onionmx-sync.service")
+    status = machine.read("systemctl show -P ExecMainStatus onionmx-sync.service").strip()
+    if not code or status != "78" or machine.read(files) != before:
+        raise MachineError(f"a list that nobody has signed: sync ended with {status}")
+    machine.run("rm /etc/onionmx/{domains,domains.sig,signers,onionmx.toml}")
+    machine.run("systemctl reset-failed onionmx-sync.service && systemctl start onionmx-sync.service")
