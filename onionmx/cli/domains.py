@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, write_json
+from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, with_map, write_json
 from onionmx.cli.sync_report import outgoing_as_json
 from onionmx.config import Configuration
 from onionmx.errors import ConfigurationError, InputError
@@ -19,7 +19,8 @@ from onionmx.mapfile.map_yml import parse_map_yml
 from onionmx.sync.lists.files import read_lists
 from onionmx.sync.lists.log_file import find_logs, uncompressed
 from onionmx.sync.lists.recipients import Recipients, opened_recipients
-from onionmx.sync.lists.signature import check_signature
+from onionmx.sync.lists.signature import check_serials, check_signature
+from onionmx.sync.provenance import provenance_path, read_provenance
 
 if TYPE_CHECKING:
     from io import BufferedReader
@@ -56,6 +57,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
     Exit codes: 0 printed; 64 a file cannot be used; 75 the map is unreadable or damaged; 78 a log cannot be read, or
     configuration or a list are wrong, or a file that must be signed is not.
     """
+    configuration = with_map(configuration, map_path)
     own = read_local_domains(configuration.local)
     with opened_recipients(None, own, time.time()) as recipients:
         for words in _count_logs(recipients, logs, configuration, is_alone=not (lists or maps or map_ymls)):
@@ -66,7 +68,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
                 recipients.add(domain for domain, _ in reader.entries())
         for name in map_ymls:
             recipients.add(_domains_of(*_read(name, configuration)))
-        outgoing = recipients.outgoing(Path(map_path or configuration.map.path))
+        outgoing = recipients.outgoing(Path(configuration.map.path))
         found = recipients.counts(top or 0)
         if as_json:
             write_json({"domains": list(found), "outgoing": outgoing_as_json(outgoing)})
@@ -98,7 +100,9 @@ def _count_logs(
 def _read(name: str, configuration: Configuration) -> tuple[str, bytes]:
     """A list, or a map.yml, which must be signed where `sync.signers` has it."""
     shown, content = read_input(name)
-    check_signature(configuration.sync.signers, shown, content)
+    if signed := check_signature(configuration.sync.signers, shown, content):
+        path = Path(configuration.map.path)
+        check_serials([signed], read_provenance(path).serials, provenance_path(path))
     return shown, content
 
 

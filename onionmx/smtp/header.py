@@ -6,6 +6,8 @@ from typing import NamedTuple
 from onionmx.errors import InputError
 from onionmx.smtp.content import CRLF
 
+MOST_FIELDS = 10_000
+"""A header with more is not looked at: mail has up to some hundred, and more would hold up other messages."""
 _EMPTY_LINE = b"\r\n\r\n"
 # A name of printable US-ASCII, and folded lines. Of the obsolete forms (RFC 5322 section 4.5) those are not taken that
 # programs read in two ways: blanks behind the name, and a folded line of blanks only, which may end the header.
@@ -52,7 +54,7 @@ def parse_header(header: bytes) -> list[Field]:
         header: without the empty line that ends it.
 
     Raises:
-        InputError: a line is neither a field nor the folded part of one.
+        InputError: a line is neither a field nor the folded part of one, or there are too many.
     """
     fields: list[Field] = []
     position = 0
@@ -61,6 +63,8 @@ def parse_header(header: bytes) -> list[Field]:
         if found is None:
             line = header.count(b"\n", 0, position) + 1
             raise InputError(f"line {line} of the header begins no field")
+        if len(fields) == MOST_FIELDS:
+            raise InputError(f"its header has more than {MOST_FIELDS} fields")
         fields.append(Field(found[1].lower(), found[0]))
         position = found.end()
     return fields

@@ -158,6 +158,9 @@ def test_domains_of_a_signed_map_yml(signed: Signed, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == "example.org\n"
     signed.yml.write_text(f"{A}:\n- example.org\n- evil.example\n")
     assert "is no signature for" in refused(signed, capsys, "domains", "--from-map-yml", signed.yml)
+    signed.provenance.write_text(f'{{"format":1,"serials":{{"{signed.yml}":5}}}}')
+    signed.write(f"# serial: 4\n{A}:\n- example.org\n", signed.yml)
+    assert "has serial 4, and had 5 before" in refused(signed, capsys, "domains", "--from-map-yml", signed.yml)
     signed.site.domains.write_text("evil.example\n")
     assert "must be signed" in refused(signed, capsys, "domains", "--list", signed.site.domains)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.errors import InputError
-from onionmx.smtp.header import Field, parse_header, split_header
+from onionmx.smtp.header import MOST_FIELDS, Field, parse_header, split_header
 
 FIELDS = [
     b"Received: from a\r\n\tby b;\r\n Mon, 1 Jan 2024 00:00:00 +0000\r\n",
@@ -71,3 +71,9 @@ def test_header_ends_with_the_first_empty_line(content: bytes) -> None:
 
 def test_value_of_a_field_is_unfolded() -> None:
     assert Field(b"x", b"X: a;\r\n\tb;\r\n c\r\n").value == b"a;\tb; c"
+
+
+def test_so_many_fields_and_no_more() -> None:
+    assert len(parse_header(b"a:\r\n" * MOST_FIELDS)) == MOST_FIELDS
+    with pytest.raises(InputError, match=f"more than {MOST_FIELDS} fields"):
+        parse_header(b"a:\r\n" * (MOST_FIELDS + 1))
