@@ -1,7 +1,7 @@
 """What routes are made of on this machine: the map that sync writes, and the pins."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -9,12 +9,13 @@ from onionmx.config import Configuration, SyncSection
 from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
-from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
-from onionmx.files import is_missing
+from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError, TemporaryError
+from onionmx.files import is_missing, read_regular
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.check import check, count_deferring
 from onionmx.mapfile.pins import read_pins
 from onionmx.mapfile.write import last_checked
+from onionmx.sync.lists.signature import SUFFIX, check_signature
 from onionmx.sync.setup import is_shared
 
 MAP = Topic(
@@ -43,6 +44,12 @@ STORE = Topic(
     "a store that several hosts share takes nothing from those who do not know its key",
     "anyone who may write to the server could otherwise make routes and pins for all hosts",
 )
+SIGNED_LISTS = Topic(
+    "signed-lists",
+    "every file of sync.signers is there, and is signed by one of those who may",
+    "a list that is not signed as it must be ends every sync, and one that is named otherwise than in sync.domains is "
+    "not looked at",
+)
 _AS_ROOT = "run it as root"
 _SHOWN = 5  # mistakes of a map that are named
 
@@ -62,6 +69,14 @@ async def look_at_pins(machine: Machine) -> Sequence[Finding]:
 async def look_at_store(machine: Machine) -> Sequence[Finding]:
     """Look at what the configuration says of the store."""
     return [judge_store(machine.configuration.sync)]
+
+
+async def look_at_signed_lists(machine: Machine) -> Sequence[Finding]:
+    """Check each signature as sync does."""
+    signers = machine.configuration.sync.signers
+    if not signers:
+        return [ok(SIGNED_LISTS.name, "no list has to be signed")]
+    return await in_thread(lambda: [_judge_signature(name, signers) for name in signers])
 
 
 def judge_store(settings: SyncSection) -> Finding:
@@ -183,8 +198,30 @@ def _judge_pins(file: str, local: Sequence[str]) -> Finding:
     return ok(PINS.name, f"{path} does not exist: no pins" if is_missing(path) else f"{path}: {len(pins)} pins")
 
 
+def _judge_signature(name: str, signers: Mapping[str, str]) -> Finding:
+    try:
+        content = read_regular(Path(name))
+    except FileNotFoundError:
+        return warning(
+            SIGNED_LISTS.name, f"{name} is not there", "onionmx.toml: [sync.signers] the files by their names"
+        )
+    except OSError as error:
+        return not_checked(SIGNED_LISTS.name, f"{name} cannot be read: {error.strerror}", _AS_ROOT)
+    try:
+        found = check_signature(signers, name, content)
+    except ConfigurationError as error:
+        if _may_not_read(error):
+            return not_checked(SIGNED_LISTS.name, str(error), _AS_ROOT)
+        fix = f"get {name} and {name}{SUFFIX} from their publisher again, or correct {signers[name]}"
+        return problem(SIGNED_LISTS.name, str(error), fix)
+    except TemporaryError as error:
+        return not_checked(SIGNED_LISTS.name, str(error))
+    return ok(SIGNED_LISTS.name, f"{name}: signed by {found.signer if found else 'nobody'}")
+
+
 CHECKS = (
     Check((MAP, MAP_AGE, LOCAL_DOMAINS), look_at_map),
     Check((PINS,), look_at_pins),
     Check((STORE,), look_at_store),
+    Check((SIGNED_LISTS,), look_at_signed_lists),
 )

@@ -46,7 +46,9 @@ class SignedList:
     @property
     def serial(self) -> int | None:
         """Its number, which a later one does not fall below; `None` where it has none."""
-        found = _SERIAL.search(self.content[:_TOP])
+        top = self.content[:_TOP]
+        whole = top if len(top) < _TOP else top[: top.rfind(b"\n") + 1]  # no number of which the rest is cut off
+        found = _SERIAL.search(whole)
         return int(found[1]) if found else None
 
 

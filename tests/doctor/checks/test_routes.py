@@ -20,6 +20,7 @@ from onionmx.mapfile.cdb import DEFERS
 from tests.mapfile.maps import A, B, make_map
 from tests.net.stranger import as_stranger
 from tests.onions import V2_ONION, make_onion
+from tests.sync.lists.signers import Key
 
 OWN = LocalSection(domains=("own.example", "second.example"))
 DAYS = 86400.0
@@ -57,7 +58,7 @@ def faults(found: dict[str, Finding]) -> dict[str, Severity]:
 def test_sound(sound: Path) -> None:
     found = look(sound)
     assert not faults(found)
-    assert list(found) == ["map", "map-age", "local-domains", "pins", "store"]
+    assert list(found) == ["map", "map-age", "local-domains", "pins", "store", "signed-lists"]
 
 
 def test_domains_that_defer_are_counted(sound: Path) -> None:
@@ -188,3 +189,24 @@ def test_files_that_the_user_may_not_read_are_not_called_damaged() -> None:
             found = look(folder)
     assert faults(found) == dict.fromkeys(("map", "local-domains", "pins"), Severity.NOT_CHECKED)
     assert "damaged" not in found["map"].fix
+
+
+def test_lists_that_must_be_signed(sound: Path) -> None:
+    key = Key(sound, "alice@example.org")
+    (sound / "signers").write_text(key.line())
+    signed, missing = sound / "domains", sound / "domain"
+    signed.write_text("example.org\n")
+
+    def found(*lists: Path) -> Finding:
+        signers = {str(path): str(sound / "signers") for path in lists}
+        return look(sound, sync=SyncSection(pins=str(sound / "pins"), signers=signers))["signed-lists"]
+
+    assert found(signed).severity is Severity.PROBLEM
+    assert f"{signed} and {signed}.sig" in found(signed).fix
+    key.sign(signed)
+    assert found(signed).seen == f"{signed}: signed by alice@example.org"
+    assert found(missing).severity is Severity.WARNING
+    assert found().seen == "no list has to be signed"
+    signed.unlink()
+    os.mkfifo(signed)
+    assert found(signed).severity is Severity.NOT_CHECKED

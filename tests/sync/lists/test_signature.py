@@ -193,6 +193,9 @@ def test_older_list(tmp_path: Path) -> None:
         (b"# serial: five\n", None),
         (b"# serial: 5 # 6\n", None),
         (b"x\n" * 4096 + b"# serial: 5\n", None),
+        (b"x\n" * 2038 + b"# serial: 2026\n", 2026),
+        (b"x\n" * 2042 + b"# serial: 2026\n", None),
+        (b"x" * 4090, None),
         (b"", None),
     ],
 )
