@@ -21,9 +21,9 @@ _SIGNATURE = re.compile(rb"(?:.*-)?dkim[0-9]*-signature|arc-message-signature|do
 RFC 4870."""
 _NAME = re.compile(rb"[!-9;-~]+")
 _RECEIVED = b"received"
-_OF_A_RELAY = re.compile(rb"by \S+ \(onionmx\) with ")
-"""How `onionmx.relay.received` begins. These stay: a message in a loop gets one more at each turn, whatever else is
-removed, and is found by their number."""
+_OF_A_RELAY = re.compile(rb"by[ \t]+\S+[ \t]+\(onionmx\)[ \t]")
+"""How `onionmx.relay.received` begins, also where others have folded it anew. These stay: a message in a loop gets one
+more at each turn, whatever else is removed, and is found by their number."""
 
 
 class Scrubbed(NamedTuple):

@@ -39,6 +39,11 @@ def test_fields_of_relays_stay_and_show_a_loop() -> None:
     assert scrubbed(content, NAMES).content.count(b"Received:") == 60
 
 
+def test_field_of_a_relay_that_was_folded_anew_stays() -> None:
+    content = OURS.replace(b" (onionmx) with", b"\r\n\t(onionmx)\r\n\twith") + PLAIN + BODY
+    assert scrubbed(content, NAMES).content == content
+
+
 @pytest.mark.parametrize(
     ("listed", "kept"),
     [
