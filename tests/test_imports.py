@@ -25,6 +25,7 @@ FLOORS = [
     {"serve.http"},
     {"serve"},
     {"serve.protocols"},
+    {"status"},  # relay, serve and the command tell it
     {"parts"},  # one configuration, built
     {"routing"},
     {"sync"},

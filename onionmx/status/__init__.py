@@ -1,0 +1,1 @@
+"""What an operator wants to know of this host, as values and read from those that know it."""
