@@ -19,6 +19,7 @@ FLOORS = [
     {"doctor"},
     {"relay"},
     {"relay.sessions"},
+    {"relay.pages"},
     {"relay.metrics"},
     {"serve.run"},
     {"serve.service"},

@@ -8,7 +8,7 @@ import textwrap
 
 import msgspec
 
-from onionmx.config import Configuration, MapSection, ServeSection
+from onionmx.config import Configuration, MapSection, RelaySection, ServeSection
 from onionmx.config.file import DEFAULT_FILE, ENVIRONMENT_VARIABLE, described_fields
 from onionmx.config.section import Section
 from onionmx.defaults import MAP_PATH, STATE_DIRECTORY
@@ -27,7 +27,8 @@ _WIDTH = 100
 def system_defaults() -> Configuration:
     """The defaults as the units see them, no matter which user asks."""
     serve = ServeSection(control="/run/onionmx/serve.sock", cache_path=f"{STATE_DIRECTORY}-serve/cache")
-    return Configuration(map=MapSection(path=MAP_PATH), serve=serve)
+    relay = RelaySection(control="/run/onionmx-relay/relay.sock")
+    return Configuration(map=MapSection(path=MAP_PATH), relay=relay, serve=serve)
 
 
 def default(values: Section, key: str) -> str:

@@ -1,16 +1,17 @@
 """The relay."""
 
+import os
 import socket
 from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from onionmx.config.address import OWNER, check_listen, check_names, parse_address
 from onionmx.config.scrub import check_scrubbed
-from onionmx.config.section import Section
+from onionmx.config.section import Section, state_directory
 from onionmx.onion import is_for_tor_alone, parse_onion
 
 _PRIVATE = tuple(
@@ -29,6 +30,17 @@ _PRIVATE = tuple(
     )
 )
 """Networks that no stranger is in."""
+
+
+CONTROL_FOLDER = Path("/run/onionmx-relay")
+"""That systemd makes for the relay (RuntimeDirectory=)."""
+_CONTROL_NAME = "relay.sock"
+
+
+def _control_path() -> str:
+    """The same for the relay, for root, and for other services, which ask it."""
+    is_system = os.geteuid() == 0 or "RUNTIME_DIRECTORY" in os.environ
+    return str((CONTROL_FOLDER if is_system else state_directory()) / _CONTROL_NAME)
 
 
 class RelaySection(Section, frozen=True):
@@ -153,6 +165,13 @@ class RelaySection(Section, frozen=True):
         tuple[str, ...],
         Meta(description="Names in DNS by which Prometheus asks; this machine's own name need not be here."),
     ] = ()
+    control: Annotated[
+        str,
+        Meta(
+            description="Path of the unix socket through which `onionmx status` asks the relay, each further worker "
+            "with .1, .2, ... behind it; for root, the relay's own user and the group of its unit. Empty for none."
+        ),
+    ] = field(default_factory=_control_path)
     log_addresses: Annotated[bool, Meta(description="Write senders and recipients to the log.")] = False
     grace: Annotated[float, Meta(ge=0, description="Seconds for what is in flight when the relay is stopped.")] = 60.0
 

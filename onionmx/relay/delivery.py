@@ -19,18 +19,16 @@ its reply did not get here (RFC 1047). These are the cases after a session has e
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from functools import cache
 
 from msgspec import Struct
 from msgspec.structs import replace
-from prometheus_client import Counter
 
 from onionmx.authenticate.demand.requirement import Demand
 from onionmx.errors import OnionmxError, TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.relay import maillog, metrics
-from onionmx.relay.failures import for_mta, is_of_target, needs_operator, reply_to
-from onionmx.relay.sessions.backoff import Backoff
+from onionmx.relay.destinations import Destinations
+from onionmx.relay.failures import for_mta, needs_operator, reply_to
 from onionmx.relay.sessions.member import Destination, Lease, wait_until_known
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.renewal import has_ended, was_stale
@@ -65,11 +63,6 @@ class Message(Struct, frozen=True):
     demand: Demand | None = None
 
 
-@cache
-def _delivered(digit: int) -> Counter:
-    return metrics.deliveries.labels(f"{digit}xx")
-
-
 _transaction_seconds = metrics.stage_seconds.labels("transaction")
 
 
@@ -77,12 +70,13 @@ class Courier:
     """Takes messages to onion MXes.
 
     Args:
+        destinations: hear how each try ends.
         deadline: seconds for one message, all targets together.
     """
 
-    def __init__(self, pool: SessionPool, backoff: Backoff, deadline: float) -> None:
+    def __init__(self, pool: SessionPool, destinations: Destinations, deadline: float) -> None:
         self._pool = pool
-        self._backoff = backoff
+        self._destinations = destinations
         self._deadline = deadline
 
     async def deliver(self, message: Message, targets: Sequence[Endpoint]) -> list[Reply]:
@@ -92,9 +86,12 @@ class Courier:
             One reply for each recipient of the envelope, in order.
         """
         replies = await self._deliver(message, targets, asyncio.get_running_loop().time() + self._deadline)
-        for reply in replies:
-            _delivered(reply.code // 100).inc()
+        self.answered(replies)
         return replies
+
+    def answered(self, replies: Sequence[Reply]) -> None:
+        """Count recipients that were answered, of a transaction that was not delivered by this too."""
+        self._destinations.record.answered(replies)
 
     def prepare(self, target: Endpoint, demand: Demand | None) -> None:
         """Begin to open a session for a message that is on its way here; not with a target that is failing.
@@ -103,7 +100,7 @@ class Courier:
             target: the first of its route.
             demand: see `Message`.
         """
-        if not self._backoff.is_failing(target):
+        if not self._destinations.is_failing(target):
             self._pool.prepare(Destination(target, demand))
 
     async def _deliver(
@@ -165,7 +162,7 @@ class Courier:
             may share a transaction, nothing sent.
         """
         destination = Destination(target, attempt.message.demand)
-        if why := self._backoff.refusal(target):
+        if why := self._destinations.refusal(target):
             attempt.keep(OurReply.UNREACHABLE.value.with_text(f"{maillog.shortened(target)} {why}"))
             return False
         while True:
@@ -211,10 +208,10 @@ class Courier:
             attempt.keep(OurReply.CONNECTION_LOST.value.with_text("the client took too long to send the message"))
             return True
         if outcome.ending in {Ending.LOST, Ending.BROKEN} and not outcome.is_decided:
-            self._backoff.failed(target, outcome.cause)
+            self._destinations.broke_off(target, message.domain, outcome.cause)
             maillog.target_failed(message.identifier, message.domain, target, outcome.cause)
             return outcome.may_have_been_accepted or attempt.is_spent
-        self._backoff.succeeded(target)
+        self._destinations.succeeded(target, message.domain)
         metrics.round_trips_saved.inc(max(0, _ROUND_TRIPS_ALONE - outcome.round_trips))
         kind = "reused" if lease.reused else "new" if lease.confirmation is None else "early"
         stages: dict[str, float | str] = {"session": kind, **lease.stages, "transaction": seconds}
@@ -247,8 +244,7 @@ class Courier:
         message = attempt.message
         if isinstance(error, SocksError):
             metrics.socks_failures.labels(error.cause.name.lower()).inc()
-        if is_of_target(error):
-            self._backoff.failed(target, str(error), error)
+        self._destinations.failed(target, message.domain, error)
         operator = needs_operator(error)
         maillog.target_failed(message.identifier, message.domain, target, str(error), operator=operator)
         attempt.keep(reply_to(error), of_message=False)

@@ -5,8 +5,9 @@ from onionmx.errors import OnionmxError
 from onionmx.isolation import UnforeseenError
 from onionmx.relay.sessions.together import StillOpeningError
 from onionmx.smtp.codes import Code
-from onionmx.smtp.faults import OpeningError
+from onionmx.smtp.faults import OpeningError, StreamError
 from onionmx.smtp.reply import FROM_PEER, OurReply, Reply
+from onionmx.status.model import FailureKind
 from onionmx.tor.socks import Cause, SocksError
 
 _CLOSING = 421
@@ -24,6 +25,37 @@ _NOT_TOLD = {
 """Faults of this host or its tor, by which nothing is known of the onion MX."""
 _PERMANENT = {Cause.BAD_ADDRESS}
 _AUTHORIZATION = {Cause.AUTHORIZATION_MISSING, Cause.AUTHORIZATION_WRONG}
+_KINDS = {
+    Cause.TIMEOUT: FailureKind.UNREACHABLE,
+    Cause.GENERAL: FailureKind.UNREACHABLE,
+    Cause.HOST_UNREACHABLE: FailureKind.UNREACHABLE,
+    Cause.TTL_EXPIRED: FailureKind.UNREACHABLE,
+    Cause.REFUSED: FailureKind.REFUSED,
+    Cause.DESCRIPTOR_NOT_FOUND: FailureKind.NOT_PUBLISHED,
+    Cause.DESCRIPTOR_INVALID: FailureKind.NOT_PUBLISHED,
+    Cause.INTRODUCTION_FAILED: FailureKind.UNREACHABLE,
+    Cause.RENDEZVOUS_FAILED: FailureKind.UNREACHABLE,
+    Cause.INTRODUCTION_TIMEOUT: FailureKind.UNREACHABLE,
+    Cause.AUTHORIZATION_MISSING: FailureKind.AUTHORIZATION,
+    Cause.AUTHORIZATION_WRONG: FailureKind.AUTHORIZATION,
+    Cause.BAD_ADDRESS: FailureKind.BAD_ADDRESS,
+}
+"""Of the causes that say something about the onion MX; see `is_of_target`."""
+
+
+def kind_of(error: OnionmxError) -> FailureKind:
+    """Why no session came about, as one of a few words."""
+    match error:
+        case NotProvenError():
+            return FailureKind.NOT_PROVEN
+        case SocksError():
+            return _KINDS.get(error.cause, FailureKind.OTHER)
+        case OpeningError():
+            return FailureKind.NO_SESSION
+        case StreamError():
+            return FailureKind.BROKE_OFF
+        case _:
+            return FailureKind.OTHER
 
 
 def reply_to(error: OnionmxError) -> Reply:

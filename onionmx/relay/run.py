@@ -14,12 +14,16 @@ from onionmx.daemon import Load, allow_many_files, collect_seldom, run
 from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.net.listen import tell_unserved
 from onionmx.relay import workers
-from onionmx.relay.metrics_server import bind_metrics, remove_metrics, serve_metrics
+from onionmx.relay.pages.control import bind_control, control_pages, remove_control
+from onionmx.relay.pages.http import serve_http
+from onionmx.relay.pages.metrics import bind_metrics, remove_metrics, serve_metrics
+from onionmx.relay.record import DeliveryRecord
 from onionmx.relay.service import RelayCore, server_settings
 from onionmx.serve.http.health import Health
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.reply import Reply
 from onionmx.smtp.server import Client, SmtpListener, Transaction, listen_tcp, listen_unix, serve, take_over
+from onionmx.status.deliveries import deliveries_file
 from onionmx.systemd import READY, WATCHDOG, inherited_sockets, notify, watchdog_seconds
 
 _logger = logging.getLogger(__name__)
@@ -46,7 +50,7 @@ def run_relay(configuration: Configuration, load: Load) -> int:
         )
     listeners = _listen(configuration.relay, inherited_sockets())
     scraped = bind_metrics(configuration.relay)
-
+    controls = bind_control(configuration.relay)
     watchdog = watchdog_seconds()
 
     def work(worker: int) -> None:
@@ -56,16 +60,17 @@ def run_relay(configuration: Configuration, load: Load) -> int:
             if state in _SIGNALS:
                 os.kill(parent, _SIGNALS[state])
 
-        service = RelayService(_latest(configuration, load), listeners, *scraped[worker : worker + 1])
+        service = RelayService(_latest(configuration, load), listeners, scraped[worker], controls[worker])
         uvloop.run(run(service, load, watchdog, tell))
 
     try:
         if configuration.relay.workers == 1:
-            uvloop.run(run(RelayService(configuration, listeners, *scraped), load, watchdog))
+            uvloop.run(run(RelayService(configuration, listeners, scraped[0], controls[0]), load, watchdog))
         else:
             workers.supervise(configuration.relay.workers, work, notify)
     finally:
         remove_metrics(configuration.relay)
+        remove_control(configuration.relay, controls)
         for listener in listeners:
             if listener.path:
                 listener.path.unlink(missing_ok=True)
@@ -106,6 +111,7 @@ class RelayService:
     Args:
         listeners: where clients connect.
         scraped: where metrics are served.
+        control: where `onionmx status` asks.
 
     Attributes:
         configuration: with which it began.
@@ -114,25 +120,37 @@ class RelayService:
     name = "relay"
 
     def __init__(
-        self, configuration: Configuration, listeners: list[SmtpListener], scraped: socket.socket | None = None
+        self,
+        configuration: Configuration,
+        listeners: list[SmtpListener],
+        scraped: socket.socket | None = None,
+        control: socket.socket | None = None,
     ) -> None:
         self.configuration = configuration
         self._listeners = listeners
         self._scraped = scraped
+        self._control = control
         self._former: dict[asyncio.Task[None], RelayCore] = {}
 
     async def start(self) -> None:
         """See `onionmx.daemon.Service`."""
-        self._delivering = _delivering(self.configuration)
+        self._record = DeliveryRecord()
+        self._record.keep_in(deliveries_file(self.configuration), is_shared=self.configuration.relay.workers > 1)
+        self._saving = asyncio.get_running_loop().create_task(self._record.save_now_and_then())
+        self._delivering = _delivering(self.configuration, self._record)
         self._server = await serve(server_settings(self.configuration.relay), self.begin, self._listeners)
         self._health = Health(self._delivering.parts, lambda: False)
-        self._metrics = None
+        self._pages = []
         if self._scraped is not None:
-            self._metrics = await serve_metrics(self._scraped, self._health, self.configuration.relay.metrics_names)
+            names = self.configuration.relay.metrics_names
+            self._pages.append(await serve_metrics(self._scraped, self._health, names))
+        if self._control is not None:
+            respond = control_pages(lambda: self._record.status(self._server.open_deliveries))
+            self._pages.append(await serve_http(self._control, respond))
 
     def take(self, configuration: Configuration) -> None:
         """Use another configuration; sockets, workers and limits of the server stay until a restart."""
-        delivering = _delivering(configuration)
+        delivering = _delivering(configuration, self._record)
         delivering.inherit(self._delivering)
         former = asyncio.get_running_loop().create_task(self._delivering.finish())
         self._former[former] = self._delivering
@@ -152,16 +170,19 @@ class RelayService:
             former.cancel()
         for delivering in everything:
             await delivering.close()
-        if self._metrics is not None:
-            await self._metrics.close()
+        for pages in self._pages:
+            await pages.close()
+        await self._health.close()
+        self._saving.cancel()
+        await self._record.save()
 
     async def begin(self, envelope: Envelope, client: Client) -> Transaction | Reply:
         """Open a transaction at MAIL."""
         return self._delivering.begin(envelope, client)
 
 
-def _delivering(configuration: Configuration) -> RelayCore:
-    delivering = RelayCore(configuration)
+def _delivering(configuration: Configuration, record: DeliveryRecord) -> RelayCore:
+    delivering = RelayCore(configuration, record)
     delivering.parts.keep_policies()
     delivering.keep_announced()
     return delivering

@@ -8,9 +8,12 @@ from random import SystemRandom
 
 from onionmx.authenticate.proof.published import PublishedDemands
 from onionmx.config import Configuration, RelaySection
+from onionmx.domain import Domain
 from onionmx.parts import Parts
 from onionmx.relay.delivery import Courier
 from onionmx.relay.demands import Demands
+from onionmx.relay.destinations import Destinations
+from onionmx.relay.record import DeliveryRecord
 from onionmx.relay.sessions.announced import announced_file
 from onionmx.relay.sessions.backoff import Backoff
 from onionmx.relay.sessions.habits import Habits
@@ -18,7 +21,7 @@ from onionmx.relay.sessions.member import Destination
 from onionmx.relay.sessions.opener import Opener
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.warm import EVERY
-from onionmx.relay.stepwise import Stepwise, begin_stepwise
+from onionmx.relay.stepwise import Stepwise, StepwiseReach, begin_stepwise
 from onionmx.relay.transaction import RelayTransaction, TransactionContext
 from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.envelope import Envelope, Recipient
@@ -31,6 +34,9 @@ _PEER_TIMEOUT = 120.0  # seconds of silence before the next target is tried, whi
 class RelayCore:
     """Everything behind the server, from one version of the configuration.
 
+    Args:
+        record: of deliveries, which outlives it; `None` for one of its own.
+
     Attributes:
         parts: what it is made of.
 
@@ -38,7 +44,7 @@ class RelayCore:
         ConfigurationError: a file that the configuration names cannot be used.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, record: DeliveryRecord | None = None) -> None:
         settings = configuration.relay
         self._settings = settings
         self._hostname = settings.ehlo_name
@@ -56,7 +62,7 @@ class RelayCore:
         self._open_transactions = 0
         self._all_ended = asyncio.Event()
         self._all_ended.set()
-        self._backoff = Backoff(SystemRandom())
+        self._destinations = Destinations(Backoff(SystemRandom()), record or DeliveryRecord())
         is_checked = configuration.authenticate.mode != "off"
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
         self._demands = Demands(published, self.parts.policy_lookup)
@@ -64,7 +70,7 @@ class RelayCore:
         self._handling = TransactionContext(
             route=self.parts.router.route,
             demand=self._demands.of,
-            courier=Courier(self._pool, self._backoff, settings.deadline),
+            courier=Courier(self._pool, self._destinations, settings.deadline),
             stepwise=self._begin_stepwise,
             hostname=self._hostname,
             no_route=(OurReply.NO_ROUTE_REJECTED if settings.unrouted == "reject" else OurReply.NO_ROUTE).value,
@@ -114,7 +120,7 @@ class RelayCore:
         """Save what was announced, and open sessions with the busiest onion MXes; done every `EVERY` seconds."""
         await self._habits.save()
         for destination in self._pool.warmth.busiest(self._settings.warm):
-            if not self._backoff.is_failing(destination.endpoint):
+            if not self._destinations.is_failing(destination.endpoint):
                 self._pool.prepare(destination)
 
     def _transaction_ended(self) -> None:
@@ -122,8 +128,11 @@ class RelayCore:
         if not self._open_transactions:
             self._all_ended.set()
 
-    async def _begin_stepwise(self, envelope: Envelope, targets: Sequence[Destination]) -> Stepwise | Reply:
-        return await begin_stepwise(self._pool, self._backoff, envelope, targets, self._settings.deadline)
+    async def _begin_stepwise(
+        self, domain: Domain, envelope: Envelope, targets: Sequence[Destination]
+    ) -> Stepwise | Reply:
+        reach = StepwiseReach(self._pool, self._destinations, domain, envelope)
+        return await begin_stepwise(reach, targets, self._settings.deadline)
 
 
 class _Counted:

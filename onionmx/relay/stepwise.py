@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 
+from onionmx.domain import Domain
 from onionmx.errors import TemporaryError
-from onionmx.relay.failures import for_mta, is_of_target, reply_to
+from onionmx.relay.destinations import Destinations
+from onionmx.relay.failures import for_mta, reply_to
 from onionmx.relay.maillog import shortened
-from onionmx.relay.sessions.backoff import Backoff
 from onionmx.relay.sessions.member import Destination, Lease
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.renewal import has_ended
@@ -43,18 +44,21 @@ class _Reached:
     left: Sequence[Destination]
 
 
-class _Reach:
+class StepwiseReach:
     """Finds a session for a message.
 
     Args:
+        destinations: hear how each try ends.
+        domain: of the message.
         envelope: without recipients.
 
     Attributes:
         failure: why the last target that was tried gave no session.
     """
 
-    def __init__(self, pool: SessionPool, backoff: Backoff, envelope: Envelope) -> None:
-        self.backoff = backoff
+    def __init__(self, pool: SessionPool, destinations: Destinations, domain: Domain, envelope: Envelope) -> None:
+        self.destinations = destinations
+        self.domain = domain
         self.envelope = envelope
         self.failure = OurReply.UNREACHABLE.value
         self._pool = pool
@@ -69,7 +73,7 @@ class _Reach:
         answer = failure or OurReply.UNREACHABLE.value
         has_failed = failure is not None  # for the moment: what is permanent for another one is not for the message
         for number, destination in enumerate(targets):
-            if why := self.backoff.refusal(destination.endpoint):
+            if why := self.destinations.refusal(destination.endpoint):
                 said = OurReply.UNREACHABLE.value.with_text(f"{shortened(destination.endpoint)} {why}")
             else:
                 async with AsyncExitStack() as stack:
@@ -93,12 +97,11 @@ class _Reach:
         try:
             lease = await stack.enter_async_context(self._pool.lease(destination, exclusive=True))
         except TemporaryError as error:
-            if is_of_target(error):
-                self.backoff.failed(destination.endpoint, str(error), error)
+            self.destinations.failed(destination.endpoint, self.domain, error)
             return reply_to(error)
         refusal = self.envelope.refusal(lease.session.extensions)
         if refusal:
-            self.backoff.succeeded(destination.endpoint)
+            self.destinations.succeeded(destination.endpoint, self.domain)
         return refusal or lease
 
 
@@ -110,7 +113,7 @@ class Stepwise:
         deadline: seconds for the content and the final reply.
     """
 
-    def __init__(self, reach: _Reach, reached: _Reached, until: float, deadline: float) -> None:
+    def __init__(self, reach: StepwiseReach, reached: _Reached, until: float, deadline: float) -> None:
         self._reach = reach
         self._until = until
         self._deadline = deadline
@@ -142,21 +145,20 @@ class Stepwise:
             try:
                 await self._renew()
             except TemporaryError as error:
-                if is_of_target(error):
-                    self._reach.backoff.failed(self._destination.endpoint, str(error), error)
+                self._reach.destinations.failed(self._destination.endpoint, self._reach.domain, error)
                 return reply_to(error)
             except TimeoutError:
                 break
             reply = await self._transaction.add_recipient(recipient)
-        self._tell_backoff()
+        self._tell_destinations()
         return for_mta(reply, may_start_tls=self._lease.session.can_start_tls)
 
-    def _tell_backoff(self) -> None:
+    def _tell_destinations(self) -> None:
         outcome, target = self._transaction.outcome, self._destination.endpoint
         if outcome is not None and _broke_off(outcome):
-            self._reach.backoff.failed(target, outcome.cause)
+            self._reach.destinations.broke_off(target, self._reach.domain, outcome.cause)
         else:
-            self._reach.backoff.succeeded(target)
+            self._reach.destinations.succeeded(target, self._reach.domain)
 
     @property
     def _may_move_on(self) -> bool:
@@ -186,7 +188,7 @@ class Stepwise:
                     self._lease.retire()
                     if isinstance(content, bytes):
                         outcome = await self._send_again(content) or outcome
-            self._tell_backoff()
+            self._tell_destinations()
         except TimeoutError:
             cause = f"no final reply within {self._deadline:g} s"
             self._lease.session.abort(cause)  # a peer as slow as that must not get the next message too
@@ -239,11 +241,8 @@ class Stepwise:
         self._transaction = StepwiseTransaction(self._lease.session, self._reach.envelope)
 
 
-async def begin_stepwise(
-    pool: SessionPool, backoff: Backoff, envelope: Envelope, targets: Sequence[Destination], deadline: float
-) -> Stepwise | Reply:
+async def begin_stepwise(reach: StepwiseReach, targets: Sequence[Destination], deadline: float) -> Stepwise | Reply:
     """Open a session with the first target that can be reached and takes such messages, or say why none does."""
-    reach = _Reach(pool, backoff, envelope)
     until = asyncio.get_running_loop().time() + OPENING_DEADLINE
     try:
         async with asyncio.timeout_at(until):

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from onionmx.answer import Ask, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.authenticate.demand.requirement import Demand
-from onionmx.domain import normalize
+from onionmx.domain import Domain, normalize
 from onionmx.errors import DomainError, TemporaryError
 from onionmx.onion import Endpoint, is_for_tor_alone
 from onionmx.relay import maillog
@@ -59,7 +59,7 @@ class TransactionContext:
     route: Ask
     demand: Callable[[Route], Awaitable[Demand | None]]
     courier: Courier
-    stepwise: Callable[[Envelope, Sequence[Destination]], Awaitable[Stepwise | Reply]]
+    stepwise: Callable[[Domain, Envelope, Sequence[Destination]], Awaitable[Stepwise | Reply]]
     hostname: str
     no_route: Reply
     keep_limit: int
@@ -123,6 +123,8 @@ class RelayTransaction:
         reply = OurReply.RECIPIENT_OK.value
         if not self._client.is_lmtp and (more_follow or group.recipients or self._stepwise is not None):
             reply = await self._ask_onion_mx(group, recipient)
+            if not reply.is_positive:
+                self._handling.courier.answered([reply])
         if reply.is_positive:
             if not self._accepted and self._stepwise is None:
                 self._handling.courier.prepare(group.targets[0], group.demand)
@@ -160,13 +162,18 @@ class RelayTransaction:
         pieces = _joined(head, chunks)
         if self._first_refusal is not None:
             await self.abandon()
-            return [self._first_refusal]
+            return self._answered(self._first_refusal)
         if self._stepwise is not None:
             stepwise, self._stepwise = self._stepwise, None
-            return [await stepwise.send(whole if whole is not None else pieces)]
+            return self._answered(await stepwise.send(whole if whole is not None else pieces))
         if whole is not None:
             return await self._deliver_to_all(whole)
         return await self._deliver_to_first(pieces, len(header) - removed)
+
+    def _answered(self, reply: Reply) -> list[Reply]:
+        """One reply for all accepted recipients."""
+        self._handling.courier.answered([reply] * self._accepted)
+        return [reply]
 
     async def abandon(self) -> None:
         """Forget the transaction."""
@@ -240,7 +247,7 @@ class RelayTransaction:
     async def _ask_onion_mx(self, group: _Group, recipient: Recipient) -> Reply:
         """Let the onion MX answer for this recipient, and first for one that was accepted without asking."""
         if self._stepwise is None:
-            begun = await self._handling.stepwise(self._envelope, group.destinations)
+            begun = await self._handling.stepwise(group.domain, self._envelope, group.destinations)
             if isinstance(begun, Reply):
                 return begun
             self._stepwise = begun

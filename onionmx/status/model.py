@@ -5,11 +5,17 @@ Texts of others (`reason`, `why`, `what`) may hold anything: they are cleaned wh
 """
 
 from enum import StrEnum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from onionmx.clock import Timestamp
 from onionmx.domain import Domain
+
+_Count = Annotated[int, Meta(ge=0)]
+_Time = Annotated[Timestamp, Meta(ge=0, le=253402300799)]  # to the year 9999, the last that datetime knows
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+_Day = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
 
 
 class FailureKind(StrEnum):
@@ -40,7 +46,7 @@ class FailingDestination(Struct, frozen=True, kw_only=True):
     Attributes:
         onion: its host name.
         port: its port.
-        domains: whose mail was to go there, the last ones that were seen, in alphabetical order.
+        domains: whose mail was to go there, the last ones that were seen, the newest first.
         kind: why, as one word.
         reason: why, in words: what was seen the last time.
         failures: that counted, in a row; a hundred messages that fail together are one.
@@ -50,14 +56,14 @@ class FailingDestination(Struct, frozen=True, kw_only=True):
     """
 
     onion: str
-    port: int
+    port: _Port
     domains: tuple[Domain, ...]
     kind: FailureKind
     reason: str
-    failures: int
-    since: Timestamp
-    last: Timestamp
-    next_try: Timestamp | None = None
+    failures: _Count
+    since: _Time
+    last: _Time
+    next_try: _Time | None = None
 
 
 class DeliveryCount(Struct, frozen=True, kw_only=True):
@@ -69,9 +75,9 @@ class DeliveryCount(Struct, frozen=True, kw_only=True):
         refused: answered 5xx.
     """
 
-    delivered: int = 0
-    deferred: int = 0
-    refused: int = 0
+    delivered: _Count = 0
+    deferred: _Count = 0
+    refused: _Count = 0
 
 
 class DayCount(DeliveryCount, frozen=True, kw_only=True):
@@ -81,7 +87,7 @@ class DayCount(DeliveryCount, frozen=True, kw_only=True):
         day: as YYYY-MM-DD, in the time zone of this host.
     """
 
-    day: str
+    day: _Day
 
 
 class RelayStatus(Struct, frozen=True, kw_only=True):
@@ -99,10 +105,10 @@ class RelayStatus(Struct, frozen=True, kw_only=True):
     """
 
     version: str
-    at: Timestamp
-    started: Timestamp
-    in_flight: int
-    sessions: int
+    at: _Time
+    started: _Time
+    in_flight: _Count
+    sessions: _Count
     failing: tuple[FailingDestination, ...] = ()
     days: tuple[DayCount, ...] = ()
     why: str = ""

@@ -38,13 +38,14 @@ class Relay:
         folder.chmod(0o755)
         self.map = folder / "onionmx.cdb"
         self.published = folder / "published"
+        self.control = folder / "relay.sock"
         self.smtp, self.lmtp = ((LOOPBACK, port) for port in free_ports(2))
         self.configuration = folder / "onionmx.toml"
         lines = (
             f'[map]\npath = "{self.map}"\n[sync]\npins = "{folder}/pins"\n',
             f'[tor]\nsocks = "{socks[0]}:{socks[1]}"\n',
             f'[relay]\nsmtp_listen = ["{LOOPBACK}:{self.smtp[1]}"]\nlmtp_listen = ["{LOOPBACK}:{self.lmtp[1]}"]\n',
-            'hostname = "relay.sender.example"\n',
+            f'hostname = "relay.sender.example"\ncontrol = "{self.control}"\n',
             *(f"{option}\n" for option in options),
         )
         self.configuration.write_text("".join(lines))

@@ -44,7 +44,7 @@ def test_connection_made_while_it_restarts_is_served_and_nobody_else_can_have_th
         configuration = tmp_path / "onionmx.toml"
         configuration.write_text(
             f'[sync]\npins = "{tmp_path}/pins"\n[map]\npath = "{tmp_path}/map.cdb"\n'
-            '[relay]\nhostname = "mx.sender.test"\n'
+            f'[relay]\nhostname = "mx.sender.test"\ncontrol = "{tmp_path}/relay.sock"\n'
             f'smtp_listen = ["{smtp[0]}:{smtp[1]}"]\nlmtp_listen = ["{lmtp[0]}:{lmtp[1]}"]\n'
         )
         program = Path(sys.executable).with_name("onionmx")

@@ -89,7 +89,7 @@ def test_many_sessions_that_break_together_take_one_circuit(tmp_path: Path) -> N
             relay.peer.barrier = asyncio.Barrier(3)
             await asyncio.gather(*(relay.send("user@example.org") for _ in range(3)))
             relay.peer.barrier = None
-            relay.delivering._backoff.succeeded((A, 25))  # noqa: SLF001 -- it would leave the target alone
+            relay.delivering._destinations.succeeded((A, 25), "example.org")  # noqa: SLF001 -- it would leave the target alone
         assert (circuits(relay.peer), len(relay.peer.users)) == (2, 6)
 
     play(tmp_path, test)

@@ -29,6 +29,7 @@ class Process:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.smtp, self.lmtp, nothing, self.metrics, _second_worker = free_ports(5)
         self.unix = folder / "lmtp.sock"
+        self.control = folder / "relay.sock"
         make_map(folder / "map.cdb", {"example.org": ((A, 25),)})
         (folder / "pins").touch()
         self.configuration = folder / "onionmx.toml"
@@ -45,6 +46,7 @@ class Process:
             "lmtp_listen": f'["127.0.0.1:{self.lmtp}", "unix:{self.unix}"]',
             "metrics_listen": f'"127.0.0.1:{self.metrics}"',
             "hostname": '"mx.sender.test"',
+            "control": f'"{self.control}"',
         } | settings
         self.configuration.write_text(
             self._head + "[relay]\n" + "".join(f"{name} = {value}\n" for name, value in settings.items())

@@ -62,7 +62,7 @@ class Backoff:
         failing.probing = True
         return None
 
-    def failed(self, target: Endpoint, why: str, error: BaseException | None = None) -> None:
+    def failed(self, target: Endpoint, why: str, error: BaseException | None = None) -> bool:
         """The target could not be reached, or broke off.
 
         While a pause runs, only the message that finds out counts: all others began before it, and a hundred of them
@@ -72,17 +72,28 @@ class Backoff:
             target: which.
             why: in words.
             error: what was raised; those who waited for one session hear the same one, and it counts once.
+
+        Returns:
+            Whether it counts.
         """
         failing = self._failing.get(target)
         if failing and error is not None and failing.error() is error:
-            return
+            return False
         if failing and failing.failures >= PATIENCE and not failing.probing and failing.until > self._now():
-            return
+            return False
         failures = failing.failures + 1 if failing else 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - PATIENCE, 10))
         jittered = pause * self._random.uniform(0.5, 1.0)
         seen = ref(error) if error is not None else _nothing
         self._failing[target] = _Failing(failures, self._now() + jittered, why, seen)
+        return True
+
+    def pause(self, target: Endpoint) -> float:
+        """Seconds until the target is tried again; 0 where the next message is."""
+        failing = self._failing.get(target)
+        if failing is None or failing.failures < PATIENCE:
+            return 0.0
+        return max(0.0, failing.until - self._now())
 
     def succeeded(self, target: Endpoint) -> None:
         """The target has answered, whatever it said."""

@@ -9,6 +9,8 @@ from statistics import mean, median, quantiles
 
 from onionmx.config import RelaySection
 from onionmx.relay.delivery import Courier
+from onionmx.relay.destinations import Destinations
+from onionmx.relay.record import DeliveryRecord
 from onionmx.relay.sessions.backoff import Backoff
 from onionmx.relay.sessions.pool import SessionPool
 from tests.bench.measure import Row
@@ -82,7 +84,7 @@ async def _play() -> tuple[_Phase, _Phase]:
         elif down <= arrived < up:
             after.seconds.append(delivered - up)
 
-    courier = Courier(pool, Backoff(random, loop.time), settings.deadline)
+    courier = Courier(pool, Destinations(Backoff(random, loop.time), DeliveryRecord()), settings.deadline)
     mta = Mta(courier, tor.onions, random, taken)
     feeding = loop.create_task(mta.feed(RATE, after.end))
     await _watch(tor, usual)
