@@ -16,6 +16,7 @@ FLOORS = [
     {"setup"},  # from installed to working; runs the others as programs
     {"setup.programs"},
     {"doctor.checks"},  # look at everything
+    {"status.look"},  # for the command
     {"doctor"},
     {"relay"},
     {"relay.sessions"},

@@ -213,7 +213,7 @@ class FailingStatus(Struct, frozen=True, kw_only=True):
 
     Attributes:
         destinations: the longest failing first; `None` where that could not be told.
-        why: why not; empty where it could.
+        why: why not, or from when they are; empty where the relay tells them.
     """
 
     destinations: tuple[FailingDestination, ...] | None
@@ -257,7 +257,7 @@ class DeliveriesStatus(Struct, frozen=True, kw_only=True):
         today: since midnight, in the time zone of this host; `None` where that could not be told.
         last_30_days: today included.
         days: the last 30 days, the oldest first, one without a delivery included; empty where they are not known.
-        why: why they are not known; empty where they are.
+        why: why they are not known, or from when they are; empty where the relay tells them.
         could_have_gone: by the logs; `None` where sync counts none, or that could not be told.
         could_have_gone_why: why not; empty where it is there.
     """

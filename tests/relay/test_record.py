@@ -78,14 +78,14 @@ def test_restart_forgets_nothing_but_the_pause(tmp_path: Path) -> None:
         record = DeliveryRecord(clock)
         record.keep_in(tmp_path / "deliveries")
         record.failed((A, 25), "example.org", Failure(FailureKind.REFUSED, "nothing listens", pause=600.0))
-        record.answered([Reply(250, "2.0.0", "OK"), Reply(451, "4.4.1", "later"), Reply(550, "5.1.1", "no")])
+        record.answered([Reply(250, "2.0.0", ("OK",)), Reply(451, "4.4.1", ("later",)), Reply(550, "5.1.1", ("no",))])
         await record.save()
         clock.time += 1
         again = DeliveryRecord(clock)
         again.keep_in(tmp_path / "deliveries")
         (found,) = again.failing()
         assert (found.since, found.failures, found.next_try) == (NOW, 1, None)
-        again.answered([Reply(250, "2.0.0", "OK")])
+        again.answered([Reply(250, "2.0.0", ("OK",))])
         expected = DayCount(day=today(NOW), delivered=2, deferred=1, refused=1)
         assert again.days() == (expected,)
         again.succeeded((A, 25), "example.org")
@@ -106,8 +106,8 @@ def test_workers_know_of_each_other(tmp_path: Path) -> None:
             record.keep_in(tmp_path / "deliveries", is_shared=True)
         first.failed((A, 25), "example.org", GONE)
         second.failed((B, 25), "example.org", GONE)
-        first.answered([Reply(250, "2.0.0", "OK")] * 2)
-        second.answered([Reply(250, "2.0.0", "OK")] * 3)
+        first.answered([Reply(250, "2.0.0", ("OK",))] * 2)
+        second.answered([Reply(250, "2.0.0", ("OK",))] * 3)
         await first.status(0)
         said = await second.status(0)
         assert {each.onion for each in said.failing} == {A, B}
@@ -128,7 +128,7 @@ def test_file_that_cannot_be_written_loses_nothing_and_is_told(
         folder.write_text("a file in place of the folder")
         record.keep_in(folder / "deliveries")
         record.failed((A, 25), "example.org", GONE)
-        record.answered([Reply(250, "2.0.0", "OK")])
+        record.answered([Reply(250, "2.0.0", ("OK",))])
         for _ in range(2):
             said = await record.status(0)
             assert "cannot be written" in said.why

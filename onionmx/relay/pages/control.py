@@ -15,10 +15,10 @@ from pathlib import Path
 from onionmx.config import RelaySection
 from onionmx.errors import ConfigurationError
 from onionmx.net.listen import bind_unix
-from onionmx.relay.pages.http import path_of_worker
 from onionmx.serve.http.connection import Respond, Response
 from onionmx.serve.http.pages import READ, as_json, refused
 from onionmx.status.model import RelayStatus
+from onionmx.status.relay import path_of_worker
 
 MODE = 0o660
 """The group is that of the process: `onionmx-status` by the unit, whose members may ask, and nobody else."""

@@ -5,7 +5,6 @@ import socket
 import sys
 from collections.abc import Collection
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from onionmx.serve.connections import Connections
@@ -45,8 +44,3 @@ async def serve_http(bound: socket.socket, respond: Respond, names: Collection[s
         create = partial(loop.create_unix_server, **keep)
     server = await create(lambda: HttpConnection(respond, tally, connections, names), sock=bound, backlog=BACKLOG)
     return HttpServer(server, connections)
-
-
-def path_of_worker(path: str | Path, worker: int) -> Path:
-    """The unix socket of a worker: the first has the path itself, the others have `.1`, `.2` and so on behind it."""
-    return Path(f"{path}.{worker}" if worker else path)

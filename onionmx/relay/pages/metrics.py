@@ -12,10 +12,11 @@ from onionmx.config import UNIX, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError
 from onionmx.net.listen import bind_tcp, bind_unix
 from onionmx.onion import MAX_PORT
-from onionmx.relay.pages.http import HttpServer, path_of_worker, serve_http
+from onionmx.relay.pages.http import HttpServer, serve_http
 from onionmx.serve.http.connection import Response
 from onionmx.serve.http.health import Health
 from onionmx.serve.http.pages import READ, health_page, refused
+from onionmx.status.relay import path_of_worker
 
 
 def bind_metrics(settings: RelaySection) -> list[socket.socket | None]:

@@ -1,0 +1,118 @@
+"""All of a host, each source asked by itself: one that hangs costs a line."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Awaitable
+from functools import partial
+from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from onionmx import __version__
+from onionmx.config import Configuration
+from onionmx.doctor.machine import Machine, in_thread
+from onionmx.errors import OnionmxError
+from onionmx.status.look.queue import look_at_queue
+from onionmx.status.look.state import look_at_state
+from onionmx.status.look.tor import look_at_onions, look_at_tor
+from onionmx.status.model import MapStatus, OnionsStatus, QueueStatus, Status, TorStatus
+from onionmx.status.relay_seen import look_at_relay
+
+LIMIT = 10.0
+"""Seconds for each source."""
+_MARGIN = 1.0  # seconds by which what can say how far it got ends before its limit
+KEPT = 300.0
+"""Seconds for which what the directories said of our onions is told again: to ask them is work for others."""
+
+_logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class HostSeen(Struct, frozen=True):
+    """What was seen of a host.
+
+    Attributes:
+        status: all of it.
+        is_whole: everything that there is could be read.
+    """
+
+    status: Status
+    is_whole: bool
+
+
+class Host:
+    """Looks at this host, once or again and again.
+
+    Args:
+        limit: seconds for each source.
+    """
+
+    def __init__(self, configuration: Configuration, limit: float = LIMIT) -> None:
+        self._configuration = configuration
+        self._limit = limit
+        self._onions: tuple[float, OnionsStatus] | None = None
+
+    async def look(self) -> HostSeen:
+        """Ask all sources side by side."""
+        configuration, short = self._configuration, self._limit - min(_MARGIN, self._limit / 2)
+        machine = Machine(configuration)
+        try:
+            tor, onions, state, relay, queue = await asyncio.gather(
+                self._within(look_at_tor(machine)),
+                self._within(self._look_at_onions(machine, short)),
+                self._within(in_thread(partial(look_at_state, configuration, short))),
+                self._within(look_at_relay(configuration, short)),
+                self._within(look_at_queue()),
+            )
+        finally:
+            await machine.close()
+        now = time.time()
+        is_whole = not any(isinstance(part, str) for part in (tor, onions, state, relay, queue))
+        tor_told = TorStatus(answers=None, why=tor) if isinstance(tor, str) else tor
+        onions_told = OnionsStatus(services=None, why=onions) if isinstance(onions, str) else onions
+        is_whole = is_whole and tor_told.version is not None and onions_told.services is not None
+        queue_told = QueueStatus(why=queue) if isinstance(queue, str) else queue
+        assert not isinstance(relay, str)  # noqa: S101 -- it says so itself
+        if isinstance(state, str):
+            told, could, could_why = MapStatus(path=configuration.map.path, why=state), None, state
+        else:
+            told, could, could_why = state.map, state.could_have_gone, state.could_have_gone_why
+            is_whole = is_whole and state.is_whole
+        status = Status(
+            version=__version__,
+            host=socket.gethostname(),
+            at=now,
+            tor=tor_told,
+            onions=onions_told,
+            map=told,
+            failing=relay.failing_status,
+            queue=replace(queue_told, in_flight=relay.in_flight),
+            deliveries=relay.deliveries(now, could, could_why),
+        )
+        return HostSeen(status, is_whole and relay.is_whole)
+
+    async def _look_at_onions(self, machine: Machine, limit: float) -> OnionsStatus:
+        now = time.monotonic()
+        if self._onions is not None and now - self._onions[0] < KEPT:
+            return self._onions[1]
+        onions = await look_at_onions(machine, limit)
+        if onions.services is not None and all(service.published is not None for service in onions.services):
+            self._onions = now, onions
+        return onions
+
+    async def _within(self, look: Awaitable[T]) -> T | str:
+        """What was seen, or why nothing was."""
+        try:
+            async with asyncio.timeout(self._limit):
+                return await look
+        except TimeoutError:
+            return f"no answer within {self._limit:g} s"
+        except OnionmxError as error:
+            return "; ".join(str(error).splitlines())
+        except Exception as error:
+            # A fault of ours with one source must not hide what the others told.
+            _logger.warning("a part of the status failed", exc_info=True)
+            return f"internal error: {type(error).__name__}: {error}"

@@ -1,0 +1,188 @@
+"""The map, and what sync knows, read by the user who owns the state, not by root.
+
+In a folder of another user root would follow his links, and SQLite would write what his database asks for. It is a
+process of its own, so that a database that hangs can be left behind.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from onionmx.config import Configuration
+from onionmx.errors import EXIT_TEMPORARY, MissingMapError, OnionmxError, TemporaryError
+from onionmx.files import is_missing
+from onionmx.mapfile.cdb import MapReader
+from onionmx.mapfile.domains import read_local_domains
+from onionmx.onion import Endpoint, format_endpoint
+from onionmx.routing.memory import memories
+from onionmx.smtp.printable import printable
+from onionmx.status.model import CouldHaveGone, MapStatus, WaitingChange
+from onionmx.sync.judge.operator import choices
+from onionmx.sync.lists.recipients import FILE_NAME, opened_recipients
+from onionmx.sync.pending import waiting
+from onionmx.sync.setup import is_shared, opened_store, store_setting
+from onionmx.sync.state import notes
+from onionmx.sync.state.record import DomainRecord
+
+MOST_WAITING = 1000
+_ACCEPT = "onionmx sync --accept-change"
+
+
+class StateSeen(msgspec.Struct, frozen=True):
+    """What was seen.
+
+    Attributes:
+        map: the map and sync.
+        could_have_gone: by the logs; `None` where sync counts none, or that could not be told.
+        could_have_gone_why: why not; empty where it is there.
+        is_whole: all of it could be read.
+    """
+
+    map: MapStatus
+    could_have_gone: CouldHaveGone | None = None
+    could_have_gone_why: str = ""
+    is_whole: bool = True
+
+
+def look_at_state(configuration: Configuration, limit: float) -> StateSeen:
+    """Look at the map and at the state of sync.
+
+    Args:
+        limit: seconds.
+
+    Raises:
+        TemporaryError: nothing could be read.
+    """
+    identity: dict[str, object] = {}
+    if os.geteuid() == 0 and not is_shared(configuration.sync):
+        owner = _owner(Path(store_setting(configuration)).parent)
+        if owner is not None and owner.st_uid != 0:
+            identity = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+    try:
+        done = subprocess.run(  # type: ignore[call-overload] # noqa: S603 -- this program
+            [sys.executable, "-I", "-m", __name__],
+            input=msgspec.json.encode(configuration),
+            capture_output=True,
+            check=False,
+            cwd="/",
+            timeout=limit,
+            **identity,
+        )
+    except OSError as error:
+        raise TemporaryError(f"the state cannot be read as its owner: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise TemporaryError(f"the state was not read within {limit:g} s") from error
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").splitlines() or [f"exit code {done.returncode}"]
+        raise TemporaryError(printable(said[-1]))
+    return msgspec.json.decode(done.stdout, type=StateSeen)
+
+
+def _owner(folder: Path) -> os.stat_result | None:
+    try:
+        return folder.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TemporaryError(f"{folder} cannot be looked at: {error.strerror}") from error
+
+
+def read_state(configuration: Configuration, now: float) -> StateSeen:
+    """Read it as the user that this is; what cannot be read is left out, and `why` names it."""
+    told, problems = MapStatus(path=configuration.map.path), []
+    try:
+        told = _with_map(told, now)
+    except OnionmxError as error:
+        problems.append(str(error))
+    try:
+        told = _with_changes(told, configuration)
+    except OnionmxError as error:
+        problems.append(str(error))
+    could, could_why = None, "sync counts no mail in logs (sync.logs)"
+    try:
+        could = _could_have_gone(configuration, now)
+        could_why = "" if could else could_why
+    except OnionmxError as error:
+        could_why = str(error)
+        problems.append(could_why)
+    why = "; ".join(filter(None, (told.why, *problems)))
+    return StateSeen(replace(told, why=why), could, could_why, is_whole=not problems)
+
+
+def _with_map(told: MapStatus, now: float) -> MapStatus:
+    try:
+        with MapReader(told.path) as reader:
+            entries = len(reader)
+        written = Path(told.path).stat().st_mtime
+    except (MissingMapError, FileNotFoundError):
+        return replace(told, why="there is no map yet: `onionmx sync` makes it")
+    return replace(told, entries=entries, written=written, age=max(0.0, now - written))
+
+
+def _with_changes(told: MapStatus, configuration: Configuration) -> MapStatus:
+    with opened_store(configuration, to_write=False) as store:
+        last_run = notes.number(store.notes(), notes.LAST_RUN) or None
+        held = notes.MapStamp(store, [Path(told.path)], ()).held()
+        found = [change for record in waiting(store) for change in _changes(record)]
+    found += [_held(domain) for domain in sorted(held)]
+    found.sort(key=lambda change: change.domain)
+    why = told.why
+    if configuration.lookup.live and memories(configuration):
+        words = "changes that live lookups have seen are not here: see `onionmx sync --pending`"
+        why = "; ".join(filter(None, (why, words)))
+    return replace(
+        told,
+        last_run=last_run,
+        waiting=tuple(found[:MOST_WAITING]),
+        more_waiting=max(0, len(found) - MOST_WAITING),
+        why=why,
+    )
+
+
+def _changes(record: DomainRecord) -> Iterator[WaitingChange]:
+    """The changes that wait and were not refused, each with what accepts this one and no other."""
+    old = _shown(record.established.endpoints if record.established else ())
+    changes = [each for each in (record.pending, *record.rivals) if each]
+    for change, choice in zip(changes, choices(record), strict=False):
+        if not change.is_refused:
+            what = f"{old} -> {_shown(change.endpoints)}: {change.reason}"
+            yield WaitingChange(domain=record.domain, what=what, since=change.since, command=f"{_ACCEPT} {choice}")
+    doubt = record.doubt
+    if doubt and not doubt.is_refused and not changes:
+        what = f"{old} -> nothing: {doubt.reason}"
+        yield WaitingChange(
+            domain=record.domain, what=what, since=doubt.since, command=f"{_ACCEPT} {choices(record)[0]}"
+        )
+
+
+def _held(domain: str) -> WaitingChange:
+    what = "its removal waits, as too many would go at once (sync.max_removal)"
+    return WaitingChange(domain=domain, what=what, command=f"{_ACCEPT} {domain}=none")
+
+
+def _shown(endpoints: tuple[Endpoint, ...]) -> str:
+    return " ".join(map(format_endpoint, endpoints)) or "nothing"
+
+
+def _could_have_gone(configuration: Configuration, now: float) -> CouldHaveGone | None:
+    path = Path(configuration.map.path).with_name(FILE_NAME)
+    if is_missing(path):
+        return None
+    with opened_recipients(path, read_local_domains(configuration.local), now, to_write=False) as recipients:
+        outgoing = recipients.outgoing(Path(configuration.map.path))
+    return CouldHaveGone(recipients=outgoing.recipients, with_route=outgoing.with_route, share=outgoing.share)
+
+
+if __name__ == "__main__":
+    given = msgspec.json.decode(sys.stdin.buffer.read(), type=Configuration)
+    try:
+        sys.stdout.buffer.write(msgspec.json.encode(read_state(given, time.time())))
+    except OnionmxError as error:
+        print(error, file=sys.stderr)  # noqa: T201 -- for the process that reads it
+        sys.exit(EXIT_TEMPORARY)
