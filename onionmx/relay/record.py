@@ -6,7 +6,7 @@ It outlives reloads, and restarts by its file. Belongs to one event loop.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -73,7 +73,7 @@ class DeliveryRecord:
         self._changed: Recent[Key, FailingDestination | None] = Recent()  # bounded, while it cannot be saved
         self._days: dict[str, DayCount] = {}
         self._counted: dict[str, DayCount] = {}
-        self._started = clock()
+        self._started = self._saved_at = clock()
         self._why = ""
 
     def keep_in(self, file: Path, *, is_shared: bool = False) -> None:
@@ -155,7 +155,7 @@ class DeliveryRecord:
         await self.save()
         return RelayStatus(
             version=__version__,
-            at=self._clock(),
+            at=self._saved_at if self._is_shared and not self._why else self._clock(),
             started=self._started,
             in_flight=in_flight,
             sessions=metrics.open_sessions(),
@@ -183,7 +183,7 @@ class DeliveryRecord:
         changed, self._changed = self._changed, Recent()
         counted, self._counted = self._counted, {}
         try:
-            known = await asyncio.to_thread(write_deliveries, file, changed, counted, self._clock())
+            known, self._saved_at = await asyncio.to_thread(self._write, file, changed, counted)
         except Exception as error:
             later, self._changed = self._changed, changed
             for key, failing in later.items():
@@ -197,6 +197,13 @@ class DeliveryRecord:
         else:
             self._why = ""
             self._take(known)
+
+    def _write(
+        self, file: Path, changed: Mapping[Key, FailingDestination | None], counted: Mapping[str, DayCount]
+    ) -> tuple[Deliveries, Timestamp]:
+        """What the file holds now, and since when: of several workers, the one who was last knows all."""
+        known = write_deliveries(file, changed, counted, self._clock())
+        return known, self._clock()
 
     def _take(self, known: Deliveries) -> None:
         """Know what the file says, and what has changed since."""

@@ -1,5 +1,6 @@
 """The relay as a process: sockets, signals, workers, readiness, metrics."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -18,7 +19,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from onionmx.config import RelaySection
 from onionmx.relay import metrics as _metrics  # noqa: F401 -- declares them
+from onionmx.status.model import RelayStatus
+from onionmx.status.relay import ask_relay
 from tests.e2e.daemon import Daemon, free_ports, wait_until
 from tests.mapfile.maps import A, make_map
 
@@ -36,6 +40,7 @@ class Process:
         self._head = (
             f'[map]\npath = "{folder}/map.cdb"\n[sync]\npins = "{folder}/pins"\n[tor]\nsocks = "127.0.0.1:{nothing}"\n'
         )
+        self.workers = int(settings.get("workers", "1"))
         self.configure(**settings)
         command: list[str | Path] = [Path(sys.executable).with_name("onionmx"), "relay", "--config", self.configuration]
         self.daemon = Daemon("relay", command, folder, {"NOTIFY_SOCKET": str(folder / "notify")})
@@ -309,3 +314,62 @@ def scraped(path: Path) -> str:
         connection.sock.connect(str(path))
         connection.request("GET", "/metrics")
         return connection.getresponse().read().decode()
+
+
+def told(process: Process) -> RelayStatus:
+    """What the control sockets of all workers tell."""
+    return asyncio.run(ask_relay(RelaySection(control=str(process.control), workers=process.workers), 120))
+
+
+def send(process: Process) -> None:
+    """A message that is deferred, as there is no tor."""
+    with smtplib.LMTP("127.0.0.1", process.lmtp) as session, pytest.raises(smtplib.SMTPDataError):
+        session.sendmail("me@sender.test", ["user@example.org"], "Subject: x\r\n\r\nhello\r\n")
+
+
+def test_control_socket_is_for_its_group_and_tells_what_was_delivered(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        assert process.control.stat().st_mode & 0o777 == 0o660
+        send(process)
+        assert [day.deferred for day in told(process).days] == [1]
+        assert told(process).failing == (), "that tor is away says nothing about the onion MX"
+        with closing(http.client.HTTPConnection("localhost")) as connection:
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.sock.connect(str(process.control))
+            for method, target, status in (
+                ("GET", "/metrics", 404),
+                ("DELETE", "/status", 405),
+                ("HEAD", "/status", 200),
+            ):
+                connection.request(method, target)
+                response = connection.getresponse()
+                response.read()
+                assert response.status == status
+    assert not process.control.exists()
+    with running(tmp_path) as process:
+        assert [day.deferred for day in told(process).days] == [1], "it is known after a restart"
+
+
+def test_workers_tell_one_story(tmp_path: Path) -> None:
+    with running(tmp_path, workers="2") as process:
+        process.daemon.wait_for_log(r"(?s)(relay ready \(process .*){2}")
+        for _ in range(6):
+            send(process)
+        status = told(process)
+        assert [day.deferred for day in status.days] == [6]
+        assert status.why == ""
+    assert not list(tmp_path.glob("relay.sock*"))
+
+
+def test_mail_does_not_depend_on_the_control_socket(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with running(tmp_path, control=f'"{tmp_path}/file/relay.sock"') as process:
+        process.daemon.wait_for_log("relay.control: cannot listen on .*; onionmx status cannot ask this relay")
+        assert process.reply()[0] == 451
+
+
+def test_without_a_control_socket(tmp_path: Path) -> None:
+    with running(tmp_path, control='""') as process:
+        assert process.reply()[0] == 451
+        assert not process.control.exists()
+        assert "relay.control" not in process.daemon.log_text()
