@@ -29,7 +29,9 @@ COMMANDS = {
     "relay": "Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.",
     "serve": "Tell MTAs where the mail of a domain goes.",
     "setup": "From installed to working: set up tor, Exim or Postfix, and onionmx, and prove that it works.",
-    "status": "Tell how this host does: tor, its onion, the map, destinations that fail, deliveries.",
+    "status": (
+        "Tell how this host does: tor, its onion, the map, destinations that fail, mail that waits, deliveries."
+    ),
     "sync": "Find out which domains have an onion MX, and write the map.",
 }
 """The subcommands and their short helps. Each is a click command called `command` in the module of its name; that is
