@@ -38,8 +38,8 @@ _CONTROL_NAME = "relay.sock"
 
 
 def _control_path() -> str:
-    """The same for the relay, for root, and for other services, which ask it."""
-    is_system = os.geteuid() == 0 or "RUNTIME_DIRECTORY" in os.environ
+    """The same for the relay, and for root, other services and members of its group, who ask it."""
+    is_system = os.geteuid() == 0 or "RUNTIME_DIRECTORY" in os.environ or CONTROL_FOLDER.is_dir()
     return str((CONTROL_FOLDER if is_system else state_directory()) / _CONTROL_NAME)
 
 

@@ -73,7 +73,7 @@ class DeliveryRecord:
         self._changed: Recent[Key, FailingDestination | None] = Recent()  # bounded, while it cannot be saved
         self._days: dict[str, DayCount] = {}
         self._counted: dict[str, DayCount] = {}
-        self._started = self._saved_at = clock()
+        self._started = self._saved_at = self._pauses_since = clock()
         self._why = ""
 
     def keep_in(self, file: Path, *, is_shared: bool = False) -> None:
@@ -136,6 +136,10 @@ class DeliveryRecord:
             count = DayCount(day=day, delivered=digit == 2, deferred=digit == 4, refused=digit == 5)  # noqa: PLR2004
             self._counted = added(self._counted, {day: count})
 
+    def end_pauses(self) -> None:
+        """All destinations are tried at once, as after a reload."""
+        self._pauses_since = self._clock()
+
     def failing(self) -> tuple[FailingDestination, ...]:
         """Destinations that fail, the longest failing first."""
         now = self._clock()
@@ -169,15 +173,19 @@ class DeliveryRecord:
 
         Where that fails, a warning in the log, and another try the next time.
         """
-        async with self._saving:
-            if self._file is not None and (self._changed or self._counted or self._is_shared):
-                await self._save(self._file)
+        # What has begun is brought to its end, even if the one who asked for it is gone: else counts would be lost.
+        await asyncio.shield(asyncio.get_running_loop().create_task(self._save_once()))
 
     async def save_now_and_then(self) -> None:
         """Save every `SAVE_INTERVAL` seconds, for ever."""
         while True:
             await asyncio.sleep(SAVE_INTERVAL)
             await self.save()
+
+    async def _save_once(self) -> None:
+        async with self._saving:
+            if self._file is not None and (self._changed or self._counted or self._is_shared):
+                await self._save(self._file)
 
     async def _save(self, file: Path) -> None:
         changed, self._changed = self._changed, Recent()
@@ -225,7 +233,7 @@ class DeliveryRecord:
                 self._put(next(iter(self._failing)), None)
 
     def _with_next(self, failing: FailingDestination, now: Timestamp) -> FailingDestination:
-        """With the time of the next try; one that has come is none, nor is one that a former process knew of."""
-        if failing.next_try is not None and (failing.next_try <= now or failing.last < self._started):
+        """With the time of the next try; none where it has come, or the pause ended with a process or a reload."""
+        if failing.next_try is not None and (failing.next_try <= now or failing.last < self._pauses_since):
             return replace(failing, next_try=None)
         return failing

@@ -151,6 +151,7 @@ class RelayService:
     def take(self, configuration: Configuration) -> None:
         """Use another configuration; sockets, workers and limits of the server stay until a restart."""
         delivering = _delivering(configuration, self._record)
+        self._record.end_pauses()
         delivering.inherit(self._delivering)
         former = asyncio.get_running_loop().create_task(self._delivering.finish())
         self._former[former] = self._delivering

@@ -1,5 +1,6 @@
 """Every unit of the package, and onion create without any configuration, on a machine with nothing set up."""
 
+import json
 import re
 from functools import partial
 
@@ -23,6 +24,9 @@ chmod 0644 domains domains.sig signers onionmx.toml"""
 _SERVICES = ("onionmx-relay.service", "onionmx-serve.service", "onionmx-sync.service")
 EXPOSURE = 1.0
 _USER = "onionmx"
+_STATUS = "/run/onionmx-relay/relay.sock"
+_ASKERS = "onionmx-status"
+_CONNECT = f"python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"{_STATUS}\")'"
 _SOCKS = "0100007F:235A"  # 127.0.0.1:9050 (proc(5), /proc/net/tcp)
 
 
@@ -52,6 +56,7 @@ def prove(site: Site) -> None:
     _exposure(site)
     _rights(site)
     _signed_list(site)
+    _status(site)
     machine.reboot()
     site.tor_is_up()
     _all_well(site, shipped)
@@ -115,3 +120,24 @@ def _signed_list(site: Site) -> None:
         raise MachineError(f"a list that nobody has signed: sync ended with {status}")
     machine.run("rm /etc/onionmx/{domains,domains.sig,signers,onionmx.toml}")
     machine.run("systemctl reset-failed onionmx-sync.service && systemctl start onionmx-sync.service")
+
+
+def _status(site: Site) -> None:
+    """Root and members of one group may ask the relay, and lookups are such a member."""
+    machine = site.machine
+    if (seen := machine.read(f"stat -c '%a %G' {_STATUS}").split()) != ["660", _ASKERS]:
+        raise MachineError(f"{_STATUS} is {seen}")
+    number = machine.read(f"getent group {_ASKERS} | cut -d: -f3").strip()
+    groups = machine.read("grep ^Groups: /proc/$(systemctl show -P MainPID onionmx-serve.service)/status").split()
+    if number not in groups:
+        raise MachineError(f"onionmx-serve.service is not in {_ASKERS} ({number}): {groups}")
+    for group, code in ((number, 0), ("65534", 1)):
+        if machine.code(f"setpriv --reuid 65534 --regid {group} --clear-groups {_CONNECT}") != code:
+            raise MachineError(f"group {group}: expected exit code {code} from {_CONNECT}")
+    told = json.loads(machine.read("onionmx status --json"))
+    print(json.dumps(told, indent=1), flush=True)
+    if told["failing"]["destinations"] is None or told["failing"]["why"] or told["map"]["waiting"] is None:
+        raise MachineError("the relay and sync could not be asked")
+    (own,) = told["onions"]["services"]
+    if not (told["tor"]["has_circuits"] and own["onion"]):
+        raise MachineError("tor could not be asked")

@@ -98,6 +98,30 @@ def test_restart_forgets_nothing_but_the_pause(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_reload_ends_the_pauses() -> None:
+    clock = Clock()
+    record = DeliveryRecord(clock)
+    record.failed((A, 25), "example.org", Failure(FailureKind.REFUSED, "nothing listens", pause=600.0))
+    clock.time += 1
+    assert record.failing()[0].next_try == NOW + 600
+    record.end_pauses()
+    assert record.failing()[0].next_try is None
+
+
+def test_one_who_asks_and_goes_away_loses_no_count(tmp_path: Path) -> None:
+    async def run() -> None:
+        record = DeliveryRecord(Clock())
+        record.keep_in(tmp_path / "deliveries")
+        record.answered([Reply(250, "2.0.0", ("OK",))])
+        asking = asyncio.create_task(record.status(0))
+        while record._counted:  # noqa: ASYNC110, SLF001 -- until it is being written
+            await asyncio.sleep(0)
+        asking.cancel()
+        assert (await record.status(0)).days[0].delivered == 1
+
+    asyncio.run(run())
+
+
 def test_workers_know_of_each_other(tmp_path: Path) -> None:
     async def run() -> None:
         clock = Clock()

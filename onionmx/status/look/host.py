@@ -16,10 +16,10 @@ from onionmx.config import Configuration
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.errors import OnionmxError
 from onionmx.status.look.queue import look_at_queue
-from onionmx.status.look.state import look_at_state
+from onionmx.status.look.state import StateSeen, look_at_state
 from onionmx.status.look.tor import look_at_onions, look_at_tor
 from onionmx.status.model import MapStatus, OnionsStatus, QueueStatus, Status, TorStatus
-from onionmx.status.relay_seen import look_at_relay
+from onionmx.status.relay_seen import RelaySeen, look_at_relay
 
 LIMIT = 10.0
 """Seconds for each source."""
@@ -69,30 +69,37 @@ class Host:
             )
         finally:
             await machine.close()
+        parts = (tor, onions, state, relay, queue)
+        return HostSeen(
+            self._status(*parts), is_whole=all(not isinstance(part, str) and _is_whole(part) for part in parts)
+        )
+
+    def _status(
+        self,
+        tor: TorStatus | str,
+        onions: OnionsStatus | str,
+        state: StateSeen | str,
+        relay: RelaySeen | str,
+        queue: QueueStatus | str,
+    ) -> Status:
+        """Put together what was seen, or why it was not."""
         now = time.time()
-        is_whole = not any(isinstance(part, str) for part in (tor, onions, state, relay, queue))
-        tor_told = TorStatus(answers=None, why=tor) if isinstance(tor, str) else tor
-        onions_told = OnionsStatus(services=None, why=onions) if isinstance(onions, str) else onions
-        is_whole = is_whole and tor_told.version is not None and onions_told.services is not None
-        queue_told = QueueStatus(why=queue) if isinstance(queue, str) else queue
-        assert not isinstance(relay, str)  # noqa: S101 -- it says so itself
         if isinstance(state, str):
-            told, could, could_why = MapStatus(path=configuration.map.path, why=state), None, state
-        else:
-            told, could, could_why = state.map, state.could_have_gone, state.could_have_gone_why
-            is_whole = is_whole and state.is_whole
-        status = Status(
+            told = MapStatus(path=self._configuration.map.path, why=state)
+            state = StateSeen(told, could_have_gone_why=state)
+        relay = RelaySeen(why=relay) if isinstance(relay, str) else relay
+        queue = QueueStatus(why=queue) if isinstance(queue, str) else queue
+        return Status(
             version=__version__,
             host=socket.gethostname(),
             at=now,
-            tor=tor_told,
-            onions=onions_told,
-            map=told,
+            tor=TorStatus(answers=None, why=tor) if isinstance(tor, str) else tor,
+            onions=OnionsStatus(services=None, why=onions) if isinstance(onions, str) else onions,
+            map=state.map,
             failing=relay.failing_status,
-            queue=replace(queue_told, in_flight=relay.in_flight),
-            deliveries=relay.deliveries(now, could, could_why),
+            queue=replace(queue, in_flight=relay.in_flight),
+            deliveries=relay.deliveries(now, state.could_have_gone, state.could_have_gone_why),
         )
-        return HostSeen(status, is_whole and relay.is_whole)
 
     async def _look_at_onions(self, machine: Machine, limit: float) -> OnionsStatus:
         now = time.monotonic()
@@ -116,3 +123,16 @@ class Host:
             # A fault of ours with one source must not hide what the others told.
             _logger.warning("a part of the status failed", exc_info=True)
             return f"internal error: {type(error).__name__}: {error}"
+
+
+def _is_whole(part: object) -> bool:
+    """Whether all that there is was read."""
+    match part:
+        case TorStatus():
+            return part.version is not None
+        case OnionsStatus():
+            return part.services is not None
+        case StateSeen() | RelaySeen():
+            return part.is_whole
+        case _:
+            return True

@@ -1,7 +1,6 @@
 """How much mail waits in the queue of the MTA; whereto, no MTA tells without looking at each message."""
 
 import asyncio
-import json
 from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
@@ -44,12 +43,13 @@ async def _of_postfix(postqueue: str) -> int:
     try:
         count = 0
         async for line in process.stdout:
-            json.loads(line)
+            if not line.startswith(b"{"):
+                raise TemporaryError("postqueue -j printed something else than messages")
             count += 1
         errors = await process.stderr.read(_LINE)
         await process.wait()
-    except ValueError as error:  # a line that is longer, or not JSON
-        raise TemporaryError("postqueue -j printed something else than messages") from error
+    except ValueError as error:
+        raise TemporaryError(f"postqueue -j printed a line of more than {_LINE} bytes") from error
     finally:
         if process.returncode is None:
             process.kill()
