@@ -1,5 +1,6 @@
 """Times, as everything here holds them; no I/O."""
 
+import time
 from collections.abc import Callable
 
 Timestamp = float
@@ -7,3 +8,8 @@ Timestamp = float
 
 Clock = Callable[[], Timestamp]
 """Gives the time."""
+
+
+def day_of(now: Timestamp) -> str:
+    """The day as YYYY-MM-DD, in the time zone of this host."""
+    return time.strftime("%Y-%m-%d", time.localtime(now))

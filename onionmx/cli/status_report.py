@@ -163,8 +163,8 @@ def _deliveries(told: DeliveriesStatus) -> Iterator[Line]:
     if told.today is None or told.last_30_days is None:
         yield f"not known: {told.why}", _UNKNOWN
     else:
-        yield f"today {_count(told.today)}", _PLAIN
-        yield f"30 days {_count(told.last_30_days)}", _PLAIN
+        yield f"today {_count(told.today, told.sent_today)}", _PLAIN
+        yield f"30 days {_count(told.last_30_days, told.sent_last_30_days)}", _PLAIN
     could = told.could_have_gone
     if could is None:
         yield f"what could have gone over onions is not known: {told.could_have_gone_why}", _PLAIN
@@ -173,8 +173,10 @@ def _deliveries(told: DeliveriesStatus) -> Iterator[Line]:
         yield f"could have gone over onions: {share}", _PLAIN
 
 
-def _count(count: DeliveryCount) -> str:
-    return f"{count.delivered} recipients over onions; {count.deferred} deferred, {count.refused} refused"
+def _count(count: DeliveryCount, sent: int | None) -> str:
+    of = "" if sent is None else f", of {sent} in the mail logs"
+    share = f" ({count.delivered / sent:.1%})" if sent and count.delivered <= sent else ""
+    return f"{count.delivered} recipients over onions{of}{share}; {count.deferred} deferred, {count.refused} refused"
 
 
 def _number(number: int, one: str, many: str = "") -> str:

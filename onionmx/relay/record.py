@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from onionmx import __version__
-from onionmx.clock import Clock, Timestamp
+from onionmx.clock import Clock, Timestamp, day_of
 from onionmx.domain import Domain
 from onionmx.onion import Endpoint
 from onionmx.relay import metrics
@@ -29,7 +29,6 @@ from onionmx.status.deliveries import (
     added,
     kept,
     read_deliveries,
-    today,
     write_deliveries,
 )
 from onionmx.status.model import DayCount, FailingDestination, FailureKind, RelayStatus
@@ -132,7 +131,7 @@ class DeliveryRecord:
         for reply in replies:
             digit = reply.code // 100
             metrics.delivered(digit).inc()
-            day = today(self._clock())
+            day = day_of(self._clock())
             count = DayCount(day=day, delivered=digit == 2, deferred=digit == 4, refused=digit == 5)  # noqa: PLR2004
             self._counted = added(self._counted, {day: count})
 

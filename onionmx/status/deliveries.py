@@ -3,7 +3,6 @@
 JSON, with a version. Several workers share it: each adds what it has counted and keeps what the others have written.
 """
 
-import time
 from collections.abc import Mapping
 from datetime import date
 from functools import partial
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from onionmx.clock import Timestamp
+from onionmx.clock import Timestamp, day_of
 from onionmx.config import Configuration
 from onionmx.defaults import DAY
 from onionmx.domain import normalize
@@ -76,11 +75,6 @@ def key_of(failing: FailingDestination) -> Key:
     """What a failure concerns."""
     is_of_domain = failing.kind is FailureKind.NOT_PROVEN and failing.domains
     return failing.onion, failing.port, failing.domains[0] if is_of_domain else ""
-
-
-def today(now: Timestamp) -> str:
-    """The day, in the time zone of this host."""
-    return time.strftime("%Y-%m-%d", time.localtime(now))
 
 
 def added(days: Mapping[str, DayCount], more: Mapping[str, DayCount]) -> Days:
@@ -160,7 +154,7 @@ def kept(failing: Mapping[Key, FailingDestination], days: Mapping[str, DayCount]
     newest = sorted(
         (item for item in failing.items() if now - FORGOTTEN < item[1].last <= now + DAY), key=lambda item: item[1].last
     )
-    known = sorted(day for day in days if day <= today(now + DAY))
+    known = sorted(day for day in days if day <= day_of(now + DAY))
     return Deliveries(dict(newest[-MOST_FAILING:]), {day: days[day] for day in known[-DAYS:]})
 
 

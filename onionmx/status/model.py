@@ -258,6 +258,9 @@ class DeliveriesStatus(Struct, frozen=True, kw_only=True):
         last_30_days: today included.
         days: the last 30 days, the oldest first, one without a delivery included; empty where they are not known.
         why: why they are not known, or from when they are; empty where the relay tells them.
+        sent_today: remote recipients of all mail, however it went, in the mail logs as sync has read them today; `None`
+            where sync counts none, or that could not be told.
+        sent_last_30_days: the same of the last 30 days.
         could_have_gone: by the logs; `None` where sync counts none, or that could not be told.
         could_have_gone_why: why not; empty where it is there.
     """
@@ -266,6 +269,8 @@ class DeliveriesStatus(Struct, frozen=True, kw_only=True):
     last_30_days: DeliveryCount | None = None
     days: tuple[DayCount, ...] = ()
     why: str = ""
+    sent_today: int | None = None
+    sent_last_30_days: int | None = None
     could_have_gone: CouldHaveGone | None = None
     could_have_gone_why: str = ""
 

@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from onionmx.clock import Timestamp
+from onionmx.clock import Timestamp, day_of
 from onionmx.config import Configuration
 from onionmx.errors import InputError
 from onionmx.files import read_regular
-from onionmx.status.deliveries import MAX_SIZE, Deliveries, parse_deliveries, places, today
+from onionmx.status.deliveries import MAX_SIZE, Deliveries, parse_deliveries, places
 from onionmx.status.model import (
     CouldHaveGone,
     DayCount,
@@ -56,17 +57,11 @@ class RelaySeen(Struct, frozen=True, kw_only=True):
             could: what could have gone.
             could_why: why that is not known.
         """
+        told = DeliveriesStatus(why=self.why, could_have_gone=could, could_have_gone_why=could_why)
         if self.days is None:
-            return DeliveriesStatus(why=self.why, could_have_gone=could, could_have_gone_why=could_why)
+            return told
         days = last_days(self.days, now)
-        return DeliveriesStatus(
-            today=_sum(days[-1:]),
-            last_30_days=_sum(days),
-            days=days,
-            why=self.why,
-            could_have_gone=could,
-            could_have_gone_why=could_why,
-        )
+        return replace(told, today=_sum(days[-1:]), last_30_days=_sum(days), days=days)
 
 
 async def look_at_relay(configuration: Configuration, limit: float = TIMEOUT) -> RelaySeen:
@@ -89,9 +84,13 @@ async def look_at_relay(configuration: Configuration, limit: float = TIMEOUT) ->
 def last_days(days: tuple[DayCount, ...], now: Timestamp) -> tuple[DayCount, ...]:
     """The last `SHOWN_DAYS` days, the oldest first, one without a delivery included."""
     known = {each.day: each for each in days}
-    last = date.fromisoformat(today(now))
-    wanted = ((last - timedelta(days=back)).isoformat() for back in reversed(range(SHOWN_DAYS)))
-    return tuple(known.get(day) or DayCount(day=day) for day in wanted)
+    return tuple(known.get(day) or DayCount(day=day) for day in shown_days(now))
+
+
+def shown_days(now: Timestamp) -> list[str]:
+    """The last `SHOWN_DAYS` days, the oldest first."""
+    last = date.fromisoformat(day_of(now))
+    return [(last - timedelta(days=back)).isoformat() for back in reversed(range(SHOWN_DAYS))]
 
 
 def _sum(days: tuple[DayCount, ...]) -> DeliveryCount:

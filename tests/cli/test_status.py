@@ -39,6 +39,7 @@ WELL = Status(
     queue=QueueStatus(mta="Postfix", waiting=12, in_flight=1),
     deliveries=DeliveriesStatus(
         today=DeliveryCount(delivered=5),
+        sent_today=20,
         last_30_days=DeliveryCount(delivered=50, deferred=2, refused=1),
         could_have_gone=CouldHaveGone(recipients=2000, with_route=84, share=0.042),
     ),
@@ -56,7 +57,9 @@ def test_screen_of_a_host_that_is_well() -> None:
     assert "1 entry, written 2 h ago" in text
     assert "failing      no destination\n" in text
     assert "mail waiting 12 messages in the queue of Postfix" in text
-    assert "today 5 recipients over onions; 0 deferred, 0 refused" in text
+    words = "today 5 recipients over onions, of 20 in the mail logs (25.0%); 0 deferred, 0 refused"
+    assert words in " ".join(text.split())
+    assert "30 days 50 recipients over onions; 2 deferred, 1 refused" in text
     assert "84 of 2000 recipients in the mail logs" in text
     assert all(len(line) <= WIDTH for line in text.splitlines())
     assert len(text.splitlines()) < 24

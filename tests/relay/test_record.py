@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
+from onionmx.clock import day_of
 from onionmx.relay.record import DeliveryRecord, Failure
 from onionmx.smtp.reply import Reply
-from onionmx.status.deliveries import MOST_FAILING, read_deliveries, today
+from onionmx.status.deliveries import MOST_FAILING, read_deliveries
 from onionmx.status.model import DayCount, FailureKind
 from tests.mapfile.maps import A, B
 
@@ -86,14 +87,14 @@ def test_restart_forgets_nothing_but_the_pause(tmp_path: Path) -> None:
         (found,) = again.failing()
         assert (found.since, found.failures, found.next_try) == (NOW, 1, None)
         again.answered([Reply(250, "2.0.0", ("OK",))])
-        expected = DayCount(day=today(NOW), delivered=2, deferred=1, refused=1)
+        expected = DayCount(day=day_of(NOW), delivered=2, deferred=1, refused=1)
         assert again.days() == (expected,)
         again.succeeded((A, 25), "example.org")
         await again.save()
         left = read_deliveries(tmp_path / "deliveries", NOW)
         assert left is not None
         assert not left.failing
-        assert left.days == {today(NOW): expected}
+        assert left.days == {day_of(NOW): expected}
 
     asyncio.run(run())
 
@@ -164,7 +165,7 @@ def test_file_that_cannot_be_written_loses_nothing_and_is_told(
         kept = read_deliveries(folder / "deliveries", NOW)
         assert kept is not None
         assert kept.failing
-        assert kept.days[today(NOW)].delivered == 1
+        assert kept.days[day_of(NOW)].delivered == 1
 
     asyncio.run(run())
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.clock import day_of
 from onionmx.defaults import DAY
 from onionmx.errors import InputError
 from onionmx.saved import SavedError
@@ -23,7 +24,6 @@ from onionmx.status.deliveries import (
     key_of,
     parse_deliveries,
     read_deliveries,
-    today,
     write_deliveries,
 )
 from onionmx.status.model import DayCount, FailingDestination, FailureKind
@@ -52,7 +52,7 @@ def by_key(*all_of_them: FailingDestination) -> Mapping[tuple[str, int, str], Fa
 
 def test_each_worker_adds_its_own_and_keeps_what_others_wrote(tmp_path: Path) -> None:
     path = tmp_path / "deliveries"
-    day = today(NOW)
+    day = day_of(NOW)
     assert read_deliveries(path, NOW) is None
     write_deliveries(path, by_key(failing(A)), {day: DayCount(day=day, delivered=2, deferred=1)}, NOW)
     write_deliveries(path, by_key(failing(B)), {day: DayCount(day=day, delivered=3, refused=1)}, NOW)
@@ -65,8 +65,8 @@ def test_each_worker_adds_its_own_and_keeps_what_others_wrote(tmp_path: Path) ->
 
 def test_what_is_old_or_from_the_future_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "deliveries"
-    days = {day: DayCount(day=day, delivered=1) for day in (today(NOW - number * DAY) for number in range(DAYS + 5))}
-    ahead = today(NOW + 900 * DAY)
+    days = {day: DayCount(day=day, delivered=1) for day in (day_of(NOW - number * DAY) for number in range(DAYS + 5))}
+    ahead = day_of(NOW + 900 * DAY)
     write_deliveries(
         path,
         by_key(failing(A, last=NOW - FORGOTTEN - 1), failing(B, last=NOW + 2 * DAY)),

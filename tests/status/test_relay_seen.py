@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from onionmx.clock import day_of
 from onionmx.config import Configuration, MapSection, RelaySection
-from onionmx.status.deliveries import today, write_deliveries
+from onionmx.status.deliveries import write_deliveries
 from onionmx.status.model import DayCount, DeliveryCount
 from onionmx.status.relay_seen import SHOWN_DAYS, RelaySeen, last_days, look_at_relay
 from tests.status.test_deliveries import by_key, failing
@@ -30,7 +31,7 @@ def look(folder: Path) -> RelaySeen:
 def test_relay_that_does_not_run_is_known_by_its_file(tmp_path: Path, place: str) -> None:
     now = time.time()
     dead = failing(since=now - 3600, last=now - 60)
-    day = today(now)
+    day = day_of(now)
     write_deliveries(tmp_path / place / "deliveries", by_key(dead), {day: DayCount(day=day, delivered=2)}, now)
     seen = look(tmp_path)
     assert seen.is_whole
@@ -78,10 +79,10 @@ def test_what_answers_and_is_no_relay_is_told(tmp_path: Path) -> None:
 
 def test_graph_has_all_days() -> None:
     now = time.time()
-    old, yesterday = today(now - 40 * DAY), today(now - DAY)
+    old, yesterday = day_of(now - 40 * DAY), day_of(now - DAY)
     days = last_days((DayCount(day=old, delivered=9), DayCount(day=yesterday, refused=1)), now)
     assert len(days) == SHOWN_DAYS
-    assert days[-1] == DayCount(day=today(now))
+    assert days[-1] == DayCount(day=day_of(now))
     assert days[-2].refused == 1
     assert sum(day.delivered for day in days) == 0
     assert [day.day for day in days] == sorted(day.day for day in days)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -12,14 +12,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from onionmx import __version__
+from onionmx.clock import Timestamp
 from onionmx.config import Configuration
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.errors import OnionmxError
 from onionmx.status.look.queue import look_at_queue
 from onionmx.status.look.state import StateSeen, look_at_state
 from onionmx.status.look.tor import look_at_onions, look_at_tor
-from onionmx.status.model import MapStatus, OnionsStatus, QueueStatus, Status, TorStatus
-from onionmx.status.relay_seen import RelaySeen, look_at_relay
+from onionmx.status.model import DeliveriesStatus, MapStatus, OnionsStatus, QueueStatus, Status, TorStatus
+from onionmx.status.relay_seen import RelaySeen, look_at_relay, shown_days
 
 LIMIT = 10.0
 """Seconds for each source."""
@@ -98,7 +99,9 @@ class Host:
             map=state.map,
             failing=relay.failing_status,
             queue=replace(queue, in_flight=relay.in_flight),
-            deliveries=relay.deliveries(now, state.could_have_gone, state.could_have_gone_why),
+            deliveries=_with_sent(
+                relay.deliveries(now, state.could_have_gone, state.could_have_gone_why), state.sent, now
+            ),
         )
 
     async def _look_at_onions(self, machine: Machine, limit: float) -> OnionsStatus:
@@ -123,6 +126,16 @@ class Host:
             # A fault of ours with one source must not hide what the others told.
             _logger.warning("a part of the status failed", exc_info=True)
             return f"internal error: {type(error).__name__}: {error}"
+
+
+def _with_sent(deliveries: DeliveriesStatus, sent: Mapping[str, int] | None, now: Timestamp) -> DeliveriesStatus:
+    """With what sync has counted of all mail in the logs, by day."""
+    if sent is None:
+        return deliveries
+    days = shown_days(now)
+    return replace(
+        deliveries, sent_today=sent.get(days[-1], 0), sent_last_30_days=sum(sent.get(day, 0) for day in days)
+    )
 
 
 def _is_whole(part: object) -> bool:

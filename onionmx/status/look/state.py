@@ -41,12 +41,14 @@ class StateSeen(msgspec.Struct, frozen=True):
         map: the map and sync.
         could_have_gone: by the logs; `None` where sync counts none, or that could not be told.
         could_have_gone_why: why not; empty where it is there.
+        sent: remote recipients in the logs by day; `None` where sync counts none, or that could not be told.
         is_whole: all of it could be read.
     """
 
     map: MapStatus
     could_have_gone: CouldHaveGone | None = None
     could_have_gone_why: str = ""
+    sent: dict[str, int] | None = None
     is_whole: bool = True
 
 
@@ -104,15 +106,15 @@ def read_state(configuration: Configuration, now: float) -> StateSeen:
         told = _with_changes(told, configuration)
     except OnionmxError as error:
         problems.append(str(error))
-    could, could_why = None, "sync counts no mail in logs (sync.logs)"
+    could, sent, could_why = None, None, "sync counts no mail in logs (sync.logs)"
     try:
-        could = _could_have_gone(configuration, now)
-        could_why = "" if could else could_why
+        if counted := _counted(configuration, now):
+            (could, sent), could_why = counted, ""
     except OnionmxError as error:
         could_why = str(error)
         problems.append(could_why)
     why = "; ".join(filter(None, (told.why, *problems)))
-    return StateSeen(replace(told, why=why), could, could_why, is_whole=not problems)
+    return StateSeen(replace(told, why=why), could, could_why, sent, is_whole=not problems)
 
 
 def _with_map(told: MapStatus, now: float) -> MapStatus:
@@ -170,13 +172,15 @@ def _shown(endpoints: tuple[Endpoint, ...]) -> str:
     return " ".join(map(format_endpoint, endpoints)) or "nothing"
 
 
-def _could_have_gone(configuration: Configuration, now: float) -> CouldHaveGone | None:
+def _counted(configuration: Configuration, now: float) -> tuple[CouldHaveGone, dict[str, int]] | None:
+    """How much of the mail in the logs has a route, and how much there was each day; `None` where nobody counts."""
     path = Path(configuration.map.path).with_name(FILE_NAME)
     if is_missing(path):
         return None
     with opened_recipients(path, read_local_domains(configuration.local), now, to_write=False) as recipients:
-        outgoing = recipients.outgoing(Path(configuration.map.path))
-    return CouldHaveGone(recipients=outgoing.recipients, with_route=outgoing.with_route, share=outgoing.share)
+        outgoing, sent = recipients.outgoing(Path(configuration.map.path)), recipients.by_day()
+    could = CouldHaveGone(recipients=outgoing.recipients, with_route=outgoing.with_route, share=outgoing.share)
+    return could, sent
 
 
 if __name__ == "__main__":

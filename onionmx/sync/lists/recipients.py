@@ -15,7 +15,7 @@ from io import BufferedIOBase
 from pathlib import Path
 
 from onionmx.batches import batched
-from onionmx.clock import Timestamp
+from onionmx.clock import Timestamp, day_of
 from onionmx.defaults import DAY
 from onionmx.domain import Domain
 from onionmx.errors import ConfigurationError, MissingMapError
@@ -54,8 +54,11 @@ _STEPS = (
         """CREATE TABLE log (head BLOB PRIMARY KEY, position INTEGER NOT NULL, identity TEXT NOT NULL,
         last REAL NOT NULL) WITHOUT ROWID""",
     ),
+    ("CREATE TABLE day (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID",),
 )
+_DAYS = 31  # for which recipients are counted by day
 _FORMS = "expected those of Exim or Postfix, by themselves or through syslog"
+_ADD_DAY = """INSERT INTO day VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET count = count + excluded.count"""
 _ADD = """INSERT INTO recipient VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET
 count = count + excluded.count, last = max(last, excluded.last)"""
 
@@ -110,6 +113,8 @@ class Recipients:
         self._path = path
         self._local = local
         self._now = now
+        # The first time, logs of weeks are read: that mail is not of today.
+        self._counts_days = bool(connection.execute("SELECT EXISTS (SELECT 1 FROM log)").fetchone()[0])
 
     def read_log(self, path: Path, budget: Budget | None = None) -> str:
         """Count what is new in a log.
@@ -157,6 +162,7 @@ class Recipients:
         with translated(self._path):
             self._connection.execute("DELETE FROM recipient WHERE last < ?", (self._now - forget_after,))
             self._connection.execute("DELETE FROM log WHERE last < ?", (self._now - _FORGET_LOG,))
+            self._connection.execute("DELETE FROM day WHERE name <= ?", (day_of(self._now - _DAYS * DAY),))
             self._connection.execute("COMMIT")
 
     def counts(self, top: int = 0) -> Iterator[Count]:
@@ -170,6 +176,11 @@ class Recipients:
                 "SELECT name, count FROM recipient ORDER BY count DESC, name LIMIT ?", (top or -1,)
             )
             yield from (Count(*row) for row in rows)
+
+    def by_day(self) -> dict[str, int]:
+        """Remote recipients by the day on which they were read, in the time zone of this host."""
+        with translated(self._path):
+            return dict(self._connection.execute("SELECT name, count FROM day ORDER BY name"))
 
     def outgoing(self, map_path: Path) -> Outgoing:
         """How much of the mail has an onion to go to.
@@ -244,9 +255,12 @@ class Recipients:
         return _Pass(position, damage, unread)
 
     def _add(self, counted: Counter[str]) -> None:
-        rows = ((domain, number, self._now) for domain, number in counted.items() if domain not in self._local)
+        rows = [(domain, number, self._now) for domain, number in counted.items() if domain not in self._local]
+        total = sum(number for _, number, _ in rows)
         with translated(self._path):
             self._connection.executemany(_ADD, rows)
+            if total and self._counts_days:
+                self._connection.execute(_ADD_DAY, (day_of(self._now), total))
         counted.clear()
 
 

@@ -84,6 +84,7 @@ def test_each_change_has_the_command_that_accepts_it_and_no_other(folder: Path) 
     assert waiting[f"{accept} one.example={B}"].since == 1000.0
     assert seen.could_have_gone is not None
     assert seen.could_have_gone.recipients == 0
+    assert seen.sent == {}
 
 
 def test_the_commands_do_what_they_say(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.clock import day_of
 from onionmx.defaults import DAY
 from onionmx.errors import ConfigurationError, StateError
 from onionmx.mapfile.cdb import DEFERS
@@ -113,6 +115,32 @@ def test_local_domains_do_not_count_and_are_forgotten(tmp_path: Path, store: Pat
     assert count(store, log) == {"example.org": 1, "own.example": 1}
     assert count(store, log, local=("own.example",)) == {"example.org": 1}
     assert count(None, log, local=("own.example",)) == {"example.org": 1}
+
+
+def test_recipients_are_counted_by_day_but_for_what_was_there_before(tmp_path: Path, store: Path) -> None:
+    log = tmp_path / "mainlog"
+    lines = [delivery(number, "local.example" if number == 4 else "example.org") for number in range(7)]
+
+    def days(until: int, now: float) -> dict[str, int]:
+        log.write_text("".join(lines[:until]))
+        count(store, log, local=("local.example",), now=now)
+        with opened_recipients(store, (), now, to_write=False) as recipients:
+            return recipients.by_day()
+
+    assert days(2, NOW) == {}, "a log of weeks, perhaps"
+    assert days(3, NOW) == {day_of(NOW): 1}
+    assert days(6, NOW + DAY) == {day_of(NOW): 1, day_of(NOW + DAY): 2}
+    assert days(7, NOW + 31 * DAY) == {day_of(NOW + DAY): 2, day_of(NOW + 31 * DAY): 1}
+
+
+def test_store_of_an_older_version_is_taken_over(tmp_path: Path, store: Path) -> None:
+    log = tmp_path / "mainlog"
+    log.write_text(delivery(1))
+    count(store, log)
+    with closing(sqlite3.connect(store)) as older:
+        older.executescript("DROP TABLE day; PRAGMA user_version = 1")
+    log.write_text(delivery(1) + delivery(2))
+    assert count(store, log) == {"example.org": 2}
 
 
 def test_a_domain_without_mail_is_forgotten(tmp_path: Path, store: Path) -> None:
