@@ -19,6 +19,7 @@ COMMANDS = {
     "explain": ["explain", "example.org"],
     "domains": ["domains", "/dev/null"],
     "doctor": ["doctor"],
+    "status": ["status"],
     "serve": ["serve"],
     "relay": ["relay"],
 }
