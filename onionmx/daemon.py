@@ -11,6 +11,8 @@ from typing import Protocol
 
 from onionmx.config import Configuration
 from onionmx.errors import OnionmxError
+from onionmx.log import fields
+from onionmx.log.handlers import use_log
 from onionmx.systemd import READY, STOPPING, WATCHDOG, notify, reloading
 
 _ALLOCATIONS = 10_000
@@ -80,29 +82,37 @@ async def run(service: Service, load: Load, watchdog: float | None, tell: Tell =
         _reload(service, load, tell)
     if watchdog is not None:
         _feed_watchdog(loop, watchdog, tell)
-    _logger.info("%s ready (process %d)", service.name, os.getpid())
+    _logger.info("%s ready (process %d)", service.name, os.getpid(), extra=fields("ready"))
     tell(READY)
     await stop.wait()
     loop.add_signal_handler(signal.SIGHUP, _logger.info, "%s stopping, and not reloaded", service.name)
     tell(STOPPING)
-    _logger.info("%s stopping", service.name)
+    _logger.info("%s stopping", service.name, extra=fields("stopping"))
     await service.stop()
-    _logger.info("%s stopped", service.name)
+    _logger.info("%s stopped", service.name, extra=fields("stopped"))
 
 
 def _reload(service: Service, load: Load, tell: Tell) -> None:
     tell(reloading())
     try:
-        service.take(load())
+        configuration = load()
+        service.take(configuration)
     except OnionmxError as error:
         why = "; ".join(str(error).splitlines())
-        _logger.error("the new configuration cannot be used, the old one stays: %s", why)  # noqa: TRY400
+        _logger.error(  # noqa: TRY400 -- the line says it all
+            "the new configuration cannot be used, the old one stays: %s",
+            why,
+            extra=fields("reload_refused", reason=why),
+        )
         service.refused()
     except Exception:  # systemd would wait for the end of it
-        _logger.exception("the new configuration cannot be used, the old one stays: internal error")
+        _logger.exception(
+            "the new configuration cannot be used, the old one stays: internal error", extra=fields("reload_refused")
+        )
         service.refused()
     else:
-        _logger.info("configuration reloaded")
+        use_log(configuration)
+        _logger.info("configuration reloaded", extra=fields("reloaded"))
     tell(READY)
 
 

@@ -50,6 +50,7 @@ FLOORS = [
     {"net"},
     {"smtp"},
     {"daemon", "saved"},  # how one runs
+    {"log"},  # what one says
     {"config"},
     {"answer"},
     {"target"},

@@ -7,10 +7,9 @@ from importlib import import_module
 import click
 
 from onionmx import __version__
-from onionmx.cli.crash import drop_output, flush_output, report_crash
+from onionmx.cli.crash import drop_output, flush_output, report_crash, report_error
 from onionmx.cli.log import log_problems
 from onionmx.errors import EXIT_TEMPORARY, EXIT_USAGE, OnionmxError
-from onionmx.text import escaped
 
 COMMANDS = {
     "cache": "Look into the cache of the running daemon, and make it forget domains.",
@@ -103,8 +102,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except OnionmxError as error:
-        for line in str(error).splitlines():
-            click.echo(f"onionmx: {escaped(line)}", err=True)
+        report_error(error)
         return error.exit_code
     except BaseException as error:  # noqa: BLE001 -- whatever it is, it is no answer
         words = sys.argv[1:] if arguments is None else arguments

@@ -5,7 +5,8 @@ import os
 import sys
 import traceback
 
-from onionmx.errors import EXIT_TEMPORARY, TemporaryError
+from onionmx.errors import EXIT_TEMPORARY, OnionmxError, TemporaryError
+from onionmx.log.handlers import is_structured
 from onionmx.text import escaped
 
 _PIPE_CLOSED = 1  # click ends with this when the reader of the standard output has gone
@@ -34,6 +35,15 @@ def report_crash(error: BaseException, *, with_traceback: bool) -> int:
             _write(escaped(line))
     words = f"internal error: {type(cause).__name__}: {cause}; --debug shows where"
     return _say(escaped(" ".join(words.split())))
+
+
+def report_error(error: OnionmxError) -> None:
+    """Say what was foreseen: in the log of a daemon, else on standard error as it is."""
+    if is_structured():
+        logging.getLogger("onionmx").error("%s", error)
+        return
+    for line in str(error).splitlines():
+        _write(f"onionmx: {escaped(line)}")
 
 
 def flush_output() -> None:

@@ -1,5 +1,6 @@
 """Options and output that several subcommands share."""
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 from onionmx.config import Configuration
 from onionmx.errors import UsageError
 from onionmx.files import read_regular
+from onionmx.log.handlers import is_structured
 
 
 def _load(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Configuration:
@@ -35,7 +37,10 @@ def write_json(value: Any) -> None:  # noqa: ANN401 -- anything that JSON can ho
 
 def warn(words: str) -> None:
     """Say on standard error what is wrong, without stopping the command."""
-    click.echo(f"onionmx: {words}", err=True)
+    if is_structured():
+        logging.getLogger("onionmx").warning("%s", words)
+    else:
+        click.echo(f"onionmx: {words}", err=True)
 
 
 def read_input(name: str, *, is_configured: bool = False) -> tuple[str, bytes]:

@@ -6,6 +6,7 @@ import click
 
 from onionmx.cli.log import log_to_stderr
 from onionmx.config import Configuration
+from onionmx.log.handlers import use_log
 from onionmx.relay.run import run_relay
 
 
@@ -22,8 +23,10 @@ def command(file: Path | None, *, verbose: bool) -> int:
     """Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.
 
     It says 250 only after the onion MX has said 250. It keeps no queue: mail that cannot be delivered now waits in that
-    of the MTA. SIGTERM finishes what is in flight, SIGHUP reads the configuration again. The log goes to standard
-    error.
+    of the MTA. SIGTERM finishes what is in flight, SIGHUP reads the configuration again. The log goes where
+    [log] says, by default to standard error.
     """
     log_to_stderr(verbose=verbose)
-    return run_relay(Configuration.load(file), lambda: Configuration.load(file))
+    configuration = Configuration.load(file)
+    use_log(configuration)
+    return run_relay(configuration, lambda: Configuration.load(file))

@@ -13,11 +13,14 @@ from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColum
 
 from onionmx.answer import Answer
 from onionmx.cli.live import opened_memories
+from onionmx.cli.log import is_run_by_systemd, log_to_stderr
 from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, with_map, write_json
 from onionmx.cli.state_user import become_owner
+from onionmx.cli.sync_log import log_summary
 from onionmx.cli.sync_report import print_pending, print_status, print_summary, summary_as_json
 from onionmx.config import Configuration, SyncSection
 from onionmx.errors import ConfigurationError, UsageError
+from onionmx.log.handlers import use_log
 from onionmx.mapfile.entries import Entries
 from onionmx.parts import Parts
 from onionmx.sync.lists.files import Lists
@@ -86,6 +89,8 @@ def command(  # noqa: PLR0917 -- click gives them by name
     Exit codes: 0 the map is up to date; 64 no change waits for a DOMAIN; 75 every lookup failed, map or state cannot be
     read or written, or another sync is running; 78 configuration, pins or a list are wrong, or a list that must be
     signed is not. At 75 and 78 the map was not changed.
+
+    Where systemd runs it and log.format is json or journald, it logs what it would print.
     """
     configuration = with_map(configuration, map_path)
     words = Words(accepted, refused, allowed).normalized()
@@ -93,6 +98,10 @@ def command(  # noqa: PLR0917 -- click gives them by name
     if pending or words:
         memories = click.get_current_context().with_resource(opened_memories(configuration))
     become_owner(Path(configuration.map.path).parent)
+    is_logged = not as_json and configuration.log.format != "text" and is_run_by_systemd()
+    if is_logged:
+        log_to_stderr(verbose=False)
+        use_log(configuration)
     _check_modes(lists, [pending, status, seal, bool(words), ask_all or dry_run])
     if seal:
         _seal_store(configuration.sync, as_json=as_json)
@@ -125,6 +134,8 @@ def command(  # noqa: PLR0917 -- click gives them by name
         measure(summary)
     if as_json:
         write_json(summary_as_json(summary))
+    elif is_logged:
+        log_summary(summary)
     else:
         print_summary(summary, quiet=quiet)
 

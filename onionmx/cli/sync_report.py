@@ -17,8 +17,8 @@ from onionmx.sync.state import notes
 from onionmx.sync.state.record import DomainRecord
 from onionmx.sync.state.store import Store
 
-_REPORTED = (RunResult.ADDED, RunResult.CHANGED, RunResult.REMOVED, RunResult.UNDECIDED, RunResult.WAITING)
-_COUNTED = (RunResult.ADDED, RunResult.CHANGED, RunResult.REMOVED, RunResult.KEPT, RunResult.UNDECIDED)
+REPORTED = (RunResult.ADDED, RunResult.CHANGED, RunResult.REMOVED, RunResult.UNDECIDED, RunResult.WAITING)
+COUNTED = (RunResult.ADDED, RunResult.CHANGED, RunResult.REMOVED, RunResult.KEPT, RunResult.UNDECIDED)
 
 
 def shown_time(seconds: float) -> str:
@@ -39,19 +39,19 @@ def print_summary(summary: Summary, *, quiet: bool) -> None:
     Args:
         quiet: print nothing where there is nothing to say.
     """
-    reported = [decision for decision in summary.decisions if decision.outcome in _REPORTED]
+    reported = [decision for decision in summary.decisions if decision.outcome in REPORTED]
     if quiet and not reported and not summary.omitted:
         return
     for decision in summary.decisions:
-        if decision.outcome in _REPORTED:
-            click.echo(f"{decision.outcome:<9} {decision.domain}: {_described(decision)}")
+        if decision.outcome in REPORTED:
+            click.echo(f"{decision.outcome:<9} {decision.domain}: {described(decision)}")
         for note in decision.notes:
             click.echo(f"note      {decision.domain}: {note}")
     if summary.omitted:
         click.echo(f"and {summary.omitted} more")
     if summary.refusal:
         click.echo(f"held      {summary.refusal}")
-    counts = [f"{summary.count(outcome)} {outcome}" for outcome in _COUNTED]
+    counts = [f"{summary.count(outcome)} {outcome}" for outcome in COUNTED]
     counts.append(f"{summary.count(RunResult.WITHOUT)} without an onion MX")
     if summary.waiting:
         counts.append(f"{summary.waiting} waiting (onionmx sync --pending)")
@@ -161,7 +161,8 @@ def print_status(store: Store, map_path: str, *, as_json: bool) -> None:
         click.echo(f"held       {held}")
 
 
-def _described(decision: Decision) -> str:
+def described(decision: Decision) -> str:
+    """What becomes of a domain, or why nothing does."""
     new = shown_endpoints(decision.new)
     kept = f"keeps {new}" if new else "it has no entry to keep"
     match decision.outcome:

@@ -10,6 +10,7 @@ import msgspec
 
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.drop_in import Part, merged, parse_part, read_drop_ins, read_part
+from onionmx.config.log import LogSection
 from onionmx.config.lookup import LookupSection, ServeSection
 from onionmx.config.relay import RelaySection
 from onionmx.config.routes import DnsSection, LocalSection, MapSection
@@ -39,6 +40,7 @@ class Configuration(Section, frozen=True):
     relay: RelaySection = RelaySection()
     serve: ServeSection = msgspec.field(default_factory=ServeSection)
     doctor: DoctorSection = DoctorSection()
+    log: LogSection = LogSection()
 
     @classmethod
     def load(cls, file: Path | None = None) -> Self:

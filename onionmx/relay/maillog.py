@@ -1,11 +1,13 @@
 """The mail log: one function for each event, so that a line looks the same wherever it comes from.
 
-It has addresses only where the operator asks for them. Onions are shortened: enough to tell them apart.
+It has addresses only where the operator asks for them; `onionmx.log` takes them out of replies. Onions are shortened:
+enough to tell them apart.
 """
 
 import logging
 from collections.abc import Iterable, Mapping
 
+from onionmx.log import fields
 from onionmx.onion import Endpoint
 from onionmx.smtp.reply import Reply
 
@@ -31,18 +33,25 @@ def delivered(
         f"{stage}={value:.3f}" if isinstance(value, float) else f"{stage}={value}" for stage, value in stages.items()
     )
     level = logging.INFO if reply.is_positive else logging.WARNING
-    _logger.log(level, "%s: %s to=%s %s reply=%s", identifier, domain, shortened(endpoint), described, reply)
+    event = "delivered" if reply.is_positive else "not_delivered"
+    to, said = shortened(endpoint), str(reply)
+    extra = fields(event, id=identifier, domain=domain, to=to, reply=said, **stages)
+    _logger.log(level, "%s: %s to=%s %s reply=%s", identifier, domain, to, described, said, extra=extra)
 
 
 def refused(identifier: str, domain: str, reply: Reply) -> None:
     """The relay itself has refused or deferred a recipient."""
-    _logger.warning("%s: %s reply=%s", identifier, domain, reply)
+    said = str(reply)
+    extra = fields("refused", id=identifier, domain=domain, reply=said)
+    _logger.warning("%s: %s reply=%s", identifier, domain, said, extra=extra)
 
 
 def target_failed(identifier: str, domain: str, endpoint: Endpoint, why: str, *, operator: bool = False) -> None:
     """A target could not be used; the next one is tried, if there is one."""
     level = logging.ERROR if operator else logging.WARNING
-    _logger.log(level, "%s: %s to=%s failed: %s", identifier, domain, shortened(endpoint), why)
+    to = shortened(endpoint)
+    extra = fields("target_failed", id=identifier, domain=domain, to=to, reason=why)
+    _logger.log(level, "%s: %s to=%s failed: %s", identifier, domain, to, why, extra=extra)
 
 
 def not_scrubbed(identifier: str, why: str) -> None:
@@ -52,6 +61,15 @@ def not_scrubbed(identifier: str, why: str) -> None:
 
 def addresses(identifier: str, sender: str, recipients: Iterable[str]) -> None:
     """Who writes to whom, only where the operator asks for it."""
-    line = f"{identifier}: from=<{sender}> to=<{'>,<'.join(recipients)}>"
     # Bytes that are no UTF-8 come as lone surrogates, which no log can hold.
-    _logger.info("%s", line.encode("utf-8", "backslashreplace").decode("utf-8"))
+    of, all_of_them = (
+        text.encode("utf-8", "backslashreplace").decode("utf-8") for text in (sender, ">,<".join(recipients))
+    )
+    extra = fields("addresses", id=identifier, sender=f"<{of}>", recipients=f"<{all_of_them}>")
+    _logger.info("%s: sender=<%s> recipients=<%s>", identifier, of, all_of_them, extra=extra)
+
+
+def failed(identifier: str, domain: str, error: BaseException) -> None:
+    """The relay itself has failed at a delivery, by a fault of ours."""
+    extra = fields("internal_error", id=identifier, domain=domain)
+    _logger.error("%s: delivery for %s failed", identifier, domain, exc_info=error, extra=extra)

@@ -5,6 +5,8 @@ import logging
 import os
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -12,6 +14,7 @@ import uvloop
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
 from onionmx.daemon import Load, allow_many_files, collect_seldom, run
 from onionmx.errors import ConfigurationError, OnionmxError
+from onionmx.log.handlers import use_log
 from onionmx.net.listen import tell_unserved
 from onionmx.relay import workers
 from onionmx.relay.pages.control import bind_control, control_pages, remove_control
@@ -67,7 +70,7 @@ def run_relay(configuration: Configuration, load: Load) -> int:
         if configuration.relay.workers == 1:
             uvloop.run(run(RelayService(configuration, listeners, scraped[0], controls[0]), load, watchdog))
         else:
-            workers.supervise(configuration.relay.workers, work, notify)
+            workers.supervise(configuration.relay.workers, work, notify, partial(_use_its_log, load))
     finally:
         remove_metrics(configuration.relay)
         remove_control(configuration.relay, controls)
@@ -83,6 +86,12 @@ def _latest(configuration: Configuration, load: Load) -> Configuration:
         return load()
     except OnionmxError:
         return configuration
+
+
+def _use_its_log(load: Load) -> None:
+    """Log as the new configuration says; the workers tell of one that cannot be used."""
+    with suppress(OnionmxError):
+        use_log(load())
 
 
 def _listen(settings: RelaySection, inherited: Iterable[tuple[str, socket.socket]]) -> list[SmtpListener]:

@@ -6,7 +6,6 @@ was asked there, all that follow are.
 """
 
 import asyncio
-import logging
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -35,7 +34,6 @@ from onionmx.target import Route
 
 T = TypeVar("T")
 
-_logger = logging.getLogger(__name__)
 _HEADER_SEARCHED = 65536  # bytes of a message that is too large to be kept; each server adds its Received on top
 
 
@@ -267,7 +265,7 @@ class RelayTransaction:
         for group, result in zip(groups, results, strict=True):
             if isinstance(result, Exception):
                 # A fault of ours on one route takes away no reply that another route has got.
-                _logger.error("%s: delivery for %s failed", self._identifier, group.domain, exc_info=result)
+                maillog.failed(self._identifier, group.domain, result)
                 by_place |= dict.fromkeys((place for place, _ in group.recipients), OurReply.INTERNAL.value)
             elif isinstance(result, BaseException):
                 if all(isinstance(other, BaseException) for other in results):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from onionmx import systemd
+from onionmx.log import fields
 
 _logger = logging.getLogger(__name__)
 
@@ -27,7 +28,9 @@ _OF_WORKERS = frozenset({signal.SIGCHLD, READY, ALIVE})
 _PR_SET_PDEATHSIG = 1
 
 
-def supervise(count: int, work: Callable[[int], None], tell: Callable[[str], None]) -> None:
+def supervise(
+    count: int, work: Callable[[int], None], tell: Callable[[str], None], reload: Callable[[], None] = lambda: None
+) -> None:
     """Keep workers running until SIGTERM or SIGINT, which end them all, as SIGHUP reaches them all.
 
     Call it before there is a loop or a thread: the workers are forked. Signals are not handled but waited for, so that
@@ -36,9 +39,10 @@ def supervise(count: int, work: Callable[[int], None], tell: Callable[[str], Non
     Args:
         work: what a worker does, by its number; the process ends with it.
         tell: tells the service manager that a worker serves, that all of them are reloading, and that all are alive.
+        reload: what the parent itself reads again at SIGHUP.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS | _OF_WORKERS)
-    workers = _Workers(count, work, tell)
+    workers = _Workers(count, work, tell, reload)
     while workers.running or workers.due:
         workers.handle(*_wait(min(workers.due.values(), default=None)))
         workers.start_what_is_due()
@@ -52,9 +56,12 @@ class _Workers:
         due: when a worker is started again, by its number.
     """
 
-    def __init__(self, count: int, work: Callable[[int], None], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, count: int, work: Callable[[int], None], tell: Callable[[str], None], reload: Callable[[], None]
+    ) -> None:
         self._work = work
         self._tell = tell
+        self._reload = reload
         self._is_stopping = False
         self._alive: set[int] = set()
         self.running = {_start(number, work): number for number in range(count)}
@@ -75,6 +82,7 @@ class _Workers:
             case signal.SIGHUP if not self._is_stopping:
                 self._tell(systemd.reloading())
                 self._send(signal.SIGHUP)
+                self._reload()
             case signal.SIGTERM | signal.SIGINT:
                 self._is_stopping = True
                 self.due.clear()
@@ -99,7 +107,8 @@ class _Workers:
             if ended:
                 number = self.running.pop(pid)
                 if not self._is_stopping:
-                    _logger.error("worker %d ended with status %d, starting it again", number, status)
+                    extra = fields("worker_ended", worker=number, status=status)
+                    _logger.error("worker %d ended with status %d, starting it again", number, status, extra=extra)
                     self.due[number] = time.monotonic() + RESTART_DELAY
 
     def _send(self, number: int) -> None:

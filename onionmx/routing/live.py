@@ -15,6 +15,7 @@ from random import Random
 from onionmx.answer import Answer, Ask, CouldNotTell
 from onionmx.config import LookupSection
 from onionmx.domain import Domain
+from onionmx.log import fields
 from onionmx.routing.cache import Cache, CacheEntry
 from onionmx.routing.standing import CachedAnswer
 from onionmx.routing.troubles import Troubles
@@ -229,6 +230,6 @@ def _result(domain: str, task: asyncio.Task[Answer]) -> Answer:
         return CouldNotTell(domain, "stopped before DNS answered")
     error = task.exception()
     if error is not None:
-        _logger.error("%s: internal error", domain, exc_info=error)
+        _logger.error("%s: internal error", domain, exc_info=error, extra=fields("internal_error", domain=domain))
         return CouldNotTell(domain, "internal error, which the log describes")
     return task.result()

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import OrderedDict
 
+from onionmx.log import fields
 from onionmx.text import printable_ascii
 
 _logger = logging.getLogger(__name__)
@@ -33,4 +34,5 @@ class Troubles:
             _logger.warning("%d more lookups failed, of domains not named here", self._not_written)
             self._not_written = 0
         self._reported[domain] = now
-        _logger.warning("%s: %s", domain, printable_ascii(reason))
+        why = printable_ascii(reason)
+        _logger.warning("%s: %s", domain, why, extra=fields("lookup_failed", domain=domain, reason=why))

@@ -1,7 +1,10 @@
 """`onionmx sync` in the long run: what waits, what is held, what is asked."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -287,3 +290,42 @@ def test_store_in_use_gets_a_key(site: Site, tmp_path: Path, capsys: pytest.Capt
         assert site.run("sync", "--seal-store", "--json") == 0
         assert printed(capsys) == {"sealed": 0}
         assert site.run("sync") == 0
+
+
+def test_under_systemd_it_logs_events(site: Site, tmp_path: Path) -> None:
+    site.domains.write_text("example.org\nbroken.example\n")
+    site.reactions.update(srv("example.org", A) | {f"{SRV}broken.example": FAILING})
+    site.set("log", 'format = "json"')
+    said = []
+    for name in ("journal", "no-journal"):
+        with (tmp_path / name).open("w") as output:
+            found = os.fstat(output.fileno())
+            stream = f"{found.st_dev}:{found.st_ino}" if name == "journal" else "1:1"
+            command = [sys.executable, "-m", "onionmx", "sync", "--all", "--config", str(site.configuration)]
+            environment = os.environ | {"JOURNAL_STREAM": stream}
+            done = subprocess.run(
+                command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment, check=False
+            )
+        assert done.returncode == 0, done.stderr
+        said.append(((tmp_path / name).read_text(), done.stderr))
+    assert said[0][0] == ""
+    events = {each["event"]: each for each in map(json.loads, said[0][1].splitlines())}
+    assert set(events) == {"added", "undecided", "synchronized"}
+    assert (events["added"]["domain"], events["added"]["new"]) == ("example.org", A)
+    assert events["undecided"]["level"] == "warning"
+    assert (events["synchronized"]["added"], events["synchronized"]["entries"]) == (1, 1)
+    assert "1 kept, 1 undecided" in said[1][0]
+    assert said[1][1] == ""
+
+
+def test_under_systemd_what_ends_it_is_logged_too(site: Site, tmp_path: Path) -> None:
+    site.set("log", 'format = "json"')
+    site.pins.write_text("nonsense\n")
+    with (tmp_path / "journal").open("w") as output:
+        found = os.fstat(output.fileno())
+        command = [sys.executable, "-m", "onionmx", "sync", "--config", str(site.configuration)]
+        environment = os.environ | {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    assert done.returncode == 78
+    (event,) = map(json.loads, done.stderr.splitlines())
+    assert (event["level"], "pins" in event["message"]) == ("error", True)

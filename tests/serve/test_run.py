@@ -134,9 +134,12 @@ def test_reload_takes_a_good_configuration_and_a_bad_one_changes_nothing(tmp_pat
                 daemon.signal(signal.SIGHUP)
                 daemon.wait_for_log(f"the new configuration cannot be used, the old one stays: .*{why}")
                 assert exchange(connection, b"get example.org\n") == b"200 relay:example.org\n"
+            serve.configure(head='[log]\nformat = "json"\n')
+            daemon.signal(signal.SIGHUP)
+            daemon.wait_for_log('"message": "configuration reloaded", "event": "reloaded"')
         with urllib.request.urlopen(f"http://127.0.0.1:{serve.http}/metrics") as response:
             metrics = response.read().decode()
-        assert 'onionmx_lookup_reloads_total{result="taken"} 1.0' in metrics
+        assert 'onionmx_lookup_reloads_total{result="taken"} 2.0' in metrics
         assert 'onionmx_lookup_reloads_total{result="refused"} 3.0' in metrics
 
 

@@ -14,6 +14,7 @@ from onionmx.authenticate.demand.policy_lookup import AsksPolicy, PolicyAnswer
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, NotRequired
 from onionmx.clock import Clock
 from onionmx.domain import Domain
+from onionmx.log import fields
 from onionmx.saved import SavedError
 
 _T = TypeVar("_T")
@@ -108,7 +109,12 @@ class RememberedPolicyLookup:
         before = _policy(known)
         if isinstance(said, EnforcedPolicy):
             if said.trouble and not (known and known.trouble):
-                _logger.warning("%s: its MTA-STS policy holds, and was not fetched again: %s", domain, said.trouble)
+                _logger.warning(
+                    "%s: its MTA-STS policy holds, and was not fetched again: %s",
+                    domain,
+                    said.trouble,
+                    extra=fields("policy_not_fetched", domain=domain, reason=said.trouble),
+                )
             _put(self._known, domain, said)
         elif isinstance(said, NotRequired):
             self._known.pop(domain, None)

@@ -12,6 +12,7 @@ from collections import Counter
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
+from onionmx.log import fields
 from onionmx.net.clients import Door
 from onionmx.smtp.reply import OurReply, Reply
 from onionmx.smtp.server.commands import LmtpSession, ServerSession
@@ -118,8 +119,10 @@ class SmtpServer:
 
     def _refusal(self, session: SmtpConnection) -> Reply | None:
         if not self._is_allowed(session):
-            _logger.warning("session %d: refused: %s", session.number, OurReply.CLIENT_REFUSED.value)
-            return OurReply.CLIENT_REFUSED.value
+            refusal = OurReply.CLIENT_REFUSED.value
+            extra = fields("client_refused", connection=session.number, reply=str(refusal))
+            _logger.warning("session %d: refused: %s", session.number, refusal, extra=extra)
+            return refusal
         return None if self._has_room(session) else OurReply.TOO_MANY_CONNECTIONS.value
 
     def _has_room(self, session: SmtpConnection) -> bool:
