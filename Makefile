@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # stem and pure-cdb come as source; no Python after 3.11 brings what builds them, and pure-cdb is to do without a compiler.
 BUILD_TOOLS := pip setuptools wheel hatchling editables
 
-.PHONY: help setup debian demo test coverage test-installed lint docs audit acceptance bench deb release clean
+.PHONY: help setup debian browser demo test coverage test-installed lint docs audit acceptance bench deb release clean
 
 help:
 	@echo "make demo    set up and run the main job on a private Tor network"
@@ -27,6 +27,10 @@ setup: debian $(VENV)/.installed
 debian:
 	@PYTHON="$(PYTHON)" tests/setup_debian.sh
 
+# Only for the tests, as it is large.
+browser: debian
+	@tests/setup_debian.sh browser
+
 $(VENV)/.installed: pyproject.toml constraints.txt $(wildcard programs/*) | debian
 	@echo "setting up the Python packages in $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "onionmx needs Python 3.11 or newer")'
@@ -39,7 +43,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(wildcard programs/*) | debi
 demo: setup
 	@$(BIN)/python -m tests.e2e.demo
 
-test: setup
+test: setup browser
 	@$(BIN)/python -m pytest -n 2
 
 # Unit tests, and what tests onionmx publish and onionmx onion, with real name servers and tor.

@@ -3,12 +3,14 @@
 #
 # Daemons are only unpacked into .debian/ of the project, never installed: an installed package would start a daemon,
 # and an MTA package would remove the MTA this machine has. Libraries and plain tools come from apt in the usual way.
+# With the argument "browser" it installs Chromium instead, which only tests need, and which is large.
 # PYTHON names the interpreter that will make the virtual environment (default: python3).
 set -euo pipefail
 
 # "A|B" is the first of the two that this release has. Debian 13 brought Valkey, testing took keymgr out of knot.
 daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot 'knot-keymgr|knot' unbound bind9)
 daemons+=('valkey-server|redis-server' 'valkey-tools|redis-tools' dnsmasq-base)
+daemons+=(prometheus) # for promtool, which checks the alert rules
 # Programs and libraries of the same build as BIND, which refuses any other: the machine may have older ones.
 companions=(bind9-libs bind9-utils bind9-dnsutils)
 companions+=(exim4-config) # the files that setup changes
@@ -18,11 +20,12 @@ binaries+=('usr/sbin/keymgr|usr/bin/keymgr')
 binaries+=(usr/sbin/postfix usr/sbin/postconf usr/sbin/postqueue usr/sbin/smtp-source usr/lib/postfix/sbin/master)
 binaries+=(heavy/usr/sbin/exim4)
 binaries+=('usr/bin/valkey-server|usr/bin/redis-server')
-binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate usr/sbin/dnsmasq)
+binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate usr/sbin/dnsmasq usr/bin/promtool)
 # procps: the units reload by /bin/kill, which systemd-analyze looks for.
 # netbase: Exim and Postfix look smtp up in /etc/services, which a minimal Debian 12 does not have.
 tools=(netbase tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd procps groff-base)
 tools+=(git openssh-client) # what make release runs
+tools+=(w3m) # which shows the page of serve as text
 tools+=(curl) # which the bench sends large messages with, beside the relay
 
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -100,8 +103,17 @@ libraries() { # DEB... : the library packages these packages depend on, first ch
   local deb
   for deb in "$@"; do dpkg-deb -f "$deb" Depends Pre-Depends; done |
     sed 's/^[A-Za-z-]*: //' | tr ',' '\n' | sed 's/|.*//; s/(.*//; s/:.*//; s/ //g' |
-    grep -E '^(lib|zlib1g$)' | sort -u
+    grep -E '^(lib|zlib1g$)' | grep -v '^libjs-' | sort -u # those are scripts of web pages
 }
+
+if [ "${1:-}" = browser ]; then
+  type chromium >/dev/null 2>&1 && exit
+  may_be_root || die "neither root nor sudo is there to install chromium"
+  say "installing chromium"
+  retry apt_get -o APT::Update::Error-Mode=any update || say "could not refresh the package lists"
+  retry apt_get install --yes --no-install-recommends --no-remove chromium >/dev/null
+  exit
+fi
 
 complete && exit
 mkdir -p "$unpacked"
@@ -138,6 +150,8 @@ for deb in "$archives"/*.deb; do
   case $deb in
     # The same paths as exim4-daemon-light: the tests run both.
     */exim4-daemon-heavy_*) dpkg-deb -x "$deb" "$unpacked/heavy" ;;
+    # Half of it is the server.
+    */prometheus_*) dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$unpacked" ./usr/bin/promtool ;;
     *) dpkg-deb -x "$deb" "$unpacked" ;;
   esac
 done

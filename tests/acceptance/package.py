@@ -65,7 +65,7 @@ def fresh(root: Path, suite: str) -> None:
     env = online(root)
     export(root / _SOURCE)
     pytest = ".venv/bin/python -m pytest -n 2 tests"
-    tests = {"e2e": f"{pytest}/e2e", "unit": "make test-installed", "all": pytest}
+    tests = {"e2e": f"make browser && {pytest}/e2e", "unit": "make test-installed", "all": f"make browser && {pytest}"}
     script = f"cd /{_SOURCE} && echo version: $(python3 --version) && time make setup && time make demo"
     if suite:
         script += f" && time {tests[suite]}"
