@@ -24,6 +24,7 @@ FLOORS = [
     {"relay.metrics"},
     {"serve.run"},
     {"serve.service"},
+    {"serve.page"},
     {"serve.http"},
     {"serve"},
     {"serve.protocols"},

@@ -46,8 +46,9 @@ def run_serve(configuration: Configuration, load: Load) -> int:
 
 async def _listen(service: LookupService, listener: LookupListener) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    connect = partial(service.connection, listener.protocol)
-    create = loop.create_unix_server if listener.socket.family == socket.AF_UNIX else loop.create_server
+    is_unix = listener.socket.family == socket.AF_UNIX
+    connect = partial(service.connection, listener.protocol, is_unix=is_unix)
+    create = loop.create_unix_server if is_unix else loop.create_server
     return await create(connect, sock=listener.socket, backlog=BACKLOG)
 
 

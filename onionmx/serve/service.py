@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from onionmx.config import Configuration, parse_socket
@@ -16,6 +17,8 @@ from onionmx.serve.http.health import Health
 from onionmx.serve.http.pages import ControlPages, Pages
 from onionmx.serve.listeners import Protocol
 from onionmx.serve.metrics import LookupMetrics
+from onionmx.serve.page.gather import StatusSource
+from onionmx.serve.page.page import StatusPage
 from onionmx.serve.protocols.result import ResultTemplate
 from onionmx.serve.protocols.socketmap import SOCKETMAP
 from onionmx.serve.protocols.tcp_table import TCP_TABLE
@@ -44,15 +47,25 @@ class LookupService:
         self._health = Health(parts, lambda: self._readsocket_answers.has_asked_dnsport)
         self._http = tally("http")
         self._names = configuration.serve.http_names
+        self._status = StatusSource(configuration, self._health.parts)
+        self._page = StatusPage(self._status, configuration.doctor.map_max_age)
+        counts, names = (partial(self._page.respond, with_names=with_names) for with_names in (False, True))
+        made_of = (self.routes, self.metrics, self._health, self._http)
         self._pages = {
-            Protocol.HTTP: Pages(self.routes, self.metrics, self._health, self._http),
-            Protocol.CONTROL: ControlPages(self.routes, self.metrics, self._health, self._http),
+            (Protocol.HTTP, False): Pages(*made_of, counts),
+            (Protocol.HTTP, True): Pages(*made_of, names),
+            (Protocol.CONTROL, False): ControlPages(*made_of, counts),
+            (Protocol.CONTROL, True): ControlPages(*made_of, names),
         }
 
-    def connection(self, protocol: Protocol) -> asyncio.Protocol:
-        """The asyncio protocol for a new connection."""
-        if protocol in self._pages:
-            respond = self._pages[protocol].respond
+    def connection(self, protocol: Protocol, *, is_unix: bool = False) -> asyncio.Protocol:
+        """The asyncio protocol for a new connection.
+
+        Args:
+            is_unix: it came over a unix socket, whose mode has let the client in.
+        """
+        if (pages := self._pages.get((protocol, is_unix))) is not None:
+            respond = pages.respond
             return HttpConnection(respond, self._http, self._http_connections, self._names)
         if protocol is Protocol.READSOCKET:
             return LookupConnection(self._readsocket_answers, self._connections)
@@ -69,11 +82,14 @@ class LookupService:
         self._connections.limit = configuration.serve.max_connections
         self._names = configuration.serve.http_names
         self._health.use(parts)
+        self._status.use(configuration)
+        self._page.max_age = configuration.doctor.map_max_age
 
     async def close(self) -> None:
         """Take no more requests, answer what is under way, and end all connections."""
         grace = self.routes.timeout
         await asyncio.gather(self._connections.close(grace), self._http_connections.close(grace))
+        await self._status.close()
         await self._health.close()
 
 

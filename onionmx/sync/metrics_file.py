@@ -34,6 +34,7 @@ _MAX_SIZE = 65536  # bytes
 _MODE = 0o644  # the collector runs as another user, and there is no domain in it
 _SUCCESS = "onionmx_sync_last_success_timestamp_seconds"
 _OLD_SUCCESS = re.compile(rf"^{_SUCCESS} (\S+)$", re.MULTILINE)
+_METRIC = re.compile(r"^(onionmx_sync_\w+) (\S+)$", re.MULTILINE)
 _OUTCOMES = tuple(outcome for outcome in RunResult if outcome is not RunResult.WAITING)
 
 
@@ -123,3 +124,18 @@ def _last_success(path: Path) -> float | None:
         return float(found[1]) if found else None
     except (OSError, ValueError):
         return None
+
+
+def read_metrics(path: Path) -> dict[str, float]:
+    """What `write_metrics` wrote, by name; those with labels are left out.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    try:
+        text = read_regular(path, _MAX_SIZE).decode()
+        return {name: float(value) for name, value in _METRIC.findall(text)}
+    except OSError as error:
+        raise StateError(f"sync.metrics_file {path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise StateError(f"sync.metrics_file {path} is damaged: {error}") from error

@@ -13,12 +13,14 @@ import h11
 from onionmx import __version__
 from onionmx.serve.connections import Connections, CountedConnection
 from onionmx.serve.http.host import is_for_this_machine
+from onionmx.serve.http.origin import is_from_another_site
 from onionmx.serve.metrics import Tally
 from onionmx.text import printable_ascii
 
 _MISDIRECTED = (
     "ask for localhost, an IP address, this machine's name, or one of serve.http_names or relay.metrics_names"
 )
+_FROM_ANOTHER_SITE = "another web page asks for this, and none may: type the address into the browser"
 MAX_HEADER = 16_384
 """Bytes of a request's head; more is answered by 431."""
 MAX_BODY = 65_536
@@ -40,12 +42,14 @@ class Response:
         body: the content.
         content_type: its media type.
         allow: methods to name, for 405.
+        headers: further ones, of a page.
     """
 
     status: HTTPStatus
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
     allow: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def plain(cls, status: HTTPStatus, text: str, allow: str = "") -> "Response":
@@ -127,6 +131,8 @@ class HttpConnection(CountedConnection):
                     self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request has too much content")
             case h11.EndOfMessage() if self._request is not None and not self._is_for_us(self._request):
                 self._refuse(HTTPStatus.MISDIRECTED_REQUEST, _MISDIRECTED)
+            case h11.EndOfMessage() if self._request is not None and is_from_another_site(self._request.headers):
+                self._refuse(HTTPStatus.FORBIDDEN, _FROM_ANOTHER_SITE)
             case h11.EndOfMessage() if self._request is not None:
                 self.client.heard(time.monotonic())
                 method, target = self._request.method.decode("ascii"), self._request.target.decode("ascii")
@@ -175,6 +181,9 @@ class HttpConnection(CountedConnection):
             ("Content-Type", response.content_type),
             ("Content-Length", str(len(response.body))),
             ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
+            *response.headers,
         ]
         if response.allow:
             headers.append(("Allow", response.allow))

@@ -2,9 +2,12 @@
 
 | request | answer |
 |---|---|
+| `GET /` | the status of this host as a web page, `onionmx.serve.page` |
 | `GET /metrics` | for Prometheus; `onionmx.serve.metrics` lists them |
 | `GET /healthz` | files, resolver and tor, each with what was seen, as JSON: 200, or 503 where one does not work |
 | `GET /routes/DOMAIN` | as `onionmx lookup --json`: 200 found or no route, 503 could not tell, 400 not a domain |
+
+On TCP the page has counts and states only. On a unix socket it has domains and onions too.
 
 `ttl`, `stale` and `notes` of a route are left out, as any local user could tell by them when this host wrote to whom.
 The control socket shows them, and has also
@@ -20,6 +23,7 @@ The control socket shows them, and has also
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -47,9 +51,18 @@ class Pages:
     Args:
         health: what is looked at.
         tally: counts what is asked here.
+        status: answers for the status page by path; `None` for another one.
     """
 
-    def __init__(self, routes: Routes, metrics: LookupMetrics, health: Health, tally: Tally) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        metrics: LookupMetrics,
+        health: Health,
+        tally: Tally,
+        status: Callable[[str], Awaitable[Response | None]],
+    ) -> None:
+        self._status = status
         self._health = health
         self._routes = routes
         self._tally = tally
@@ -66,6 +79,8 @@ class Pages:
         return await self._respond(method, path) or Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
 
     async def _respond(self, method: str, path: str) -> Response | None:
+        if (shown := await self._status(path)) is not None:
+            return shown if method in READ else refused(READ)
         page, _, domain = path.removeprefix("/").partition("/")
         if page not in {"metrics", "healthz", "routes"} or bool(domain) != (page == "routes"):
             return None

@@ -283,7 +283,7 @@ def test_the_control_socket_and_only_it_has_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["/", "/routes", "/routes/", "/metrics/x", "/health", "*", "http://localhost/metrics"]
+    "target", ["//", "/routes", "/routes/", "/metrics/x", "/health", "*", "http://localhost/metrics"]
 )
 def test_there_is_nothing_else(tmp_path: Path, target: str) -> None:
     async def test(service: Service) -> None:

@@ -1,0 +1,179 @@
+"""What the lookup daemon can find out of this host's status without rights of its own; looked at every few seconds.
+
+It asks neither tor's control port nor the MTA: `onionmx status` does, as root. What it cannot know is `None`.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+from onionmx import __version__
+from onionmx.clock import Clock, Timestamp
+from onionmx.config import Configuration
+from onionmx.errors import OnionmxError, StateError
+from onionmx.isolation import isolated
+from onionmx.mapfile.cdb import MapReader
+from onionmx.serve.http.health import HealthPart
+from onionmx.serve.page.relay import RelayError, relay_status
+from onionmx.status.deliveries import today
+from onionmx.status.model import (
+    CouldHaveGone,
+    DayCount,
+    DeliveriesStatus,
+    DeliveryCount,
+    FailingStatus,
+    MapStatus,
+    OnionsStatus,
+    QueueStatus,
+    RelayStatus,
+    Status,
+    TorStatus,
+)
+from onionmx.sync.metrics_file import read_metrics
+
+INTERVAL = 5.0
+"""Seconds for which what was seen is shown again, so that frequent visits make no more work."""
+DAYS = 30
+_ROOT_KNOWS = "onionmx serve may not look; onionmx status does"
+
+
+class StatusSource:
+    """Looks at this host.
+
+    Args:
+        health: what `/healthz` tells.
+        clock: gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        health: Callable[[], Awaitable[Mapping[str, HealthPart]]],
+        clock: Clock = time.time,
+    ) -> None:
+        self._configuration = configuration
+        self._health = health
+        self._clock = clock
+        self._look: asyncio.Task[Status] | None = None
+        self._looked_at = -INTERVAL
+
+    def use(self, configuration: Configuration) -> None:
+        """Look at what another configuration says from now on."""
+        self._configuration = configuration
+        self._looked_at = -INTERVAL
+
+    async def status(self) -> Status:
+        """All of it; a visitor who comes while somebody looks waits for the same."""
+        now = time.monotonic()
+        if self._look is None or (self._look.done() and now - self._looked_at >= INTERVAL):
+            self._looked_at = now
+            self._look = asyncio.create_task(self._look_at_all())
+        return await asyncio.shield(self._look)
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait((self._look,))
+
+    async def _look_at_all(self) -> Status:
+        configuration, now = self._configuration, self._clock()
+        health, (relay, why), (known, counted) = await asyncio.gather(
+            self._health(), _of_relay(configuration), asyncio.to_thread(_of_files, configuration, now)
+        )
+        tor = health["tor"]
+        return Status(
+            version=__version__,
+            host=socket.gethostname(),
+            at=now,
+            tor=TorStatus(answers=tor.ok, why="" if tor.ok else tor.seen),
+            onions=OnionsStatus(services=None, why=_ROOT_KNOWS),
+            map=known,
+            failing=FailingStatus(destinations=relay.failing if relay else None, why=why),
+            queue=QueueStatus(in_flight=relay.in_flight if relay else None, why=_ROOT_KNOWS),
+            deliveries=_deliveries(relay, why, counted, now),
+        )
+
+
+async def _of_relay(configuration: Configuration) -> tuple[RelayStatus | None, str]:
+    try:
+        relay = await relay_status(configuration.relay)
+    except RelayError as error:
+        return None, str(error)
+    return relay, relay.why
+
+
+def _of_files(configuration: Configuration, now: Timestamp) -> tuple[MapStatus, CouldHaveGone | str]:
+    """The map, and what the last run of sync counted, as far as its metrics are there to be read."""
+    path = Path(configuration.map.path)
+    written = entries = None
+    troubles = []
+    try:
+        with isolated("map"), MapReader(path) as reader:
+            entries = len(reader)
+        written = path.stat().st_mtime
+    except (OnionmxError, OSError) as error:
+        troubles.append(str(error))
+    metrics: Mapping[str, float] = {}
+    why = "sync.metrics_file is not set: onionmx status tells what sync knows"
+    if configuration.sync.metrics_file:
+        try:
+            metrics, why = read_metrics(Path(configuration.sync.metrics_file)), "sync reads no logs (sync.logs)"
+        except StateError as error:
+            why = str(error)
+    waiting = metrics.get("onionmx_sync_waiting_changes")
+    if waiting is None:
+        troubles.append(why)
+    known = MapStatus(
+        path=str(path),
+        written=written,
+        age=None if written is None else max(0.0, now - written),
+        entries=entries,
+        last_run=metrics.get("onionmx_sync_last_run_timestamp_seconds"),
+        waiting=None if waiting is None else (),
+        more_waiting=int(waiting or 0),
+        why="; ".join(troubles),
+    )
+    return known, _could_have_gone(metrics) or why
+
+
+def _could_have_gone(metrics: Mapping[str, float]) -> CouldHaveGone | None:
+    recipients = metrics.get("onionmx_sync_outgoing_recipients")
+    if not recipients:
+        return None
+    with_route = metrics.get("onionmx_sync_outgoing_recipients_with_route", 0.0)
+    return CouldHaveGone(recipients=int(recipients), with_route=int(with_route), share=with_route / recipients)
+
+
+def _deliveries(relay: RelayStatus | None, why: str, counted: CouldHaveGone | str, now: Timestamp) -> DeliveriesStatus:
+    could_have_gone, why_not = (counted, "") if isinstance(counted, CouldHaveGone) else (None, counted)
+    if relay is None:
+        return DeliveriesStatus(why=why, could_have_gone=could_have_gone, could_have_gone_why=why_not)
+    days = last_days(relay.days, today(now))
+    return DeliveriesStatus(
+        today=days[-1],
+        last_30_days=DeliveryCount(
+            delivered=sum(day.delivered for day in days),
+            deferred=sum(day.deferred for day in days),
+            refused=sum(day.refused for day in days),
+        ),
+        days=days,
+        why=why,
+        could_have_gone=could_have_gone,
+        could_have_gone_why=why_not,
+    )
+
+
+def last_days(counted: tuple[DayCount, ...], last: str) -> tuple[DayCount, ...]:
+    """The last 30 days, the oldest first, also those on which nothing was delivered.
+
+    Args:
+        counted: days with deliveries.
+        last: the day that it is now.
+    """
+    by_day = {each.day: each for each in counted}
+    names = [str(date.fromisoformat(last) - timedelta(days=DAYS - 1 - number)) for number in range(DAYS)]
+    return tuple(by_day.get(name) or DayCount(day=name) for name in names)
