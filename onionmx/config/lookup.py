@@ -105,7 +105,11 @@ class ServeSection(Section, frozen=True):
         "127.0.0.1:10029",
     )
     http_listen: Annotated[
-        tuple[str, ...], Meta(description="Where /metrics, /healthz and /routes/DOMAIN are, by HTTP.")
+        tuple[str, ...],
+        Meta(
+            description="Where the status page, /metrics, /healthz and /routes/DOMAIN are, by HTTP. The page shows "
+            "domains and onions on a unix:/path alone."
+        ),
     ] = ("127.0.0.1:10030",)
     http_names: Annotated[
         tuple[str, ...],

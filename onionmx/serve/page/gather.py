@@ -7,7 +7,6 @@ import asyncio
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import date, timedelta
 from pathlib import Path
 
 from onionmx import __version__
@@ -17,26 +16,14 @@ from onionmx.errors import OnionmxError, StateError
 from onionmx.isolation import isolated
 from onionmx.mapfile.cdb import MapReader
 from onionmx.serve.http.health import HealthPart
-from onionmx.serve.page.relay import RelayError, relay_status
-from onionmx.status.deliveries import today
-from onionmx.status.model import (
-    CouldHaveGone,
-    DayCount,
-    DeliveriesStatus,
-    DeliveryCount,
-    FailingStatus,
-    MapStatus,
-    OnionsStatus,
-    QueueStatus,
-    RelayStatus,
-    Status,
-    TorStatus,
-)
+from onionmx.status.model import CouldHaveGone, MapStatus, OnionsStatus, QueueStatus, Status, TorStatus
+from onionmx.status.relay_seen import look_at_relay
 from onionmx.sync.metrics_file import read_metrics
 
 INTERVAL = 5.0
 """Seconds for which what was seen is shown again, so that frequent visits make no more work."""
-DAYS = 30
+LIMIT = 2.0
+"""Seconds for the relay's answer."""
 _ROOT_KNOWS = "onionmx serve may not look; onionmx status does"
 
 
@@ -81,8 +68,10 @@ class StatusSource:
 
     async def _look_at_all(self) -> Status:
         configuration, now = self._configuration, self._clock()
-        health, (relay, why), (known, counted) = await asyncio.gather(
-            self._health(), _of_relay(configuration), asyncio.to_thread(_of_files, configuration, now)
+        health, relay, (known, could, could_why) = await asyncio.gather(
+            self._health(),
+            look_at_relay(configuration, LIMIT),
+            asyncio.to_thread(_of_files, configuration, now),
         )
         tor = health["tor"]
         return Status(
@@ -92,22 +81,18 @@ class StatusSource:
             tor=TorStatus(answers=tor.ok, why="" if tor.ok else tor.seen),
             onions=OnionsStatus(services=None, why=_ROOT_KNOWS),
             map=known,
-            failing=FailingStatus(destinations=relay.failing if relay else None, why=why),
-            queue=QueueStatus(in_flight=relay.in_flight if relay else None, why=_ROOT_KNOWS),
-            deliveries=_deliveries(relay, why, counted, now),
+            failing=relay.failing_status,
+            queue=QueueStatus(in_flight=relay.in_flight, why=_ROOT_KNOWS),
+            deliveries=relay.deliveries(now, could, could_why),
         )
 
 
-async def _of_relay(configuration: Configuration) -> tuple[RelayStatus | None, str]:
-    try:
-        relay = await relay_status(configuration.relay)
-    except RelayError as error:
-        return None, str(error)
-    return relay, relay.why
+def _of_files(configuration: Configuration, now: Timestamp) -> tuple[MapStatus, CouldHaveGone | None, str]:
+    """The map, and what the last run of sync counted, as far as its metrics are there to be read.
 
-
-def _of_files(configuration: Configuration, now: Timestamp) -> tuple[MapStatus, CouldHaveGone | str]:
-    """The map, and what the last run of sync counted, as far as its metrics are there to be read."""
+    Returns:
+        The map; what could have gone over onions, and why that is not known.
+    """
     path = Path(configuration.map.path)
     written = entries = None
     troubles = []
@@ -137,7 +122,8 @@ def _of_files(configuration: Configuration, now: Timestamp) -> tuple[MapStatus, 
         more_waiting=int(waiting or 0),
         why="; ".join(troubles),
     )
-    return known, _could_have_gone(metrics) or why
+    could = _could_have_gone(metrics)
+    return known, could, "" if could else why
 
 
 def _could_have_gone(metrics: Mapping[str, float]) -> CouldHaveGone | None:
@@ -146,34 +132,3 @@ def _could_have_gone(metrics: Mapping[str, float]) -> CouldHaveGone | None:
         return None
     with_route = metrics.get("onionmx_sync_outgoing_recipients_with_route", 0.0)
     return CouldHaveGone(recipients=int(recipients), with_route=int(with_route), share=with_route / recipients)
-
-
-def _deliveries(relay: RelayStatus | None, why: str, counted: CouldHaveGone | str, now: Timestamp) -> DeliveriesStatus:
-    could_have_gone, why_not = (counted, "") if isinstance(counted, CouldHaveGone) else (None, counted)
-    if relay is None:
-        return DeliveriesStatus(why=why, could_have_gone=could_have_gone, could_have_gone_why=why_not)
-    days = last_days(relay.days, today(now))
-    return DeliveriesStatus(
-        today=days[-1],
-        last_30_days=DeliveryCount(
-            delivered=sum(day.delivered for day in days),
-            deferred=sum(day.deferred for day in days),
-            refused=sum(day.refused for day in days),
-        ),
-        days=days,
-        why=why,
-        could_have_gone=could_have_gone,
-        could_have_gone_why=why_not,
-    )
-
-
-def last_days(counted: tuple[DayCount, ...], last: str) -> tuple[DayCount, ...]:
-    """The last 30 days, the oldest first, also those on which nothing was delivered.
-
-    Args:
-        counted: days with deliveries.
-        last: the day that it is now.
-    """
-    by_day = {each.day: each for each in counted}
-    names = [str(date.fromisoformat(last) - timedelta(days=DAYS - 1 - number)) for number in range(DAYS)]
-    return tuple(by_day.get(name) or DayCount(day=name) for name in names)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import onionmx.serve.page
-from onionmx.serve.page.gather import StatusSource, last_days
+from onionmx.serve.page.gather import StatusSource
 from onionmx.serve.page.graph import HEIGHT, WIDTH, graph_of
 from onionmx.serve.page.page import StatusPage, span
 from onionmx.status.model import (
@@ -26,7 +26,7 @@ from onionmx.status.model import (
     TorStatus,
 )
 from tests.mapfile.maps import A, B
-from tests.serve.page.statuses import AT, DAYS, FAILING, WELL, failing
+from tests.serve.page.statuses import AT, FAILING, WELL, failing
 
 ATTRIBUTES = {
     *("lang", "charset", "name", "content", "rel", "href", "class", "scope", "id", "role", "aria-labelledby"),
@@ -148,13 +148,6 @@ def test_bars_stay_in_the_picture(days: list[DayCount]) -> None:
         assert -0.1 <= upper_top <= lower_top <= HEIGHT + 0.1
         assert abs(lower_top + lower - HEIGHT) < 0.1
         assert abs(upper_top + upper - lower_top) < 0.1
-
-
-def test_days_without_a_delivery_are_there() -> None:
-    days = last_days((DAYS[-1], DAYS[3]), "2026-11-28")
-    assert [day.day for day in days] == [day.day for day in DAYS]
-    assert days[-1] == DAYS[-1]
-    assert days[-2] == DayCount(day="2026-11-27")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from onionmx.serve.listeners import Protocol
 from onionmx.serve.page.page import POLICY
 from tests.mapfile.maps import A
 from tests.serve.http.test_connection import parse, request
-from tests.serve.page.test_relay import TOLD, relay
+from tests.serve.page.relays import TOLD, relay
 from tests.serve.service import Service, play
 
 NAMES = (A, "secret.example")
