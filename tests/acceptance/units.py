@@ -57,6 +57,7 @@ def prove(site: Site) -> None:
     _rights(site)
     _signed_list(site)
     _status(site)
+    _journal_and_page(site)
     machine.reboot()
     site.tor_is_up()
     _all_well(site, shipped)
@@ -141,3 +142,24 @@ def _status(site: Site) -> None:
     (own,) = told["onions"]["services"]
     if not (told["tor"]["has_circuits"] and own["onion"]):
         raise MachineError("tor could not be asked")
+
+
+def _has_line(site: Site, command: str) -> bool:
+    return bool(site.machine.read(command).strip())
+
+
+def _journal_and_page(site: Site) -> None:
+    """The units reach the journal's socket, and lookups the control socket of the relay."""
+    machine = site.machine
+    machine.run("printf '[log]\\nformat = \"journald\"\\n' >/etc/onionmx/onionmx.toml")
+    machine.run(f"systemctl reload {' '.join(_SERVICES[:2])} && systemctl start {_SERVICES[2]}")
+    for unit, event in zip(_SERVICES, ("reloaded", "reloaded", "synchronized"), strict=True):
+        wait_until(
+            partial(_has_line, site, f"journalctl --no-pager -q -u {unit} ONIONMX_EVENT={event}"),
+            f"{unit} tells the journal of {event}",
+        )
+    get = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:10030/').read().decode())"
+    page = machine.read(f'python3 -c "{get}"')
+    if not re.search(r"Destinations that fail</th><td class=.ok.>", page):
+        raise MachineError(f"the page does not know what the relay knows:\n{page}")
+    machine.run("rm /etc/onionmx/onionmx.toml")

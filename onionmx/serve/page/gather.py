@@ -68,9 +68,10 @@ class StatusSource:
 
     async def _look_at_all(self) -> Status:
         configuration, now = self._configuration, self._clock()
+        # In threads: to read what is long holds no lookup up.
         health, relay, (known, could, could_why) = await asyncio.gather(
             self._health(),
-            look_at_relay(configuration, LIMIT),
+            asyncio.to_thread(lambda: asyncio.run(look_at_relay(configuration, LIMIT))),
             asyncio.to_thread(_of_files, configuration, now),
         )
         tor = health["tor"]

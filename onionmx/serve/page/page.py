@@ -1,5 +1,6 @@
 """The status page as HTML, made of the status by a template that escapes all it is given."""
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -17,6 +18,8 @@ from onionmx.text import escaped
 POLICY = "default-src 'none'; style-src 'self'"
 """Content-Security-Policy: nothing but our own style sheet is loaded, and nothing is run."""
 STYLE = "/status.css"
+MOST = 100
+"""Destinations that are named; of the others there is the number."""
 
 _FOLDER = Path(__file__).parent
 _HEADERS = (
@@ -57,6 +60,7 @@ class StatusPage:
             lstrip_blocks=True,
         )
         environment.filters |= {"shown": escaped, "moment": moment, "span": span, "share": share}
+        self._made: dict[bool, tuple[Status, bytes]] = {}
         self._template = environment.get_template("status.html")
         self._style = (_FOLDER / "status.css").read_bytes()
 
@@ -70,7 +74,13 @@ class StatusPage:
             return Response(HTTPStatus.OK, self._style, "text/css; charset=utf-8", headers=_HEADERS)
         if path != "/":
             return None
-        body = self.html(await self._source.status(), with_names=with_names).encode()
+        status = await self._source.status()
+        made = self._made.get(with_names)
+        if made is None or made[0] is not status:
+            # In a thread: lookups go on while it is written.
+            made = status, (await asyncio.to_thread(self.html, status, with_names=with_names)).encode()
+            self._made[with_names] = made
+        _, body = made
         return Response(HTTPStatus.OK, body, "text/html; charset=utf-8", headers=_HEADERS)
 
     def html(self, status: Status, *, with_names: bool) -> str:
@@ -84,6 +94,7 @@ class StatusPage:
             with_names=with_names,
             kinds=kinds.most_common(),
             kind_words=_KINDS,
+            most=MOST,
             is_old=last_run is not None and status.at - last_run > self.max_age,
             graph=graph_of(status.deliveries.days),
             width=WIDTH,

@@ -115,6 +115,13 @@ def test_counts_and_states_only(status: Status) -> None:
         assert shown in page().html(broken, with_names=True)
 
 
+def test_of_very_many_destinations_some_are_named() -> None:
+    status = replace(WELL, failing=FailingStatus(destinations=FAILING * 60))
+    words = read(status, with_names=True).words
+    assert words.count("third.example") == 50
+    assert "And 20 more: onionmx status --json" in words
+
+
 def test_what_is_not_known_is_neither_good_nor_bad() -> None:
     for with_names in (False, True):
         words = read(replace(UNKNOWN, map=replace(WELL.map, last_run=None, waiting=None)), with_names=with_names).words
