@@ -23,8 +23,8 @@ def command(file: Path | None, *, verbose: bool) -> int:
     """Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.
 
     It says 250 only after the onion MX has said 250. It keeps no queue: mail that cannot be delivered now waits in that
-    of the MTA. SIGTERM finishes what is in flight, SIGHUP reads the configuration again. The log goes where
-    [log] says, by default to standard error.
+    of the MTA. SIGTERM finishes what is in flight, SIGHUP reads the configuration again. The log goes where [log] says,
+    by default to standard error.
     """
     log_to_stderr(verbose=verbose)
     configuration = Configuration.load(file)
