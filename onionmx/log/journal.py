@@ -62,13 +62,9 @@ class JournalHandler(logging.Handler):
         self._as_text = TextFormatter(with_addresses=with_addresses)
         self._fallback = logging.StreamHandler()
         self._fallback.setFormatter(self._as_text)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            self._socket.connect(str(path))  # that it is there; later ones are sent to its name
-        except OSError:
-            self._socket.close()
-            raise
-        self._socket.close()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as tried:
+            tried.connect(str(path))
+        # Not connected: it outlives a journal that starts again.
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -98,6 +98,22 @@ def test_unreachable_tor_defers_and_is_counted(tmp_path: Path) -> None:
         assert "user@example.org" not in process.daemon.log_text()
 
 
+def test_a_reload_changes_the_log_of_all_processes(tmp_path: Path) -> None:
+    with running(tmp_path, workers="2") as process:
+        process.daemon.wait_for_log(r"(?s)(relay ready \(process .*){2}")
+        process.configure(workers="2")
+        process.configuration.write_text(process.configuration.read_text() + '[log]\nformat = "json"\n')
+        process.daemon.signal(signal.SIGHUP)
+        process.daemon.wait_for_log(r'(?s)("event": "reloaded".*){2}')
+        refused = pytest.raises(smtplib.SMTPDataError, match="is tor running")
+        with smtplib.LMTP("127.0.0.1", process.lmtp) as session, refused:
+            session.sendmail("me@sender.test", ["user@example.org"], "Subject: x\r\n\r\nhello\r\n")
+        process.daemon.wait_for_log(r'"event": "target_failed", "id": "\w+", "domain": "example.org", "to": ')
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        process.daemon.wait_for_log('"event": "worker_ended", "worker": ')
+        assert "user@example.org" not in process.daemon.log_text()
+
+
 def test_every_metric_is_documented() -> None:
     documentation = Path(__file__).parents[2].joinpath("docs/monitoring.md").read_text()
     for metric in REGISTRY.collect():
