@@ -1,11 +1,16 @@
 """Where the log goes, and how much of it: begun before the configuration is read, then as that says."""
 
-import logging
-from pathlib import Path
+from __future__ import annotations
 
-from onionmx.config import Configuration
+import logging
+from typing import TYPE_CHECKING
+
 from onionmx.log.formats import JsonFormatter, TextFormatter
-from onionmx.log.journal import SOCKET, JournalHandler
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from onionmx.config import Configuration
 
 _logger = logging.getLogger(__name__)
 
@@ -34,11 +39,11 @@ def is_structured() -> bool:
     return _Log.handler is not None and not isinstance(_Log.handler.formatter, TextFormatter)
 
 
-def use_log(configuration: Configuration, journal: Path = SOCKET) -> None:
+def use_log(configuration: Configuration, journal: Path | None = None) -> None:
     """Log as the configuration says from now on, where the log has begun. Nothing is raised.
 
     Args:
-        journal: socket of the journal.
+        journal: socket of the journal; `None` for that of systemd.
     """
     if _Log.handler is None:
         return
@@ -60,10 +65,14 @@ def _use(handler: logging.Handler, level: int) -> None:
     root.setLevel(max(level, logging.INFO))  # libraries, which at level debug show what they carry
 
 
-def _handler(name: str, journal: Path, *, with_addresses: bool) -> tuple[logging.Handler, str]:
+def _handler(name: str, journal: Path | None, *, with_addresses: bool) -> tuple[logging.Handler, str]:
     """What writes the log in a format, and why it does so in another one; empty where it does not."""
     trouble = ""
     if name == "journald":
+        # Loaded here: most commands load this module, and only daemons have a log.
+        from onionmx.log.journal import SOCKET, JournalHandler  # noqa: PLC0415
+
+        journal = journal or SOCKET
         try:
             return JournalHandler(journal, with_addresses=with_addresses), ""
         except OSError as error:

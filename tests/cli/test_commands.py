@@ -446,6 +446,7 @@ def test_help_loads_no_subcommand(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stdout.rpartition("loaded ")[2].split()
     ours = {"onionmx", "onionmx.cli", "onionmx.cli.crash", "onionmx.cli.log", "onionmx.errors", "onionmx.text"}
+    ours |= {"onionmx.log", "onionmx.log.fields", "onionmx.log.formats", "onionmx.log.handlers"}
     assert {name for name in loaded if name.startswith("onionmx")} == ours
     assert {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names == {"onionmx", "click"}
     assert len(loaded) < 150
