@@ -130,6 +130,12 @@ def test_what_is_not_known_is_neither_good_nor_bad() -> None:
         assert "PROBLEM" not in words
 
 
+def test_all_mail_that_was_sent_is_told_where_it_is_known() -> None:
+    status = replace(WELL, deliveries=replace(WELL.deliveries, sent_last_30_days=7777))
+    assert "sent mail to 7777 remote recipients" in read(status, with_names=False).words
+    assert "sent mail to" not in read(WELL, with_names=False).words
+
+
 def test_an_old_map_is_a_problem() -> None:
     status = replace(WELL, map=replace(WELL.map, last_run=AT - 172_801))
     assert "PROBLEM 2 days ago" in read(status, with_names=False).words
