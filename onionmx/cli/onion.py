@@ -14,7 +14,15 @@ from onionmx.config import Configuration, parse_socket
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY, UsageError
 from onionmx.onion import DEFAULT_PORT, MAX_PORT
 from onionmx.tor.control import open_control
-from onionmx.tor.service.create import Created, WantedService, create_in_torrc, create_over_control, is_trusted_address
+from onionmx.tor.service.create import (
+    POW,
+    Created,
+    WantedService,
+    create_in_torrc,
+    create_over_control,
+    is_trusted_address,
+    lacks_pow,
+)
 from onionmx.tor.service.descriptor import FETCH_TIMEOUT, Publication, PublishedDescriptor, published
 from onionmx.tor.service.running import OnionService, services
 from onionmx.tor.service.torrc import Forward
@@ -58,11 +66,11 @@ def command() -> None:
     "smtpd_upstream_proxy_protocol=haproxy, Exim: hosts_proxy), else it refuses all mail.",
 )
 @click.option(
-    "--pow",
+    "--pow/--no-pow",
     "proof_of_work",
-    is_flag=True,
+    default=None,
     help="HiddenServicePoWDefensesEnabled 1: while the service is flooded, clients that do a proof of work come first. "
-    "Costs nothing while it is not.",
+    "Costs nothing while it is not; a new service has it unless --no-pow says otherwise.",
 )
 @click.option(
     "--max-streams",
@@ -103,7 +111,7 @@ def create(
     wait: float,
     trusted_address: bool,
     haproxy: bool,
-    proof_of_work: bool,
+    proof_of_work: bool | None,
     long_lived_ports: bool,
     over_control: bool,
     dry_run: bool,
@@ -134,6 +142,8 @@ def create(
         else:
             created = create_in_torrc(controller, configuration.tor, wanted, wait, dry_run=dry_run)
         advice = client_port_advice(controller, configuration.tor.socks)
+        if proof_of_work is None and lacks_pow(controller):
+            advice.append(f"# this tor is too old for {POW}, which needs 0.4.8: bring it up to date")
     if as_json:
         write_json({**asdict(created), "dry_run": dry_run, "advice": advice})
         return

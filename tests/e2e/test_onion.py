@@ -24,6 +24,8 @@ from .socks import Address
 
 pytestmark = pytest.mark.usefixtures("tor_program")
 
+POW = "HiddenServicePoWDefensesEnabled 1"
+
 host = onion_host.host
 open_host = onion_host.open_host
 
@@ -36,7 +38,8 @@ def test_service_by_torrc(host: Host, capsys: pytest.CaptureFixture[str]) -> Non
     assert parse_onion(onion) == (host.directory / "hostname").read_text().strip()
     assert lead.startswith(f"port 25 leads to {FORWARD}; its key is in {host.directory}")
     assert published == "descriptor could not tell: tor has DisableNetwork 1"
-    block = f"{BEGIN_MARK}\nHiddenServiceDir {host.directory}\nHiddenServicePort 25 {FORWARD}\n{END_MARK}\n"
+    lines = f"HiddenServiceDir {host.directory}\n{POW}\nHiddenServicePort 25 {FORWARD}\n"
+    block = f"{BEGIN_MARK}\n{lines}{END_MARK}\n"
     assert host.torrc.read_text() == f"{before}\n{block}"
     assert stat.S_IMODE(host.torrc.stat().st_mode) == 0o640
     assert host.backup.read_text() == before
@@ -65,13 +68,31 @@ def test_asked_for_twice_it_is_made_once(host: Host, capsys: pytest.CaptureFixtu
 def test_service_that_is_there_stays(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     assert host.run("create") == 0
     files = host.files()
-    for words in (["--forward", "127.0.0.3:25"], ["--pow"], ["--port", "2525"]):
+    for words in (["--forward", "127.0.0.3:25"], ["--no-pow"], ["--port", "2525"]):
         assert host.run("create", *words) == 78
         captured = capsys.readouterr()
         assert captured.err.count("\n") == 1
         assert f"there is another service in {host.directory}" in captured.err
-        assert f"(HiddenServicePort 25 {FORWARD}); it stays as it is: edit {host.torrc}" in captured.err
+        assert f"(HiddenServicePort 25 {FORWARD}; {POW}); it stays as it is: edit {host.torrc}" in captured.err
     assert host.files() == files
+
+
+def test_service_without_proofs_of_work(host: Host) -> None:
+    """As older versions made it: asked for without a word on them, it stays."""
+    assert host.run("create", "--no-pow") == 0
+    assert POW not in host.torrc.read_text()
+    files = host.files()
+    assert host.run("create") == 0
+    assert host.files() == files
+    assert host.run("create", "--pow") == 78
+
+
+def test_tor_that_is_too_old_for_proofs_of_work(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    with between(bytes, host.tor.control, lambda data: data.replace(b"HiddenServicePoW", b"Unknown")) as address:
+        host.configure(control=address)
+        assert host.run("create") == 0
+    assert POW not in host.torrc.read_text()
+    assert "this tor is too old for HiddenServicePoWDefensesEnabled" in capsys.readouterr().out
 
 
 def test_all_options_reach_tor(host: Host) -> None:
@@ -103,7 +124,7 @@ def test_long_lived_ports_later(host: Host, capsys: pytest.CaptureFixture[str]) 
 def test_dry_run_shows_and_changes_nothing(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     files = host.files()
     assert host.run("create", "--dry-run") == 0
-    assert f"HiddenServiceDir {host.directory}\nHiddenServicePort 25 {FORWARD}\n" in capsys.readouterr().out
+    assert f"HiddenServiceDir {host.directory}\n{POW}\nHiddenServicePort 25 {FORWARD}\n" in capsys.readouterr().out
     assert host.files() == files
     assert host.running() == [f"{host.torrc.parent.parent}/other"]
     assert not host.directory.exists()
@@ -223,8 +244,8 @@ def test_service_in_torrc_that_tor_has_not_read(host: Host, capsys: pytest.Captu
 
 
 @contextmanager
-def between(change: Callable[[bytes], bytes], tor: Address) -> Iterator[str]:
-    """A control port that leads to tor and changes what is said to it; where nothing is left, it hangs up."""
+def between(change: Callable[[bytes], bytes], tor: Address, answers: Callable[[bytes], bytes] = bytes) -> Iterator[str]:
+    """A control port that leads to tor and changes what is said to it, or back; where nothing is left, it hangs up."""
 
     def pass_on(source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
         with suppress(OSError):
@@ -239,7 +260,7 @@ def between(change: Callable[[bytes], bytes], tor: Address) -> Iterator[str]:
         def serve() -> None:
             client, _ = server.accept()
             with client, socket.create_connection(tor) as to_tor:
-                back = threading.Thread(target=pass_on, args=(to_tor, client, bytes))
+                back = threading.Thread(target=pass_on, args=(to_tor, client, answers))
                 back.start()
                 pass_on(client, to_tor, change)
                 back.join()

@@ -19,6 +19,7 @@ from onionmx.cli import main
 from onionmx.config import TorSection
 from onionmx.onion import parse_onion
 from onionmx.tor.control import open_control
+from onionmx.tor.service.create import POW
 from onionmx.tor.service.running import services
 
 from .conftest import skip_without
@@ -130,13 +131,13 @@ def test_service_is_made_and_nothing_else_changes(tor: DebianTor, capsys: pytest
     assert tor.create() == 0
     onion = parse_onion(capsys.readouterr().out.splitlines()[0])
     assert tor.options() == options
-    assert tor.services() == [*others, (str(tor.directory), [f"25 {FORWARD}"], {})]
+    assert tor.services() == [*others, (str(tor.directory), [f"25 {FORWARD}"], {POW: "1"})]
     assert tor.torrc.read_text().startswith(text)
 
     tor.daemon.stop()
     tor.start()
     assert tor.options() == options
-    assert tor.services() == [*others, (str(tor.directory), [f"25 {FORWARD}"], {})]
+    assert tor.services() == [*others, (str(tor.directory), [f"25 {FORWARD}"], {POW: "1"})]
     assert tor.create() == 0
     assert capsys.readouterr().out.splitlines()[0] == onion
 
@@ -151,7 +152,7 @@ def test_more_options_and_a_failure_that_takes_them_back(tor: DebianTor, capsys:
 
     backup.rmdir()
     assert tor.create("--long-lived-ports", "--haproxy") == 0
-    assert tor.services()[-1][2] == {"HiddenServiceExportCircuitID": "haproxy"}
+    assert tor.services()[-1][2] == {"HiddenServiceExportCircuitID": "haproxy", POW: "1"}
     changed = [line for line in tor.options() if line not in options]
     assert [line.partition(" ")[0] for line in changed] == ["LongLivedPorts"]
     assert changed[0].endswith(",25")

@@ -11,7 +11,16 @@ from onionmx.errors import ConfigurationError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.setup.programs.blocks import appended
 from onionmx.tor.service.create import WantedService, is_trusted_address
-from onionmx.tor.service.torrc import DIRECTORY, PORT, Forward, Option, ServiceBlock, parse_torrc, service_blocks
+from onionmx.tor.service.torrc import (
+    DIRECTORY,
+    PORT,
+    Forward,
+    Option,
+    ServiceBlock,
+    block_options,
+    parse_torrc,
+    service_blocks,
+)
 from onionmx.tor.socks_port import missing_flags
 
 TORRC = "/etc/tor/torrc"
@@ -102,7 +111,7 @@ def ports(torrc: str, defaults: str, *, virtual_addresses: bool, receiving: Forw
         service = service or WantedService(Path(directory), receiving).block()
     return TorPorts(
         tuple(lines),
-        _service_lines(service) if service and new else (),
+        tuple(block_options(service)) if service and new else (),
         relay_socks or SOCKET,
         exim_socks or (EXIM_SOCKS if virtual_addresses else ""),
         dnsport,
@@ -172,10 +181,6 @@ def _mail_service(options: Sequence[Option]) -> ServiceBlock | None:
             )
         return block
     return None
-
-
-def _service_lines(block: ServiceBlock) -> tuple[Option, ...]:
-    return (Option(DIRECTORY, block.directory), *(Option(PORT, str(forward)) for forward in block.forwards))
 
 
 # AppArmor.

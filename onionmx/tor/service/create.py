@@ -3,7 +3,7 @@
 import os
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +51,8 @@ class WantedService:
         directory: HiddenServiceDir, or the folder where the key is kept; absolute.
         forward: where its port leads.
         haproxy: whether tor names the circuit of each connection in a PROXY line.
-        proof_of_work: whether clients can be asked for one when the service is flooded.
+        proof_of_work: whether clients can be asked for one when the service is flooded; `None` for a new service that
+            has it if tor knows it, while one that is there may have it or not.
         max_streams: connections at the same time in one circuit; 0 for no limit.
         long_lived: whether tor builds circuits for its port of relays that stay up.
     """
@@ -59,7 +60,7 @@ class WantedService:
     directory: Path
     forward: Forward
     haproxy: bool = False
-    proof_of_work: bool = False
+    proof_of_work: bool | None = None
     max_streams: int = 0
     long_lived: bool = False
 
@@ -76,7 +77,7 @@ class WantedService:
         options = {}
         if self.haproxy:
             options[EXPORT_CIRCUIT] = "haproxy"
-        if self.proof_of_work:
+        if self.proof_of_work is not False:
             options[POW] = "1"
         if self.max_streams:
             options[MAX_STREAMS] = str(self.max_streams)
@@ -137,6 +138,7 @@ def create_in_torrc(
 def _create_in_torrc(
     controller: "Controller", torrc: TorrcFile, wanted: WantedService, wait: float, *, dry_run: bool
 ) -> Created:
+    wanted = _known(controller, wanted)
     before = services(controller)
     there = next((service for service in before if _same_folder(service.directory, wanted.directory)), None)
     if there is not None and not _as_wanted(there, wanted):
@@ -187,6 +189,7 @@ def create_over_control(controller: "Controller", wanted: WantedService, wait: f
     """
     if wanted.haproxy or wanted.long_lived:
         raise UsageError(f"{EXPORT_CIRCUIT} and {LONG_LIVED_PORTS} exist in torrc only, not over the control port")
+    wanted = _known(controller, wanted)
     lines = format_block(wanted.block())
     running = services(controller, wanted.directory)
     if any(_same_folder(service.directory, wanted.directory) for service in running):
@@ -207,6 +210,22 @@ def create_over_control(controller: "Controller", wanted: WantedService, wait: f
     return Created(changed=True, onion=onion, lines=lines, published=state)
 
 
+def lacks_pow(controller: "Controller") -> bool:
+    """Whether tor is older than proofs of work for onion services, which came with 0.4.8.
+
+    Raises:
+        stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
+    """
+    return POW not in controller.get_info("config/names").split()
+
+
+def _known(controller: "Controller", wanted: WantedService) -> WantedService:
+    """The same without what nobody asked for and an old tor does not know."""
+    if wanted.proof_of_work is None and lacks_pow(controller):
+        return replace(wanted, proof_of_work=False)
+    return wanted
+
+
 def _blocks(text: str) -> list[ServiceBlock]:
     return service_blocks(parse_torrc(text))
 
@@ -221,8 +240,9 @@ def _is_plain(path: str) -> bool:
 
 def _as_wanted(service: OnionService, wanted: WantedService) -> bool:
     """Whether it leads where it should, with the options that can be chosen here; others are not looked at."""
+    chosen = _CHOSEN - {POW.lower()} if wanted.proof_of_work is None else _CHOSEN
     has, should_have = (
-        {keyword.lower(): value for keyword, value in options.items() if keyword.lower() in _CHOSEN and value != "0"}
+        {keyword.lower(): value for keyword, value in options.items() if keyword.lower() in chosen and value != "0"}
         for options in (service.options, wanted.block().options)
     )
     return wanted.forward in service.ports and has == should_have
@@ -249,7 +269,7 @@ def _long_lived_ports(controller: "Controller", wanted: WantedService) -> list[O
 
 def _add(controller: "Controller", wanted: WantedService, key: bytes | None, lines: str) -> str:
     words = ["ADD_ONION", "NEW:ED25519-V3" if key is None else f"ED25519-V3:{b64encode(key).decode()}", "Flags=Detach"]
-    if wanted.proof_of_work:
+    if wanted.proof_of_work is not False:
         words.append("PoWDefensesEnabled=1")
     if wanted.max_streams:
         words.append(f"MaxStreams={wanted.max_streams}")

@@ -75,7 +75,9 @@ def test_exim_by_itself_gets_a_port_and_virtual_addresses() -> None:
 
 def test_service_is_added_or_used() -> None:
     found = ports("", receiving=FORWARD)
-    assert found.service_lines == f"HiddenServiceDir {DIRECTORY}\nHiddenServicePort 25 127.0.0.2:25\n"
+    assert found.service_lines == (
+        f"HiddenServiceDir {DIRECTORY}\nHiddenServicePoWDefensesEnabled 1\nHiddenServicePort 25 127.0.0.2:25\n"
+    )
     found = ports("HiddenServiceDir /srv/mx\nHiddenServicePort 25 127.0.0.25:2525\n", receiving=FORWARD)
     assert (found.service, found.directory, str(found.forward)) == ((), "/srv/mx", "25 127.0.0.25:2525")
 

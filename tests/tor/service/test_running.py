@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.errors import UsageError
-from onionmx.tor.service.create import WantedService, is_trusted_address
+from onionmx.tor.service.create import POW, WantedService, is_trusted_address
 from onionmx.tor.service.running import OnionService, read_hostname, read_record
 from onionmx.tor.service.torrc import Forward, format_block
 from onionmx.tor.socks_port import leads_to, missing_flags
@@ -43,7 +43,7 @@ def test_record_of_a_service_over_the_control_port(tmp_path: Path) -> None:
     wanted = WantedService(tmp_path, SMTP, max_streams=5)
     (tmp_path / "over-control").write_text(format_block(wanted.block()))
     (tmp_path / "hostname").write_text(f"{A}\n")
-    assert read_record(tmp_path) == OnionService(A, (SMTP,), None, {"HiddenServiceMaxStreams": "5"})
+    assert read_record(tmp_path) == OnionService(A, (SMTP,), None, {POW: "1", "HiddenServiceMaxStreams": "5"})
     (tmp_path / "over-control").write_text("nothing\n")
     assert read_record(tmp_path) is None
 
