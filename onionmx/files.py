@@ -57,6 +57,32 @@ def replacing(path: Path, mode: int, verify: Callable[[Path], None] | None = Non
 
 
 @contextmanager
+def creating(path: Path) -> Iterator[BufferedWriter]:
+    """Write a new file that nobody but its owner can read; it is removed if the body raises.
+
+    Args:
+        path: the file; its folder must exist.
+
+    Yields:
+        The empty file.
+
+    Raises:
+        FileExistsError: there is one already, which stays as it is.
+        OSError: it could not be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextmanager
 def locked(path: Path, mode: int) -> Iterator[None]:
     """Let other processes wait that write to the same file, for the milliseconds that it takes.
 

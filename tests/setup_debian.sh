@@ -24,6 +24,7 @@ binaries+=(usr/sbin/named usr/bin/named-checkzone usr/bin/nsupdate usr/sbin/dnsm
 # procps: the units reload by /bin/kill, which systemd-analyze looks for.
 # netbase: Exim and Postfix look smtp up in /etc/services, which a minimal Debian 12 does not have.
 tools=(netbase tinycdb knot-dnsutils dnsperf libnet-dns-perl perl torsocks libsasl2-modules systemd procps groff-base)
+tools+=(age openssl) # what onionmx onion backup runs
 tools+=(git openssh-client) # what make release runs
 tools+=(w3m) # which shows the page of serve as text
 tools+=(curl) # which the bench sends large messages with, beside the relay

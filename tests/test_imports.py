@@ -42,6 +42,7 @@ FLOORS = [
     {"authenticate.demand"},
     {"authenticate"},
     {"probe"},
+    {"tor.keys"},
     {"tor"},
     {"tor.service"},
     {"dns.bulk"},

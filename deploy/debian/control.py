@@ -43,7 +43,7 @@ Maintainer: The onionmx developers <onionmx@onionmx.invalid>
 Installed-Size: {size}
 Depends: python3 (>= {major}.{minor}), python3 (<< {major}.{minor + 1}), {libraries}
 Recommends: tor
-Suggests: exim4-daemon-light | postfix-cdb, openssh-client
+Suggests: exim4-daemon-light | postfix-cdb, age, openssh-client
 Section: mail
 Priority: optional
 Description: {DESCRIPTION}"""

@@ -1,18 +1,17 @@
 """`onionmx onion`."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
+from onionmx.cli import onion_backup, onion_keys
+from onionmx.cli.onion_options import directory_option, folder_of, telling, wait_option
 from onionmx.cli.options import configuration_option, json_option, write_json
 from onionmx.config import Configuration, parse_socket
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY, UsageError
-from onionmx.onion import DEFAULT_PORT, MAX_PORT
+from onionmx.onion import DEFAULT_PORT, MAX_PORT, parse_onion
 from onionmx.tor.control import open_control
 from onionmx.tor.service.create import (
     POW,
@@ -29,7 +28,6 @@ from onionmx.tor.service.torrc import Forward
 from onionmx.tor.socks_port import client_port_advice
 
 _NONE_CARRIES = EXIT_NO_ROUTE
-_UPLOAD_TIMEOUT = 60.0  # seconds; introduction points and uploads take 10 to 30 on the public network
 _port_option = click.option(
     "--port",
     type=click.IntRange(1, MAX_PORT),
@@ -41,7 +39,7 @@ _port_option = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Make the onion service through which this host receives mail, and look at it.
+    """Make the onion service through which this host receives mail, look at it, make it private, keep its key safe.
 
     tor is asked over its control port (tor.control), with its cookie or the password in tor.control_password_file.
     """
@@ -51,7 +49,7 @@ def command() -> None:
 @configuration_option
 @click.option("--forward", metavar="IP:PORT", help="Where tor hands connections to the MTA (default: onion.forward).")
 @_port_option
-@click.option("--directory", metavar="DIR", help="Folder of its key and host name (default: onion.directory).")
+@directory_option
 @click.option(
     "--trusted-address",
     is_flag=True,
@@ -86,19 +84,20 @@ def command() -> None:
     "break off less often. It is not in tor's own list.",
 )
 @click.option(
+    "--instance-of",
+    "front",
+    metavar="FRONT",
+    help="HiddenServiceOnionBalanceInstance 1: make it one of several services behind the onion FRONT, which "
+    "Onionbalance publishes. Senders connect to FRONT; its record is the one to publish.",
+)
+@click.option(
     "--over-control",
     is_flag=True,
     help="Make it over the control port (ADD_ONION), without touching torrc. The key is kept in the folder, in tor's "
     "own form and with mode 0600, and used again; tor forgets the service when it stops, so repeat this after each "
     "start.",
 )
-@click.option(
-    "--wait",
-    type=click.FloatRange(0, 3600),
-    default=_UPLOAD_TIMEOUT,
-    show_default=True,
-    help="Seconds to wait until the descriptor is published; 0 not to wait.",
-)
+@wait_option
 @click.option("-n", "--dry-run", is_flag=True, help="Check and show, but change nothing.")
 @json_option
 def create(
@@ -113,6 +112,7 @@ def create(
     haproxy: bool,
     proof_of_work: bool | None,
     long_lived_ports: bool,
+    front: str | None,
     over_control: bool,
     dry_run: bool,
     as_json: bool,
@@ -129,14 +129,15 @@ def create(
     service; 78 torrc cannot be changed, or tor would not accept it. At all but 0 nothing was changed.
     """
     wanted = WantedService(
-        directory=Path(directory or configuration.onion.directory),
+        directory=folder_of(configuration, directory),
         forward=_forward(port, forward or configuration.onion.forward, trusted=trusted_address),
         haproxy=haproxy,
         proof_of_work=proof_of_work,
         max_streams=max_streams,
         long_lived=long_lived_ports,
+        front=None if front is None else parse_onion(front),
     )
-    with _telling("making the onion service"), open_control(configuration.tor) as controller:
+    with telling("making the onion service"), open_control(configuration.tor) as controller:
         if over_control:
             created = create_over_control(controller, wanted, wait, dry_run=dry_run)
         else:
@@ -168,7 +169,7 @@ def show(configuration: Configuration, port: int, timeout: float, *, as_json: bo
 
     Exit codes: 0 at least one does, and all are published; 1 none does, or one is not published; 75 could not tell.
     """
-    with _telling("asking the onion service directories"), open_control(configuration.tor) as controller:
+    with telling("asking the onion service directories"), open_control(configuration.tor) as controller:
         found = services(controller, Path(configuration.onion.directory))
         carrying = [service for service in found if service.carries(port)]
         unknown = [service for service in found if not service.ports_known]
@@ -256,12 +257,5 @@ def _as_json(service: OnionService) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _telling(what: str) -> Iterator[None]:
-    """Say on a terminal what takes its time; nothing in cron."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield
+for _subcommand in (*onion_keys.COMMANDS, *onion_backup.COMMANDS):
+    command.add_command(_subcommand)

@@ -138,7 +138,7 @@ def test_torrc_that_tor_would_not_accept_is_never_put_in_place(host: Host, capsy
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
-    assert f"tor would not accept {host.torrc} with the new service: " in captured.err
+    assert f"tor would not accept {host.torrc} with the new lines: " in captured.err
     assert "Unknown option 'Bogus'.  Failing; nothing was changed" in captured.err
     assert host.files() == files
     assert host.running() == [f"{host.torrc.parent.parent}/other"]
@@ -171,7 +171,7 @@ def test_what_the_running_tor_refuses_leaves_torrc_as_it_was(host: Host, capsys:
         host.configure(control=address)
         assert host.run("create") == 75
     captured = capsys.readouterr()
-    assert captured.err.startswith("onionmx: tor does not take the new service: Unrecognized option: Unknown")
+    assert captured.err.startswith("onionmx: tor does not take the new lines: Unrecognized option: Unknown")
     assert captured.err.count("\n") == 1
     assert host.files() == files
     assert host.running() == [f"{host.torrc.parent.parent}/other"]

@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onionmx.config import TorSection
-from onionmx.errors import ConfigurationError, ControlError, UsageError
-from onionmx.files import read_secret, replacing
+from onionmx.errors import ConfigurationError, ControlError, InputError, UsageError
+from onionmx.files import read_regular, read_secret, replacing
 from onionmx.onion import SUFFIX
+from onionmx.tor.service.balance import INSTANCE, OB_CONFIG, format_ob_config, parse_ob_config
+from onionmx.tor.service.client_keys import AUTH, FOLDER
+from onionmx.tor.service.clients import read_clients
 from onionmx.tor.service.descriptor import DescriptorEvents, PublishedDescriptor
-from onionmx.tor.service.folder import check_place, prepared
+from onionmx.tor.service.folder import check_place, is_same_folder, prepared
+from onionmx.tor.service.identity import SECRET_KEY, format_secret_key, parse_secret_key
 from onionmx.tor.service.running import HOSTNAME, RECORD, OnionService, read_hostname, read_record, services
+from onionmx.tor.service.tor_files import changed
 from onionmx.tor.service.torrc import (
     DIRECTORY,
     PORT,
@@ -36,11 +41,8 @@ EXPORT_CIRCUIT = "HiddenServiceExportCircuitID"
 POW = "HiddenServicePoWDefensesEnabled"
 MAX_STREAMS = "HiddenServiceMaxStreams"
 LONG_LIVED_PORTS = "LongLivedPorts"
-_CHOSEN = {option.lower() for option in (EXPORT_CIRCUIT, POW, MAX_STREAMS)}
-
-SECRET_KEY = "hs_ed25519_secret_key"  # noqa: S105 -- the name of the file in a HiddenServiceDir
-_KEY_HEADER = b"== ed25519v1-secret: type0 ==\0\0\0"
-_KEY_SIZE = 64  # bytes of an expanded ed25519 key
+_MAX_OB_CONFIG = 65536  # bytes; a line for each front
+_CHOSEN = {option.lower() for option in (EXPORT_CIRCUIT, POW, MAX_STREAMS, INSTANCE)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class WantedService:
             has it if tor knows it, while one that is there may have it or not.
         max_streams: connections at the same time in one circuit; 0 for no limit.
         long_lived: whether tor builds circuits for its port of relays that stay up.
+        front: the onion of the Onionbalance front of which it is an instance; `None` for a service of its own.
     """
 
     directory: Path
@@ -63,6 +66,7 @@ class WantedService:
     proof_of_work: bool | None = None
     max_streams: int = 0
     long_lived: bool = False
+    front: str | None = None
 
     def block(self) -> ServiceBlock:
         """As torrc has it.
@@ -81,7 +85,16 @@ class WantedService:
             options[POW] = "1"
         if self.max_streams:
             options[MAX_STREAMS] = str(self.max_streams)
+        if self.front is not None:
+            options[INSTANCE] = "1"
         return ServiceBlock(str(self.directory), (self.forward,), options)
+
+    @property
+    def ob_config(self) -> dict[Path, bytes | None]:
+        """The file that tor needs in the folder of an instance; none for others."""
+        if self.front is None:
+            return {}
+        return {self.directory / OB_CONFIG: format_ob_config(self.front).encode()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +153,11 @@ def _create_in_torrc(
 ) -> Created:
     wanted = _known(controller, wanted)
     before = services(controller)
-    there = next((service for service in before if _same_folder(service.directory, wanted.directory)), None)
+    there = next((service for service in before if is_same_folder(service.directory, wanted.directory)), None)
     if there is not None and not _as_wanted(there, wanted):
         raise _other_service(there, wanted, f"edit {torrc.path} and reload tor")
     text = torrc.read()
-    if there is None and any(_same_folder(block.directory, wanted.directory) for block in _blocks(text)):
+    if there is None and any(is_same_folder(block.directory, wanted.directory) for block in _blocks(text)):
         raise ConfigurationError(f"{torrc.path} has {DIRECTORY} {wanted.directory}, but tor does not: reload tor")
     if there is None:
         check_place(controller, wanted.directory, (service.directory for service in before))
@@ -154,18 +167,21 @@ def _create_in_torrc(
     block = wanted.block() if there is None else ServiceBlock("", ())
     lines = format_block(block, more)
     new = appended(text, lines)
-    torrc.verify(new)
+    # An instance is checked as another service: tor would want its ob_config, which is not there yet.
+    torrc.verify(appended(text, format_block(replace(wanted, front=None).block(), more)) if block.directory else new)
     if dry_run:
         return Created(changed=True, onion=there.onion if there else None, lines=lines)
     with DescriptorEvents(controller) as events:
+        user = torrc.user()
         with (
-            prepared(wanted.directory, torrc.user()),
+            prepared(wanted.directory, user),
+            changed(wanted.ob_config if there is None else {}, user),
             torrc.replaced(text, new, [*more, *block_options(block)]),
         ):
             after = services(controller)
             if any(service not in after for service in before):
                 raise ControlError(f"another service would change; {torrc.path} stays as it was")
-            if not any(_same_folder(service.directory, wanted.directory) for service in after):
+            if not any(is_same_folder(service.directory, wanted.directory) for service in after):
                 raise ControlError(f"tor has no service in {wanted.directory}; {torrc.path} stays as it was")
         onion, problem = read_hostname(wanted.directory)
         state = events.wait_for_uploads(onion, wait) if onion and wait and there is None else None
@@ -187,12 +203,14 @@ def create_over_control(controller: "Controller", wanted: WantedService, wait: f
         ConfigurationError: the key cannot be read or written, or there is another service with it.
         stem.ControllerError: tor refuses; `open_control` makes a ControlError of it.
     """
-    if wanted.haproxy or wanted.long_lived:
-        raise UsageError(f"{EXPORT_CIRCUIT} and {LONG_LIVED_PORTS} exist in torrc only, not over the control port")
+    if wanted.haproxy or wanted.long_lived or wanted.front is not None:
+        raise UsageError(
+            f"{EXPORT_CIRCUIT}, {LONG_LIVED_PORTS} and {INSTANCE} exist in torrc only, not over the control port"
+        )
     wanted = _known(controller, wanted)
     lines = format_block(wanted.block())
     running = services(controller, wanted.directory)
-    if any(_same_folder(service.directory, wanted.directory) for service in running):
+    if any(is_same_folder(service.directory, wanted.directory) for service in running):
         raise ConfigurationError(f"{wanted.directory} is the {DIRECTORY} of a service in torrc: use another folder")
     recorded = read_record(wanted.directory)
     if recorded is not None and recorded in running:
@@ -230,10 +248,6 @@ def _blocks(text: str) -> list[ServiceBlock]:
     return service_blocks(parse_torrc(text))
 
 
-def _same_folder(directory: str | None, wanted: Path) -> bool:
-    return directory is not None and os.path.normpath(directory) == os.path.normpath(wanted)
-
-
 def _is_plain(path: str) -> bool:
     return path.isascii() and path.isprintable()  # stem takes no other text as the bytes that it is
 
@@ -245,7 +259,17 @@ def _as_wanted(service: OnionService, wanted: WantedService) -> bool:
         {keyword.lower(): value for keyword, value in options.items() if keyword.lower() in chosen and value != "0"}
         for options in (service.options, wanted.block().options)
     )
-    return wanted.forward in service.ports and has == should_have
+    return wanted.forward in service.ports and has == should_have and _has_front(wanted)
+
+
+def _has_front(wanted: WantedService) -> bool:
+    if wanted.front is None:
+        return True
+    try:
+        text = read_regular(wanted.directory / OB_CONFIG, _MAX_OB_CONFIG).decode("utf-8", "replace")
+        return parse_ob_config(text) == (wanted.front,)
+    except (OSError, InputError):
+        return False
 
 
 def _other_service(there: OnionService, wanted: WantedService, how: str) -> ConfigurationError:
@@ -268,7 +292,10 @@ def _long_lived_ports(controller: "Controller", wanted: WantedService) -> list[O
 
 
 def _add(controller: "Controller", wanted: WantedService, key: bytes | None, lines: str) -> str:
-    words = ["ADD_ONION", "NEW:ED25519-V3" if key is None else f"ED25519-V3:{b64encode(key).decode()}", "Flags=Detach"]
+    words = ["ADD_ONION", "NEW:ED25519-V3" if key is None else f"ED25519-V3:{b64encode(key).decode()}"]
+    clients = _clients(wanted.directory)
+    words.append("Flags=Detach,V3Auth" if clients else "Flags=Detach")
+    words += [f"ClientAuthV3={public}" for public in clients]
     if wanted.proof_of_work is not False:
         words.append("PoWDefensesEnabled=1")
     if wanted.max_streams:
@@ -282,7 +309,7 @@ def _add(controller: "Controller", wanted: WantedService, key: bytes | None, lin
     try:
         if key is None:
             key = b64decode(values["PrivateKey"].partition(":")[2], validate=True)
-            _write(wanted.directory / SECRET_KEY, _KEY_HEADER + key)
+            _write(wanted.directory / SECRET_KEY, format_secret_key(key))
         _write(wanted.directory / HOSTNAME, f"{label}{SUFFIX}\n".encode())
         _write(wanted.directory / RECORD, lines.encode())
     except (OSError, KeyError, Base64Error) as error:
@@ -293,14 +320,23 @@ def _add(controller: "Controller", wanted: WantedService, key: bytes | None, lin
     return label + SUFFIX
 
 
+def _clients(directory: Path) -> list[str]:
+    """The public keys of the clients of a private service, which must not become an open one here."""
+    clients = read_clients(directory)
+    if broken := next((client for client in clients if client.problem), None):
+        raise ConfigurationError(f"{directory / FOLDER / broken.name}{AUTH}: {broken.problem}")
+    return [client.public for client in clients]
+
+
 def _read_key(path: Path) -> bytes | None:
     try:
         content = read_secret(path, "the key")
     except FileNotFoundError:
         return None
-    if not content.startswith(_KEY_HEADER) or len(content) != len(_KEY_HEADER) + _KEY_SIZE:
-        raise ConfigurationError(f"{path} is not the key of an onion service: tor's own form is expected")
-    return content.removeprefix(_KEY_HEADER)
+    try:
+        return parse_secret_key(content)
+    except InputError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
 
 
 def _make_folder(directory: Path) -> Path:

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onionmx.errors import ConfigurationError
+from onionmx.tor.service.tor_files import FOLDER_MODE
 
 if TYPE_CHECKING:
     from stem.control import Controller
-
-_MODE = 0o700  # tor takes no other
 
 
 def tor_user(controller: "Controller", configured: str) -> pwd.struct_passwd | None:
@@ -46,6 +45,28 @@ def _user(name: str) -> pwd.struct_passwd | None:
         return pwd.getpwuid(int(name)) if name.isascii() and name.isdecimal() else pwd.getpwnam(name)
     except (KeyError, OverflowError):
         return None
+
+
+def configured_user(configured: str) -> pwd.struct_passwd | None:
+    """The user to whom root gives the files of tor; `None` for a process that is not root's.
+
+    Args:
+        configured: `tor.user`.
+
+    Raises:
+        ConfigurationError: this machine does not know it.
+    """
+    if os.geteuid() != 0:
+        return None
+    known = _user(configured)
+    if known is None:
+        raise ConfigurationError(f"tor.user is {configured!r}, whom this machine does not know: install tor first")
+    return known
+
+
+def is_same_folder(directory: str | None, wanted: Path) -> bool:
+    """Whether the HiddenServiceDir of a service, where it has one, is this folder."""
+    return directory is not None and os.path.normpath(directory) == os.path.normpath(wanted)
 
 
 def check_place(controller: "Controller", directory: Path, others: Iterable[str | None]) -> None:
@@ -96,7 +117,7 @@ def prepared(directory: Path, user: pwd.struct_passwd | None) -> Iterator[None]:
 
 def _make(directory: Path, owner: tuple[int, int]) -> bool:
     try:
-        directory.mkdir(mode=_MODE)
+        directory.mkdir(mode=FOLDER_MODE)
     except FileExistsError:
         return False
     except OSError as error:

@@ -11,7 +11,10 @@ DIRECTORY = "HiddenServiceDir"
 PORT = "HiddenServicePort"
 LOOPBACK = "127.0.0.1"
 UNIX = "unix:"
+ENCODING = "latin-1"
+"""stem writes it to the control port, so that the bytes of the file arrive there as they are."""
 BEGIN_MARK = "# >>> onionmx: onion service for mail >>>"
+BEGIN_KEYS_MARK = "# >>> onionmx: keys of private onions >>>"
 END_MARK = "# <<< onionmx <<<"
 
 # Of all services together; they do not belong to the service above them.
@@ -182,6 +185,15 @@ def parse_forward(value: str) -> Forward | None:
         return None
 
 
+def format_options(begin: str, options: Iterable[Option]) -> str:
+    """The marked lines that add options to the end of a torrc.
+
+    Args:
+        begin: the line before them.
+    """
+    return "\n".join([begin, *map(str, options), END_MARK, ""])
+
+
 def format_block(block: ServiceBlock, more: Iterable[Option] = ()) -> str:
     """The marked lines that add a service to the end of a torrc.
 
@@ -189,7 +201,7 @@ def format_block(block: ServiceBlock, more: Iterable[Option] = ()) -> str:
         block: the service; without a directory there is none, only what is more.
         more: options of other kinds that go with it.
     """
-    return "\n".join([BEGIN_MARK, *map(str, [*more, *block_options(block)]), END_MARK, ""])
+    return format_options(BEGIN_MARK, [*more, *block_options(block)])
 
 
 def block_options(block: ServiceBlock) -> list[Option]:

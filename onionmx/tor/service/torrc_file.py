@@ -16,7 +16,7 @@ from onionmx.net.owned_path import check_path
 from onionmx.text import escaped
 from onionmx.tor.service.folder import tor_user
 from onionmx.tor.service.running import service_options
-from onionmx.tor.service.torrc import Option, setconf, split_services
+from onionmx.tor.service.torrc import ENCODING, Option, setconf, split_services
 
 if TYPE_CHECKING:
     from stem.control import Controller
@@ -26,8 +26,6 @@ PROGRAM = "/usr/bin/tor"
 """Where Debian's package has it."""
 VERIFY_TIMEOUT = 60.0
 """Seconds; tor checks a torrc in less than one."""
-# stem writes this encoding to the control port, so that the bytes of the file arrive as they are.
-_ENCODING = "latin-1"
 _PERMISSIONS = 0o7777
 
 
@@ -60,7 +58,7 @@ class TorrcFile:
             ConfigurationError: it cannot be read.
         """
         try:
-            return read_regular(self.path).decode(_ENCODING)
+            return read_regular(self.path).decode(ENCODING)
         except OSError as error:
             raise ConfigurationError(f"{self.path} cannot be read: {error.strerror}") from error
 
@@ -89,7 +87,7 @@ class TorrcFile:
         try:
             done = subprocess.run(  # noqa: S603 -- no shell; the program is root's
                 command,
-                input=text.encode(_ENCODING),
+                input=text.encode(ENCODING),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 check=False,
@@ -100,9 +98,7 @@ class TorrcFile:
             raise ConfigurationError(f"{command[0]} --verify-config did not run: {error}") from error
         if done.returncode:
             why = _why_refused(done.stdout.decode("utf-8", "replace"))
-            raise ConfigurationError(
-                f"tor would not accept {self.path} with the new service: {why}; nothing was changed"
-            )
+            raise ConfigurationError(f"tor would not accept {self.path} with the new lines: {why}; nothing was changed")
 
     @contextmanager
     def replaced(self, old: str, new: str, more: Sequence[Option]) -> Iterator[None]:
@@ -122,7 +118,7 @@ class TorrcFile:
             ControlError: tor did not take it.
         """
         changed, added = split_services(more)
-        had = service_options(self._controller, _ENCODING)
+        had = service_options(self._controller, ENCODING)
         before = [Option(option.keyword, self._controller.get_conf(option.keyword, "")) for option in changed]
         with self._writing():
             try:
@@ -156,7 +152,7 @@ class TorrcFile:
         status = self.path.stat()
         with replacing(path, status.st_mode & _PERMISSIONS) as file:
             os.fchown(file.fileno(), status.st_uid, status.st_gid)
-            file.write(text.encode(_ENCODING))
+            file.write(text.encode(ENCODING))
             yield
 
     def _set(self, options: Iterable[Option]) -> None:
@@ -164,7 +160,7 @@ class TorrcFile:
         # --defaults-torrc, DataDirectory among them, which a running tor refuses.
         answer = self._controller.msg(setconf(options))
         if not answer.is_ok():
-            raise ControlError(f"tor does not take the new service: {answer}; {self.path} stays as it was")
+            raise ControlError(f"tor does not take the new lines: {answer}; {self.path} stays as it was")
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
