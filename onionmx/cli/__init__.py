@@ -22,7 +22,7 @@ COMMANDS = {
     "files": "List the files that come with onionmx: fragments for Exim, systemd units, examples, documents.",
     "lookup": "Show where mail for DOMAIN goes over Tor.",
     "map": "Look into the map from domains to onions, check it, convert it.",
-    "onion": "Make the onion service through which this host receives mail, and look at it.",
+    "onion": "Make the onion service for mail, look at it, make it private, keep its key safe.",
     "probe": "Connect to the onion MXes of DOMAIN, or to ONION, and show each step with its time.",
     "publish": "Publish the onion-MX record of DOMAIN, by default of all local domains of the configuration.",
     "relay": "Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.",

@@ -39,7 +39,7 @@ _port_option = click.option(
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Make the onion service through which this host receives mail, look at it, make it private, keep its key safe.
+    """Make the onion service for mail, look at it, make it private, keep its key safe.
 
     tor is asked over its control port (tor.control), with its cookie or the password in tor.control_password_file.
     """
@@ -229,7 +229,10 @@ def _print_created(created: Created, wanted: WantedService, *, over_control: boo
     if not created.changed:
         click.echo(f"{lead}; it was there before, nothing was changed")
         return
-    click.echo(f"{lead}; its key is in {wanted.directory}: keep a copy; anyone who has the key is this onion")
+    click.echo(
+        f"{lead}; its key is in {wanted.directory}: keep a copy (onionmx onion backup); anyone who has the key is this "
+        "onion"
+    )
     if over_control:
         click.echo("tor forgets it when it stops: repeat this command after each start of tor")
     if created.published is not None:

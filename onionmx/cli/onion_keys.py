@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +40,7 @@ _STANDARD = "-"
 @click.option(
     "--output",
     metavar="FILE",
-    help="Where to write the private key for the sender, where no KEY is given; - prints it (default: "
+    help="Where to write the private key for the sender, where no KEY is given; - prints it and nothing else (default: "
     "NAME.auth_private here).",
 )
 @wait_option
@@ -86,10 +86,11 @@ def authorize_command(
             with _key_file(path, made) as written:
                 client = Client(name, made.public)
                 change = authorize(controller, configuration.tor, folder, client, wait)
-    if as_json:
+    if as_json and output != _STANDARD:
         write_json({**asdict(change), "private_key_file": written or None})
         return
-    _print_change(change, f"{name} is authorized")
+    # Beside a key on standard output nothing else goes there: it may be piped to the sender's use-key.
+    _print_change(change, f"{name} is authorized", err=output == _STANDARD)
     if written:
         click.echo(f"the private key is in {written}: bring it to {name} by a safe way, then remove it here")
 
@@ -206,22 +207,23 @@ def _key_file(path: str, key: ClientKey) -> Iterator[str]:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}; choose another --output") from error
 
 
-def _print_change(change: ClientChange, words: str) -> None:
-    click.echo(change.onion or "the address of the service cannot be read")
-    click.echo(words if change.changed else f"{words}; it was so before, nothing was changed")
-    _print_state(list(change.clients))
+def _print_change(change: ClientChange, words: str, *, err: bool = False) -> None:
+    click.echo(change.onion or "the address of the service cannot be read", err=err)
+    click.echo(words if change.changed else f"{words}; it was so before, nothing was changed", err=err)
+    _print_state(change.clients, err=err)
     if change.published is not None:
-        click.echo(f"descriptor {change.published}")
+        click.echo(f"descriptor {change.published}", err=err)
 
 
-def _print_state(clients: list[Client]) -> None:
+def _print_state(clients: Sequence[Client], *, err: bool = False) -> None:
     names = [client.name for client in clients if client.public and client.name != CLOSED]
     if names:
-        click.echo(f"private: {len(names)} {'client' if len(names) == 1 else 'clients'} can reach it, nobody else")
+        counted = "1 client" if len(names) == 1 else f"{len(names)} clients"
+        click.echo(f"private: {counted} can reach it, nobody else", err=err)
     elif any(client.public for client in clients):
-        click.echo("closed: nobody can reach it; onionmx onion authorize lets a client in")
+        click.echo("closed: nobody can reach it; onionmx onion authorize lets a client in", err=err)
     else:
-        click.echo("open: everybody who knows the address can reach it")
+        click.echo("open: everybody who knows the address can reach it", err=err)
 
 
 COMMANDS: tuple[click.Command, ...] = (authorize_command, revoke_command, list_command, use_key_command)

@@ -130,12 +130,12 @@ class Cause(Enum):
     AUTHORIZATION_MISSING = (
         0xF4,
         "the onion service asks for a client authorization that tor does not have (F4)",
-        "get a key from its operator and put it into ClientOnionAuthDir of torrc, or ask for a service without one",
+        "get a key from its operator for onionmx onion use-key, or ask for a service without one",
     )
     AUTHORIZATION_WRONG = (
         0xF5,
         "the onion service does not take the client authorization that tor has (F5)",
-        "ask its operator for a valid key and replace the one in ClientOnionAuthDir of torrc",
+        "ask its operator for a valid key, and have onionmx onion use-key replace the one that tor has",
     )
     BAD_ADDRESS = (
         0xF6,

@@ -1,9 +1,14 @@
 """A tor without a network, and a host with `onionmx onion` that has it."""
 
 import getpass
+import os
+import socket
+import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +21,7 @@ from onionmx.tor.service.running import services
 from .conftest import skip_without
 from .lone_tor import LoneTor
 from .programs import find_program
+from .socks import Address
 
 NOBODY = 65534
 USER = getpass.getuser()
@@ -51,6 +57,48 @@ class Host:
     def files(self) -> dict[str, bytes]:
         """What lies beside the torrc, without what tor itself writes."""
         return {path.name: path.read_bytes() for path in self.torrc.parent.glob("*torrc*") if path.is_file()}
+
+
+@contextmanager
+def without_rights(folder: Path) -> Iterator[None]:
+    """Be a user who may look at a folder and not change it."""
+    user, mode = os.geteuid(), stat.S_IMODE(folder.stat().st_mode)
+    folder.chmod(0o555)
+    if user == 0:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(mode)
+
+
+@contextmanager
+def between(change: Callable[[bytes], bytes], tor: Address, answers: Callable[[bytes], bytes] = bytes) -> Iterator[str]:
+    """A control port that leads to tor and changes what is said to it, or back; where nothing is left, it hangs up."""
+
+    def pass_on(source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
+        with suppress(OSError):
+            while data := change(source.recv(65536)):
+                sink.sendall(data)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client, socket.create_connection(tor) as to_tor:
+                back = threading.Thread(target=pass_on, args=(to_tor, client, answers))
+                back.start()
+                pass_on(client, to_tor, change)
+                back.join()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
 
 
 @pytest.fixture

@@ -3,11 +3,7 @@
 import fcntl
 import json
 import os
-import socket
 import stat
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,8 +15,7 @@ from onionmx.tor.service.running import mail_services
 from onionmx.tor.service.torrc import BEGIN_MARK, END_MARK, Forward
 
 from . import onion_host
-from .onion_host import FORWARD, NOBODY, Host
-from .socks import Address
+from .onion_host import FORWARD, Host, between, without_rights
 
 pytestmark = pytest.mark.usefixtures("tor_program")
 
@@ -197,20 +192,6 @@ def test_torrc_of_another_tor(host: Host, tmp_path: Path, capsys: pytest.Capture
     assert captured.err.count("\n") == 1
 
 
-@contextmanager
-def without_rights(folder: Path) -> Iterator[None]:
-    """Be a user who may look at a folder and not change it."""
-    user, mode = os.geteuid(), stat.S_IMODE(folder.stat().st_mode)
-    folder.chmod(0o555)
-    if user == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        folder.chmod(mode)
-
-
 def test_torrc_that_cannot_be_written(open_host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     files = open_host.files()
     assert open_host.run("create", "--dry-run") == 0
@@ -241,34 +222,6 @@ def test_service_in_torrc_that_tor_has_not_read(host: Host, capsys: pytest.Captu
         file.write(f"hiddenservicedir {host.directory}/\nHiddenServicePort 25\n")
     assert host.run("create") == 78
     assert "but tor does not: reload tor" in capsys.readouterr().err
-
-
-@contextmanager
-def between(change: Callable[[bytes], bytes], tor: Address, answers: Callable[[bytes], bytes] = bytes) -> Iterator[str]:
-    """A control port that leads to tor and changes what is said to it, or back; where nothing is left, it hangs up."""
-
-    def pass_on(source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]) -> None:
-        with suppress(OSError):
-            while data := change(source.recv(65536)):
-                sink.sendall(data)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            client, _ = server.accept()
-            with client, socket.create_connection(tor) as to_tor:
-                back = threading.Thread(target=pass_on, args=(to_tor, client, answers))
-                back.start()
-                pass_on(client, to_tor, change)
-                back.join()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        thread.join()
 
 
 @pytest.mark.parametrize("word", [b"config-file", b"HiddenServiceOptions", b"HS_DESC", b"SETCONF"])

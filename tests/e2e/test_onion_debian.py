@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from onionmx.cli import main
 from onionmx.config import TorSection
 from onionmx.onion import parse_onion
 from onionmx.tor.control import open_control
+from onionmx.tor.service.client_keys import new_client_key
 from onionmx.tor.service.create import POW
 from onionmx.tor.service.running import services
 
@@ -156,6 +158,43 @@ def test_more_options_and_a_failure_that_takes_them_back(tor: DebianTor, capsys:
     changed = [line for line in tor.options() if line not in options]
     assert [line.partition(" ")[0] for line in changed] == ["LongLivedPorts"]
     assert changed[0].endswith(",25")
+
+
+def test_private_service_and_key_belong_to_tor(tor: DebianTor) -> None:
+    assert tor.create() == 0
+    options, others = tor.options(), tor.services()
+    sent = tor.etc / "sent"
+    words = ["--config", str(tor.configuration)]
+    assert main(["onion", "authorize", *words, "--wait", "0", "partner.example", "--output", str(sent)]) == 0
+    assert main(["onion", "use-key", *words, str(sent)]) == 0
+    folder = tor.lib / "onion-auth"
+    made = [folder, *folder.iterdir(), tor.directory / "authorized_clients/partner.example.auth"]
+    assert {path.owner() for path in made} == {USER}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in made[1:]} == {0o600}
+    assert sent.stat().st_uid == os.geteuid()
+    assert [line for line in tor.options() if line not in options] == [f"ClientOnionAuthDir {folder}"]
+    assert tor.services() == others
+
+    tor.daemon.stop()
+    tor.start()
+    assert [line for line in tor.options() if line not in options] == [f"ClientOnionAuthDir {folder}"]
+    assert main(["onion", "revoke", *words, "--wait", "0", "partner.example"]) == 0
+    assert [path.name for path in (tor.directory / "authorized_clients").iterdir()] == ["nobody.auth"]
+    assert tor.services() == others
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root could follow a link where tor's user could not")
+def test_link_of_tors_user_leads_nowhere(tor: DebianTor, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tor.create() == 0
+    roots = tor.etc / "roots"
+    roots.mkdir()
+    clients = tor.directory / "authorized_clients"
+    clients.rmdir()
+    clients.symlink_to(roots)
+    words = ["onion", "authorize", "--config", str(tor.configuration), "--wait", "0", "x", new_client_key("").public]
+    assert main(words) == 78
+    assert "Permission denied; run as root or as tor's user; nothing was changed" in capsys.readouterr().err
+    assert not list(roots.iterdir())
 
 
 def test_tor_that_checks_torrc_runs_with_the_defaults_of_the_distribution(tor: DebianTor) -> None:
