@@ -141,8 +141,9 @@ def test_clients_that_tor_ignores_are_named(made: Host, capsys: pytest.CaptureFi
     assert made.run("list", "--json") == 0
     (client,) = json.loads(capsys.readouterr().out)
     assert (client["name"], client["public"]) == ("broken", "")
-    assert made.run("revoke", "broken", "--open") == 0
-    assert not (folder / "broken.auth").exists()
+    assert made.run("revoke", "broken") == 0
+    assert "open: everybody" in capsys.readouterr().out  # as before
+    assert list(files_of_clients(made)) == ["no-client.txt"]
 
 
 def test_what_tor_refuses_changes_nothing(made: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,6 +162,22 @@ def test_what_tor_refuses_changes_nothing(made: Host, tmp_path: Path, capsys: py
         assert "closed the connection half-way" in capsys.readouterr().err
         assert files_of_clients(made) == files
         assert not key.exists()
+
+
+def test_key_stays_when_the_wait_is_broken_off(
+    made: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The client is authorized by then, and nobody else has the private half."""
+
+    def break_off(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("onionmx.tor.service.descriptor.DescriptorEvents.wait_for_uploads", break_off)
+    key = tmp_path / "key"
+    assert made.run("authorize", "x", "--output", str(key)) == 0
+    assert "descriptor could not tell: the wait for it was broken off" in capsys.readouterr().out
+    public = parse_auth_private(key.read_text()).public
+    assert files_of_clients(made) == {"x.auth": format_auth(public).encode()}
 
 
 def test_service_that_tor_does_not_take_again(made: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,7 @@ def test_key_opens_and_revocation_closes(site: PrivateSite, tmp_path: Path, caps
     out = capsys.readouterr().out
     assert "private: 1 client can reach it, nobody else" in out
     assert "descriptor published" in out
+    assert host.run("show") == 0
     refused(site, MISSING)
     torrc = sender.torrc.read_text()
     assert sender.run("use-key", str(first)) == 0

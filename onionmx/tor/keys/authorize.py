@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stem import ControllerError
+
 from onionmx.config import TorSection
 from onionmx.errors import ConfigurationError
 from onionmx.files import alone
 from onionmx.tor.service.balance import INSTANCE
 from onionmx.tor.service.client_keys import AUTH, CLOSED, FOLDER, format_auth, new_client_key
 from onionmx.tor.service.clients import Client, read_clients
-from onionmx.tor.service.descriptor import DescriptorEvents, PublishedDescriptor
+from onionmx.tor.service.descriptor import DescriptorEvents, Publication, PublishedDescriptor
 from onionmx.tor.service.folder import tor_user
 from onionmx.tor.service.reload import reload_services, renew_service, service_in
 from onionmx.tor.service.running import OnionService
@@ -116,7 +118,8 @@ def revoke(  # noqa: PLR0913 -- what is to be done, and to what
         if name not in {client.name for client in before}:
             raise ConfigurationError(f"{directory / FOLDER} has no client {name!r}: onionmx onion list shows them")
         changes: dict[Path, bytes | None] = {_file(directory, name): None}
-        if not opens and not any(client.public for client in before if client.name != name):
+        usable = {client.name for client in before if client.public}
+        if usable == {name} and not opens:
             # Of a pair whose private half ends here; without any client, tor lets everybody in.
             changes[_file(directory, CLOSED)] = format_auth(new_client_key("").public).encode()
         with DescriptorEvents(controller) as events:
@@ -126,7 +129,13 @@ def revoke(  # noqa: PLR0913 -- what is to be done, and to what
 
 
 def _done(service: OnionService, directory: Path, events: DescriptorEvents, wait: float) -> ClientChange:
-    state = events.wait_for_uploads(service.onion, wait) if service.onion and wait else None
+    state = None
+    try:
+        if service.onion and wait:
+            state = events.wait_for_uploads(service.onion, wait)
+    except (ControllerError, KeyboardInterrupt):
+        # It is done all the same, and a private key written for it must stay.
+        state = PublishedDescriptor(Publication.UNKNOWN, "the wait for it was broken off")
     return ClientChange(service.onion, changed=True, clients=tuple(read_clients(directory)), published=state)
 
 
