@@ -1,12 +1,18 @@
 """A private onion MX on the private Tor network: who has a key delivers, who has none is told why."""
 
+import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.tor.keys.service_key import files_of
+
+from .daemon import Daemon
 from .private_site import PrivateSite
-from .tor_network import TorNetwork
+from .socks import socks_connect
+from .tor_network import INTERVAL, TorNetwork
 
 pytestmark = pytest.mark.usefixtures("tor_program")
 
@@ -80,3 +86,28 @@ def test_last_revocation_does_not_open_it(site: PrivateSite, capsys: pytest.Capt
     assert "open: everybody who knows the address can reach it" in capsys.readouterr().out
     site.restart_relay()
     delivered(site)
+
+
+@pytest.fixture
+def front(site: PrivateSite, tmp_path: Path) -> Iterator[str]:
+    """The onion of a real Onionbalance, in front of an instance on the host."""
+    files = files_of(secrets.token_bytes(32))
+    front = files["hostname"].decode().strip()
+    directory = site.host.tor.folder / "instance"
+    assert site.host.run("create", "--instance-of", front, "--directory", str(directory)) == 0
+    instance = (directory / "hostname").read_text().strip()
+    (tmp_path / "key").write_bytes(files["hs_ed25519_secret_key"])
+    configuration = tmp_path / "onionbalance.yaml"
+    configuration.write_text(f"services:\n- key: {tmp_path}/key\n  instances:\n  - address: {instance}\n")
+    program: list[str | Path] = [sys.executable, Path(__file__).with_name("balance_process.py"), str(INTERVAL)]
+    words = ["--is-testnet", "-v", "info", "-c", str(configuration), "-p", str(site.host.tor.control[1])]
+    daemon = Daemon("onionbalance", [*program, *words], tmp_path)
+    daemon.start()
+    yield front
+    daemon.stop()
+
+
+def test_instance_takes_what_comes_to_the_front(site: PrivateSite, front: str) -> None:
+    site.sender_tor.wait_until_reachable(front)
+    with socks_connect(site.sender_tor.socks, front, 25) as connection:
+        assert connection.recv(100).startswith(b"220 ")
