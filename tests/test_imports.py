@@ -37,6 +37,7 @@ FLOORS = [
     {"sync.stores"},
     {"sync.state.valkey"},
     {"sync.state"},
+    {"watch"},
     {"publish"},
     {"authenticate.proof"},
     {"authenticate.demand"},

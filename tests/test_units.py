@@ -9,6 +9,8 @@ import pytest
 
 from onionmx.cli import COMMANDS
 from onionmx.config import Configuration, RelaySection
+from onionmx.defaults import TOR_USER
+from onionmx.watch.state import FOLDER
 from tests.e2e.programs import find_program
 from tests.serve.test_units import DEPLOY, analyze
 
@@ -76,7 +78,19 @@ def test_limits_are_set_and_nobody_is_root(name: str) -> None:
         assert lines(name, option), option
     assert lines(name, "User") or lines(name, "DynamicUser") == ["yes"]
     for user in lines(name, "User"):
-        assert re.search(rf"^u {user} ", (DEPLOY / "onionmx-sysusers.conf").read_text(), re.MULTILINE)
+        assert user == TOR_USER or re.search(
+            rf"^u {user} ", (DEPLOY / "onionmx-sysusers.conf").read_text(), re.MULTILINE
+        )
+
+
+def test_only_the_watch_is_tors_user() -> None:
+    """Who may ask tor over its control socket may do all that tor may do."""
+    assert [name for name in SERVICES if lines(name, "User") == [TOR_USER]] == ["onionmx-watch.service"]
+    assert not [name for name in SERVICES if lines(name, "SupplementaryGroups")]
+
+
+def test_the_watch_keeps_its_state_where_status_looks_for_it() -> None:
+    assert [f"/var/lib/{name}" for name in lines("onionmx-watch.service", "StateDirectory")] == [str(FOLDER)]
 
 
 def test_no_unit_needs_the_kill_of_procps() -> None:

@@ -32,6 +32,7 @@ COMMANDS = {
         "Tell how this host does: tor, its onion, the map, destinations that fail, mail that waits, deliveries."
     ),
     "sync": "Find out which domains have an onion MX, and write the map.",
+    "watch": "Probe the onion service of this host again and again, and renew it when nobody can reach it.",
 }
 """The subcommands and their short helps. Each is a click command called `command` in the module of its name; that is
 loaded when it is called, and not to list them."""

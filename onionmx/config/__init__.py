@@ -14,6 +14,7 @@ from onionmx.config.resolver import Resolver, parse_resolver
 from onionmx.config.routes import SYSTEM_PORT, DnsSection, LocalSection, MapSection
 from onionmx.config.sync import SyncSection
 from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
+from onionmx.config.watch import WatchSection
 
 __all__ = [
     "SYSTEM_PORT",
@@ -34,6 +35,7 @@ __all__ = [
     "ServeSection",
     "SyncSection",
     "TorSection",
+    "WatchSection",
     "parse_address",
     "parse_nameserver",
     "parse_resolver",

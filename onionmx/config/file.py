@@ -17,6 +17,7 @@ from onionmx.config.routes import DnsSection, LocalSection, MapSection
 from onionmx.config.section import Section
 from onionmx.config.sync import SyncSection
 from onionmx.config.tor import DoctorSection, OnionSection, PublishSection, TorSection
+from onionmx.config.watch import WatchSection
 from onionmx.defaults import CONFIGURATION_DIRECTORY
 from onionmx.errors import ConfigurationError
 
@@ -35,6 +36,7 @@ class Configuration(Section, frozen=True):
     authenticate: AuthenticateSection = AuthenticateSection()
     tor: TorSection = TorSection()
     onion: OnionSection = OnionSection()
+    watch: WatchSection = WatchSection()
     publish: PublishSection = PublishSection()
     lookup: LookupSection = LookupSection()
     relay: RelaySection = RelaySection()

@@ -8,21 +8,9 @@ from onionmx.smtp.codes import Code
 from onionmx.smtp.faults import OpeningError, StreamError
 from onionmx.smtp.reply import FROM_PEER, OurReply, Reply
 from onionmx.status.model import FailureKind
-from onionmx.tor.socks import Cause, SocksError
+from onionmx.tor.socks import WITHOUT_TOR, Cause, SocksError
 
 _CLOSING = 421
-_NOT_TOLD = {
-    Cause.PROXY_UNREACHABLE,
-    Cause.FOREIGN,
-    Cause.PROXY_SILENT,
-    Cause.WRONG_SERVICE,
-    Cause.CLOSED,
-    Cause.NOT_ALLOWED,
-    Cause.NETWORK_UNREACHABLE,
-    Cause.NOT_SUPPORTED,
-    Cause.ADDRESS_TYPE,
-}
-"""Faults of this host or its tor, by which nothing is known of the onion MX."""
 _PERMANENT = {Cause.BAD_ADDRESS}
 _AUTHORIZATION = {Cause.AUTHORIZATION_MISSING, Cause.AUTHORIZATION_WRONG}
 _KINDS = {
@@ -110,7 +98,7 @@ def is_of_target(error: OnionmxError) -> bool:
     """
     if isinstance(error, NotProvenError | UnforeseenError | StillOpeningError):
         return False
-    return not (isinstance(error, SocksError) and error.cause in _NOT_TOLD)
+    return not (isinstance(error, SocksError) and error.cause in WITHOUT_TOR)
 
 
 def needs_operator(error: OnionmxError) -> bool:

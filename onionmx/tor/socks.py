@@ -168,6 +168,20 @@ class Cause(Enum):
 
 
 _BY_REPLY = {cause.reply: cause for cause in Cause if cause.reply is not None}
+WITHOUT_TOR = frozenset(
+    {
+        Cause.PROXY_UNREACHABLE,
+        Cause.FOREIGN,
+        Cause.PROXY_SILENT,
+        Cause.WRONG_SERVICE,
+        Cause.CLOSED,
+        Cause.NOT_ALLOWED,
+        Cause.NETWORK_UNREACHABLE,
+        Cause.NOT_SUPPORTED,
+        Cause.ADDRESS_TYPE,
+    }
+)
+"""Faults of this host or its tor, by which nothing is known of the onion."""
 
 
 class SocksError(TemporaryError):

@@ -21,7 +21,7 @@ printf 'lists@example.net %s\\n' "$(cut -d' ' -f1,2 /root/key.pub)" >signers
 printf '[sync]\\ndomains = ["/etc/onionmx/domains"]\\n' >onionmx.toml
 printf '[sync.signers]\\n"/etc/onionmx/domains" = "/etc/onionmx/signers"\\n' >>onionmx.toml
 chmod 0644 domains domains.sig signers onionmx.toml"""
-_SERVICES = ("onionmx-relay.service", "onionmx-serve.service", "onionmx-sync.service")
+_SERVICES = ("onionmx-relay.service", "onionmx-serve.service", "onionmx-sync.service", "onionmx-watch.service")
 EXPOSURE = 1.0
 _USER = "onionmx"
 _STATUS = "/run/onionmx-relay/relay.sock"
@@ -47,7 +47,7 @@ def prove(site: Site) -> None:
     if missing := {*_SERVICES, *_PORTS, "onionmx-sync.timer"} - set(shipped):
         raise MachineError(f"the package does not have {missing}")
     machine.run("systemctl enable --now onionmx-relay.socket onionmx-serve.socket onionmx-sync.timer")
-    machine.run("systemctl enable --now onionmx-relay.service")
+    machine.run("systemctl enable --now onionmx-relay.service onionmx-watch.service")
     for unit, ports in _PORTS.items():
         for port in ports:
             wait_until(partial(answers, "127.0.0.1", port), f"{unit} at port {port}")
@@ -58,6 +58,7 @@ def prove(site: Site) -> None:
     _signed_list(site)
     _status(site)
     _journal_and_page(site)
+    _watched(site)
     machine.reboot()
     site.tor_is_up()
     _all_well(site, shipped)
@@ -72,6 +73,19 @@ def _all_well(site: Site, shipped: list[str]) -> None:
         print(f"{unit}: {' '.join(state)}", flush=True)
         if "failed" in state or "success" not in state or (state[-1].isdigit() and state[-1] != "0"):
             raise MachineError(f"{unit}: {state}\n{site.machine.read(f'systemctl status --no-pager -n 40 {unit}')}")
+
+
+def _watched(site: Site) -> None:
+    """The watch reaches tor's control socket and cookie, reads the address of the service, and finds it reachable."""
+    onion = site.machine.read("cat /var/lib/tor/onion-mx/hostname").strip()
+    wait_until(
+        lambda: f"{onion} reachable" in site.machine.read("journalctl -o cat -u onionmx-watch.service"),
+        f"{onion} reachable in the log of onionmx-watch.service",
+        timeout=400,  # it may have looked before the service was published
+    )
+    state = site.machine.read("stat -c '%U %a' /var/lib/onionmx-watch/watch").split()
+    if state != ["debian-tor", "600"]:
+        raise MachineError(f"the state of the watch: {state}")
 
 
 def _exposure(site: Site) -> None:

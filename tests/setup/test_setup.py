@@ -40,6 +40,7 @@ def machine(tmp_path: Path, setup: Setup, lists: str, capsys: pytest.CaptureFixt
     return Machine(tmp_path, setup, lists, capsys)
 
 
+UNITS = {"onionmx-relay.service", "onionmx-relay.socket", "onionmx-sync.timer", "onionmx-watch.service"}
 WAYS = [
     ("postfix", "--postfix=table"),
     ("postfix", "--postfix=socketmap"),
@@ -64,7 +65,8 @@ def test_there_and_back(machine: Machine, mta: str, way: str, direction: str) ->
     assert setup(sandbox, *words) == 0
     after = snapshot(sandbox.root)
     assert after != before
-    assert bool(sandbox.units) == ("--send" in direction)
+    assert ("onionmx-sync.timer" in sandbox.units) == ("--send" in direction)
+    assert ("onionmx-watch.service" in sandbox.units) == ("--receive" in direction)
 
     capsys.readouterr()
     assert setup(sandbox, "--yes") == 0
@@ -90,7 +92,7 @@ def test_wishes_that_change_leave_nothing_of_the_old_ones(
     assert setup(sandbox, "--send", *words) == 0
     assert setup(sandbox, "--yes", "--no-send") == 0
     assert snapshot(sandbox.root) == snapshot(plain.root)
-    assert not sandbox.units
+    assert sandbox.units == {"onionmx-watch.service"}
     assert setup(sandbox, "--yes", "--send", "--no-receive") == 0
     assert setup(sandbox, "--yes", "--undo") == 0
     assert snapshot(sandbox.root) == before
@@ -265,7 +267,7 @@ def test_units_that_were_on_before_stay_on(tmp_path: Path, setup: Setup) -> None
     sandbox = Sandbox.make(tmp_path / "root", "postfix")
     (sandbox.root / "run/fake-units").write_text("onionmx-relay.service")
     assert setup(sandbox) == 0
-    assert sandbox.units == {"onionmx-relay.service", "onionmx-relay.socket", "onionmx-sync.timer"}
+    assert sandbox.units == UNITS
     assert setup(sandbox, "--undo", "--yes") == 0
     assert sandbox.units == {"onionmx-relay.service"}
 
@@ -330,7 +332,7 @@ def test_on_a_terminal_it_asks_what_it_cannot_know(machine: Machine) -> None:
     assert process.wait() == 0, said.decode()
     os.close(terminal)
     assert not answers
-    assert sandbox.units == {"onionmx-relay.service", "onionmx-relay.socket", "onionmx-sync.timer"}
+    assert sandbox.units == UNITS
     assert sandbox.exists("/var/lib/tor/onion-mx")
 
 

@@ -14,15 +14,16 @@ from onionmx.setup.programs.wishes import SetupOptions
 FILE = f"{CONFIGURATION_DIRECTORY}/onionmx.toml"
 FOLDER = f"{FILE}.d"
 DROP_IN = f"{FOLDER}/50-setup.toml"
-RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET = (
+RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH = (
     "onionmx-relay.service",
     "onionmx-relay.socket",
     "onionmx-sync.timer",
     "onionmx-sync.service",
     "onionmx-serve.service",
     "onionmx-serve.socket",
+    "onionmx-watch.service",
 )
-UNITS = (RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET)
+UNITS = (RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH)
 USERS = "onionmx-sysusers.conf"
 """The user of sync, where no package has made it (sysusers.d(5))."""
 UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/lib/systemd/system")
@@ -127,6 +128,8 @@ def units(configuration: Configuration, wishes: SetupOptions) -> tuple[str, ...]
         wanted += [SERVE_SOCKET, SERVE]
     if wishes.send:
         wanted.append(TIMER)
+    if wishes.receive:
+        wanted.append(WATCH)
     return tuple(wanted)
 
 

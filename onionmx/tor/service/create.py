@@ -3,6 +3,7 @@
 import os
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -291,20 +292,36 @@ def _long_lived_ports(controller: "Controller", wanted: WantedService) -> list[O
     return [] if port in ports else [Option(LONG_LIVED_PORTS, ",".join([*ports, port]))]
 
 
+def add_again(controller: "Controller", directory: Path) -> Callable[[], None]:
+    """What makes a service anew that `create_over_control` made, once tor has been told to forget it.
+
+    Key and record are read now, so that nothing is missing then.
+
+    Args:
+        directory: where its key is.
+
+    Raises:
+        ConfigurationError: key or record cannot be read. What is returned raises `ControlError` or `ConfigurationError`
+            if tor does not make the service.
+    """
+    recorded, key = read_record(directory), _read_key(directory / SECRET_KEY)
+    if recorded is None or not recorded.ports or key is None:
+        raise ConfigurationError(f"{directory} has no key and record of a service that was made over the control port")
+    wanted = WantedService(
+        directory,
+        recorded.ports[0],
+        proof_of_work=recorded.options.get(POW) == "1",
+        max_streams=int(recorded.options.get(MAX_STREAMS, "0")),
+    )
+
+    def add() -> None:
+        _add_onion(controller, wanted, key)
+
+    return add
+
+
 def _add(controller: "Controller", wanted: WantedService, key: bytes | None, lines: str) -> str:
-    words = ["ADD_ONION", "NEW:ED25519-V3" if key is None else f"ED25519-V3:{b64encode(key).decode()}"]
-    clients = _clients(wanted.directory)
-    words.append("Flags=Detach,V3Auth" if clients else "Flags=Detach")
-    words += [f"ClientAuthV3={public}" for public in clients]
-    if wanted.proof_of_work is not False:
-        words.append("PoWDefensesEnabled=1")
-    if wanted.max_streams:
-        words.append(f"MaxStreams={wanted.max_streams}")
-    words.append(f"Port={wanted.forward.port},{wanted.forward.target}")
-    answer = controller.msg(" ".join(words))
-    if not answer.is_ok():
-        raise ControlError(f"tor does not make the service: {answer}")
-    values: dict[str, str] = dict(line.split("=", 1) for _, _, line in answer.content() if "=" in line)
+    values = _add_onion(controller, wanted, key)
     label = values["ServiceID"]
     try:
         if key is None:
@@ -318,6 +335,22 @@ def _add(controller: "Controller", wanted: WantedService, key: bytes | None, lin
             f"the key cannot be kept in {wanted.directory}: {error}; there is no service"
         ) from error
     return label + SUFFIX
+
+
+def _add_onion(controller: "Controller", wanted: WantedService, key: bytes | None) -> dict[str, str]:
+    words = ["ADD_ONION", "NEW:ED25519-V3" if key is None else f"ED25519-V3:{b64encode(key).decode()}"]
+    clients = _clients(wanted.directory)
+    words.append("Flags=Detach,V3Auth" if clients else "Flags=Detach")
+    words += [f"ClientAuthV3={public}" for public in clients]
+    if wanted.proof_of_work is not False:
+        words.append("PoWDefensesEnabled=1")
+    if wanted.max_streams:
+        words.append(f"MaxStreams={wanted.max_streams}")
+    words.append(f"Port={wanted.forward.port},{wanted.forward.target}")
+    answer = controller.msg(" ".join(words))
+    if not answer.is_ok():
+        raise ControlError(f"tor does not make the service: {answer}")
+    return dict(line.split("=", 1) for _, _, line in answer.content() if "=" in line)
 
 
 def _clients(directory: Path) -> list[str]:

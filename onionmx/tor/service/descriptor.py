@@ -47,11 +47,13 @@ class PublishedDescriptor:
         state: the answer.
         words: what was seen, for an operator.
         directories: that are known to have the descriptor.
+        without: that were asked now and have it not, where none that answered has it.
     """
 
     state: Publication
     words: str
     directories: int = 0
+    without: int = 0
 
     def __str__(self) -> str:
         return f"{self.state}: {self.words}"
@@ -210,13 +212,14 @@ def _without_fetch(controller: "Controller", onion: str, without: int) -> Publis
     if not _was_fetched(controller, onion):
         if without:
             return PublishedDescriptor(
-                Publication.NOT_PUBLISHED, f"{_counted(without)} asked, and none has the descriptor"
+                Publication.NOT_PUBLISHED, f"{_counted(without)} asked, and none has the descriptor", without=without
             )
         words = "tor asked all directories in the last 15 minutes, and asks none twice in that time"
         return PublishedDescriptor(Publication.UNKNOWN, words)
     words = "a directory gave out the descriptor within the last hours"
     if without:
-        return PublishedDescriptor(Publication.UNKNOWN, f"{words}, but {_counted(without)} asked now had it not")
+        words = f"{words}, but {_counted(without)} asked now had it not"
+        return PublishedDescriptor(Publication.UNKNOWN, words, without=without)
     return PublishedDescriptor(Publication.PUBLISHED, f"{words}, and tor asks none twice within 15 minutes", 1)
 
 

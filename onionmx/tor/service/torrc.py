@@ -160,6 +160,17 @@ def service_blocks(options: Iterable[Option]) -> list[ServiceBlock]:
     return [ServiceBlock(directory, tuple(forwards), others) for directory, forwards, others in blocks]
 
 
+def split_off(options: Iterable[Option], directory: str) -> tuple[list[Option], list[Option]]:
+    """The lines of the service with this HiddenServiceDir, and those of all other services, each in their order."""
+    split: tuple[list[Option], list[Option]] = ([], [])
+    is_of_it = False
+    for option in options:
+        if option.keyword.lower() == DIRECTORY.lower():
+            is_of_it = option.value == directory
+        split[not is_of_it].append(option)
+    return split
+
+
 def parse_forward(value: str) -> Forward | None:
     """Read the value of a HiddenServicePort: `VIRTPORT [TARGET]`.
 

@@ -1,0 +1,1 @@
+"""Watching onion services."""
