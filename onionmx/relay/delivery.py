@@ -28,7 +28,7 @@ from onionmx.errors import OnionmxError, TemporaryError
 from onionmx.onion import Endpoint
 from onionmx.relay import maillog, metrics
 from onionmx.relay.destinations import Destinations
-from onionmx.relay.failures import for_mta, needs_operator, reply_to
+from onionmx.relay.failures import for_mta, level_of, reply_to
 from onionmx.relay.sessions.member import Destination, Lease, wait_until_known
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.renewal import has_ended, was_stale
@@ -245,8 +245,8 @@ class Courier:
         if isinstance(error, SocksError):
             metrics.socks_failures.labels(error.cause.name.lower()).inc()
         self._destinations.failed(target, message.domain, error)
-        operator = needs_operator(error)
-        maillog.target_failed(message.identifier, message.domain, target, str(error), operator=operator)
+        level = level_of(error)
+        maillog.target_failed(message.identifier, message.domain, target, str(error), level=level)
         attempt.keep(reply_to(error), of_message=False)
 
 

@@ -1,14 +1,17 @@
 """What the relay answers when an onion MX cannot be brought to take a message: the table of the design."""
 
+import logging
+
 from onionmx.authenticate.proof.stream import NotProvenError
 from onionmx.errors import OnionmxError
 from onionmx.isolation import UnforeseenError
 from onionmx.relay.sessions.together import StillOpeningError
+from onionmx.relay.sessions.tor_state import is_of_tor
 from onionmx.smtp.codes import Code
 from onionmx.smtp.faults import OpeningError, StreamError
 from onionmx.smtp.reply import FROM_PEER, OurReply, Reply
 from onionmx.status.model import FailureKind
-from onionmx.tor.socks import WITHOUT_TOR, Cause, SocksError
+from onionmx.tor.socks import Cause, SocksError
 
 _CLOSING = 421
 _PERMANENT = {Cause.BAD_ADDRESS}
@@ -98,9 +101,16 @@ def is_of_target(error: OnionmxError) -> bool:
     """
     if isinstance(error, NotProvenError | UnforeseenError | StillOpeningError):
         return False
-    return not (isinstance(error, SocksError) and error.cause in WITHOUT_TOR)
+    return not is_of_tor(error)
 
 
-def needs_operator(error: OnionmxError) -> bool:
-    """Whether waiting does not help: somebody has to change the configuration of tor."""
-    return isinstance(error, SocksError) and error.cause in _AUTHORIZATION
+def level_of(error: OnionmxError) -> int:
+    """How loud the log tells of it for each message.
+
+    Waiting does not help where somebody has to change the configuration of tor. That tor itself does not answer is told
+    once for all messages (`sessions.tor_state`).
+    """
+    if is_of_tor(error):
+        return logging.DEBUG
+    is_for_operator = isinstance(error, SocksError) and error.cause in _AUTHORIZATION
+    return logging.ERROR if is_for_operator else logging.WARNING

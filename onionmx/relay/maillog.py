@@ -46,9 +46,8 @@ def refused(identifier: str, domain: str, reply: Reply) -> None:
     _logger.warning("%s: %s reply=%s", identifier, domain, said, extra=extra)
 
 
-def target_failed(identifier: str, domain: str, endpoint: Endpoint, why: str, *, operator: bool = False) -> None:
+def target_failed(identifier: str, domain: str, endpoint: Endpoint, why: str, *, level: int = logging.WARNING) -> None:
     """A target could not be used; the next one is tried, if there is one."""
-    level = logging.ERROR if operator else logging.WARNING
     to = shortened(endpoint)
     extra = fields("target_failed", id=identifier, domain=domain, to=to, reason=why)
     _logger.log(level, "%s: %s to=%s failed: %s", identifier, domain, to, why, extra=extra)

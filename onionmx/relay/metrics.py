@@ -17,6 +17,7 @@ round_trips_saved = Counter(
 )
 sessions = Gauge("onionmx_relay_sessions", "Sessions with onion MXes.", ["state"])
 socks_failures = Counter("onionmx_relay_socks_failures", "Connections that tor did not open, by cause.", ["cause"])
+tor_answers = Gauge("onionmx_relay_tor_answers", "Whether tor itself answers, 1 or 0.")
 stage_seconds = Histogram(
     "onionmx_relay_stage_seconds",
     "Seconds for the stages of a delivery: connect (SOCKS), open (greeting and EHLO), transaction.",

@@ -57,7 +57,8 @@ async def probe(controller: "Controller", onion: str, configuration: Configurati
 
 async def _reach(controller: "Controller", onion: str, configuration: Configuration) -> Found:
     # First, as tor would connect by a descriptor that it fetched hours ago.
-    descriptor = await asyncio.to_thread(published, controller, onion, FETCH_TIMEOUT)
+    within = min(FETCH_TIMEOUT, configuration.watch.timeout)
+    descriptor = await asyncio.to_thread(published, controller, onion, within)
     if descriptor.state is not Publication.PUBLISHED and descriptor.without:
         return Reach.FAILED, descriptor.words
     tor = configuration.tor

@@ -8,7 +8,7 @@ from rich.table import Table
 from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, relay_dead, route, state
 from tests.bench.scale import bench as scale
 from tests.bench.tor import bench as tor
-from tests.bench.tor import large
+from tests.bench.tor import large, stopped
 
 BENCHES = {
     "route": route.measure,
@@ -17,6 +17,7 @@ BENCHES = {
     "dead": relay_dead.measure,
     "tor": tor.measure,
     "large": large.measure,
+    "stopped": stopped.measure,
     "scale": scale.measure,
     "publish": publish.measure,
     "doctor": doctor.measure,

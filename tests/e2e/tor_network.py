@@ -98,6 +98,11 @@ class TorNetwork:
         """Of all its tor processes."""
         return [node.daemon.pid for node in self._nodes]
 
+    @property
+    def relays(self) -> list[TorNode]:
+        """The relays, without the authority."""
+        return [node for node in self._nodes if node.daemon.name.startswith("relay")]
+
     def start(self) -> Self:
         """Start everything and wait until the client and the host of services can build circuits."""
         begin = time.monotonic()

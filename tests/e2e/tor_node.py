@@ -72,6 +72,11 @@ class TorNode:
         """Stop it; its DataDirectory stays."""
         self.daemon.stop()
 
+    @property
+    def fingerprint(self) -> str:
+        """Of a relay that has been started."""
+        return (self.folder / "fingerprint").read_text().split()[1]
+
     def count(self, file: str, keyword: str) -> int:
         """Count the distinct lines with a keyword in a file of its DataDirectory."""
         try:

@@ -94,7 +94,8 @@ def test_unreachable_tor_defers_and_is_counted(tmp_path: Path) -> None:
             metrics = response.read().decode()
         assert 'onionmx_relay_socks_failures_total{cause="proxy_unreachable"} 1.0' in metrics
         assert 'onionmx_relay_deliveries_total{result="4xx"} 1.0' in metrics
-        assert re.search(r"example\.org to=\w{16}\.\.\.:25 failed: .*is tor running", process.daemon.log_text())
+        assert "onionmx_relay_tor_answers 0.0" in metrics
+        assert re.search(r"ERROR onionmx\.mail: no mail can leave: .*is tor running", process.daemon.log_text())
         assert "user@example.org" not in process.daemon.log_text()
 
 

@@ -16,6 +16,7 @@ from onionmx.onion import Endpoint, format_endpoint
 from onionmx.relay import metrics
 from onionmx.relay.sessions.habits import Habits
 from onionmx.relay.sessions.member import Destination, Opened
+from onionmx.relay.sessions.tor_state import TorState
 from onionmx.smtp.client.opening_session import begin_early, open_session
 from onionmx.smtp.client.pipeline import Stage
 from onionmx.smtp.client.session import ClientSession
@@ -23,7 +24,7 @@ from onionmx.smtp.client.states import Early, TlsPolicy
 from onionmx.smtp.client.timeouts import Timeouts
 from onionmx.smtp.faults import OpeningError
 from onionmx.tor.early import NOT_REACHED, EarlyStream
-from onionmx.tor.socks import SocksConnector
+from onionmx.tor.socks import SocksConnector, SocksError
 
 
 class Opener:
@@ -54,15 +55,20 @@ class Opener:
         self._hostname = hostname
         self._timeouts = Timeouts(greeting=silence, command=silence)
         self._connect_timeout = connect_timeout
+        self._tor = TorState()
 
     async def open(self, destination: Destination) -> Opened:
         """Open a session; see `pool.Open`."""
         # Nothing of a message was sent: whatever comes up, the next target can have it.
         with isolated(format_endpoint(destination.endpoint)):
             early = Early.NOTHING if destination.demand else self._habits.early(destination.endpoint)
-            if early is not Early.NOTHING:
-                return await self._begin_early(destination.endpoint, early)
-            return await self._open_as_it_can(destination)
+            try:
+                if early is not Early.NOTHING:
+                    return await self._begin_early(destination.endpoint, early)
+                return await self._open_as_it_can(destination)
+            except SocksError as error:
+                self._tor.failed(error)
+                raise
 
     async def _begin_early(self, endpoint: Endpoint, early: Early) -> Opened:
         remembered = self._habits.remembered(endpoint)
@@ -97,6 +103,7 @@ class Opener:
             await session.opened()
         except OpeningError as error:
             if isinstance(stream, EarlyStream) and stream.failure is not None:
+                self._tor.failed(stream.failure)
                 if stream.failure.cause not in NOT_REACHED:
                     self._habits.forget(endpoint)  # the next message can go to the next target then
                 raise stream.failure from error
@@ -113,6 +120,7 @@ class Opener:
         if session.is_misled:
             self._habits.forget(endpoint)
             return False
+        self._tor.answered()
         self._habits.opened(endpoint, session.extensions)
         return True
 
@@ -132,6 +140,7 @@ class Opener:
         start = time.monotonic()
         renew = self._renewing(destination.endpoint)
         connection = await self._connector.connect(destination.endpoint)
+        self._tor.answered()
         connected = time.monotonic()
         try:
             if destination.demand is None:

@@ -43,6 +43,11 @@ class TorStage(Stage):
         super().__init__(sink, network.client.socks[1], onion, self._mapped(onion))
 
     @property
+    def network(self) -> TorNetwork:
+        """The network."""
+        return self._network
+
+    @property
     def cpu_seconds(self) -> float:
         """That all tor processes have used so far."""
         return cpu_seconds(self._network.pids)
