@@ -1,4 +1,4 @@
-"""`onionmx watch` on a private Tor network of its own: services that nobody can reach, and what renews them."""
+"""`onionmx watch` on a private Tor network: services that nobody can reach, and what renews them."""
 
 import json
 import signal
@@ -9,7 +9,6 @@ from subprocess import run
 
 import pytest
 
-from .conftest import skip_without
 from .relay import ONIONMX
 from .tcp_server import tcp_server
 from .tor_network import TorNetwork
@@ -17,14 +16,18 @@ from .watch_site import Greeter, Site
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    skip_without("tor", "tor-gencert", "setpriv")
-    folder = tmp_path_factory.mktemp("watch")
-    with tcp_server(Greeter) as greeter, TorNetwork(parent=tmp_path_factory.getbasetemp()) as network:
-        site = Site(network, folder, greeter)
+def site(tor_network: TorNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    torrc = tor_network.services.folder / "torrc"
+    before = torrc.read_text()
+    with tcp_server(Greeter) as greeter:
+        site = Site(tor_network, tmp_path_factory.mktemp("watch"), greeter)
         for onion in (*site.watched, site.unwatched):
-            network.client.wait_until_reachable(onion)
+            tor_network.client.wait_until_reachable(onion)
         yield site
+    tor_network.services.stop()
+    torrc.write_text(before)
+    tor_network.services.start()
+    tor_network.services.wait_until_bootstrapped()
 
 
 def seconds_until(what: str, since: float) -> None:

@@ -20,6 +20,7 @@ from onionmx.tor.service.torrc import (
     parse_torrc,
     service_blocks,
     setconf,
+    split_off,
 )
 
 WORDS = st.text(string.ascii_letters, min_size=1)
@@ -143,3 +144,15 @@ def test_running_tor_is_given_what_torrc_has(blocks: list[ServiceBlock]) -> None
     assert given_options == (options or [Option("HiddenServiceDir", "")])
     assert "\n" not in command
     assert service_blocks(given_options if options else []) == blocks
+
+
+@given(st.lists(st.tuples(FOLDERS, st.lists(FORWARDS, max_size=3)), max_size=4, unique_by=lambda pair: pair[0]))
+def test_one_service_taken_away_and_brought_back(services: list[tuple[str, list[Forward]]]) -> None:
+    blocks = [ServiceBlock(folder, tuple(forwards)) for folder, forwards in services]
+    options = [option for block in blocks for option in block_options(block)]
+    for block in blocks:
+        own, others = split_off(options, block.directory)
+        assert own == block_options(block)
+        assert service_blocks(others) == [one for one in blocks if one is not block]
+        assert service_blocks([*others, *own]) == [one for one in blocks if one is not block] + [block]
+    assert split_off(options, "none") == ([], options)
