@@ -73,7 +73,9 @@ def renew(controller: "Controller", away: Away, kept: Path) -> None:
         stem.ControllerError: the connection broke off; the same holds.
     """
     if away.options:
-        _, others = split_off(service_options(controller, _ENCODING), away.lines[0].value)
+        own, others = split_off(service_options(controller, _ENCODING), away.lines[0].value)
+        if own != away.lines:
+            raise ControlError("tor has other lines for the service than a moment ago: it was not touched")
         _say(controller, setconf(others))
     else:
         add_again(controller, kept)

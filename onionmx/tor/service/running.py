@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stem import OperationFailed
+
 from onionmx.errors import OnionError
 from onionmx.files import read_regular
 from onionmx.onion import DEFAULT_PORT, SUFFIX, parse_onion
@@ -88,8 +90,11 @@ def service_options(controller: "Controller", encoding: str = "utf-8") -> list[O
     """
     # stem's get_conf_map loses the order, which says what belongs to which service.
     answer = controller.msg("GETCONF HiddenServiceOptions")
+    if not answer.is_ok():
+        # "None" would be believed: what sets them again would take all services away.
+        raise OperationFailed(message=f"GETCONF: {answer}")
     lines = [line.decode(encoding, "replace") for _, _, line in answer.content(get_bytes=True)]
-    return [Option(*line.split("=", 1)) for line in lines if "=" in line] if answer.is_ok() else []
+    return [Option(*line.split("=", 1)) for line in lines if "=" in line]
 
 
 def _of_torrc(controller: "Controller") -> list[OnionService]:
