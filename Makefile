@@ -48,7 +48,7 @@ test: setup browser
 
 # Unit tests, and what tests onionmx publish and onionmx onion, with real name servers and tor.
 MEASURED := -n 2 -k "not e2e or test_publish.py or test_publish_refused.py \
-    or test_onion.py or test_onion_control.py or test_onion_debian.py"
+    or test_onion.py or test_onion_control.py or test_onion_debian.py or test_watch.py"
 
 coverage: setup
 	@$(BIN)/python -m tests.coverage_by_room $(MEASURED)

@@ -8,7 +8,7 @@ from rich.table import Table
 from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, relay_dead, route, state
 from tests.bench.scale import bench as scale
 from tests.bench.tor import bench as tor
-from tests.bench.tor import large, stopped
+from tests.bench.tor import frozen, large, stopped
 
 BENCHES = {
     "route": route.measure,
@@ -18,6 +18,7 @@ BENCHES = {
     "tor": tor.measure,
     "large": large.measure,
     "stopped": stopped.measure,
+    "frozen": frozen.measure,
     "scale": scale.measure,
     "publish": publish.measure,
     "doctor": doctor.measure,
