@@ -64,23 +64,36 @@ async def _reach(controller: "Controller", onion: str, configuration: Configurat
     tor = configuration.tor
     # A connector of its own: a new token, and so a new circuit, each time.
     connector = SocksConnector(tor.socks, configuration.watch.timeout, tor.user)
+    token = connector.isolation(onion)
     try:
         stream = await SocketStream.from_socket(await connector.connect((onion, DEFAULT_PORT)))
     except SocksError as error:
-        return await _failed(controller, error)
+        return await asyncio.to_thread(_failed, controller, error, token)
     except TemporaryError as error:
         return Reach.UNKNOWN, str(error)
     return Reach.REACHABLE, await _greeting(stream, configuration.relay.ehlo_name)
 
 
-async def _failed(controller: "Controller", error: SocksError) -> Found:
-    if error.cause is Cause.REFUSED:
-        return Reach.REACHABLE, "the onion service answers, but nothing listens where it leads: look at the MTA"
+def _failed(controller: "Controller", error: SocksError, token: str) -> Found:
     if error.cause in WITHOUT_TOR | _OF_THE_CLIENT:
         return Reach.UNKNOWN, error.words
-    if await asyncio.to_thread(builds_circuits, controller):
+    if _has_met(controller, token):
+        return Reach.REACHABLE, f"the onion service answers, but not the MTA behind it: {error.words}"
+    if builds_circuits(controller):
         return Reach.FAILED, error.words
     return Reach.UNKNOWN, f"{error.words}; but tor builds no circuit at all now"
+
+
+def _has_met(controller: "Controller", token: str) -> bool:
+    """Whether the service came to the rendezvous on our circuit: what fails is behind it then, the MTA.
+
+    tor says "general failure" where nothing listens behind a service, and the circuit stays.
+
+    Args:
+        token: isolation of the probe; no other connection has it.
+    """
+    circuits = controller.get_circuits()
+    return any(circuit.hs_state == "HSCR_JOINED" and circuit.socks_password == token for circuit in circuits)
 
 
 def builds_circuits(controller: "Controller") -> bool:

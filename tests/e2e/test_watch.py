@@ -9,6 +9,7 @@ from subprocess import run
 
 import pytest
 
+from .daemon import free_ports
 from .relay import ONIONMX
 from .tcp_server import tcp_server
 from .tor_network import TorNetwork
@@ -61,6 +62,21 @@ def test_descriptor_that_leads_nowhere_is_replaced_with_it_and_not_without(site:
         log = watch.log_text()
     assert log.index("DROPGUARDS") < log.index("NEWNYM")
     assert log.count("DROPGUARDS") == 1
+
+
+def test_mta_that_is_down_is_no_failure_of_the_onion(site: Site) -> None:
+    site.configure()
+    (port,) = free_ports(1)
+    directory = site.tor.folder / "of-no-mta"
+    with site.tor.controller() as controller:
+        options = controller.msg("GETCONF HiddenServiceOptions").content()
+        before = " ".join(f'{key}="{value}"' for key, value in (line[2].split("=", 1) for line in options))
+        added = f'HiddenServiceDir="{directory}" HiddenServicePort="25 127.0.0.2:{port}"'
+        assert controller.msg(f"SETCONF {before} {added}").is_ok()
+        onion = (directory / "hostname").read_text().strip()
+        with site.watch() as watch:
+            watch.wait_for_times(f"{onion} reachable: the onion service answers, but not the MTA behind it", 1)
+        assert controller.msg(f"SETCONF {before}").is_ok()
 
 
 def test_could_not_tell_renews_nothing(site: Site) -> None:

@@ -76,6 +76,7 @@ class TorNetwork:
         socks_flags: Sequence[str] = ("ExtendedErrors", "OnionTrafficOnly"),
         parent: Path | None = None,
         advertise: Callable[[Sequence[int]], Sequence[int]] | None = None,
+        relays: int = RELAYS,
     ) -> None:
         """Make its folder.
 
@@ -84,6 +85,7 @@ class TorNetwork:
             socks_flags: flags of the client's SocksPort.
             parent: where its folder is made; by default where temporary files go.
             advertise: given the ports on which the relays listen, the ports at which others find them: of forwarders.
+            relays: how many, besides the authority; the first six can be guards.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="onionmx-tor-", dir=parent))
         self.known_authority = ""
@@ -92,6 +94,7 @@ class TorNetwork:
         self._client_options = client_options
         self._socks_flags = socks_flags
         self._advertise = advertise or list
+        self._count = relays
 
     @property
     def pids(self) -> list[int]:
@@ -133,7 +136,7 @@ class TorNetwork:
         self.services.remove(onion)
 
     def _start_relays(self) -> None:
-        dir_port, *or_ports = free_ports(2 + RELAYS)
+        dir_port, *or_ports = free_ports(2 + self._count)
         seen_ports = self._advertise(or_ports)
         authority_port, *relay_ports = map(_or_port, or_ports, seen_ports)
         folder = self.folder / "authority"

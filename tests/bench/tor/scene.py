@@ -16,7 +16,7 @@ from tests.bench.relay_control import LOOPBACK, Control
 from tests.bench.relay_stage import Stage, server
 from tests.e2e.daemon import free_ports
 from tests.e2e.socks import socks_connect
-from tests.e2e.tor_network import TorNetwork
+from tests.e2e.tor_network import RELAYS, TorNetwork
 
 LINKS = 7
 """Between client and service: three to the rendezvous point, and four from there (rend-spec-v3)."""
@@ -76,7 +76,7 @@ def _timed(session: smtplib.SMTP) -> float:
 
 
 @contextmanager
-def tor_stage(folder: Path, round_trip: float, onions: int, *options: str) -> Iterator[TorStage]:
+def tor_stage(folder: Path, round_trip: float, onions: int, *options: str, relays: int = RELAYS) -> Iterator[TorStage]:
     """Set it up.
 
     Args:
@@ -84,6 +84,7 @@ def tor_stage(folder: Path, round_trip: float, onions: int, *options: str) -> It
         round_trip: seconds that the links add to one over a circuit; 0 for a network without forwarders.
         onions: further onion services.
         options: for the sink.
+        relays: of the network, besides the authority.
     """
     folder.mkdir(parents=True)
     sink_port, sink_control, links_control = free_ports(3)
@@ -98,7 +99,9 @@ def tor_stage(folder: Path, round_trip: float, onions: int, *options: str) -> It
             links.append(running.enter_context(started))
             return fronts
 
-        network = running.enter_context(TorNetwork(parent=folder, advertise=advertise if round_trip else None))
+        network = running.enter_context(
+            TorNetwork(parent=folder, advertise=advertise if round_trip else None, relays=relays)
+        )
         scene = TorStage(network, sink, sink_port, onions)
         for control in links:
             control.ask(one_way=round_trip / 2 / LINKS)

@@ -16,6 +16,8 @@ from tests.bench.relay_stage import SENDER, message
 from tests.bench.tor.scene import TorStage, tor_stage
 from tests.e2e.tor_node import TorNode
 
+RELAYS = 14
+"""With fewer, one of them is in nearly every circuit, and a service loses all its introduction points with it."""
 ONIONS = 20
 WHICH = ("the guard of the sending tor", "another relay")
 LIMIT = 30.0
@@ -29,7 +31,7 @@ def measure() -> Iterator[Row]:
     for which in WHICH:
         with TemporaryDirectory(prefix="onionmx-bench-") as name:
             folder = Path(name)
-            with tor_stage(folder / "tor", 0.0, ONIONS) as scene:
+            with tor_stage(folder / "tor", 0.0, ONIONS, relays=RELAYS) as scene:
                 onions = {f"{number}.example": onion for number, onion in enumerate(scene.onions)}
                 with relay(folder / "relay", scene, onions) as ours:
                     deliver = partial(_deliver, ours.smtp.port)
