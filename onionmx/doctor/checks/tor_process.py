@@ -47,6 +47,13 @@ LONG_LIVED = Topic(
 _DEBIAN_SOCKET = CONTROL_SOCKET.removeprefix(UNIX)
 _OUTDATED = {"obsolete": problem, "unrecommended": problem, "old": warning}
 """Of `GETINFO status/version/current` (control-spec), the answers that are no praise."""
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)\.(\d+)", re.ASCII)
+_SAFE = (0, 4, 9, 11)
+_IMPERSONATION = (
+    "before 0.4.9.11 the relay at which client and service meet could take the place of an onion service (tor bug "
+    "41297): mail for an onion MX could end there, unseen"
+)
+_UPGRADE = f"apt-get update && apt-get install tor && {RESTART}"
 _TOLERANCE = timedelta(minutes=5)
 _USABLE = timedelta(hours=24)
 """How long tor uses a consensus after its time (networkstatus.c, REASONABLY_LIVE_TIME)."""
@@ -106,8 +113,12 @@ def judge_tor(state: TorState) -> Finding:
             "until tor has reached the network no mail arrives or leaves over onion services",
         )
     seen = f"tor {state.version} runs and has reached the network; status of this version: {state.praise}"
+    version = _VERSION.match(state.version)
+    if version and tuple(map(int, version.groups())) < _SAFE:
+        lines = f"{_UPGRADE}\nwhere that has none: the packages of https://deb.torproject.org"
+        return problem(TOR.name, seen, lines, _IMPERSONATION)
     if judge := _OUTDATED.get(state.praise):
-        return judge(TOR.name, seen, f"apt-get update && apt-get install tor && {RESTART}")
+        return judge(TOR.name, seen, _UPGRADE)
     return ok(TOR.name, seen)
 
 

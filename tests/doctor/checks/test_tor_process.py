@@ -178,3 +178,18 @@ def test_tor_that_does_not_run_is_said_once(capsys: pytest.CaptureFixture[str], 
     causes = {one["check"]: (one["severity"], one["cause"]) for one in report["findings"]}
     assert causes == {"tor": ("problem", ""), **dict.fromkeys(waiting, ("not checked", "tor"))}
     assert all(one["seen"] for one in report["findings"])
+
+
+@pytest.mark.parametrize("version", ["0.4.9.10", "0.4.8.99", "0.3.5.8", "0.4.9.10-dev"])
+def test_tor_of_which_a_rendezvous_point_can_take_the_place_of_a_service(version: str) -> None:
+    finding = judge_tor(replace(SOUND, version=version))
+    assert finding.severity is Severity.PROBLEM
+    assert "41297" in finding.why
+    assert "deb.torproject.org" in finding.fix
+
+
+@pytest.mark.parametrize(
+    "version", ["0.4.9.11", "0.4.9.11-dev", "0.4.9.100", "0.4.10.1-alpha", "0.5.0.1", "1.0.0.0", "?"]
+)
+def test_newer_tor_and_one_whose_version_cannot_be_read(version: str) -> None:
+    assert judge_tor(replace(SOUND, version=version)).severity is Severity.OK
