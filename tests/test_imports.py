@@ -22,6 +22,7 @@ FLOORS = [
     {"relay.sessions"},
     {"relay.pages"},
     {"relay.metrics"},
+    {"guard"},  # serves as lookups do
     {"serve.run"},
     {"serve.service"},
     {"serve.page"},

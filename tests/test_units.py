@@ -83,10 +83,13 @@ def test_limits_are_set_and_nobody_is_root(name: str) -> None:
         )
 
 
-def test_only_the_watch_is_tors_user() -> None:
+def test_only_watch_and_guard_are_tors_user() -> None:
     """Who may ask tor over its control socket may do all that tor may do."""
-    assert [name for name in SERVICES if lines(name, "User") == [TOR_USER]] == ["onionmx-watch.service"]
-    assert not [name for name in SERVICES if lines(name, "SupplementaryGroups")]
+    assert [name for name in SERVICES if lines(name, "User") == [TOR_USER]] == [
+        "onionmx-guard.service",
+        "onionmx-watch.service",
+    ]
+    assert [name for name in SERVICES if lines(name, "SupplementaryGroups")] == ["onionmx-serve.service"]
 
 
 def test_the_watch_keeps_its_state_where_status_looks_for_it() -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     ),
     "explain": "Tell why the map has what it has for DOMAIN, and what would change that.",
     "files": "List the files that come with onionmx: fragments for Exim, systemd units, examples, documents.",
+    "guard": "Limit what comes by each circuit of the onion service.",
     "lookup": "Show where mail for DOMAIN goes over Tor.",
     "map": "Look into the map from domains to onions, check it, convert it.",
     "onion": "Make the onion service for mail, look at it, make it private, keep its key safe.",

@@ -126,6 +126,7 @@ class OurReply(Enum):
     MAKING_ROOM = Reply(421, "4.3.2", ("too many connections, and this one was waited for longest",))
     IDLE = Reply(421, "4.4.2", ("nothing was sent for too long",))
     CLIENT_REFUSED = Reply(421, "4.7.1", ("relay.clients does not name this client",))
+    CIRCUIT_LIMIT = Reply(421, "4.7.0", ("too much comes by this circuit, try again later",))
     NOT_AN_MTA = Reply(421, "4.7.0", ("this is a mail relay for the local MTA",))
     SENDER_NOT_CARRIED = Reply(451, "4.1.7", ("the sender cannot be sent on",))
     RECIPIENT_NOT_CARRIED = Reply(451, "4.1.3", ("the recipient cannot be sent on",))

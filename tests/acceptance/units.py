@@ -10,7 +10,11 @@ from .machine import MachineError
 from .site import CLONE, Site
 from .world import REMOTE
 
-_PORTS = {"onionmx-relay.socket": (10025, 10026), "onionmx-serve.socket": (10027, 10028, 10029, 10030)}
+_PORTS = {
+    "onionmx-relay.socket": (10025, 10026),
+    "onionmx-serve.socket": (10027, 10028, 10029, 10030),
+    "onionmx-guard.socket": (10031,),
+}
 _LEFT = """\
 ls -d /usr/lib/onionmx /usr/share/onionmx /etc/onionmx 2>/dev/null
 find /etc/systemd -name 'onionmx*'"""
@@ -21,7 +25,7 @@ printf 'lists@example.net %s\\n' "$(cut -d' ' -f1,2 /root/key.pub)" >signers
 printf '[sync]\\ndomains = ["/etc/onionmx/domains"]\\n' >onionmx.toml
 printf '[sync.signers]\\n"/etc/onionmx/domains" = "/etc/onionmx/signers"\\n' >>onionmx.toml
 chmod 0644 domains domains.sig signers onionmx.toml"""
-_SERVICES = ("onionmx-relay.service", "onionmx-serve.service", "onionmx-sync.service", "onionmx-watch.service")
+_SERVICES = tuple(f"onionmx-{name}.service" for name in ("relay", "serve", "sync", "watch", "guard"))
 EXPOSURE = 1.0
 _USER = "onionmx"
 _STATUS = "/run/onionmx-relay/relay.sock"
@@ -46,12 +50,14 @@ def prove(site: Site) -> None:
     shipped = machine.read("dpkg -L onionmx | sed -n 's,.*/systemd/system/\\(onionmx[^/]*\\)$,\\1,p'").split()
     if missing := {*_SERVICES, *_PORTS, "onionmx-sync.timer"} - set(shipped):
         raise MachineError(f"the package does not have {missing}")
-    machine.run("systemctl enable --now onionmx-relay.socket onionmx-serve.socket onionmx-sync.timer")
+    machine.run(
+        "systemctl enable --now onionmx-relay.socket onionmx-serve.socket onionmx-guard.socket onionmx-sync.timer"
+    )
     machine.run("systemctl enable --now onionmx-relay.service onionmx-watch.service")
     for unit, ports in _PORTS.items():
         for port in ports:
             wait_until(partial(answers, "127.0.0.1", port), f"{unit} at port {port}")
-    machine.run("systemctl start onionmx-serve.service onionmx-sync.service")
+    machine.run("systemctl start onionmx-serve.service onionmx-sync.service onionmx-guard.service")
     _all_well(site, shipped)
     _exposure(site)
     _rights(site)
@@ -59,6 +65,7 @@ def prove(site: Site) -> None:
     _status(site)
     _journal_and_page(site)
     _watched(site)
+    _guarded(site)
     machine.reboot()
     site.tor_is_up()
     _all_well(site, shipped)
@@ -86,6 +93,25 @@ def _watched(site: Site) -> None:
     state = site.machine.read("stat -c '%U %a' /var/lib/onionmx-watch/watch").split()
     if state != ["debian-tor", "600"]:
         raise MachineError(f"the state of the watch: {state}")
+
+
+_ASK = """\
+import socket
+request = b"request=smtpd_access_policy\\nprotocol_state=CONNECT\\nclient_address=fc00:dead:beef:4dad::ffff:fffe\\n\\n"
+with socket.create_connection(("127.0.0.1", 10031)) as guard:
+    for _ in range(200):
+        guard.sendall(request)
+        guard.recv(1000)
+"""
+
+
+def _guarded(site: Site) -> None:
+    """The guard refuses a circuit, and asks tor about it over its control socket."""
+    site.machine.run(f"python3 -c '{_ASK}'")
+    wait_until(
+        lambda: "circuit 4294967294 is gone" in site.machine.read("journalctl -o cat -u onionmx-guard.service"),
+        "tor's answer in the log of onionmx-guard.service",
+    )
 
 
 def _exposure(site: Site) -> None:

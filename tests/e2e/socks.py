@@ -17,13 +17,20 @@ class SocksError(OSError):
         self.reply = reply
 
 
-def socks_connect(proxy: Address, host: str, port: int, timeout: float = 120.0) -> socket.socket:
-    """Return a connection to a host name through a SOCKS5 proxy without authentication (RFC 1928)."""
+def socks_connect(proxy: Address, host: str, port: int, timeout: float = 120.0, user: str = "") -> socket.socket:
+    """Return a connection to a host name through a SOCKS5 proxy (RFC 1928).
+
+    Args:
+        user: whose connections have circuits of their own (RFC 1929; tor(1), IsolateSOCKSAuth); empty for none.
+    """
     with ExitStack() as on_error:
         try:
             connection = on_error.enter_context(socket.create_connection(proxy, timeout))
-            connection.sendall(b"\x05\x01\x00")
+            connection.sendall(b"\x05\x01\x02" if user else b"\x05\x01\x00")
             _read(connection, 2)
+            if user:
+                connection.sendall(b"\x01" + bytes([len(user)]) + user.encode("ascii") + b"\x01x")
+                _read(connection, 2)
             name = host.encode("ascii")
             connection.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name + struct.pack("!H", port))
             # Tor always gives an IPv4 bound address, so every reply has 10 bytes.

@@ -71,6 +71,11 @@ def places(configuration: Configuration) -> list[Place]:
     for setting, addresses in ours.items():
         user = f"onionmx-{setting.partition('.')[0]}"
         found += [Place(setting, where, (user,), is_dynamic=True) for where in addresses]
+    found += [
+        Place("guard.listen", where, (tor.user,))
+        for where in configuration.guard.listen
+        if not where.startswith(UNIX)  # who made it, only root could have let in
+    ]
     return [place for place in found if place.where.startswith(UNIX) or _is_here(place.where)]
 
 

@@ -1,0 +1,34 @@
+"""`onionmx guard`."""
+
+from pathlib import Path
+
+import click
+
+from onionmx.cli.log import log_to_stderr
+from onionmx.config import Configuration
+
+
+@click.command()
+@click.option(
+    "--config",
+    "file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none).",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Log more of what happens on the way.")
+def command(file: Path | None, *, verbose: bool) -> int:
+    """Limit what comes by each circuit of the onion service.
+
+    Postfix asks by check_policy_service, Exim by readsocket, with circuits as addresses of clients. A circuit above the
+    limits under [guard] of the configuration is answered 421, and is closed by tor's control port if it goes on. All
+    other clients pass, and no fault of the guard refuses mail. SIGHUP reads the configuration again. The log goes to
+    standard error, without addresses.
+
+    Exit codes: 0 ended by SIGTERM or SIGINT; 64 usage; 78 configuration.
+    """
+    # Loaded here: `onionmx --help` describes every command, and need not load a server for that.
+    from onionmx.guard.run import run_guard  # noqa: PLC0415
+
+    log_to_stderr(verbose=verbose)
+    return run_guard(Configuration.load(file), lambda: Configuration.load(file))
