@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bulk, doctor, lookup, mapfile, publish, relay, relay_dead, route, state
+from tests.bench import bulk, doctor, guard, lookup, mapfile, publish, relay, relay_dead, route, state
 from tests.bench.scale import bench as scale
 from tests.bench.tor import bench as tor
 from tests.bench.tor import frozen, large, stopped
@@ -22,6 +22,7 @@ BENCHES = {
     "scale": scale.measure,
     "publish": publish.measure,
     "doctor": doctor.measure,
+    "guard": guard.measure,
     "state": state.measure,
     "bulk": bulk.measure,
     "lookup": lookup.measure,
