@@ -3,6 +3,8 @@
 STATE_DIRECTORY = "/var/lib/onionmx"
 MAP_NAME = "onionmx.cdb"
 MAP_PATH = f"{STATE_DIRECTORY}/{MAP_NAME}"
+ECHO_STATE_DIRECTORY = "/var/lib/onionmx-echo"
+"""Where `onionmx echo` keeps how often it has answered; its user alone may write there."""
 CONFIGURATION_DIRECTORY = "/etc/onionmx"
 DNSPORT = "127.0.0.1:530"
 """Tor's DNSPort has no standard port. A user of this machine could share one above 1023 with tor (SO_REUSEADDR)."""

@@ -25,6 +25,7 @@ import os
 
 EXIT_FOUND = os.EX_OK
 EXIT_NO_ROUTE = 1
+EXIT_CLEARNET = 3  # of the self-test: the message did not go over an onion
 EXIT_USAGE = os.EX_USAGE  # 64
 EXIT_REFUSED = os.EX_NOHOST  # 68: of the helper, mail is to be refused for good
 EXIT_TEMPORARY = os.EX_TEMPFAIL  # 75: could not tell, or could not resolve

@@ -15,6 +15,8 @@ FLOORS = [
     {"cli", "route"},  # programs: nothing imports them
     {"setup"},  # from installed to working; runs the others as programs
     {"setup.programs"},
+    {"selftest"},  # sends to an echo
+    {"echo"},
     {"doctor.checks"},  # look at everything
     {"status.look"},  # for the command
     {"doctor"},

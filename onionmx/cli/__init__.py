@@ -18,6 +18,7 @@ COMMANDS = {
     "domains": (
         "Print the domains that this host writes to, those with the most mail first, as a list for `onionmx sync`."
     ),
+    "echo": "Answer messages of onionmx selftest: a delivery agent for an onion MX.",
     "explain": "Tell why the map has what it has for DOMAIN, and what would change that.",
     "files": "List the files that come with onionmx: fragments for Exim, systemd units, examples, documents.",
     "guard": "Limit what comes by each circuit of the onion service.",
@@ -27,6 +28,7 @@ COMMANDS = {
     "probe": "Connect to the onion MXes of DOMAIN, or to ONION, and show each step with its time.",
     "publish": "Publish the onion-MX record of DOMAIN, by default of all local domains of the configuration.",
     "relay": "Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.",
+    "selftest": "Send a message to the echo of an onion MX, and show which way it went.",
     "serve": "Tell MTAs where the mail of a domain goes.",
     "setup": "From installed to working: set up tor, Exim or Postfix, and onionmx, and prove that it works.",
     "status": (

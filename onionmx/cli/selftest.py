@@ -1,0 +1,106 @@
+"""`onionmx selftest`."""
+
+import pwd
+from contextlib import AbstractContextManager, nullcontext, suppress
+from os import geteuid
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from onionmx.cli.echo import smtp_of
+from onionmx.cli.options import json_option, write_json
+from onionmx.cli.selftest_report import as_json as report_for_programs
+from onionmx.cli.selftest_report import print_result
+from onionmx.echo.submit import SENDMAIL, by_sendmail
+from onionmx.errors import TemporaryError, UsageError
+from onionmx.selftest.mailbox import Maildir, open_mailbox, usual_mailboxes
+from onionmx.selftest.message import check_address
+from onionmx.selftest.run import selftest
+
+_PATIENCE = 300.0  # seconds
+
+
+@click.command()
+@click.argument("address")
+@click.option(
+    "--from", "sender", metavar="ADDRESS", help="To where the answer goes (default: the MTA takes the invoking user's)."
+)
+@click.option(
+    "--mailbox",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Maildir or mbox file in which the answer comes (default: /var/mail/USER and ~/Maildir).",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 86400),
+    default=_PATIENCE,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the answer.",
+)
+@click.option("--sendmail", metavar="PROGRAM", help=f"Hands the message to the MTA (default: {SENDMAIL}).")
+@click.option("--smtp", metavar="IP:PORT", help="Hand the message to the MTA by SMTP, on this host; needs --from.")
+@click.option("--remove", is_flag=True, help="Delete the answer when it has been read; in a Maildir only.")
+@json_option
+def command(
+    address: str,
+    *,
+    sender: str | None,
+    mailbox: Path | None,
+    timeout: float,
+    sendmail: str | None,
+    smtp: str | None,
+    remove: bool,
+    as_json: bool,
+) -> int:
+    """Send a message to the echo of an onion MX, and show which way it went.
+
+    ADDRESS is that of an onionmx echo. The message goes through the local MTA as any user's does, and the answer comes
+    back to a mailbox of this host. Shown are the hosts that had the message and the answer, with the times between
+    them, TLS, and what the other host says of its DKIM signature.
+
+    Exit codes: 0 the message went over an onion; 3 it went over the clearnet; 75 no answer in time, the message came
+    back, the answer does not show the way, or the MTA did not take the message; 64 usage.
+    """
+    if sendmail and smtp:
+        raise UsageError("--sendmail and --smtp: give one of them")
+    if smtp and sender is None:
+        raise UsageError("--smtp: give --from too, as the MTA does not know by SMTP who you are")
+    check_address(address)
+    if sender is not None:
+        check_address(sender)
+    submit = smtp_of(smtp) if smtp else by_sendmail(sendmail or SENDMAIL)
+    boxes = [open_mailbox(path) for path in ([mailbox] if mailbox else _own_mailboxes())]
+    if remove and not all(isinstance(box, Maildir) for box in boxes):
+        raise UsageError("--remove: give the path of a Maildir with --mailbox; from an mbox nothing is deleted")
+    with _progress(f"waiting for the answer of {address}"):
+        result = selftest(address, sender, submit, boxes, timeout)
+    if remove and result.file is not None:
+        with suppress(FileNotFoundError):
+            _delete(result.file)
+    if as_json:
+        write_json(report_for_programs(address, result))
+    else:
+        print_result(address, result)
+    return result.exit_code
+
+
+def _own_mailboxes() -> list[Path]:
+    user = pwd.getpwuid(geteuid())
+    return usual_mailboxes(user.pw_name, Path(user.pw_dir))
+
+
+def _delete(file: Path) -> None:
+    try:
+        file.unlink()
+    except FileNotFoundError:  # a program has moved it
+        raise
+    except OSError as error:
+        raise TemporaryError(f"{file} cannot be deleted: {error.strerror}") from error
+
+
+def _progress(words: str) -> AbstractContextManager[object]:
+    console = Console(stderr=True, markup=False)
+    return console.status(words) if console.is_terminal else nullcontext()

@@ -1,0 +1,84 @@
+"""Which way a message came, as its Received fields have it: over an onion service or over the clearnet; no I/O."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from msgspec import Struct
+
+from onionmx.echo.received import Hop
+
+CIRCUITS = IPv6Network("fc00:dead:beef:4dad::/64")
+"""From where clients connect with `HiddenServiceExportCircuitID haproxy` (tor(1)); the last 32 bits are the circuit."""
+TOR_ADDRESSES = ("127.0.0.1", "::1")
+"""From where tor hands over connections, if it is on the same machine as the MTA."""
+
+_LOCAL = "localhost"
+
+
+class Way(StrEnum):
+    """How it came."""
+
+    ONION = "onion"
+    CLEARNET = "clearnet"
+    UNKNOWN = "unknown"
+
+
+class Path(Struct, frozen=True):
+    """Which way, and what shows it."""
+
+    way: Way
+    reason: str
+
+
+def circuit_of(hop: Hop) -> int | None:
+    """The number of the circuit of an onion service by which the message came; `None` where the hop shows none."""
+    address = _address(hop)
+    if isinstance(address, IPv6Address) and address in CIRCUITS:
+        return int(address) & 0xFFFFFFFF
+    return None
+
+
+def path_of(hops: Sequence[Hop], tor_addresses: Sequence[str] | None = None) -> Path:
+    """Decide which way a message came.
+
+    A circuit as the client's address, and the relay of onionmx, show it beyond doubt. Else the last host that had the
+    message from another one decides: tor connects from the MTA's own machine, and the name in EHLO is another host's.
+    An address of a private network shows neither.
+
+    Args:
+        hops: the oldest first.
+        tor_addresses: from where tor hands over connections to the last host, if it is known: any other address is a
+            clearnet one then.
+    """
+    for hop in hops:
+        circuit = circuit_of(hop)
+        if circuit is not None:
+            return Path(Way.ONION, f"{hop.by} had it by circuit {circuit} of its onion service")
+    for hop in hops:
+        if hop.is_relay:
+            return Path(Way.ONION, f"the relay at {hop.by} took it, which hands mail to onions alone")
+    unsure = ""
+    for hop in reversed(hops):
+        address = _address(hop)
+        if address is None or _is_within_host(hop, address):
+            continue
+        if str(address) in (TOR_ADDRESSES if tor_addresses is None else tor_addresses):
+            return Path(Way.ONION, f"{hop.by} had it from {hop.name} by way of tor, at {address}")
+        if address.is_global or tor_addresses is not None:
+            return Path(Way.CLEARNET, f"{hop.by} had it from {hop.name} at {address}")
+        unsure = unsure or f"{hop.by} had it from {hop.name} at {address}, an address that shows neither"
+    return Path(Way.UNKNOWN, unsure or "no Received field says from where it came")
+
+
+def _address(hop: Hop) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(hop.address)
+    except ValueError:
+        return None
+
+
+def _is_within_host(hop: Hop, address: IPv4Address | IPv6Address) -> bool:
+    """Whether a program handed it to another one of the same host, such as a content filter."""
+    client, server = hop.name.lower(), hop.by.lower()
+    return address.is_loopback and (client in {"", _LOCAL, server} or client.startswith("[") or server == _LOCAL)
