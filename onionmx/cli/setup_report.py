@@ -108,6 +108,8 @@ def print_proof(plan: Plan, applied: Applied, proof: SetupProof) -> None:
         click.echo("published:" if proof.published else "the record to publish:")
         for line in proof.records:
             click.echo(f"  {line}")
+    if plan.wishes.send:
+        click.echo("to see which way a message really goes: onionmx selftest ADDRESS-OF-AN-ECHO (docs/selftest.md)")
     for line in proof.problems:
         click.echo(f"problem: {line}")
     for line in proof.unknown:

@@ -17,6 +17,10 @@ from onionmx.text import printable_ascii
 
 _MAX_SIZE = 64 * 1024 * 1024
 """Bytes of a message that are taken, to be thrown away: the MTA would return a larger one to its sender."""
+_MAX_LINE = 1024 * 1024
+"""Bytes of a line, for the same reason; MTAs break those above 998 (RFC 5321 section 4.5.3.1.6), or should."""
+_NULL = "<>"
+"""What aiosmtpd has for the null sender."""
 _IDLE = 300.0
 """Seconds without a command after which a client is left."""
 
@@ -43,9 +47,10 @@ class Deliveries:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Take the message; whatever goes wrong here, the MTA keeps it."""
         del server, session
-        content = envelope.original_content or b""
+        content = (envelope.original_content or b"")[: MAX_MESSAGE + 1]
+        sender = "" if envelope.mail_from in {None, _NULL} else envelope.mail_from
         try:
-            done = await self.echo.take(content[: MAX_MESSAGE + 1], envelope.mail_from or "", envelope.rcpt_tos[0])
+            done = await self.echo.take(content, sender, envelope.rcpt_tos[0])
         except OnionmxError as error:
             _logger.warning("%s", error)
             return f"451 4.3.0 {printable_ascii(str(error))}"
@@ -54,6 +59,10 @@ class Deliveries:
             return "451 4.3.0 internal error"
         _logger.info("%s", done)
         return f"250 2.0.0 {done}"
+
+
+class _Lmtp(LMTP):
+    line_length_limit = _MAX_LINE
 
 
 class EchoService:
@@ -76,6 +85,7 @@ class EchoService:
 
     async def start(self) -> None:
         """See `onionmx.daemon.Service`."""
+        logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd logs addresses
         self._parts = Parts(self._configuration, to_write=False)
         self._deliveries = Deliveries(self._echo_of(self._parts))
         loop = asyncio.get_running_loop()
@@ -103,4 +113,4 @@ class EchoService:
         return Echo(self._options, parts.router.route, self._submit)
 
     def _session(self) -> LMTP:
-        return LMTP(self._deliveries, data_size_limit=_MAX_SIZE, timeout=_IDLE, ident="onionmx echo")
+        return _Lmtp(self._deliveries, data_size_limit=_MAX_SIZE, timeout=_IDLE, ident="onionmx echo")

@@ -29,6 +29,7 @@ _MAX_FIELDS = 10
 _ROBOTS = re.compile(r"mailer-daemon|owner-.*|.*-owner|.*-request|.*-bounces?", re.IGNORECASE)
 """Local parts that no person and no self-test writes from (RFC 3834 section 2)."""
 _BULK = re.compile(r"bulk|junk|list", re.IGNORECASE)
+_BY_HAND = re.compile(r"no(?:$|[;(\s])", re.IGNORECASE)
 _MESSAGE_ID = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_{|}~-]{1,100}@[A-Za-z0-9.-]{1,100}>")
 
 
@@ -98,7 +99,7 @@ def _sender(header: Message, given: str | None) -> str | None:
 
 def _robot(header: Message, sender: str) -> str:
     """Why nobody waits for an answer, if so (RFC 3834 section 2)."""
-    automatic = any(value.partition(";")[0].strip().lower() != "no" for value in fields(header, "Auto-Submitted"))
+    automatic = any(not _BY_HAND.match(value) for value in fields(header, "Auto-Submitted"))
     reasons = {
         "the envelope sender is the null one": not sender,
         "the envelope sender is a program's address": _ROBOTS.fullmatch(sender.rpartition("@")[0]),

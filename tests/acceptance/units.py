@@ -25,7 +25,7 @@ printf 'lists@example.net %s\\n' "$(cut -d' ' -f1,2 /root/key.pub)" >signers
 printf '[sync]\\ndomains = ["/etc/onionmx/domains"]\\n' >onionmx.toml
 printf '[sync.signers]\\n"/etc/onionmx/domains" = "/etc/onionmx/signers"\\n' >>onionmx.toml
 chmod 0644 domains domains.sig signers onionmx.toml"""
-_SERVICES = tuple(f"onionmx-{name}.service" for name in ("relay", "serve", "sync", "watch", "guard"))
+_SERVICES = tuple(f"onionmx-{name}.service" for name in ("relay", "serve", "sync", "watch", "guard", "echo"))
 EXPOSURE = 1.0
 _USER = "onionmx"
 _STATUS = "/run/onionmx-relay/relay.sock"
@@ -57,7 +57,7 @@ def prove(site: Site) -> None:
     for unit, ports in _PORTS.items():
         for port in ports:
             wait_until(partial(answers, "127.0.0.1", port), f"{unit} at port {port}")
-    machine.run("systemctl start onionmx-serve.service onionmx-sync.service onionmx-guard.service")
+    machine.run("systemctl start onionmx-{serve,sync,guard,echo}.service")
     _all_well(site, shipped)
     _exposure(site)
     _rights(site)

@@ -10,6 +10,7 @@ from subprocess import CompletedProcess
 
 from rich.console import Console
 
+from .echo_site import RECEIVER, EchoSite
 from .site import DOMAIN, SENDER, WITHOUT, Site
 from .tor_network import TorNetwork
 
@@ -85,6 +86,12 @@ def refuse_to_leak(site: Site) -> None:
     show(site.sender.wait_for_log(r"=> user(?:.|\n)*^(?P<last>.*=> user.*)$")["last"])
 
 
+def show_the_way(site: EchoSite) -> None:
+    """Have an echo say which way a message came, as an administrator does at the end of the set-up."""
+    step(f"Does mail really go over Tor? onionmx selftest echo@{RECEIVER}: through Exim, to an echo, and back")
+    show_output(site.selftest(f"echo@{RECEIVER}"))
+
+
 def main() -> int:
     """Tell the story; everything that was started is stopped and removed at the end."""
     logging.getLogger("stem").setLevel(logging.CRITICAL)
@@ -94,8 +101,10 @@ def main() -> int:
         start = time.monotonic()
         with TorNetwork() as tor:
             show(f"{time.monotonic() - start:.1f} s: a directory authority, relays, a client, a host of onion services")
-            with Site(tor, folder) as site:
+            with Site(tor, folder / "site") as site:
                 tell(site)
+            with EchoSite(tor, folder / "echo") as echo_site:
+                show_the_way(echo_site)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     step("Done. Everything that was started has been stopped and removed.")

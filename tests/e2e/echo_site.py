@@ -8,6 +8,7 @@ from typing import Self
 
 from tests.mapfile.maps import make_map
 
+from .daemon import Daemon
 from .exim import DEBIAN_LIKE, LOCAL_SENDERS, ONION_CLIENTS, Exim
 from .postfix import documented, section
 from .programs import PROJECT
@@ -25,6 +26,15 @@ OUTSIDE = "127.0.0.3"
 """From where mail comes that does not come over Tor."""
 
 
+DAEMON = """
+daemon:
+  driver = accept
+  domains = +local_domains
+  local_parts = daemon
+  transport = onionmx_echo_lmtp
+"""
+
+
 class EchoSite:
     """The two servers; `start` needs a Tor network that runs.
 
@@ -37,6 +47,7 @@ class EchoSite:
         self.tor = tor
         self.folder = folder
         self.memory = folder / "echo" / "echo.json"
+        self.lmtp = folder / "lmtp"
         self._started = ExitStack()
 
     def start(self) -> Self:
@@ -53,6 +64,7 @@ class EchoSite:
         self.folder.chmod(0o755)
         self.receiver = self._host(RECEIVER, {"MAIN_LOCAL_DOMAINS": f"@ : {CLEARNET}"}, self._echo_parts())
         self.sender = self._host(SENDER, {}, self._clearnet_parts())
+        self.daemon = self._daemon()
         self.sender.write_command(self.sender.folder / "sendmail")
         self._write_sendmail_of_the_receiver()
         for mta, other in ((self.sender, self.receiver), (self.receiver, self.sender)):
@@ -95,12 +107,27 @@ class EchoSite:
             "user = onionmx-echo": "user = $exim_uid",
             "group = onionmx-echo": "group = $exim_gid",
         }
-        exim = section(DOCUMENT.read_text(), "Run an echo").partition("### Postfix")[0]
-        blocks = documented(exim, values)
+        before, _, after = section(DOCUMENT.read_text(), "Run an echo").partition("### Postfix")
+        daemon = documented(after.partition("### As a daemon")[2], {"/run/onionmx-echo/lmtp": str(self.lmtp)})
+        blocks = documented(before, values) | daemon
         return {path.removeprefix("/etc/exim4/conf.d/"): block for path, block in blocks.items()} | {
+            "router/251_daemon": DAEMON,
             "main/50_data": "acl_smtp_data = acl_data\n",
             "acl/50_data": f"acl_data:\n  warn\n    add_header = :at_start:{VERIFIED}\n  accept\n",
         }
+
+    def _daemon(self) -> Daemon:
+        """The echo as a daemon, which hands answers over by SMTP; it is not started."""
+        smtp = f"{LOCAL_SENDERS}:{self.receiver.port}"
+        words = ("--config", self.folder / "echo.toml", "--memory", self.folder / "daemon.json", "--smtp", smtp)
+        daemon = Daemon("echo", [PROGRAMS / "onionmx", "echo", "--lmtp", f"unix:{self.lmtp}", *words], self.folder)
+        self._started.callback(daemon.stop)
+        return daemon
+
+    def start_daemon(self) -> None:
+        """Start it, and wait until it listens."""
+        self.daemon.start()
+        self.daemon.wait_until(self.lmtp.exists, "its socket")
 
     def _clearnet_parts(self) -> dict[str, str]:
         hosts = f"{LOCAL_SENDERS}::{self.receiver.port}"

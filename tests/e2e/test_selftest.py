@@ -81,3 +81,20 @@ def test_it_removes_its_answer_alone(site: EchoSite) -> None:
     before = site.sender.delivered()
     assert site.selftest(ECHO, "--remove").returncode == 0
     assert site.sender.delivered() == before
+
+
+def test_the_echo_as_a_daemon(site: EchoSite) -> None:
+    """While it is stopped the message waits, and nobody gets an answer."""
+    address, before = f"daemon@{RECEIVER}", len(site.sender.delivered())
+    done = site.selftest(address, "--timeout", "5")
+    assert done.returncode == 75
+    site.receiver.wait_for_log(f"== {address} .* defer")
+    site.start_daemon()
+    site.receiver.run_queue()
+    site.sender.wait_for_delivered(before + 1)
+    done = site.selftest(address)
+    assert done.returncode == 0, done.stdout + done.stderr + site.daemon.log.read_text()
+    site.daemon.stop()
+    assert not site.lmtp.exists()
+    assert "INFO onionmx.echo.daemon: answered: onion" in site.daemon.log.read_text()
+    assert f"alice@{SENDER}" not in site.daemon.log.read_text()
