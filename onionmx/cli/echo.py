@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from onionmx.answer import Answer
 from onionmx.cli.log import log_to_stderr
 from onionmx.config import Configuration
 from onionmx.config.address import parse_address, parse_socket
@@ -25,7 +24,8 @@ from onionmx.net.listen import bind_tcp, bind_unix
 from onionmx.parts import Parts
 from onionmx.systemd import watchdog_seconds
 
-_UNIX_MODE = 0o666  # Whoever reaches the folder of the socket may deliver, as with the relay's.
+_UNIX_MODE = 0o666
+"""Any local user may deliver, as to any address of the MTA; who may search the folder of the socket, that is."""
 _PORTION = 65536  # bytes
 
 
@@ -108,13 +108,14 @@ def command(
     smtp: str | None,
     verbose: bool,
 ) -> int:
-    """Answer messages of onionmx selftest: a delivery agent for an onion MX, which the MTA runs for one address.
+    """Answer messages of onionmx selftest: a delivery agent for an onion MX.
 
-    The message comes on standard input, from a pipe transport of Exim, pipe(8) of Postfix, or an alias; with --lmtp
-    it is a daemon. The answer says which hosts had the message, when, by which way, and what they said of its
-    signatures. It goes to the envelope sender alone, with the null sender, and only if From is the same address, the
-    message is one of onionmx selftest, and the mail of its domain goes over Tor. All other messages are thrown away.
-    It gives at most 12 answers an hour to one address and to one circuit, 60 to one domain, 240 at all.
+    The MTA runs it for one address. The message comes on standard input, from a pipe transport of Exim, pipe(8) of
+    Postfix, or an alias; with --lmtp it is a daemon. The answer says which hosts had the message, when, by which way,
+    and what they said of its signatures. It goes to the envelope sender alone, with the null sender, and only if From
+    is the same address, the message is one of onionmx selftest, and the mail of its domain goes over Tor. All other
+    messages are thrown away. It gives at most 12 answers an hour to one address and to one circuit, 60 to one domain,
+    240 at all.
 
     Exit codes: 0 answered, or thrown away, which a line on standard error says; 64 usage; 75 it could not be told
     whether to answer, or the MTA did not take the answer: the MTA has to keep the message and try again; 78
@@ -146,11 +147,7 @@ async def _take(
     while sys.stdin.buffer.read(_PORTION):  # An MTA that cannot write all of it takes that for a failure.
         pass
     async with Parts(configuration, to_write=False) as parts:
-
-        async def ask(domain: str) -> Answer:
-            return await parts.router.route(domain)
-
-        return await Echo(options, ask, submit).take(content, sender, recipient)
+        return await Echo(options, parts.router.route, submit).take(content, sender, recipient)
 
 
 def _run_daemon(load: Callable[[], Configuration], options: EchoOptions, submit: Submit, lmtp: str) -> int:

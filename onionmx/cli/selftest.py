@@ -1,7 +1,7 @@
 """`onionmx selftest`."""
 
 import pwd
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from os import geteuid
 from pathlib import Path
 
@@ -78,8 +78,7 @@ def command(
     with _progress(f"waiting for the answer of {address}"):
         result = selftest(address, sender, submit, boxes, timeout)
     if remove and result.file is not None:
-        with suppress(FileNotFoundError):
-            _delete(result.file)
+        _delete(result.file)
     if as_json:
         write_json(report_for_programs(address, result))
     else:
@@ -94,9 +93,7 @@ def _own_mailboxes() -> list[Path]:
 
 def _delete(file: Path) -> None:
     try:
-        file.unlink()
-    except FileNotFoundError:  # a program has moved it
-        raise
+        file.unlink(missing_ok=True)  # a mail reader may have moved it
     except OSError as error:
         raise TemporaryError(f"{file} cannot be deleted: {error.strerror}") from error
 

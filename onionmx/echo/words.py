@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 MAX_FIELD = 4096
 """Characters of a field that are read; the rest is left aside."""
 
-_SAFE = re.compile(r"[^A-Za-z0-9._:@/+=\[\]-]")
+_SAFE = re.compile(r"[^A-Za-z0-9._:@+=\[\]-]")
 
 
 class Word(NamedTuple):
@@ -85,5 +85,5 @@ def _quoted(field: str, at: int) -> tuple[int, str]:
 
 
 def name(text: str, most: int = 255) -> str:
-    """What of a text can be in the name of a host, an address, a protocol or a value: nothing that is prose."""
+    """What of a text can be in the name of a host, an address, a protocol or a value: no prose, and no link."""
     return _SAFE.sub("", text)[:most]

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from .conftest import skip_without
-from .echo_site import CLEARNET, OUTSIDE, RECEIVER, SENDER, EchoSite
+from .echo_site import ALICE, CLEARNET, OUTSIDE, RECEIVER, SENDER, EchoSite
 from .tor_network import TorNetwork
 
 ECHO = f"echo@{RECEIVER}"
@@ -44,8 +44,14 @@ def test_what_people_see(site: EchoSite) -> None:
 def test_the_answer_has_no_sender(site: EchoSite) -> None:
     assert site.selftest(ECHO).returncode == 0
     answer = message_from_bytes(site.sender.delivered()[-1])
-    assert (answer["From"], answer["To"], answer["Auto-Submitted"]) == (ECHO, f"alice@{SENDER}", "auto-replied")
+    assert (answer["From"], answer["To"], answer["Auto-Submitted"]) == (ECHO, ALICE, "auto-replied")
     site.receiver.wait_for_log("<= <> .* P=local")
+
+
+def test_the_mta_chooses_the_sender(site: EchoSite) -> None:
+    """As for a user who gives no address: From is the MTA's, and the answer goes to it."""
+    done = site.selftest(ECHO, sender="")
+    assert done.returncode == 0, done.stdout + done.stderr + site.sender.log_text()
 
 
 def test_over_the_clearnet(site: EchoSite) -> None:
@@ -97,4 +103,4 @@ def test_the_echo_as_a_daemon(site: EchoSite) -> None:
     site.daemon.stop()
     assert not site.lmtp.exists()
     assert "INFO onionmx.echo.daemon: answered: onion" in site.daemon.log.read_text()
-    assert f"alice@{SENDER}" not in site.daemon.log.read_text()
+    assert ALICE not in site.daemon.log.read_text()

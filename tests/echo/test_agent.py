@@ -73,11 +73,12 @@ def test_its_own_answer_is_not_answered(tmp_path: Path) -> None:
 
 
 def test_no_field_of_a_stranger_comes_back(tmp_path: Path) -> None:
-    prose = "Received: from (visit http://evil.example now) by evil.example (cheap pills here) with buy it; never"
+    pills = "from http://evil.example/pills (visit http://evil.example now)"
+    prose = f"Received: {pills} by evil.example (cheap pills here) with buy it; never"
     echo = Answers(tmp_path)
     echo.take(request(prose, f"X-Note: {prose}", RESULTS_OF_ANOTHER))
     text = message_from_bytes(echo.sent[0][2].as_bytes()).as_string()
-    assert not [word for word in ("http", "pills", "visit", "cheap", "spam") if word in text]
+    assert not [word for word in ("http://", "/pills", "visit", "cheap", "spam") if word in text]
 
 
 RESULTS_OF_ANOTHER = "Authentication-Results: other.example; dkim=spam"

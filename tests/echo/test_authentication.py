@@ -28,7 +28,7 @@ SAMPLES = {
     'mx.example; dkim=fail reason="signature verification failed" (2048-bit key) header.d=a.example header.i=@a.example'
     " header.b=iaWq+/=": AuthenticationResults(
         "mx.example",
-        (MethodResult("dkim", "fail", {"header.d": "a.example", "header.i": "@a.example", "header.b": "iaWq+/"}),),
+        (MethodResult("dkim", "fail", {"header.d": "a.example", "header.i": "@a.example", "header.b": "iaWq+"}),),
     ),
     # Exim
     "MX.example;\n\tiprev=pass (localhost) smtp.remote-ip=127.0.0.1;\n\tdkim=temperror": AuthenticationResults(

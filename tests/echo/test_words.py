@@ -41,4 +41,4 @@ def test_a_name_has_no_prose(text: str, most: int) -> None:
     found = name(text, most)
     assert len(found) <= most
     assert found.isascii()
-    assert not set(found) & set(" \t\r\n<>\"'()\\;,\x1b")
+    assert not set(found) & set(" \t\r\n<>/\"'()\\;,\x1b")
