@@ -87,7 +87,10 @@ def command(
 
 
 def _own_mailboxes() -> list[Path]:
-    user = pwd.getpwuid(geteuid())
+    try:
+        user = pwd.getpwuid(geteuid())
+    except KeyError as error:
+        raise UsageError(f"user {geteuid()} has no name here, and so no mailbox: give --from and --mailbox") from error
     return usual_mailboxes(user.pw_name, Path(user.pw_dir))
 
 

@@ -154,3 +154,11 @@ def test_an_mta_that_does_not_take_it(host: Host, capsys: pytest.CaptureFixture[
     host.program("exit 75")
     assert selftest(host) == 75
     assert "ended with 75" in capsys.readouterr().err
+
+
+def test_a_user_without_a_name_has_no_mailbox(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("onionmx.cli.selftest.geteuid", lambda: 54321)
+    assert main(["selftest", ECHO]) == 64
+    assert capsys.readouterr().err.startswith("onionmx: user 54321 has no name here")
