@@ -6,6 +6,7 @@ import click
 
 from onionmx.cli.log import log_to_stderr
 from onionmx.config import Configuration
+from onionmx.log.handlers import use_log
 
 
 @click.command()
@@ -22,8 +23,8 @@ def command(file: Path | None, *, verbose: bool) -> int:
 
     Postfix asks by check_policy_service, Exim by readsocket, with circuits as addresses of clients. A circuit above the
     limits under [guard] of the configuration is answered 421, and is closed by tor's control port if it goes on. All
-    other clients pass, and no fault of the guard refuses mail. SIGHUP reads the configuration again. The log goes to
-    standard error, without addresses.
+    other clients pass, and no fault of the guard refuses mail. SIGHUP reads the configuration again. The log goes
+    where [log] says, by default to standard error, without addresses.
 
     Exit codes: 0 ended by SIGTERM or SIGINT; 64 usage; 78 configuration.
     """
@@ -31,4 +32,6 @@ def command(file: Path | None, *, verbose: bool) -> int:
     from onionmx.guard.run import run_guard  # noqa: PLC0415
 
     log_to_stderr(verbose=verbose)
-    return run_guard(Configuration.load(file), lambda: Configuration.load(file))
+    configuration = Configuration.load(file)
+    use_log(configuration)
+    return run_guard(configuration, lambda: Configuration.load(file))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from onionmx.errors import OnionmxError
 from onionmx.guard.metrics import GuardMetrics
+from onionmx.log import fields
 from onionmx.tor.circuits import Closing
 
 RETRY = 5.0
@@ -69,14 +70,17 @@ class Closer:
         for circuit, result in results.items():
             self._metrics.closed[result] += 1
             if result is Closing.FOREIGN:
-                _logger.warning("circuit %d is not a client's of an onion service here, and was not closed", circuit)
+                words = "circuit %d is not a client's of an onion service here, and was not closed"
+                _logger.warning(words, circuit, extra=fields("circuit_foreign", circuit=circuit))
                 continue
             self._forget(circuit)
-            _logger.warning("circuit %d is %s", circuit, result)
+            extra = fields(f"circuit_{result}", circuit=circuit)
+            _logger.warning("circuit %d is %s", circuit, result, extra=extra)
         return True
 
     def _failed(self, number: int, why: str) -> None:
         self._metrics.failed += number
         if why and not self._is_failing:
-            _logger.error("circuits cannot be closed, and are refused only: %s", why)
+            extra = fields("closing_failed", reason=why)
+            _logger.error("circuits cannot be closed, and are refused only: %s", why, extra=extra)
         self._is_failing = True

@@ -8,6 +8,7 @@ from onionmx.guard.circuit import circuit_of
 from onionmx.guard.limits import Circuits, Limit, Limits, Rate
 from onionmx.guard.metrics import GuardMetrics
 from onionmx.guard.policy import PolicyRequest, write_action
+from onionmx.log import fields
 from onionmx.serve.protocols.codec import ProtocolFault
 from onionmx.smtp.reply import OurReply
 
@@ -81,7 +82,8 @@ class Guard:
             return PASS
         self._metrics.refused[verdict.limit] += 1
         if verdict.is_first:
-            _logger.warning("circuit %d is over its limit of %s, and is refused", circuit, verdict.limit)
+            extra = fields("circuit_refused", circuit=circuit, limit=verdict.limit.value)
+            _logger.warning("circuit %d is over its limit of %s, and is refused", circuit, verdict.limit, extra=extra)
         if verdict.closes:
             self._close(circuit)
         return write_action(str(OurReply.CIRCUIT_LIMIT.value.with_text(_TEXTS[verdict.limit])))
