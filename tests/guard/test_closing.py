@@ -9,6 +9,7 @@ from onionmx.errors import ControlError
 from onionmx.guard.closing import MAX_WAITING, Closer
 from onionmx.guard.judge import circuits_of
 from onionmx.guard.metrics import GuardMetrics
+from onionmx.log.fields import fields_of
 from onionmx.tor.circuits import Closing
 from tests.guard.test_judge import SETTINGS
 
@@ -53,6 +54,8 @@ def test_those_that_come_together_are_closed_together(caplog: pytest.LogCaptureF
     assert tor.asked == [{1, 2, 3}]
     assert tor.forgotten == [1, 2]
     assert set(tor.metrics.closed.values()) == {1}
+    events = [fields_of(record)["event"] for record in caplog.records]
+    assert events == ["circuit_closed", "circuit_gone", "circuit_foreign"]
     assert caplog.messages == [
         "circuit 1 is closed",
         "circuit 2 is gone",

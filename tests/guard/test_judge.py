@@ -11,6 +11,7 @@ from onionmx.guard.judge import PASS, Guard, circuits_of
 from onionmx.guard.limits import Circuits, Event, Verdict
 from onionmx.guard.metrics import GuardMetrics
 from onionmx.guard.policy import PolicyRequest
+from onionmx.log.fields import fields_of
 from onionmx.serve.protocols.codec import ProtocolFault
 from tests.guard.daemon import CIRCUIT
 
@@ -36,6 +37,8 @@ def test_circuit_over_its_limit_is_refused_then_closed(caplog: pytest.LogCapture
     assert answers == [PASS, PASS, REFUSED, REFUSED]
     assert site.closed == [0x123456]
     assert caplog.messages == ["circuit 1193046 is over its limit of connections, and is refused"]
+    said = {"event": "circuit_refused", "circuit": 1193046, "limit": "connections"}
+    assert fields_of(caplog.records[0]) == said
     assert site.guard.answer(CONNECT, 120) == PASS
 
 
