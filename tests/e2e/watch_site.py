@@ -64,7 +64,8 @@ class Site:
         self.over_control = tor.folder / "over-control"
         self.greeter = greeter
         self.configure()
-        run([ONIONMX, "onion", "create", "--over-control", "--config", self.configuration], check=True)
+        command: list[str | Path] = [ONIONMX, "onion", "create", "--over-control", "--config", self.configuration]
+        run(command, check=True, capture_output=True)
         with self.tor.controller() as controller:
             made = controller.create_ephemeral_hidden_service({25: f"{greeter[0]}:{greeter[1]}"}, detached=True)
         self.unwatched = f"{made.service_id}.onion"
