@@ -29,6 +29,8 @@ FETCH_TIMEOUT = 20.0
 CIRCUIT_TIMEOUT = 20.0
 """Seconds for circuits that show that tor works."""
 _CIRCUITS = 4
+PROBE_LIMIT = 90.0
+"""Seconds that a probe takes, with the settings by default."""
 GREETING_TIMEOUT = 10.0
 """Seconds for the MTA to greet and to say goodbye; the onion is reachable, whatever it says."""
 
