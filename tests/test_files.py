@@ -1,12 +1,13 @@
 """Files of other users: what is no file is not read."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
 from onionmx.errors import ConfigurationError
-from onionmx.files import NotRegularError, read_configured, read_regular, read_secret
+from onionmx.files import NotRegularError, creating, read_configured, read_regular, read_secret
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
@@ -35,3 +36,23 @@ def test_a_file_that_became_another_one_meanwhile(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Path, "stat", lambda _path: status)
     with pytest.raises(NotRegularError):
         read_regular(tmp_path / "fifo")
+
+
+def test_new_file_is_its_owners_alone_and_never_another_one(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with creating(path) as file:
+        file.write(b"secret")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes() == b"secret"
+    (tmp_path / "link").symlink_to("elsewhere")
+    for there in (path, tmp_path / "link"):
+        with pytest.raises(FileExistsError), creating(there):
+            pass
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["file", "link"]
+    assert path.read_bytes() == b"secret"
+
+
+def test_file_that_was_not_finished_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(TypeError), creating(tmp_path / "file") as file:
+        file.writelines([b"half", None])  # type: ignore[list-item]
+    assert not list(tmp_path.iterdir())
