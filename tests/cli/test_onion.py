@@ -39,7 +39,15 @@ def test_impossible_addresses(
 
 
 @pytest.mark.parametrize(
-    "words", [["show"], ["show", "--json"], ["create"], ["create", "--forward", "127.0.0.1:25", "--trusted-address"]]
+    "words",
+    [
+        ["show"],
+        ["show", "--json"],
+        ["create"],
+        ["create", "--forward", "127.0.0.1:25", "--trusted-address"],
+        ["authorize", "partner.example"],
+        ["revoke", "partner.example"],
+    ],
 )
 def test_no_tor(words: list[str], configuration: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["onion", words[0], "--config", configuration, *words[1:]]) == 75
