@@ -47,11 +47,13 @@ class Parts:
     Args:
         configuration: what they are like.
         to_write: else what live lookups find out is not remembered.
+        may_release: domains that the relay has released have no route.
     """
 
-    def __init__(self, configuration: Configuration, *, to_write: bool = True) -> None:
+    def __init__(self, configuration: Configuration, *, to_write: bool = True, may_release: bool = True) -> None:
         self.configuration = configuration
         self._to_write = to_write
+        self._may_release = may_release
         self._made: list[_Closable] = []
 
     async def __aenter__(self) -> Self:
@@ -127,7 +129,7 @@ class Parts:
         Raises:
             ConfigurationError: there is no resolver, or no way to ask it, or the file of `sync.trust_of` has mistakes.
         """
-        files = RouteFiles.from_configuration(self.configuration)
+        files = RouteFiles.from_configuration(self.configuration, may_release=self._may_release)
         if not self.configuration.lookup.live:
             return self._kept(Router(files, None))
         memory = Memory.from_configuration(self.configuration, to_write=self._to_write)

@@ -1,6 +1,6 @@
 """`onionmx-route`: the helper that Exim runs for each message.
 
-    onionmx-route [--map FILE] [--dnsport HOST:PORT] [--timeout S] [--tor-user USER] DOMAIN
+    onionmx-route [--map FILE] [--released FILE] [--dnsport HOST:PORT] [--timeout S] [--tor-user USER] DOMAIN
 
 It looks the domain up in the map, asks Tor's DNSPort for a virtual address of each target, and prints the host list
 for Exim's `route_data`: `ip` or `ip::port`, joined by colons, in route order.
@@ -10,6 +10,7 @@ could not tell or could not resolve; 64 usage. Only 0 says all by its number: Py
 start, so 1 and 68 hold together with the words on standard error, which begin with the domain as it was given:
 
     onionmx-route: DOMAIN: no entry in the map
+    onionmx-route: DOMAIN: released by the fallback rules
 
 It is beside `onionmx.cli` at the top: nothing imports it, it reads no configuration file, and every module that
 it loads is counted, because Exim waits for it once for each message.
@@ -20,7 +21,7 @@ from __future__ import annotations
 import os
 import sys
 
-from onionmx.defaults import DNSPORT, MAP_PATH, TOR_USER
+from onionmx.defaults import DNSPORT, MAP_PATH, RELEASED_PATH, TOR_USER
 from onionmx.domain import normalize, shown
 from onionmx.errors import (
     EXIT_FOUND,
@@ -35,6 +36,7 @@ from onionmx.errors import (
     TemporaryError,
     UsageError,
 )
+from onionmx.fallback.released import is_released
 from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS_WHY, MapReader
 from onionmx.onion import Endpoint, is_for_tor_alone, onion_of, parse_endpoint
 from onionmx.tor.automap import DEFAULT_TIMEOUT, MAX_TIMEOUT, format_hosts, parse_address, resolve
@@ -45,19 +47,24 @@ if TYPE_CHECKING:
 
 NO_ENTRY = "no entry in the map"
 """What follows the domain where it has no route; exim/conf.d/router/190_onionmx waits for these words."""
-USAGE = "usage: onionmx-route [--map FILE] [--dnsport HOST:PORT] [--timeout S] [--tor-user USER] DOMAIN"
+RELEASED = "released by the fallback rules"
+"""The same where it has one that the relay has released; the fragment waits for these words too."""
+USAGE = (
+    "usage: onionmx-route [--map FILE] [--released FILE] [--dnsport HOST:PORT] [--timeout S] [--tor-user USER] DOMAIN"
+)
 HELP = f"""{USAGE}
 
 Print the virtual addresses of the onion MXes of DOMAIN, as a host list for Exim's route_data.
 
   --map FILE           the map that onionmx sync writes (default {MAP_PATH})
+  --released FILE      the domains that the relay has released (default: where it writes them by default)
   --dnsport HOST:PORT  Tor's DNSPort, with AutomapHostsOnResolve 1 (default {DNSPORT})
   --timeout S          seconds to wait for tor, at most {MAX_TIMEOUT:g} (default {DEFAULT_TIMEOUT:g})
   --tor-user USER      who may listen there besides root, by name or number (default {TOR_USER})
   --debug              show where an internal error came up; also with ONIONMX_DEBUG=1
 
-Exit codes: 0 found, 1 no route for this domain ("DOMAIN: {NO_ENTRY}"), 68 no onion service can have this name,
-75 could not tell (map or tor), 64 usage."""
+Exit codes: 0 found, 1 no route for this domain ("DOMAIN: {NO_ENTRY}" or
+"DOMAIN: {RELEASED}"), 68 no onion service can have this name, 75 could not tell (map or tor), 64 usage."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,8 +100,8 @@ def _run(arguments: Sequence[str]) -> int:
         words = _words(domain, options.get("--map", MAP_PATH)) if domain else None
     except OnionError as error:
         return _fail(f"{name}: {error}", EXIT_REFUSED)
-    if domain is None or words is None:
-        return _fail(f"{name}: {NO_ENTRY}", EXIT_NO_ROUTE)
+    if domain is None or words is None or is_released(options.get("--released", RELEASED_PATH), domain):
+        return _fail(f"{name}: {RELEASED if words else NO_ENTRY}", EXIT_NO_ROUTE)
     try:
         return _print_addresses(domain, words, dnsport, timeout, user)
     except AutomapError as error:
@@ -130,7 +137,7 @@ def _parse(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
             options[word] = ""
         elif word.startswith("-"):
             name, equals, value = word.partition("=")
-            if name not in {"--map", "--dnsport", "--timeout", "--tor-user"}:
+            if name not in {"--map", "--released", "--dnsport", "--timeout", "--tor-user"}:
                 raise UsageError(f"unknown option {name!r}; {USAGE}")
             if not equals:
                 value = next(words, "")

@@ -52,6 +52,7 @@ FLOORS = [
     {"dns.bulk"},
     {"dns"},
     {"smtp.client", "smtp.server"},
+    {"fallback"},
     {"mapfile"},
     {"net"},
     {"smtp"},

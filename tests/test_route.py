@@ -10,7 +10,9 @@ from sys import executable
 import pytest
 from cdblib import Writer
 
+from onionmx.fallback.writing import write_released
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
+from tests.fallback.test_released import FAULTS as RELEASED_FAULTS
 from tests.mapfile.maps import A, B, C, make_map
 from tests.onions import IMPOSSIBLE_ONIONS, V2_ONION, make_onion
 from tests.tor.test_automap import virtual
@@ -95,6 +97,35 @@ def test_map_goes_before_what_a_name_under_onion_says(tmp_path: Path, dnsport: s
     path = make_map(tmp_path / "map.cdb", {A: ((B, 25),), "mapped.onion": ((C, 25),)})
     assert helper("--map", path, "--dnsport", dnsport, A).stdout == address(B) + "\n"
     assert helper("--map", path, "--dnsport", dnsport, "mapped.onion").stdout == address(C) + "\n"
+
+
+def test_released_domain_has_no_route(tmp_path: Path, map_path: Path, dnsport: str) -> None:
+    released = tmp_path / "released.cdb"
+    write_released(released, ("example.org", "xn--bcher-kva.example", A))
+    options = ("--map", map_path, "--released", released, "--dnsport", dnsport)
+    for domain in ("example.org", "b\u00fccher.example"):
+        result = helper(*options, domain)
+        assert (result.returncode, result.stdout) == (1, "")
+        assert result.stderr == f"onionmx-route: {domain}: released by the fallback rules\n"
+    assert helper(*options, "two.example").returncode == 0
+    assert helper(*options, A).stdout == address(A) + "\n"
+
+
+@pytest.mark.parametrize("fault", RELEASED_FAULTS)
+def test_no_fault_of_the_released_file_takes_a_route_away(
+    tmp_path: Path, map_path: Path, dnsport: str, fault: str
+) -> None:
+    released = tmp_path / "released.cdb"
+    write_released(released, ("example.org",))
+    RELEASED_FAULTS[fault](released)
+    result = helper("--map", map_path, "--released", released, "--dnsport", dnsport, "example.org")
+    assert (result.returncode, result.stdout, result.stderr) == (0, address(A) + "\n", "")
+
+
+def test_map_that_cannot_be_read_goes_before_what_is_released(tmp_path: Path) -> None:
+    write_released(tmp_path / "released.cdb", ("example.org",))
+    result = helper("--map", tmp_path / "none", "--released", tmp_path / "released.cdb", "example.org")
+    assert (result.returncode, result.stdout) == (75, "")
 
 
 def test_value_that_defers_is_temporary_and_says_why(tmp_path: Path, dnsport: str) -> None:

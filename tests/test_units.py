@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from onionmx.cli import COMMANDS
-from onionmx.config import Configuration, RelaySection
+from onionmx.config import Configuration, FallbackSection, RelaySection
 from onionmx.defaults import TOR_USER
 from onionmx.watch.state import FOLDER
 from tests.e2e.programs import find_program
@@ -89,7 +89,15 @@ def test_only_watch_and_guard_are_tors_user() -> None:
         "onionmx-guard.service",
         "onionmx-watch.service",
     ]
-    assert [name for name in SERVICES if lines(name, "SupplementaryGroups")] == ["onionmx-serve.service"]
+    groups = {name: given for name in SERVICES if (given := lines(name, "SupplementaryGroups"))}
+    assert groups == {"onionmx-relay.service": ["onionmx-fallback"], "onionmx-serve.service": ["onionmx-status"]}
+
+
+def test_the_relay_may_write_where_its_readers_look() -> None:
+    folder = Path(FallbackSection().released).parent
+    assert lines("onionmx-relay.service", "ReadWritePaths") == [f"-{folder}"]
+    assert f"d {folder} 0775 root onionmx-fallback -" in (DEPLOY / "onionmx-tmpfiles.conf").read_text()
+    assert "\ng onionmx-fallback -" in (DEPLOY / "onionmx-sysusers.conf").read_text()
 
 
 def test_the_watch_keeps_its_state_where_status_looks_for_it() -> None:

@@ -24,7 +24,7 @@ from deploy.debian.examples import postfix_examples
 from deploy.debian.man import pages
 from deploy.debian.reference import system_defaults
 from onionmx.cli import command as program
-from onionmx.setup.programs.settings import USERS
+from onionmx.setup.programs.settings import FOLDERS, USERS
 
 PROJECT = Path(__file__).parent.parent.parent
 FILES = Path(__file__).parent / "files"
@@ -80,10 +80,11 @@ def _lay_out_shared(root: Path, packages: Path) -> None:
         if unit.suffix in UNIT_SUFFIXES:
             shutil.move(unit, units / unit.name)
             unit.symlink_to(f"../../../lib/systemd/system/{unit.name}")
-    users = root / "usr/lib/sysusers.d/onionmx.conf"
-    users.parent.mkdir(parents=True)
-    shutil.move(share / "deploy" / USERS, users)
-    (share / "deploy" / USERS).symlink_to("../../../lib/sysusers.d/onionmx.conf")
+    for name, place in ((USERS, "sysusers.d/onionmx.conf"), (FOLDERS, "tmpfiles.d/onionmx-fallback.conf")):
+        path = root / "usr/lib" / place
+        path.parent.mkdir(parents=True)
+        shutil.move(share / "deploy" / name, path)
+        (share / "deploy" / name).symlink_to(f"../../../lib/{place}")
     for name, content in postfix_examples(PROJECT / "docs"):
         _write(share / "postfix" / name, content)
 

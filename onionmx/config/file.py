@@ -10,6 +10,7 @@ import msgspec
 
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.drop_in import Part, merged, parse_part, read_drop_ins, read_part
+from onionmx.config.fallback import FallbackSection
 from onionmx.config.guard import GuardSection
 from onionmx.config.log import LogSection
 from onionmx.config.lookup import LookupSection, ServeSection
@@ -41,6 +42,7 @@ class Configuration(Section, frozen=True):
     publish: PublishSection = PublishSection()
     lookup: LookupSection = LookupSection()
     relay: RelaySection = RelaySection()
+    fallback: FallbackSection = FallbackSection()
     serve: ServeSection = msgspec.field(default_factory=ServeSection)
     guard: GuardSection = GuardSection()
     doctor: DoctorSection = DoctorSection()

@@ -89,10 +89,14 @@ def transport_records(entries: Entries, transport: str, result: str) -> Iterator
     for domain, endpoints in entries.items():
         is_given = bool(result) and endpoints != DEFERS
         value = (result if is_given else format_result(endpoints, transport)).encode()
-        yield domain.encode("ascii"), value
-        with_u_labels = _with_u_labels(domain)
-        if with_u_labels != domain and not folded_to(domain):
-            yield with_u_labels.encode(), value
+        for key in keys_of(domain):
+            yield key.encode(), value
+
+
+def keys_of(domain: Domain) -> tuple[str, ...]:
+    """The keys by which Postfix finds a domain: with A-labels, and with U-labels where it has some."""
+    with_u_labels = _with_u_labels(domain)
+    return (domain,) if with_u_labels == domain or folded_to(domain) else (domain, with_u_labels)
 
 
 def folded_to(domain: Domain) -> str:

@@ -15,6 +15,7 @@ failing = Gauge(
 round_trips_saved = Counter(
     "onionmx_relay_round_trips_saved", "Round trips that one command at a time on a session of its own would have cost."
 )
+released = Gauge("onionmx_relay_released", "Domains whose mail may go over the open internet now.")
 sessions = Gauge("onionmx_relay_sessions", "Sessions with onion MXes.", ["state"])
 socks_failures = Counter("onionmx_relay_socks_failures", "Connections that tor did not open, by cause.", ["cause"])
 tor_answers = Gauge("onionmx_relay_tor_answers", "Whether tor itself answers, 1 or 0.")

@@ -17,6 +17,7 @@ from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.log.handlers import use_log
 from onionmx.net.listen import tell_unserved
 from onionmx.relay import workers
+from onionmx.relay.fallback import Fallback
 from onionmx.relay.pages.control import bind_control, control_pages, remove_control
 from onionmx.relay.pages.http import serve_http
 from onionmx.relay.pages.metrics import bind_metrics, remove_metrics, serve_metrics
@@ -63,7 +64,10 @@ def run_relay(configuration: Configuration, load: Load) -> int:
             if state in _SIGNALS:
                 os.kill(parent, _SIGNALS[state])
 
-        service = RelayService(_latest(configuration, load), listeners, scraped[worker], controls[worker])
+        # Only one process may write what is released.
+        service = RelayService(
+            _latest(configuration, load), listeners, scraped[worker], controls[worker], watches=worker == 0
+        )
         uvloop.run(run(service, load, watchdog, tell))
 
     try:
@@ -121,6 +125,7 @@ class RelayService:
         listeners: where clients connect.
         scraped: where metrics are served.
         control: where `onionmx status` asks.
+        watches: whether this process is the one that releases domains.
 
     Attributes:
         configuration: with which it began.
@@ -134,19 +139,25 @@ class RelayService:
         listeners: list[SmtpListener],
         scraped: socket.socket | None = None,
         control: socket.socket | None = None,
+        *,
+        watches: bool = True,
     ) -> None:
         self.configuration = configuration
         self._listeners = listeners
         self._scraped = scraped
         self._control = control
         self._former: dict[asyncio.Task[None], RelayCore] = {}
+        self._watches = watches
 
     async def start(self) -> None:
         """See `onionmx.daemon.Service`."""
+        self._fallback = Fallback()
         self._record = DeliveryRecord()
         self._record.keep_in(deliveries_file(self.configuration), is_shared=self.configuration.relay.workers > 1)
         self._saving = asyncio.get_running_loop().create_task(self._record.save_now_and_then())
-        self._delivering = _delivering(self.configuration, self._record)
+        self._delivering = _delivering(self.configuration, self._record, self._fallback)
+        if self._watches:
+            self._delivering.start_fallback()
         self._server = await serve(server_settings(self.configuration.relay), self.begin, self._listeners)
         self._health = Health(self._delivering.parts, lambda: False)
         self._pages = []
@@ -159,9 +170,11 @@ class RelayService:
 
     def take(self, configuration: Configuration) -> None:
         """Use another configuration; sockets, workers and limits of the server stay until a restart."""
-        delivering = _delivering(configuration, self._record)
+        delivering = _delivering(configuration, self._record, self._fallback)
         self._record.end_pauses()
         delivering.inherit(self._delivering)
+        if self._watches:
+            delivering.lead_fallback()
         former = asyncio.get_running_loop().create_task(self._delivering.finish())
         self._former[former] = self._delivering
         former.add_done_callback(self._former.pop)
@@ -175,6 +188,7 @@ class RelayService:
         """End everything; transactions get time to finish."""
         _logger.info("waiting for %d messages in flight", self._server.open_deliveries)
         await self._server.close(self.configuration.relay.grace)
+        await self._fallback.close()
         everything = [*self._former.values(), self._delivering]
         for former in self._former:
             former.cancel()
@@ -191,8 +205,8 @@ class RelayService:
         return self._delivering.begin(envelope, client)
 
 
-def _delivering(configuration: Configuration, record: DeliveryRecord) -> RelayCore:
-    delivering = RelayCore(configuration, record)
+def _delivering(configuration: Configuration, record: DeliveryRecord, fallback: Fallback) -> RelayCore:
+    delivering = RelayCore(configuration, record, fallback)
     delivering.parts.keep_policies()
     delivering.keep_announced()
     return delivering

@@ -6,6 +6,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from random import SystemRandom
 
+from onionmx.answer import Answer
 from onionmx.authenticate.proof.published import PublishedDemands
 from onionmx.config import Configuration, RelaySection
 from onionmx.domain import Domain
@@ -13,6 +14,7 @@ from onionmx.parts import Parts
 from onionmx.relay.delivery import Courier
 from onionmx.relay.demands import Demands
 from onionmx.relay.destinations import Destinations
+from onionmx.relay.fallback import Fallback
 from onionmx.relay.record import DeliveryRecord
 from onionmx.relay.sessions.announced import announced_file
 from onionmx.relay.sessions.backoff import Backoff
@@ -36,6 +38,7 @@ class RelayCore:
 
     Args:
         record: of deliveries, which outlives it; `None` for one of its own.
+        fallback: hears what becomes of onion MXes, and outlives it too; `None` where nobody watches.
 
     Attributes:
         parts: what it is made of.
@@ -44,11 +47,14 @@ class RelayCore:
         ConfigurationError: a file that the configuration names cannot be used.
     """
 
-    def __init__(self, configuration: Configuration, record: DeliveryRecord | None = None) -> None:
+    def __init__(
+        self, configuration: Configuration, record: DeliveryRecord | None = None, fallback: Fallback | None = None
+    ) -> None:
         settings = configuration.relay
         self._settings = settings
         self._hostname = settings.ehlo_name
-        self.parts = Parts(configuration)
+        self._fallback = fallback or Fallback()
+        self.parts = Parts(configuration, may_release=False)
         self._habits = Habits(TlsPolicy(settings.tls), is_early=settings.early_pipelining)
         self._opener = Opener(
             self.parts.socks,
@@ -62,13 +68,15 @@ class RelayCore:
         self._open_transactions = 0
         self._all_ended = asyncio.Event()
         self._all_ended.set()
-        self._destinations = Destinations(Backoff(SystemRandom()), record or DeliveryRecord())
+        backoff = Backoff(SystemRandom(), on_failed=self._fallback.failed, on_succeeded=self._fallback.answered)
+        self._destinations = Destinations(backoff, record or DeliveryRecord())
         is_checked = configuration.authenticate.mode != "off"
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
         self._demands = Demands(published, self.parts.policy_lookup)
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
         self._handling = TransactionContext(
-            route=self.parts.router.route,
+            route=self._route,
+            is_released=self._fallback.is_released,
             demand=self._demands.of,
             courier=Courier(self._pool, self._destinations, settings.deadline),
             stepwise=self._begin_stepwise,
@@ -84,6 +92,10 @@ class RelayCore:
         """Take over what onion MXes announced before a restart, and keep what they announce now; for daemons."""
         self._habits.keep_in(announced_file(self.parts.configuration))
 
+    def start_fallback(self) -> None:
+        """Begin to watch onion MXes, for daemons."""
+        self._fallback.start(self.parts.configuration, self.parts.router.route, self._demands.of)
+
     def begin(self, envelope: Envelope, client: Client) -> Transaction:
         """Open a transaction at MAIL."""
         self._open_transactions += 1
@@ -96,6 +108,10 @@ class RelayCore:
         if former._settings.tls == self._settings.tls:  # noqa: SLF001 -- of the same class
             self._habits.inherit(former._habits)  # noqa: SLF001
         self._pool.warmth = former._pool.warmth  # noqa: SLF001
+
+    def lead_fallback(self) -> None:
+        """Let what watches onion MXes go on with this configuration."""
+        self._fallback.use(self.parts.configuration, self.parts.router.route, self._demands.of)
 
     async def finish(self) -> None:
         """Close it once its transactions have ended, however long they take; no further one may begin."""
@@ -122,6 +138,11 @@ class RelayCore:
         for destination in self._pool.warmth.busiest(self._settings.warm):
             if not self._destinations.is_failing(destination.endpoint):
                 self._pool.prepare(destination)
+
+    async def _route(self, domain: str) -> Answer:
+        answer = await self.parts.router.route(domain)
+        self._fallback.found(answer)
+        return answer
 
     def _transaction_ended(self) -> None:
         self._open_transactions -= 1

@@ -43,6 +43,7 @@ class TransactionContext:
 
     Attributes:
         route: finds the route of a domain.
+        is_released: whether MTAs are told that a domain has no route; see `onionmx.relay.fallback`.
         demand: finds what the domain of a route demands of its onion MXes; raises `TemporaryError`.
         courier: takes messages to onion MXes.
         stepwise: begins a transaction whose recipients the onion MX answers one by one.
@@ -55,6 +56,7 @@ class TransactionContext:
     """
 
     route: Ask
+    is_released: Callable[[Domain], bool]
     demand: Callable[[Route], Awaitable[Demand | None]]
     courier: Courier
     stepwise: Callable[[Domain, Envelope, Sequence[Destination]], Awaitable[Stepwise | Reply]]
@@ -206,6 +208,8 @@ class RelayTransaction:
         except DomainError as error:
             return self._no_domain(written).with_text(str(error))
         match await self._handling.route(domain):
+            case Found() if self._handling.is_released(domain):
+                return OurReply.RELEASED.value
             case Found(route):
                 return await self._with_demand(route)
             case Unroutable(_, reason):

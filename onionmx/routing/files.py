@@ -12,16 +12,18 @@ from math import inf
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from onionmx.answer import Answer, CouldNotTell, Found
+from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.config import Configuration, LocalSection
 from onionmx.config.sync import SyncSection
 from onionmx.dns.srv import answer_without_question
 from onionmx.domain import Domain
 from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError
+from onionmx.fallback.released import WHY
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
 from onionmx.mapfile.domains import local_answer, read_local_domains
 from onionmx.mapfile.pins import pinned_answer, read_pins
-from onionmx.onion import Endpoint
+from onionmx.onion import Endpoint, is_for_tor_alone
+from onionmx.routing.released import ReleasedFile
 from onionmx.routing.standing import Validity
 from onionmx.target import Route, Source, targets_of
 
@@ -49,6 +51,7 @@ class RouteFiles:
         map_path: the map; `None` to leave it aside.
         pins_may_be_missing: a file of pins that does not exist has none.
         map_may_be_missing: a map that does not exist is an empty one, as before the first sync.
+        released: the file of domains that have no route now, as their onions fail for long; `None` to leave it aside.
         look_interval: seconds between two looks at the files.
 
     Attributes:
@@ -63,9 +66,11 @@ class RouteFiles:
         *,
         pins_may_be_missing: bool = True,
         map_may_be_missing: bool = False,
+        released: str | None = None,
         look_interval: float = LOOK_INTERVAL,
     ) -> None:
         self._look_interval = look_interval
+        self._released = ReleasedFile(released) if released else None
         self.validity = Validity()
         self._error: OnionmxError | None = None
         self._found: dict[str, Found] = {}
@@ -76,20 +81,25 @@ class RouteFiles:
         self._map = _File(map_path, partial(_open_map, may_be_missing=map_may_be_missing), 0)
 
     @classmethod
-    def from_configuration(cls, configuration: Configuration) -> "RouteFiles":
-        """The files that the configuration names. With live lookups, a map need not be there."""
+    def from_configuration(cls, configuration: Configuration, *, may_release: bool = True) -> "RouteFiles":
+        """The files that the configuration names. With live lookups, a map need not be there.
+
+        Args:
+            may_release: read which domains are released.
+        """
         return cls(
             configuration.local,
             Path(configuration.sync.pins),
             Path(configuration.map.path),
             pins_may_be_missing=configuration.sync.pins == SyncSection().pins,
             map_may_be_missing=configuration.lookup.live,
+            released=configuration.fallback.released if may_release else None,
         )
 
     def get(self, domain: Domain) -> Answer | None:
         """The answer for a domain, or `None` where only DNS can have one.
 
-        The order: local domains, pins, the map, names that lead to onions by themselves.
+        The order: local domains, pins, what is released, the map, names that lead to onions by themselves.
         """
         if time.monotonic() >= self.validity.until:
             self.look()
@@ -116,6 +126,8 @@ class RouteFiles:
         if any(has_changed):
             self.retract()
             self._error = self._local.error or self._pins.error or self._map.error
+        if self._released is not None and self._released.look():
+            self.retract()
         if old_map is not None and old_map is not self._map.content:
             old_map.close()
         self.validity.until = now + self._look_interval
@@ -142,15 +154,20 @@ class RouteFiles:
         self.retract()
         if self._map.content is not None:
             self._map.content.close()
+        if self._released is not None:
+            self._released.close()
 
     def _read(self, domain: str) -> Answer | None:
         if self._local.content and domain in self._local.content:
             return local_answer(domain)
         if self._pins.content and (pinned := self._pins.content.get(domain)) is not None:
             return pinned_answer(domain, pinned)
-        if self._map.content is not None and (endpoints := self._map.content.get(domain)):
-            if endpoints == DEFERS:
-                return CouldNotTell(domain, DEFERS_WHY)
+        endpoints = self._map.content.get(domain) if self._map.content is not None else None
+        if endpoints == DEFERS:
+            return CouldNotTell(domain, DEFERS_WHY)
+        if self._released is not None and not is_for_tor_alone(domain) and self._released.has(domain):
+            return NoRoute(domain, WHY)
+        if endpoints:
             return Found(Route(domain, targets_of(endpoints), Source.MAP, None))
         return answer_without_question(domain)
 

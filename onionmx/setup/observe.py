@@ -45,6 +45,7 @@ class Observed:
         program: command that runs onionmx.
         helper: path of `onionmx-route`.
         users: file that says which users onionmx needs (sysusers.d(5)).
+        folders: file that says which folders it needs (tmpfiles.d(5)).
         logs: of the MTA, as patterns that have a file.
         problems: of the folder of the onion service, in words; empty for none.
     """
@@ -65,6 +66,7 @@ class Observed:
     program: str = settings.PACKAGED_PROGRAM
     helper: str = "/usr/bin/onionmx-route"
     users: str = "/usr/lib/sysusers.d/onionmx.conf"
+    folders: str = "/usr/lib/tmpfiles.d/onionmx-fallback.conf"
     logs: tuple[str, ...] = ()
     problems: str = ""
 
@@ -139,6 +141,7 @@ def observe(system: System, wishes: SetupOptions, program: str, helper: str) -> 
         program=program,
         helper=helper,
         users=str(shipped(f"deploy/{settings.USERS}")),
+        folders=str(shipped(f"deploy/{settings.FOLDERS}")),
         logs=_logs(system, wishes),
         problems=_folder_problem(system, configuration.onion.directory) if wishes.receive else "",
         **more,

@@ -186,6 +186,7 @@ def _onionmx(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> S
         changes += [FileChange(path, content, whole=True) for path, content in files.items()]
         back = (_systemctl("daemon-reload"),)
         steps.append(SetupCommand(("systemd-sysusers", observed.users), needs_systemd=True))
+        steps.append(SetupCommand(("systemd-tmpfiles", "--create", observed.folders), needs_systemd=True))
         steps += back
     if wishes.send:
         steps.append(SetupCommand(_program(observed, "sync"), may_fail=True))

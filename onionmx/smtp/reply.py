@@ -103,6 +103,7 @@ class OurReply(Enum):
     NO_SUCH_ONION = Reply(550, "5.1.2", ("no onion service can have this name",))
     BAD_ONION = Reply(550, "5.4.4", ("the address of the onion MX is not valid",))
     ONION_AUTHORIZATION = Reply(451, "4.7.0", ("the onion service asks for a client authorization",))
+    RELEASED = Reply(451, "4.4.1", ("released after a long failure: the next try goes over the open internet",))
     CONNECTION_LOST = Reply(451, "4.4.2", ("connection lost before the final reply",))
     OTHER_ROUTE = Reply(452, "4.5.3", ("this recipient has another route: send it in another transaction",))
     SEPARATELY = Reply(452, "4.5.3", ("send this recipient in another transaction: the one before was refused",))

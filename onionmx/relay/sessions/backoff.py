@@ -35,11 +35,22 @@ class Backoff:
     Args:
         random: source of jitter.
         now: seconds of a clock that never goes back.
+        on_failed: hears of each failure.
+        on_succeeded: hears of each answer.
     """
 
-    def __init__(self, random: Random, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        random: Random,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        on_failed: Callable[[Endpoint], None] = lambda _: None,
+        on_succeeded: Callable[[Endpoint], None] = lambda _: None,
+    ) -> None:
         self._random = random
         self._now = now
+        self._on_failed = on_failed
+        self._on_succeeded = on_succeeded
         self._failing: Recent[Endpoint, _Failing] = Recent()
 
     def is_failing(self, target: Endpoint) -> bool:
@@ -76,6 +87,7 @@ class Backoff:
         Returns:
             Whether it counts.
         """
+        self._on_failed(target)
         failing = self._failing.get(target)
         if failing and error is not None and failing.error() is error:
             return False
@@ -98,6 +110,7 @@ class Backoff:
     def succeeded(self, target: Endpoint) -> None:
         """The target has answered, whatever it said."""
         self._failing.pop(target, None)
+        self._on_succeeded(target)
 
 
 def _nothing() -> None:

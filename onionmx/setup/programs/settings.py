@@ -25,7 +25,9 @@ RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH = (
 )
 UNITS = (RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH)
 USERS = "onionmx-sysusers.conf"
-"""The user of sync, where no package has made it (sysusers.d(5))."""
+"""The user of sync and the group of the relay, where no package has made them (sysusers.d(5))."""
+FOLDERS = "onionmx-tmpfiles.conf"
+"""The folder of released domains, where no package has made it (tmpfiles.d(5))."""
 UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/lib/systemd/system")
 """Where packages have their units; in these setup writes nothing."""
 OWN_UNITS = "/etc/systemd/system"

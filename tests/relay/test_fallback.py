@@ -1,0 +1,188 @@
+"""The relay that watches: what it writes, says and asks, with rules, without them and with wrong ones."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from onionmx.config import Configuration, FallbackSection
+from onionmx.fallback.writing import read_released, write_released
+from onionmx.mapfile.pins import format_seed
+from onionmx.onion import Endpoint
+from onionmx.relay.run import RelayService
+from onionmx.smtp.envelope import Envelope, Recipient
+from onionmx.smtp.reply import Reply
+from tests.mapfile.maps import A, B
+from tests.relay.onion_mx import OnionMx, running
+from tests.relay.relay import LMTP, configured
+
+DOMAIN, TARGET, OTHER = "example.org", (A, 25), (B, 25)
+
+
+class Watching:
+    """A relay in a folder, and its clock."""
+
+    def __init__(self, folder: Path, configuration: Configuration) -> None:
+        self.rules, self.released = folder / "rules", folder / "released.cdb"
+        section = FallbackSection(rules=str(self.rules), released=str(self.released), probe_interval=600)
+        self.configuration = replace(configuration, fallback=section)
+        self.service = RelayService(self.configuration, [])
+
+    async def ask(self, domain: str = DOMAIN) -> Reply:
+        """What is said to RCPT."""
+        transaction = await self.service.begin(Envelope("me@sender.test"), LMTP)
+        assert not isinstance(transaction, Reply)
+        reply = await transaction.recipient(Recipient(f"you@{domain}"), more_follow=False)
+        await transaction.abandon()
+        return reply
+
+    async def fail(self, seconds: float, target: Endpoint = TARGET) -> None:
+        """Have its onion seen failing for so long, while another one answers; then let it decide."""
+        fallback = self.service._fallback  # noqa: SLF001
+        loop_time = asyncio.get_running_loop().time
+        # The clock of the relay cannot be moved: what it has seen is put before now.
+        now = loop_time() - seconds
+        while now < loop_time() - 1:
+            fallback.observed.answered(OTHER, now)
+            fallback.observed.failed(target, now)
+            now += 30
+        fallback.observed.answered(OTHER, loop_time())
+        fallback.observed.failed(target, loop_time())
+        for domain in fallback.observed.due(loop_time()):
+            if await fallback._why_not(domain) is None:  # noqa: SLF001
+                fallback.observed.release(domain, loop_time())
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let it write what has changed."""
+        fallback = self.service._fallback  # noqa: SLF001
+        await fallback._publish()  # noqa: SLF001
+
+
+def play(folder: Path, rules: str | None, test: Callable[[Watching], Awaitable[None]], pins: str = "") -> None:
+    async def run() -> None:
+        async with running(OnionMx()) as mx, asyncio.timeout(120):
+            configuration = configured(folder, mx.port, {DOMAIN: (TARGET,), "other.example": (OTHER,)})
+            (folder / "pins").write_text(pins)
+            watching = Watching(folder, configuration)
+            if rules is not None:
+                watching.rules.write_text(rules)
+            await watching.service.start()
+            try:
+                await test(watching)
+            finally:
+                await watching.service.stop()
+
+    asyncio.run(run())
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_released_said_and_taken_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(relay: Watching) -> None:
+        assert read_released(relay.released).domains == (), "the table is there from the start"
+        assert (await relay.ask()).is_positive
+        await relay.fail(3700)
+        assert read_released(relay.released).domains == (DOMAIN,)
+        reply = await relay.ask()
+        assert str(reply).startswith("451 4.4.1 released")
+        assert (await relay.ask("other.example")).is_positive
+        relay.service._fallback.answered(TARGET)  # noqa: SLF001
+        await relay.settle()
+        assert read_released(relay.released).domains == ()
+        assert (await relay.ask()).is_positive
+        errors = [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]
+        assert [error.split(": ")[:2] for error in errors] == [[DOMAIN, "released"], [DOMAIN, "no longer released"]]
+
+    play(tmp_path, "* after 1h", test)
+
+
+def test_not_before_the_time(tmp_path: Path) -> None:
+    async def test(relay: Watching) -> None:
+        await relay.ask()
+        await relay.fail(3500)
+        assert read_released(relay.released).domains == ()
+
+    play(tmp_path, "* after 1h", test)
+
+
+def test_nothing_is_released_while_no_relay_watches(tmp_path: Path) -> None:
+    async def test(relay: Watching) -> None:
+        await relay.ask()
+        await relay.fail(3700)
+        assert read_released(relay.released).domains == (DOMAIN,)
+
+    play(tmp_path, "* after 1h", test)
+    assert read_released(tmp_path / "released.cdb").domains == ()
+
+
+def test_without_rules_nothing_is_written(tmp_path: Path) -> None:
+    async def test(relay: Watching) -> None:
+        before = names(tmp_path)
+        assert (await relay.ask()).is_positive
+        await relay.fail(8640)
+        assert names(tmp_path) == before
+        assert relay.service._fallback._round is None  # noqa: SLF001
+
+    play(tmp_path, None, test)
+
+
+def test_file_of_an_earlier_run_is_emptied_without_rules(tmp_path: Path) -> None:
+    write_released(tmp_path / "released.cdb", (DOMAIN,))
+
+    async def test(relay: Watching) -> None:
+        assert read_released(relay.released).domains == ()
+
+    play(tmp_path, None, test)
+
+
+def test_wrong_rules_at_the_start_are_none_and_at_a_reload_change_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(relay: Watching) -> None:
+        (error,) = (each.getMessage() for each in caplog.records if each.levelname == "ERROR")
+        assert error.startswith("no fallback, all mail for onions waits: ")
+        assert f"{relay.rules}:1: " in error
+        assert f"{relay.rules}:2: " in error
+        relay.rules.write_text("* after 1h")
+        relay.service.take(relay.configuration)
+        await relay.ask()
+        await relay.fail(3700)
+        assert read_released(relay.released).domains == (DOMAIN,)
+        relay.rules.write_text("* sometime")
+        relay.service.take(relay.configuration)
+        await relay.settle()
+        assert read_released(relay.released).domains == (DOMAIN,)
+        relay.rules.unlink()
+        relay.service.take(relay.configuration)
+        await relay.settle()
+        assert read_released(relay.released).domains == ()
+
+    play(tmp_path, "example.org after soon\nfoo", test)
+
+
+def test_pins_are_never_released(tmp_path: Path) -> None:
+    async def test(relay: Watching) -> None:
+        assert (await relay.ask()).is_positive
+        await relay.fail(2 * 3700)
+        assert read_released(relay.released).domains == ()
+
+    play(tmp_path, f"{DOMAIN} after 1h", test, pins=format_seed({DOMAIN: (TARGET,)}))
+
+
+def test_folder_that_is_missing_is_said_once_and_mail_waits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(relay: Watching) -> None:
+        section = replace(relay.configuration.fallback, released=str(tmp_path / "no" / "released.cdb"))
+        relay.service.take(replace(relay.configuration, fallback=section))
+        await relay.ask()
+        await relay.fail(3700)
+        await relay.settle()
+        assert (await relay.ask()).is_positive, "nobody would know of it"
+        lines = [each.getMessage() for each in caplog.records if "No such file" in each.getMessage()]
+        assert len(lines) == 1
+
+    play(tmp_path, "* after 1h", test)
