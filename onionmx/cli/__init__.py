@@ -73,8 +73,8 @@ class LazyGroup(click.Group):
 def command() -> None:
     """Mail between servers over Tor onion services.
 
-    Exit codes: 0 done or found; 1 no route, or a difference or mistake found; 64 usage; 75 could not tell, try
-    again later; 78 configuration.
+    Exit codes: 0 done or found; 1 no route, or a difference or mistake found; 3 the message of the self-test did not
+    go over an onion; 64 usage; 75 could not tell, try again later; 78 configuration.
     """
 
 
