@@ -273,6 +273,7 @@ class Fallback:
         if released == self._written and (not released or confirmed - self._confirmed < CONFIRM):
             return
         path, age = self._now_with.path, time.monotonic() - confirmed if released else 0.0
+        hours = {domain: self.observed.failed_for(domain) / 3600 for domain in released}
         try:
             await asyncio.to_thread(write_released, path, released, age)
         except MapError as error:
@@ -282,12 +283,11 @@ class Fallback:
         former, self._written, self._confirmed = self._written, released, confirmed
         metrics.released.set(len(released))
         for domain in sorted(released - former):
-            hours = self.observed.failed_for(domain) / 3600
             _logger.error(
                 "%s: released: all its onion MXes have failed for %.1f h while others answered; "
                 "its mail goes over the open internet until one of them answers",
                 domain,
-                hours,
+                hours[domain],
             )
         for domain in sorted(former - released):
             why = self._why_back.get(domain, "one of its onion MXes has answered")
