@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from onionmx.errors import OnionmxError
+from onionmx.log import fields
 from onionmx.relay import metrics
 from onionmx.tor.socks import WITHOUT_TOR, SocksError
 
@@ -29,7 +30,12 @@ class TorState:
         if self._silent_since is None:
             return
         seconds = self._now() - self._silent_since
-        _logger.info("tor answers again, after %.0f s and %d connections that failed", seconds, self._failed)
+        _logger.info(
+            "tor answers again, after %.0f s and %d connections that failed",
+            seconds,
+            self._failed,
+            extra=fields("tor_answers"),
+        )
         self._silent_since = None
         metrics.tor_answers.set(1)
 
@@ -43,7 +49,12 @@ class TorState:
             return
         self._silent_since = self._now()
         self._failed = 1
-        _logger.error("no mail can leave: %s; it waits with the MTA. %s", error.words, error.cause.advice)
+        _logger.error(
+            "no mail can leave: %s; it waits with the MTA. %s",
+            error.words,
+            error.cause.advice,
+            extra=fields("tor_silent", reason=error.words),
+        )
         metrics.tor_answers.set(0)
 
 
