@@ -24,7 +24,7 @@ FOLDER = Path(f"{STATE_DIRECTORY}-watch")
 NAME = "watch"
 MAX_SIZE = 1 << 20
 """Bytes of the file."""
-_MODE = 0o600  # it names onions, which are nobody's business where they are private
+_MODE = 0o640  # it names onions, which may be private: for the group onionmx-status only, which the unit has
 
 
 class Away(msgspec.Struct, frozen=True):

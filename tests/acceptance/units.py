@@ -90,8 +90,8 @@ def _watched(site: Site) -> None:
         f"{onion} reachable in the log of onionmx-watch.service",
         timeout=400,  # it may have looked before the service was published
     )
-    state = site.machine.read("stat -c '%U %a' /var/lib/onionmx-watch/watch").split()
-    if state != ["debian-tor", "600"]:
+    state = site.machine.read("stat -c '%U %G %a' /var/lib/onionmx-watch/watch").split()
+    if state != ["debian-tor", _ASKERS, "640"]:
         raise MachineError(f"the state of the watch: {state}")
 
 

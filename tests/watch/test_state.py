@@ -28,7 +28,7 @@ def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
     assert read_state(path, 1000.0) is None
     write_state(path, STATE)
     assert read_state(path, 1000.0) == STATE
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o640
     assert [str(line) for line in AWAY.lines] == [
         "HiddenServiceDir /var/lib/tor/onion-mx",
         "HiddenServicePort 25 127.0.0.2:25",

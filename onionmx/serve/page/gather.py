@@ -16,8 +16,9 @@ from onionmx.errors import OnionmxError, StateError
 from onionmx.isolation import isolated
 from onionmx.mapfile.cdb import MapReader
 from onionmx.serve.http.health import HealthPart
-from onionmx.status.model import CouldHaveGone, MapStatus, OnionsStatus, QueueStatus, Status, TorStatus
+from onionmx.status.model import CouldHaveGone, MapStatus, QueueStatus, Status, TorStatus
 from onionmx.status.relay_seen import look_at_relay
+from onionmx.status.watched import onions_watched
 from onionmx.sync.metrics_file import read_metrics
 
 INTERVAL = 5.0
@@ -69,9 +70,10 @@ class StatusSource:
     async def _look_at_all(self) -> Status:
         configuration, now = self._configuration, self._clock()
         # In threads: to read what is long holds no lookup up.
-        health, relay, (known, could, could_why) = await asyncio.gather(
+        health, relay, onions, (known, could, could_why) = await asyncio.gather(
             self._health(),
             asyncio.to_thread(lambda: asyncio.run(look_at_relay(configuration, LIMIT))),
+            asyncio.to_thread(onions_watched, configuration, now),
             asyncio.to_thread(_of_files, configuration, now),
         )
         tor = health["tor"]
@@ -80,7 +82,7 @@ class StatusSource:
             host=socket.gethostname(),
             at=now,
             tor=TorStatus(answers=tor.ok, why="" if tor.ok else tor.seen),
-            onions=OnionsStatus(services=None, why=_ROOT_KNOWS),
+            onions=onions,
             map=known,
             failing=relay.failing_status,
             queue=QueueStatus(in_flight=relay.in_flight, why=_ROOT_KNOWS),

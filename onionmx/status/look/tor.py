@@ -5,26 +5,18 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from onionmx.config import parse_address
 from onionmx.doctor.machine import MAIL_PORT, Machine
 from onionmx.errors import ControlError, OnionmxError
-from onionmx.saved import SavedError
 from onionmx.smtp.printable import printable
 from onionmx.status.model import OnionsStatus, OnionStatus, TorStatus
+from onionmx.status.watched import with_watch
 from onionmx.tor.reach import reach, socks_in_use
 from onionmx.tor.service.running import OnionService, Publication, published
-from onionmx.watch.judge import Reach
-from onionmx.watch.probing import PROBE_LIMIT
-from onionmx.watch.state import last_state
 
 if TYPE_CHECKING:
     from stem.control import Controller
 
-UNKNOWN_FROM_OUTSIDE = "nobody has looked from outside: `onionmx watch --once` does"
-_ROUNDS = 3
-"""Of the watch, after which it does not run any more."""
 _PROGRESS = re.compile(r"PROGRESS=(\d{1,3})\b")
 _SUMMARY = re.compile(r'(?:WARNING|SUMMARY)="((?:[^"\\]|\\.)*)"')
 _DONE = 100  # percent
@@ -105,22 +97,7 @@ async def _look_at(machine: Machine, service: OnionService, limit: float) -> Oni
     try:
         answer = await machine.ask_tor(lambda tor: published(tor, onion, limit))
     except ControlError as error:
-        return with_watch(machine, OnionStatus(onion=onion, published_why=str(error)), time.time())
+        return with_watch(machine.configuration, OnionStatus(onion=onion, published_why=str(error)), time.time())
     known = {Publication.PUBLISHED: True, Publication.NOT_PUBLISHED: False, Publication.UNKNOWN: None}
     found = OnionStatus(onion=onion, published=known[answer.state], published_why=answer.words)
-    return with_watch(machine, found, time.time())
-
-
-def with_watch(machine: Machine, found: OnionStatus, now: float) -> OnionStatus:
-    """What `onionmx watch` has seen from outside; nothing, where it has not looked for some rounds."""
-    configuration = machine.configuration
-    try:
-        state = last_state(configuration, now)
-    except SavedError as error:
-        return replace(found, reachable_why=f"what onionmx watch knows cannot be read: {error}")
-    seen = next((one for one in state.services if one.onion == found.onion), None) if state else None
-    if seen is None or now - seen.told > _ROUNDS * (configuration.watch.interval + PROBE_LIMIT):
-        return replace(found, reachable_why=UNKNOWN_FROM_OUTSIDE)
-    known = {Reach.REACHABLE: True, Reach.FAILED: False, Reach.UNKNOWN: None}[seen.reach]
-    since = None if known is None else seen.since
-    return replace(found, reachable=known, reachable_since=since, reachable_why=printable(seen.words))
+    return with_watch(machine.configuration, found, time.time())

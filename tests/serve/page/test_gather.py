@@ -10,9 +10,12 @@ from onionmx.config import Configuration, MapSection, RelaySection, SyncSection
 from onionmx.serve.http.health import HealthPart
 from onionmx.serve.page.gather import StatusSource
 from onionmx.status.model import CouldHaveGone, DeliveryCount, RelayStatus, Status
+from onionmx.status.watched import UNKNOWN_FROM_OUTSIDE
 from onionmx.sync.lists.outgoing import Outgoing
 from onionmx.sync.metrics_file import write_metrics
 from onionmx.sync.report import Summary
+from onionmx.watch.judge import Reach, Watched
+from onionmx.watch.state import FORMAT, WatchState, watch_file, write_state
 from tests.mapfile.maps import A, make_map
 from tests.serve.page.relays import TOLD, relay
 from tests.serve.page.statuses import AT, DAYS, FAILING
@@ -59,7 +62,10 @@ def test_all_of_it(tmp_path: Path) -> None:
     make_map(tmp_path / "map.cdb", {"example.org": ((A, 25),)})
     summary = Summary("map.cdb", waiting=3, outgoing=Outgoing(recipients=8, with_route=2))
     write_metrics(tmp_path / "onionmx.prom", now=AT - 60, seconds=1.0, exit_code=0, summary=summary)
+    write_state(watch_file(configured(tmp_path)), WatchState(FORMAT, [Watched(A, Reach.REACHABLE, AT - 900, AT - 60)]))
     status = seen(tmp_path, TOLD)
+    (own,) = status.onions.services or ()
+    assert (own.onion, own.reachable, own.reachable_since) == (A, True, AT - 900)
     assert (status.tor.answers, status.queue.in_flight, status.failing.destinations) == (True, 2, FAILING)
     assert (status.map.entries, status.map.last_run, status.map.more_waiting) == (1, AT - 60, 3)
     assert status.map.why == ""
@@ -75,6 +81,7 @@ def test_nothing_is_there(tmp_path: Path) -> None:
     assert (status.tor.answers, status.tor.why) == (False, "refused")
     assert (status.failing.destinations, status.queue.in_flight, status.deliveries.today) == (None, None, None)
     assert "no relay answers" in status.failing.why
+    assert (status.onions.services, status.onions.why) == (None, UNKNOWN_FROM_OUTSIDE)
     assert (status.map.entries, status.map.waiting, status.map.last_run) == (None, None, None)
     assert "map.cdb" in status.map.why
     assert "onionmx.prom cannot be read: No such file" in status.map.why
