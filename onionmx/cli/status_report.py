@@ -12,12 +12,14 @@ from onionmx.status.model import (
     DeliveryCount,
     FailingDestination,
     FailingStatus,
+    FallbackStatus,
     MapStatus,
     OnionsStatus,
     QueueStatus,
     Status,
     TorStatus,
 )
+from onionmx.status.released import NO_RULES, NONE
 from onionmx.text import escaped
 
 WIDTH = 80
@@ -45,6 +47,7 @@ def lines_of(status: Status) -> Iterator[Text]:
         "own onion": _onions(status.onions, status.tor),
         "map": _map(status.map, status.at),
         "failing": _failing(status.failing, status.at),
+        "fallback": _fallback(status.fallback),
         "mail waiting": _queue(status.queue),
         "deliveries": _deliveries(status.deliveries),
     }
@@ -139,6 +142,19 @@ def _failing(failing: FailingStatus, now: Timestamp) -> Iterator[Line]:
         yield f"and {_number(left, 'destination')} more: onionmx status --json", _BAD
     if failing.why:
         yield failing.why, _UNKNOWN
+
+
+def _fallback(fallback: FallbackStatus) -> Iterator[Line]:
+    """Nothing where there are no rules."""
+    if fallback.released is None:
+        yield f"not known: {fallback.why}", _UNKNOWN
+    elif fallback.released:
+        yield "released, their mail goes over the open internet:", _BAD
+        more = len(fallback.released) - MOST
+        domains = ", ".join(fallback.released[:MOST])
+        yield domains + (f" and {more} more: onionmx status --json" if more > 0 else ""), _BAD
+    elif fallback.why != NO_RULES:
+        yield f"nothing is released: {fallback.why}" if fallback.why != NONE else "nothing is released", _PLAIN
 
 
 def _times(each: FailingDestination, now: Timestamp) -> str:

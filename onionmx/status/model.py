@@ -220,6 +220,20 @@ class FailingStatus(Struct, frozen=True, kw_only=True):
     why: str = ""
 
 
+class FallbackStatus(Struct, frozen=True, kw_only=True):
+    """Domains whose mail may go over the open internet now, because the fallback rules say so.
+
+    Attributes:
+        released: in alphabetical order; `None` where that could not be told.
+        confirmed: when the relay last saw the onion MXes of all of them failing; `None` where none is released.
+        why: why nothing is released, or why it could not be told; empty where some are.
+    """
+
+    released: tuple[Domain, ...] | None
+    confirmed: Timestamp | None = None
+    why: str = ""
+
+
 class QueueStatus(Struct, frozen=True, kw_only=True):
     """Mail that waits in the queue of the MTA, to whatever destination.
 
@@ -286,6 +300,7 @@ class Status(Struct, frozen=True, kw_only=True):
         onions: the onion services of this host.
         map: the map and sync.
         failing: destinations that fail.
+        fallback: domains that are released to the open internet.
         queue: mail that waits.
         deliveries: what went over onion services.
     """
@@ -297,5 +312,6 @@ class Status(Struct, frozen=True, kw_only=True):
     onions: OnionsStatus
     map: MapStatus
     failing: FailingStatus
+    fallback: FallbackStatus
     queue: QueueStatus
     deliveries: DeliveriesStatus

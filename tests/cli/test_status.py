@@ -17,6 +17,7 @@ from onionmx.status.model import (
     DeliveriesStatus,
     DeliveryCount,
     FailingStatus,
+    FallbackStatus,
     MapStatus,
     OnionsStatus,
     OnionStatus,
@@ -25,6 +26,7 @@ from onionmx.status.model import (
     TorStatus,
     WaitingChange,
 )
+from onionmx.status.released import NONE
 from tests.mapfile.maps import A, B
 from tests.status.test_deliveries import NOW, failing
 
@@ -35,6 +37,7 @@ WELL = Status(
     tor=TorStatus(answers=True, version="0.4.8.16", bootstrapped=100, has_circuits=True, circuits=14),
     onions=OnionsStatus(services=(OnionStatus(onion=A, published=True, reachable=True, reachable_since=NOW - 1),)),
     map=MapStatus(path="/var/lib/onionmx/onionmx.cdb", entries=1, written=NOW - 7200, age=7200.0, waiting=()),
+    fallback=FallbackStatus(released=(), why="there are no fallback rules"),
     failing=FailingStatus(destinations=()),
     queue=QueueStatus(mta="Postfix", waiting=12, in_flight=1),
     deliveries=DeliveriesStatus(
@@ -65,6 +68,18 @@ def test_screen_of_a_host_that_is_well() -> None:
     assert len(text.splitlines()) < 24
 
 
+def test_what_is_released_is_named() -> None:
+    assert "fallback" not in screen(WELL)
+    domains = tuple(f"{letter}.example" for letter in "abcdefg")
+    released = screen(replace(WELL, fallback=FallbackStatus(released=domains, confirmed=NOW)))
+    assert "fallback     released, their mail goes over the open internet:\n" in released
+    assert "a.example, b.example" in released
+    assert "and 2 more: onionmx status --json" in " ".join(released.split())
+    assert "fallback     nothing is released\n" in screen(replace(WELL, fallback=FallbackStatus(released=(), why=NONE)))
+    stale = replace(WELL, fallback=FallbackStatus(released=(), why="it is old"))
+    assert "fallback     nothing is released: it is old\n" in screen(stale)
+
+
 def test_what_fails_has_reason_and_times_and_each_change_its_command() -> None:
     command = f"onionmx sync --accept-change example.org={B}"
     change = WaitingChange(domain="example.org", what=f"{A} -> {B}: unsigned", since=NOW, command=command)
@@ -88,12 +103,18 @@ def test_not_known_is_not_no(words: str) -> None:
         onions=OnionsStatus(services=None, why="a reason of its own"),
         map=MapStatus(path="map", why="unreadable"),
         failing=FailingStatus(destinations=None, why="no relay"),
+        fallback=FallbackStatus(released=None, why="internal error"),
         queue=QueueStatus(why="no MTA"),
         deliveries=DeliveriesStatus(why="no relay", could_have_gone_why="no logs"),
     )
     text = screen(unknown)
     assert f"tor          {words}: asleep" in text
-    for other in ("own onion    not known: a reason", "failing      not known: no relay", "not known: no MTA"):
+    for other in (
+        "own onion    not known: a reason",
+        "failing      not known: no relay",
+        "fallback     not known: internal",
+        "not known: no MTA",
+    ):
         assert other in text
     assert "which changes wait is not known" in text
     told = json.loads(msgspec.json.encode(unknown))

@@ -18,6 +18,7 @@ from onionmx.mapfile.cdb import MapReader
 from onionmx.serve.http.health import HealthPart
 from onionmx.status.model import CouldHaveGone, MapStatus, QueueStatus, Status, TorStatus
 from onionmx.status.relay_seen import look_at_relay
+from onionmx.status.released import look_at_released
 from onionmx.status.watched import onions_watched
 from onionmx.sync.metrics_file import read_metrics
 
@@ -70,10 +71,11 @@ class StatusSource:
     async def _look_at_all(self) -> Status:
         configuration, now = self._configuration, self._clock()
         # In threads: to read what is long holds no lookup up.
-        health, relay, onions, (known, could, could_why) = await asyncio.gather(
+        health, relay, onions, fallback, (known, could, could_why) = await asyncio.gather(
             self._health(),
             asyncio.to_thread(lambda: asyncio.run(look_at_relay(configuration, LIMIT))),
             asyncio.to_thread(onions_watched, configuration, now),
+            asyncio.to_thread(look_at_released, configuration.fallback),
             asyncio.to_thread(_of_files, configuration, now),
         )
         tor = health["tor"]
@@ -85,6 +87,7 @@ class StatusSource:
             onions=onions,
             map=known,
             failing=relay.failing_status,
+            fallback=fallback,
             queue=QueueStatus(in_flight=relay.in_flight, why=_ROOT_KNOWS),
             deliveries=relay.deliveries(now, could, could_why),
         )

@@ -19,8 +19,17 @@ from onionmx.errors import OnionmxError
 from onionmx.status.look.queue import look_at_queue
 from onionmx.status.look.state import StateSeen, look_at_state
 from onionmx.status.look.tor import look_at_onions, look_at_tor
-from onionmx.status.model import DeliveriesStatus, MapStatus, OnionsStatus, QueueStatus, Status, TorStatus
+from onionmx.status.model import (
+    DeliveriesStatus,
+    FallbackStatus,
+    MapStatus,
+    OnionsStatus,
+    QueueStatus,
+    Status,
+    TorStatus,
+)
 from onionmx.status.relay_seen import RelaySeen, look_at_relay, shown_days
+from onionmx.status.released import look_at_released
 
 LIMIT = 10.0
 """Seconds for each source."""
@@ -61,26 +70,28 @@ class Host:
         configuration, short = self._configuration, self._limit - min(_MARGIN, self._limit / 2)
         machine = Machine(configuration)
         try:
-            tor, onions, state, relay, queue = await asyncio.gather(
+            tor, onions, state, relay, fallback, queue = await asyncio.gather(
                 self._within(look_at_tor(machine)),
                 self._within(self._look_at_onions(machine, short)),
                 self._within(in_thread(partial(look_at_state, configuration, short))),
                 self._within(look_at_relay(configuration, short)),
+                self._within(in_thread(partial(look_at_released, configuration.fallback))),
                 self._within(look_at_queue()),
             )
         finally:
             await machine.close()
-        parts = (tor, onions, state, relay, queue)
+        parts = (tor, onions, state, relay, fallback, queue)
         return HostSeen(
             self._status(*parts), is_whole=all(not isinstance(part, str) and _is_whole(part) for part in parts)
         )
 
-    def _status(
+    def _status(  # noqa: PLR0913, PLR0917 -- one for each source
         self,
         tor: TorStatus | str,
         onions: OnionsStatus | str,
         state: StateSeen | str,
         relay: RelaySeen | str,
+        fallback: FallbackStatus | str,
         queue: QueueStatus | str,
     ) -> Status:
         """Put together what was seen, or why it was not."""
@@ -98,6 +109,7 @@ class Host:
             onions=OnionsStatus(services=None, why=onions) if isinstance(onions, str) else onions,
             map=state.map,
             failing=relay.failing_status,
+            fallback=FallbackStatus(released=None, why=fallback) if isinstance(fallback, str) else fallback,
             queue=replace(queue, in_flight=relay.in_flight),
             deliveries=_with_sent(
                 relay.deliveries(now, state.could_have_gone, state.could_have_gone_why), state.sent, now

@@ -10,6 +10,7 @@ from onionmx.status.model import (
     FailingDestination,
     FailingStatus,
     FailureKind,
+    FallbackStatus,
     MapStatus,
     OnionsStatus,
     OnionStatus,
@@ -44,6 +45,7 @@ WELL = Status(
         waiting=(),
         more_waiting=2,
     ),
+    fallback=FallbackStatus(released=(), why="there are no fallback rules"),
     failing=FailingStatus(destinations=()),
     queue=QueueStatus(mta="Exim", waiting=3, in_flight=1),
     deliveries=DeliveriesStatus(

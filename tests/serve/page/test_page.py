@@ -18,6 +18,7 @@ from onionmx.status.model import (
     DeliveriesStatus,
     FailingStatus,
     FailureKind,
+    FallbackStatus,
     MapStatus,
     OnionsStatus,
     OnionStatus,
@@ -39,6 +40,7 @@ UNKNOWN = Status(
     tor=TorStatus(answers=None, why="tor unasked"),
     onions=OnionsStatus(services=None, why="onions unasked"),
     map=MapStatus(path="map", why="map unread"),
+    fallback=FallbackStatus(released=(), why="there are no fallback rules"),
     failing=FailingStatus(destinations=None, why="relay unasked"),
     queue=QueueStatus(),
     deliveries=DeliveriesStatus(why="relay unasked"),
@@ -104,14 +106,20 @@ def test_counts_and_states_only(status: Status) -> None:
         failing=FailingStatus(destinations=FAILING, why=A),
         tor=TorStatus(answers=False, why=A),
         onions=OnionsStatus(services=(OnionStatus(onion=A, reachable=False, reachable_why=B),)),
+        fallback=FallbackStatus(released=("released.example", "secret.example")),
         map=replace(status.map, why=f"{A} secret.example"),
         deliveries=replace(status.deliveries, why=A, could_have_gone_why=A),
     )
     words = page().html(broken, with_names=False)
+    assert "RELEASED" not in read(WELL, with_names=True).words.upper()
+    assert "Released to the open internet" in words
     for secret in (A, B, "secret.example", "third.example", "/var/lib"):
         assert secret not in words
     assert "not published" in words
-    for shown in (A, "secret.example, other.example", "tor: no descriptor (F0)"):
+    unwatched = replace(WELL, onions=OnionsStatus(services=None, why=f"{A} /var/lib"))
+    assert A not in page().html(unwatched, with_names=False)
+    assert A in page().html(unwatched, with_names=True)
+    for shown in (A, "released.example, secret.example", "secret.example, other.example", "tor: no descriptor (F0)"):
         assert shown in page().html(broken, with_names=True)
 
 
