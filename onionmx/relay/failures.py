@@ -8,7 +8,7 @@ from onionmx.isolation import UnforeseenError
 from onionmx.relay.sessions.together import StillOpeningError
 from onionmx.relay.sessions.tor_state import is_of_tor
 from onionmx.smtp.codes import Code
-from onionmx.smtp.faults import OpeningError, StreamError
+from onionmx.smtp.faults import Obstacle, OpeningError, StreamError
 from onionmx.smtp.reply import FROM_PEER, OurReply, Reply
 from onionmx.status.model import FailureKind
 from onionmx.tor.socks import Cause, SocksError
@@ -104,6 +104,18 @@ def is_of_target(error: OnionmxError) -> bool:
     return not is_of_tor(error)
 
 
+def has_answered(error: BaseException | None) -> bool:
+    """Whether the onion MX is up, and no session came about for what it has said, or did not offer."""
+    return isinstance(error, OpeningError) and (
+        error.reply is not None or error.own is not OurReply.CONNECTION_LOST or error.obstacle is not Obstacle.OTHER
+    )
+
+
+def is_of_authorization(error: BaseException | None) -> bool:
+    """Whether tor lacks the key of the onion service: by that it is not known whether it is up."""
+    return isinstance(error, SocksError) and error.cause in _AUTHORIZATION
+
+
 def level_of(error: OnionmxError) -> int:
     """How loud the log tells of it for each message.
 
@@ -112,5 +124,4 @@ def level_of(error: OnionmxError) -> int:
     """
     if is_of_tor(error):
         return logging.DEBUG
-    is_for_operator = isinstance(error, SocksError) and error.cause in _AUTHORIZATION
-    return logging.ERROR if is_for_operator else logging.WARNING
+    return logging.ERROR if is_of_authorization(error) else logging.WARNING

@@ -23,7 +23,7 @@ from onionmx.fallback.rules import Rules, read_rules
 from onionmx.fallback.writing import has_entries, write_released
 from onionmx.onion import Endpoint
 from onionmx.relay import metrics
-from onionmx.relay.failures import is_of_target
+from onionmx.relay.failures import has_answered, is_of_authorization, is_of_target
 from onionmx.relay.sessions.reach import reach
 from onionmx.saved import SavedError
 from onionmx.smtp.client.states import TlsPolicy
@@ -135,9 +135,15 @@ class Fallback:
 
     # What the relay tells.
 
-    def failed(self, endpoint: Endpoint) -> None:
-        """An onion MX could not be reached, or broke off; not for faults of tor or of this host."""
-        if self._rules:
+    def failed(self, endpoint: Endpoint, error: BaseException | None = None) -> None:
+        """An onion MX could not be reached, or broke off; not for faults of tor or of this host.
+
+        One that refuses in words, or does not offer the TLS that is asked of it, is not dead: that is an answer. And a
+        key that tor lacks says nothing.
+        """
+        if has_answered(error):
+            self.answered(endpoint)
+        elif self._rules and not is_of_authorization(error):
             self.observed.failed(endpoint, time.monotonic())
 
     def answered(self, endpoint: Endpoint) -> None:
@@ -220,8 +226,8 @@ class Fallback:
             await reach(now_with.connector, endpoint, relay.ehlo_name, TlsPolicy(relay.tls), timeouts)
         except OnionmxError as error:
             if is_of_target(error):
-                self.failed(endpoint)
-            return False
+                self.failed(endpoint, error)
+            return has_answered(error)
         self.answered(endpoint)
         return True
 

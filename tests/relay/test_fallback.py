@@ -24,7 +24,8 @@ DOMAIN, TARGET, OTHER = "example.org", (A, 25), (B, 25)
 class Watching:
     """A relay in a folder, and its clock."""
 
-    def __init__(self, folder: Path, configuration: Configuration) -> None:
+    def __init__(self, folder: Path, configuration: Configuration, mx: OnionMx) -> None:
+        self.mx = mx
         self.rules, self.released = folder / "rules", folder / "released.cdb"
         section = FallbackSection(rules=str(self.rules), released=str(self.released), probe_interval=600)
         self.configuration = replace(configuration, fallback=section)
@@ -61,12 +62,15 @@ class Watching:
         await fallback._publish()  # noqa: SLF001
 
 
-def play(folder: Path, rules: str | None, test: Callable[[Watching], Awaitable[None]], pins: str = "") -> None:
+def play(
+    folder: Path, rules: str | None, test: Callable[[Watching], Awaitable[None]], pins: str = "", tls: str = "never"
+) -> None:
     async def run() -> None:
         async with running(OnionMx()) as mx, asyncio.timeout(120):
-            configuration = configured(folder, mx.port, {DOMAIN: (TARGET,), "other.example": (OTHER,)})
+            entries = {DOMAIN: (TARGET,), "other.example": (OTHER,)}
+            configuration = configured(folder, mx.port, entries, tls=tls)
             (folder / "pins").write_text(pins)
-            watching = Watching(folder, configuration)
+            watching = Watching(folder, configuration, mx)
             if rules is not None:
                 watching.rules.write_text(rules)
             await watching.service.start()
@@ -186,5 +190,46 @@ def test_folder_that_is_missing_is_said_once_and_mail_waits(tmp_path: Path, capl
         assert (await relay.ask()).is_positive, "nobody would know of it"
         lines = [each.getMessage() for each in caplog.records if "No such file" in each.getMessage()]
         assert len(lines) == 1
+
+    play(tmp_path, "* after 1h", test)
+
+
+@pytest.mark.parametrize("greeting", ["421 4.7.0 busy", "554 5.7.1 not for you"])
+def test_onion_mx_that_refuses_in_words_is_not_dead(tmp_path: Path, greeting: str) -> None:
+    async def test(relay: Watching) -> None:
+        fallback = relay.service._fallback  # noqa: SLF001
+        await relay.ask()
+        relay.mx.answer = lambda _dialog, verb, _line: greeting if verb == "greeting" else None
+        await relay.fail(3700)
+        await fallback._probe(TARGET)  # noqa: SLF001
+        await relay.settle()
+        assert read_released(relay.released).domains == ()
+        assert fallback.observed.failed_for(DOMAIN) == 0.0
+
+    play(tmp_path, "* after 1h", test)
+
+
+def test_missing_tls_that_is_asked_for_releases_nothing(tmp_path: Path) -> None:
+    async def test(relay: Watching) -> None:
+        await relay.ask()
+        await relay.fail(1800)
+        await relay.service._fallback._probe(TARGET)  # noqa: SLF001
+        assert relay.service._fallback.observed.failed_for(DOMAIN) == 0.0  # noqa: SLF001
+
+    play(tmp_path, "* after 1h", test, tls="require")
+
+
+@pytest.mark.parametrize("reply", [0xF4, 0xF5])
+def test_key_that_tor_lacks_releases_nothing(tmp_path: Path, reply: int) -> None:
+    async def test(relay: Watching) -> None:
+        fallback = relay.service._fallback  # noqa: SLF001
+        relay.mx.socks = {A: reply}
+        await relay.ask()
+        fallback.answered(OTHER)
+        await fallback._probe(TARGET)  # noqa: SLF001
+        assert not fallback.observed.suspects
+        relay.mx.socks = {A: 0xF0}
+        await fallback._probe(TARGET)  # noqa: SLF001
+        assert DOMAIN in fallback.observed.suspects
 
     play(tmp_path, "* after 1h", test)

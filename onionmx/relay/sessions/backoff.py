@@ -35,7 +35,7 @@ class Backoff:
     Args:
         random: source of jitter.
         now: seconds of a clock that never goes back.
-        on_failed: hears of each failure.
+        on_failed: hears of each failure, and of what was raised.
         on_succeeded: hears of each answer.
     """
 
@@ -44,7 +44,7 @@ class Backoff:
         random: Random,
         now: Callable[[], float] = time.monotonic,
         *,
-        on_failed: Callable[[Endpoint], None] = lambda _: None,
+        on_failed: Callable[[Endpoint, BaseException | None], None] = lambda _target, _error: None,
         on_succeeded: Callable[[Endpoint], None] = lambda _: None,
     ) -> None:
         self._random = random
@@ -87,7 +87,7 @@ class Backoff:
         Returns:
             Whether it counts.
         """
-        self._on_failed(target)
+        self._on_failed(target, error)
         failing = self._failing.get(target)
         if failing and error is not None and failing.error() is error:
             return False
