@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct
@@ -46,6 +47,12 @@ def write_released(path: Path, domains: Iterable[Domain], age: float = 0.0) -> N
             os.utime(path, (seen, seen))
         except OSError as error:
             raise MapError(f"{path}: its time cannot be set: {error.strerror}") from error
+
+
+def disown(path: Path) -> None:
+    """Give the file a time of long ago, if that can be: nobody but Postfix believes it then."""
+    with suppress(OSError):
+        os.utime(path, (0, 0), follow_symlinks=False)
 
 
 def has_entries(path: Path) -> bool:

@@ -6,6 +6,7 @@ domain may be released at all, the file, and the log. Without rules nothing is a
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from onionmx.errors import ConfigurationError, MapError, OnionmxError, Temporary
 from onionmx.fallback.memory import memory_file, read_memory, write_memory
 from onionmx.fallback.observed import EVIDENCE, Kept, Observed
 from onionmx.fallback.rules import Rules, read_rules
-from onionmx.fallback.writing import has_entries, write_released
+from onionmx.fallback.writing import disown, has_entries, write_released
 from onionmx.onion import Endpoint
 from onionmx.relay import metrics
 from onionmx.relay.failures import has_answered, is_of_authorization, is_of_target
@@ -113,7 +114,8 @@ class Fallback:
             if former.path != self._with.path:
                 self._write_nothing_released(former.path)
                 self._written = frozenset()
-                self._write_nothing_released(self._with.path)
+        if not self._written:
+            self._write_nothing_released(self._with.path)  # MTAs that read it wait while there is none
         self._begin_if_needed()
         self._is_written_to.set()
 
@@ -129,8 +131,9 @@ class Fallback:
         if self._writer is not None:
             await self._writer
             self._save(self.observed.keep())
-        if self._written and self._with is not None:
-            self._write_nothing_released(self._with.path)
+        if self._with is not None:
+            self._write_nothing_released(self._with.path)  # even if it is thought to be empty: a write may have failed
+        if self._written:
             _logger.info("nothing is released while the relay is stopped")
 
     # What the relay tells.
@@ -162,7 +165,7 @@ class Fallback:
 
     def is_released(self, domain: Domain) -> bool:
         """Whether MTAs are told that a domain has no route."""
-        return domain in self._written
+        return domain in self._written and self.observed.is_released(domain)
 
     # What goes on by itself.
 
@@ -284,6 +287,8 @@ class Fallback:
             await asyncio.to_thread(write_released, path, released, age)
         except MapError as error:
             self._complain(error)
+            if self._written - released:
+                disown(path)  # what has come back must not leave for want of space on a disk
             return
         self._trouble = ""
         former, self._written, self._confirmed = self._written, released, confirmed
@@ -303,12 +308,13 @@ class Fallback:
     def _write_nothing_released(self, path: Path) -> None:
         """Write an empty file where there are rules, so that there is one, or where an old one names domains."""
         metrics.released.set(0)
-        if not has_entries(path) and (not self._rules or path.exists()):
+        if not has_entries(path) and (not self._rules or os.path.lexists(path)):
             return
         try:
             write_released(path, ())
         except MapError as error:
             self._complain(error)
+            disown(path)
 
     def _complain(self, error: MapError) -> None:
         if str(error) != self._trouble:

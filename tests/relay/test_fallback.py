@@ -1,16 +1,21 @@
 """The relay that watches: what it writes, says and asks, with rules, without them and with wrong ones."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from onionmx.config import Configuration, FallbackSection
+from onionmx.errors import MapError
 from onionmx.fallback.writing import read_released, write_released
 from onionmx.mapfile.pins import format_seed
 from onionmx.onion import Endpoint
+from onionmx.relay import fallback as room
 from onionmx.relay.run import RelayService
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.reply import Reply
@@ -42,6 +47,8 @@ class Watching:
     async def fail(self, seconds: float, target: Endpoint = TARGET) -> None:
         """Have its onion seen failing for so long, while another one answers; then let it decide."""
         fallback = self.service._fallback  # noqa: SLF001
+        if fallback._round is not None:  # noqa: SLF001
+            fallback._round.cancel()  # noqa: SLF001 -- its looks would find the onion MX in good health
         loop_time = asyncio.get_running_loop().time
         # The clock of the relay cannot be moved: what it has seen is put before now.
         now = loop_time() - seconds
@@ -233,3 +240,54 @@ def test_key_that_tor_lacks_releases_nothing(tmp_path: Path, reply: int) -> None
         assert DOMAIN in fallback.observed.suspects
 
     play(tmp_path, "* after 1h", test)
+
+
+def test_table_is_there_after_a_reload_too(tmp_path: Path) -> None:
+    async def test(relay: Watching) -> None:
+        assert not relay.released.exists()
+        relay.rules.write_text("* after 1h")
+        relay.service.take(relay.configuration)
+        assert read_released(relay.released).domains == ()
+
+    play(tmp_path, None, test)
+
+
+def test_what_came_back_is_not_believed_though_the_table_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MapError("No space left on device")
+
+    async def test(relay: Watching) -> None:
+        await relay.ask()
+        await relay.fail(3700)
+        assert read_released(relay.released).domains == (DOMAIN,)
+        with monkeypatch.context() as patch:
+            patch.setattr(room, "write_released", fail)
+            relay.service._fallback.answered(TARGET)  # noqa: SLF001
+            await relay.settle()
+            with pytest.raises(MapError, match="not confirmed"):
+                read_released(relay.released)
+            assert (await relay.ask()).is_positive, "no MTA takes it for released"
+
+    play(tmp_path, "* after 1h", test)
+
+
+def test_table_that_may_not_be_looked_at_is_said_and_the_relay_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = os.stat
+
+    def refused(path: str | Path, *arguments: Any, **keywords: Any) -> os.stat_result:  # noqa: ANN401 -- as os.stat
+        if isinstance(path, str | Path) and Path(path).name == "released.cdb":
+            raise PermissionError(errno.EACCES, "Permission denied")  # root would be let in
+        return real(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "stat", refused)
+    monkeypatch.setattr(os, "lstat", refused)
+
+    async def test(relay: Watching) -> None:
+        assert (await relay.ask()).is_positive
+
+    play(tmp_path, "* after 1h", test)
+    assert not [each for each in caplog.records if each.exc_info]
