@@ -2,7 +2,8 @@
 
 All times are seconds of a clock that never goes back. A failure counts only when another onion MX has answered within
 `EVIDENCE`: else tor or the network of this host may be what fails. Time counts only between two failures that are not
-further apart than `GAP`; one answer of any onion MX of the domain sets it back to zero.
+further apart than `GAP`; one answer of any onion MX of the domain sets it back to zero. For a release only the time up
+to the last answer of another onion MX counts: what has failed since then may be all of them.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -134,7 +135,7 @@ class Observed:
         for domain in domains:
             watched = self._domains[domain]
             watched.is_suspect = True
-            if self._has_evidence(watched, now):
+            if self._evidence(watched, now) is not None:
                 _advance(watched, endpoint, now)
 
     def answered(self, endpoint: Endpoint, now: float) -> None:
@@ -233,17 +234,20 @@ class Observed:
         watched, after = self._domains[domain], self._after(domain)
         if after is None or watched.covered is None or watched.failed < after:
             return False
-        return now - watched.covered <= GAP and self._has_evidence(watched, now)
+        evidence = self._evidence(watched, now)
+        if evidence is None or now - watched.covered > GAP:
+            return False
+        return watched.failed - max(0.0, watched.covered - evidence) >= after
 
-    def _has_evidence(self, watched: Watched, now: float) -> bool:
-        """Whether an onion MX that is none of the domain's has answered lately."""
+    def _evidence(self, watched: Watched, now: float) -> float | None:
+        """When an onion MX that is none of the domain's answered last, if that was lately."""
         own = {onion for onion, _ in watched.targets}
         for (onion, _), when in reversed(self._answered.items()):
             if now - when > EVIDENCE:
-                return False
+                return None
             if onion not in own:
-                return True
-        return False
+                return when
+        return None
 
 
 def _advance(watched: Watched, endpoint: Endpoint, now: float) -> None:

@@ -140,6 +140,17 @@ def test_never_without_evidence() -> None:
     assert host.watch.due(host.now) == [], "the network was away, and is back"
 
 
+def test_network_that_goes_away_ends_no_short_time() -> None:
+    watch = Observed(lambda _: 300.0)
+    watch.wanted("a.example", (A,))
+    watch.answered(C, 1000.0)
+    for now in (1000.0, 1200.0, 1400.0, 1600.0):
+        watch.failed(A, now)
+        assert watch.due(now) == [], "nobody has answered since it began to fail"
+    watch.answered(C, 1600.0)
+    assert watch.due(1600.0) == ["a.example"]
+
+
 def test_another_port_of_the_same_onion_is_no_evidence() -> None:
     host = Host()
     host.watch.wanted("a.example", (A,))
