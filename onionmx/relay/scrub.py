@@ -19,6 +19,7 @@ MOST_HEADER = 1 << 20
 _SIGNATURE = re.compile(rb"(?:.*-)?dkim[0-9]*-signature|arc-message-signature|domainkey-signature")
 """RFC 6376, and what others have made of it; RFC 8617 section 4.1.2, where ARC-Seal signs nothing but fields of ARC;
 RFC 4870."""
+_KIND = re.compile(rb"(?:dkim[0-9]?|arc-message|domainkey)-signature\Z")
 _NAME = re.compile(rb"[!-9;-~]+")
 _RECEIVED = b"received"
 _OF_A_RELAY = re.compile(rb"by[ \t]+\S+[ \t]+\(onionmx\)[ \t]")
@@ -108,4 +109,6 @@ def _is_of_a_relay(field: Field) -> bool:
 
 
 def _shown(field: Field) -> str:
-    return field.name.decode("ascii")
+    """Of what kind a signature is; its name is the sender's word, and no log is the place for that."""
+    kind = _KIND.search(field.name)
+    return kind[0].decode("ascii") if kind else "signature"

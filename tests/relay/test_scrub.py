@@ -65,6 +65,13 @@ def test_so_many_fields_from_below_are_signed_as_are_listed(name: bytes, listed:
     )
 
 
+def test_trouble_has_no_word_of_the_sender() -> None:
+    name = b"X-victim@example.org-DKIM-Signature"
+    assert scrubbed(name + b": nothing\r\n" + AGENT + BODY, NAMES).trouble == "its dkim-signature is no list of tags"
+    odd = b"bob@example.org-dkim0123456789-signature: h=a;h=b\r\n"
+    assert scrubbed(odd + AGENT + BODY, NAMES).trouble == "its signature has 2 tags h=, expected one"
+
+
 def test_each_signature_keeps_its_own() -> None:
     both = SIGNED % b"user-agent:user-agent" + SIGNED % b"x-originating-ip:user-agent"
     found = scrubbed(AGENT + ADDRESS + ADDRESS + AGENT + AGENT + both + BODY, NAMES)
