@@ -161,9 +161,12 @@ def test_exim_with_the_table_believes_a_file_of_the_last_hour(tmp_path: Path) ->
     assert "cannot be resolved at this time" in exim.route_test(f"alice@{DEAD}"), "there is no file"
     write_released(released, (DEAD, A, "xn--bcher-kva.example"))
     assert router_of(DEAD) == router_of("xn--bcher-kva.example") == router_of("elsewhere.example") == "clearnet"
-    assert router_of(ALIVE) == "onionmx"
+    assert router_of(ALIVE) == router_of(A) == "onionmx"
     write_released(released, (DEAD,), age=3700)
     assert router_of(DEAD) == "onionmx"
+    in_an_hour = time.time() + 3600
+    os.utime(released, (in_an_hour, in_an_hour))
+    assert router_of(DEAD) == "onionmx", "the clock was put back"
     assert router_of("elsewhere.example") == "clearnet"
     write_released(released, ())
     assert router_of(DEAD) == "onionmx"
