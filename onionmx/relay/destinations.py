@@ -3,6 +3,7 @@
 from onionmx.authenticate.proof.stream import NotProvenError
 from onionmx.domain import Domain
 from onionmx.errors import OnionmxError
+from onionmx.log.fields import without_addresses
 from onionmx.onion import Endpoint
 from onionmx.relay.failures import is_of_target, kind_of
 from onionmx.relay.record import DeliveryRecord, Failure
@@ -49,5 +50,6 @@ class Destinations:
     def _failed(
         self, target: Endpoint, domain: Domain, kind: FailureKind, why: str, error: OnionmxError | None = None
     ) -> None:
+        why = without_addresses(why)  # others than the one whose message it was hear of it
         is_counted = self._backoff.failed(target, why, error)
         self.record.failed(target, domain, Failure(kind, why, is_counted, self._backoff.pause(target)))
