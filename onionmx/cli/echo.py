@@ -20,6 +20,7 @@ from onionmx.echo.daemon import EchoService
 from onionmx.echo.message import MAX_MESSAGE
 from onionmx.echo.submit import SENDMAIL, Submit, by_sendmail, by_smtp
 from onionmx.errors import EXIT_FOUND, UsageError
+from onionmx.log.handlers import use_log
 from onionmx.net.listen import bind_tcp, bind_unix
 from onionmx.parts import Parts
 from onionmx.systemd import watchdog_seconds
@@ -157,7 +158,9 @@ def _run_daemon(load: Callable[[], Configuration], options: EchoOptions, submit:
         raise UsageError(f"--lmtp: {error}") from error
     bound = bind_unix(address, _UNIX_MODE) if isinstance(address, Path) else bind_tcp(*_loopback(lmtp, "--lmtp"))
     try:
-        asyncio.run(run(EchoService(load(), options, submit, bound), load, watchdog_seconds()))
+        configuration = load()
+        use_log(configuration)
+        asyncio.run(run(EchoService(configuration, options, submit, bound), load, watchdog_seconds()))
     finally:
         bound.close()
         if isinstance(address, Path):

@@ -10,6 +10,7 @@ from onionmx.cli.log import log_to_stderr
 from onionmx.cli.options import write_json
 from onionmx.config import Configuration
 from onionmx.errors import UsageError
+from onionmx.log.handlers import use_log
 from onionmx.watch.judge import Watched
 from onionmx.watch.run import exit_code, probe_once, run_watch
 
@@ -35,16 +36,18 @@ def command(file: Path | None, *, once: bool, as_json: bool, verbose: bool) -> i
     renewal off, for watch.circuits_delay at most.
 
     It needs tor's control port; the unit onionmx-watch.service runs as tor's user. SIGTERM ends it, SIGHUP reads the
-    configuration again. The log goes to standard error.
+    configuration again. The log goes where [log] says, by default to standard error.
 
     Exit codes of --once: 0 it is reachable; 1 tor works, and nobody can reach it; 75 could not tell, or there is no
     onion service for mail. 64 usage; 78 configuration.
     """
     if as_json and not once:
         raise UsageError("--json goes with --once")
-    configuration = Configuration.load(file)
     if not once:
         log_to_stderr(verbose=verbose)
+    configuration = Configuration.load(file)
+    if not once:
+        use_log(configuration)
         return run_watch(configuration, lambda: Configuration.load(file))
     logging.getLogger("stem").setLevel(logging.CRITICAL)
     services = asyncio.run(probe_once(configuration))
