@@ -76,6 +76,8 @@ NEVER = {
         "@sender.example",
         "alice@",
         "alice@[127.0.0.1]",
+        "victim%third.example@receiver.example",
+        "third.example!victim@receiver.example",
         '"a b"@sender.example',
         "-oQ/tmp@sender.example\n",
         "alïce@sender.example",
