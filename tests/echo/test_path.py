@@ -18,13 +18,33 @@ INTERNAL = Hop("app.sender.example", "10.0.0.5", "sender.example", "esmtp")
 TO_FILTER = Hop("mx.example", "127.0.0.1", "localhost", "ESMTP")
 FROM_FILTER = Hop("localhost", "127.0.0.1", "mx.example", "ESMTP")
 BY_ITSELF = Hop("mx.example", "127.0.0.1", "mx.example", "ESMTP")
+OTHER_FILTER = Hop("filter.sender.example", "127.0.0.1", "sender.example", "ESMTP")
 TOR_ELSEWHERE = Hop("sender.example", "10.0.0.2", "mx.example", "esmtp")
 
 LAYOUTS: dict[str, tuple[Sequence[Hop], Way]] = {
     "tor beside the MX": ([LOCAL, TOR], Way.ONION),
     "circuits as addresses": ([LOCAL, CIRCUIT], Way.ONION),
-    "circuits, and a mail store with a public address behind": (
+    "circuits, and a mail store in a private network behind": (
+        [LOCAL, CIRCUIT, Hop("mx.example", "10.0.0.7", "store.example")],
+        Way.ONION,
+    ),
+    "circuits, and a filter behind that greets by another name": ([LOCAL, CIRCUIT, OTHER_FILTER], Way.ONION),
+    "by a circuit to a host that sends it on over the clearnet, or to a mail store": (
         [LOCAL, CIRCUIT, Hop("mx.example", "8.8.4.4", "store.example")],
+        Way.UNKNOWN,
+    ),
+    "a filter of the sending host that greets by another name, and a private network": (
+        [LOCAL, OTHER_FILTER, TOR_ELSEWHERE],
+        Way.UNKNOWN,
+    ),
+    "a filter of the sending host that greets by another name, and no address": (
+        [LOCAL, OTHER_FILTER, Hop("sender.example", "", "mx.example", "ESMTP")],
+        Way.UNKNOWN,
+    ),
+    "a store behind tor, by LMTP": ([LOCAL, TOR, Hop("mx.example", "", "mx.example", "LMTP")], Way.ONION),
+    "a user whose name has a dot": ([Hop("first.last", "", "mx.example", "local"), TOR], Way.ONION),
+    "the relay, and a mail store with a public address behind": (
+        [LOCAL, RELAY, TOR, Hop("mx.example", "8.8.4.4", "store.example")],
         Way.ONION,
     ),
     "the relay, and tor on another machine": ([LOCAL, RELAY, TOR_ELSEWHERE], Way.ONION),
@@ -65,8 +85,12 @@ HOPS = st.lists(st.sampled_from([LOCAL, TOR, INTERNAL, TO_FILTER, FROM_FILTER, B
 
 @given(HOPS)
 def test_a_leak_is_never_taken_for_an_onion(hops: list[Hop]) -> None:
-    """After a host has it from a public address, only tor at a later one makes it a way over Tor."""
+    """After a host has it from a public address, only tor at a later one makes it a way over Tor.
+
+    What is unsure behind that one leaves nothing shown.
+    """
     if CLEARNET in hops:
         behind = hops[len(hops) - hops[::-1].index(CLEARNET) :]
-        expected = Way.ONION if TOR in behind else Way.CLEARNET
+        of_tor = [hop for hop in behind if hop in {TOR, INTERNAL, TOR_ELSEWHERE}]
+        expected = Way.ONION if of_tor and of_tor[-1] == TOR else Way.CLEARNET
         assert path_of(hops).way is expected
