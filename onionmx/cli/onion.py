@@ -8,7 +8,7 @@ import click
 
 from onionmx.cli import onion_backup, onion_keys
 from onionmx.cli.onion_options import directory_option, folder_of, telling, wait_option
-from onionmx.cli.options import configuration_option, json_option, write_json
+from onionmx.cli.options import Seconds, configuration_option, json_option, write_json
 from onionmx.config import Configuration, parse_socket
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY, UsageError
 from onionmx.onion import DEFAULT_PORT, MAX_PORT, parse_onion
@@ -158,7 +158,7 @@ def create(
 @_port_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(1, 600),
+    type=Seconds(1, 600),
     default=FETCH_TIMEOUT,
     show_default=True,
     help="Seconds for asking the directories about one service.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from onionmx.cli.options import Seconds
 from onionmx.config import Configuration
 
 _UPLOAD_TIMEOUT = 60.0  # seconds; introduction points and uploads take 10 to 30 on the public network
@@ -15,7 +16,7 @@ directory_option = click.option(
 )
 wait_option = click.option(
     "--wait",
-    type=click.FloatRange(0, 3600),
+    type=Seconds(0, 3600),
     default=_UPLOAD_TIMEOUT,
     show_default=True,
     help="Seconds to wait until the descriptor is published; 0 not to wait.",

@@ -1,6 +1,7 @@
 """Options and output that several subcommands share."""
 
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,17 @@ from onionmx.config import Configuration
 from onionmx.errors import UsageError
 from onionmx.files import read_regular
 from onionmx.log.handlers import is_structured
+
+
+class Seconds(click.FloatRange):
+    """A number of seconds. `nan` is none: it is in every range, and no time ever reaches it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 -- click's
+        """See `click.ParamType`."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
 
 
 def _load(_context: click.Context, _parameter: click.Parameter, value: Path | None) -> Configuration:

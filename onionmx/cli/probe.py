@@ -16,7 +16,7 @@ from rich.text import Text
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
-from onionmx.cli.options import configuration_option, json_option, map_option, with_map, write_json
+from onionmx.cli.options import Seconds, configuration_option, json_option, map_option, with_map, write_json
 from onionmx.config import Configuration
 from onionmx.domain import shown
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
@@ -65,7 +65,7 @@ def _read_interval(_context: click.Context, _parameter: click.Parameter, value: 
 @click.option("--tls", "require_tls", is_flag=True, help="Take a target that does not offer STARTTLS for a fault.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.1, max=600),
+    type=Seconds(min=0.1, max=600),
     default=DEFAULT_TIMEOUT,
     show_default=True,
     metavar="SECONDS",

@@ -8,7 +8,7 @@ import click
 import dns.name
 import dns.tsig
 
-from onionmx.cli.options import configuration_option, json_option, read_input, write_json
+from onionmx.cli.options import Seconds, configuration_option, json_option, read_input, write_json
 from onionmx.cli.publish_report import (
     counting,
     exit_code,
@@ -89,7 +89,7 @@ _DEFAULT_WAIT = 300.0  # seconds
 @click.option(
     "--wait",
     metavar="[SECONDS]",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     is_flag=False,
     flag_value=_DEFAULT_WAIT,
     help="Wait until every name server serves it, at most 300 seconds or as many as are named, as --wait=60.",

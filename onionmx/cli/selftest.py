@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from onionmx.cli.echo import smtp_of
-from onionmx.cli.options import json_option, write_json
+from onionmx.cli.options import Seconds, json_option, write_json
 from onionmx.cli.selftest_report import as_json as report_for_programs
 from onionmx.cli.selftest_report import print_result
 from onionmx.echo.submit import SENDMAIL, by_sendmail
@@ -34,7 +34,7 @@ _PATIENCE = 300.0  # seconds
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(1, 86400),
+    type=Seconds(1, 86400),
     default=_PATIENCE,
     show_default=True,
     metavar="SECONDS",

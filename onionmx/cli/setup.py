@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from onionmx.cli.options import json_option, write_json
+from onionmx.cli.options import Seconds, json_option, write_json
 from onionmx.cli.setup_report import exit_code, print_plan, print_proof, print_undone, report, report_undone, undo_plan
 from onionmx.errors import EXIT_FOUND, ConfigurationError, TemporaryError, UsageError
 from onionmx.setup.engine import Say, SetupRun, prepare, work_of
@@ -71,7 +71,7 @@ _SYSTEMD = "/run/systemd/system"
 @click.option(
     "--wait",
     metavar="SECONDS",
-    type=click.FloatRange(0, 3600),
+    type=Seconds(0, 3600),
     default=_PATIENCE,
     show_default=True,
     help="Patience until this host's onion can be reached over Tor.",
