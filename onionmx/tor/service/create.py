@@ -295,16 +295,16 @@ def _long_lived_ports(controller: "Controller", wanted: WantedService) -> list[O
 def add_again(controller: "Controller", directory: Path) -> Callable[[], None]:
     """What makes a service anew that `create_over_control` made, once tor has been told to forget it.
 
-    Key and record are read now, so that nothing is missing then.
+    Key, record and clients are read now, so that nothing is missing then.
 
     Args:
         directory: where its key is.
 
     Raises:
-        ConfigurationError: key or record cannot be read. What is returned raises `ControlError` or `ConfigurationError`
-            if tor does not make the service.
+        ConfigurationError: one of them cannot be read. What is returned raises `ControlError` if tor does not make the
+            service.
     """
-    recorded, key = read_record(directory), _read_key(directory / SECRET_KEY)
+    recorded, key, clients = read_record(directory), _read_key(directory / SECRET_KEY), _clients(directory)
     if recorded is None or not recorded.ports or key is None:
         raise ConfigurationError(f"{directory} has no key and record of a service that was made over the control port")
     wanted = WantedService(
@@ -315,13 +315,13 @@ def add_again(controller: "Controller", directory: Path) -> Callable[[], None]:
     )
 
     def add() -> None:
-        _add_onion(controller, wanted, key)
+        _add_onion(controller, wanted, key, clients)
 
     return add
 
 
 def _add(controller: "Controller", wanted: WantedService, key: bytes | None, lines: str) -> str:
-    values = _add_onion(controller, wanted, key)
+    values = _add_onion(controller, wanted, key, _clients(wanted.directory))
     label = values["ServiceID"]
     try:
         if key is None:
@@ -337,9 +337,10 @@ def _add(controller: "Controller", wanted: WantedService, key: bytes | None, lin
     return label + SUFFIX
 
 
-def _add_onion(controller: "Controller", wanted: WantedService, key: bytes | None) -> dict[str, str]:
+def _add_onion(
+    controller: "Controller", wanted: WantedService, key: bytes | None, clients: list[str]
+) -> dict[str, str]:
     words = ["ADD_ONION", "NEW:ED25519-V3" if key is None else f"ED25519-V3:{b64encode(key).decode()}"]
-    clients = _clients(wanted.directory)
     words.append("Flags=Detach,V3Auth" if clients else "Flags=Detach")
     words += [f"ClientAuthV3={public}" for public in clients]
     if wanted.proof_of_work is not False:
