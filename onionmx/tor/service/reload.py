@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stem import ControllerError
+
 from onionmx.errors import ConfigurationError, ControlError
 from onionmx.tor.service.folder import is_same_folder
 from onionmx.tor.service.running import OnionService, service_options, services
@@ -47,11 +49,20 @@ def renew_service(controller: "Controller", directory: Path) -> None:
         stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
     """
     options = service_options(controller, ENCODING)
-    _set(controller, _without(options, directory))
+    is_away = False
     try:
+        _set(controller, _without(options, directory))
+        is_away = True
         _set(controller, options)
     except BaseException as error:
-        raise ControlError(f"tor gave up the service in {directory} and did not take it again: restart tor") from error
+        # Whatever it was, Ctrl-C too: tor may have ended the service, even where its answer was not waited for.
+        try:
+            _set(controller, options)
+        except (ControlError, ControllerError):
+            if is_away:
+                words = f"tor gave up the service in {directory} and did not take it again: restart tor"
+                raise ControlError(words) from error
+        raise
 
 
 def _without(options: Iterable[Option], directory: Path) -> list[Option]:
