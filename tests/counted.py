@@ -1,4 +1,4 @@
-"""What is counted, by relay, lookups and sync: the names that a dashboard or an alert may ask for."""
+"""What is counted, by relay, lookups, sync and watch: the names that a dashboard or an alert may ask for."""
 
 from pathlib import Path
 from typing import TypeAlias
@@ -15,6 +15,7 @@ from onionmx.serve.metrics import LookupMetrics
 from onionmx.sync.lists.outgoing import Outgoing
 from onionmx.sync.metrics_file import write_metrics
 from onionmx.sync.report import Summary
+from onionmx.watch.metrics_file import Counts, metrics_text
 
 Series: TypeAlias = dict[str, tuple[str, ...]]
 """The series of each metric, by its name."""
@@ -35,6 +36,12 @@ def of_sync(folder: Path) -> Series:
     summary = Summary("map.cdb", outgoing=Outgoing(recipients=2, with_route=1))
     write_metrics(path, now=1.0, seconds=1.0, exit_code=0, summary=summary)
     return {family.name: (family.name,) for family in text_string_to_metric_families(path.read_text())}
+
+
+def of_watch() -> Series:
+    """What the textfile collector finds while the watch runs."""
+    families = text_string_to_metric_families(metrics_text([], Counts(), 1.0).decode())
+    return {family.name: tuple({sample.name for sample in family.samples}) for family in families}
 
 
 def _declared_by(*collectors: Collector) -> Series:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.counted import of_daemons, of_sync
+from tests.counted import of_daemons, of_sync, of_watch
 from tests.e2e.programs import find_program
 
 RULES = Path(__file__).parents[1] / "deploy" / "onionmx-alerts.yml"
@@ -40,7 +40,7 @@ def test_each_comes_when_it_should_and_only_then(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=[alert["alert"] for alert in ALERTS])
 def test_it_asks_for_what_is_counted(alert: dict[str, Any], tmp_path: Path) -> None:
-    counted = of_daemons() | of_sync(tmp_path)
+    counted = of_daemons() | of_sync(tmp_path) | of_watch()
     named = set(re.findall(r"\bonionmx_\w+", alert["expr"]))
     assert named <= {series for metric in counted.values() for series in metric}
 
