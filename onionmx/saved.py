@@ -10,7 +10,7 @@ import msgspec
 
 from onionmx.config import Configuration
 from onionmx.errors import InputError, TemporaryError
-from onionmx.files import locked
+from onionmx.files import locked, open_regular
 
 _Content = TypeVar("_Content", bound="Saved")
 _Read = TypeVar("_Read")
@@ -64,7 +64,7 @@ def load(path: Path, most: int, parse: Callable[[bytes], _Read]) -> _Read | None
         SavedError: it cannot be read, is too large or damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:  # root reads those of services too, who own the folder
             content = file.read(most + 1)
     except FileNotFoundError:
         return None

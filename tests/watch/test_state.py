@@ -1,5 +1,6 @@
 """What the watch keeps over a restart."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def test_an_option_is_one_line() -> None:
     content = b'{"format":1,"away":{"onion":"x","options":[["HiddenServiceDir","a\\nSocksPort 1"]]}}'
     with pytest.raises(InputError, match="several lines"):
         parse_state(content, 0.0)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """`onionmx status` reads it as root, in a folder of tor's user."""
+    os.mkfifo(tmp_path / "watch")
+    with pytest.raises(SavedError, match="it is no regular file"):
+        read_state(tmp_path / "watch", 0.0)
 
 
 def test_status_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
