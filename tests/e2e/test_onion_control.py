@@ -1,14 +1,18 @@
 """`onionmx onion` and the control port, against a real tor without a network."""
 
 import json
+import os
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.net.stranger import root_only
+
 from . import onion_host
 from .daemon import free_ports
-from .onion_host import FORWARD, Host
+from .onion_host import FORWARD, NOBODY, Host
 
 pytestmark = pytest.mark.usefixtures("tor_program")
 
@@ -71,6 +75,28 @@ def test_key_that_cannot_be_used(spoil: object, why: str, host: Host, capsys: py
     assert host.run("create", "--over-control") == 78
     assert why in capsys.readouterr().err
     assert host.run("show") == 1
+
+
+@root_only
+def test_root_keeps_the_key_as_the_owner_of_the_folder(host: Host, tmp_path: Path) -> None:
+    """The watch, which is tor's user, reads it; and in tor's folder a link may lead anywhere."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        os.chown(folder, NOBODY, NOBODY)
+        host.directory = folder / "onion-mx"
+        host.configure(control=host.tor.control_address)
+        for _ in range(2):
+            assert host.run("create", "--over-control") == 0
+            assert {path.stat().st_uid for path in (host.directory, *host.directory.iterdir())} == {NOBODY}
+            host.tor.stop()
+            host.tor.start()
+        link = folder / "link"
+        link.symlink_to(tmp_path)
+        os.chown(link, NOBODY, NOBODY, follow_symlinks=False)
+        before = sorted(tmp_path.iterdir())
+        assert host.run("create", "--over-control", "--directory", str(link)) == 78
+        assert sorted(tmp_path.iterdir()) == before
 
 
 def test_options_that_only_torrc_has(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

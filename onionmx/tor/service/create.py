@@ -20,7 +20,7 @@ from onionmx.tor.service.descriptor import DescriptorEvents, PublishedDescriptor
 from onionmx.tor.service.folder import check_place, is_same_folder, prepared
 from onionmx.tor.service.identity import SECRET_KEY, format_secret_key, parse_secret_key
 from onionmx.tor.service.running import HOSTNAME, RECORD, OnionService, read_hostname, read_record, services
-from onionmx.tor.service.tor_files import changed
+from onionmx.tor.service.tor_files import acting_as, changed, owner_of
 from onionmx.tor.service.torrc import (
     DIRECTORY,
     PORT,
@@ -192,7 +192,8 @@ def _create_in_torrc(
 def create_over_control(controller: "Controller", wanted: WantedService, wait: float, *, dry_run: bool) -> Created:
     """Make a service that tor forgets when it stops, with a key that stays; to be repeated after each start of tor.
 
-    The key is kept in tor's own form, so that the folder can become a HiddenServiceDir.
+    The key is kept in tor's own form, so that the folder can become a HiddenServiceDir. Root keeps it as the owner of
+    the folder, so that the watch can go on reading it where that is tor's user.
 
     Args:
         wanted: the service; `directory` is where its key is, or will be.
@@ -208,7 +209,11 @@ def create_over_control(controller: "Controller", wanted: WantedService, wait: f
         raise UsageError(
             f"{EXPORT_CIRCUIT}, {LONG_LIVED_PORTS} and {INSTANCE} exist in torrc only, not over the control port"
         )
-    wanted = _known(controller, wanted)
+    with acting_as(owner_of(wanted.directory)):
+        return _create_over_control(controller, _known(controller, wanted), wait, dry_run=dry_run)
+
+
+def _create_over_control(controller: "Controller", wanted: WantedService, wait: float, *, dry_run: bool) -> Created:
     lines = format_block(wanted.block())
     running = services(controller, wanted.directory)
     if any(is_same_folder(service.directory, wanted.directory) for service in running):
@@ -221,7 +226,7 @@ def create_over_control(controller: "Controller", wanted: WantedService, wait: f
     key = _read_key(wanted.directory / SECRET_KEY)
     if dry_run:
         return Created(changed=True, onion=read_hostname(wanted.directory)[0] if key else None, lines=lines)
-    if not os.access(_make_folder(wanted.directory), os.W_OK | os.X_OK):
+    if not os.access(_make_folder(wanted.directory), os.W_OK | os.X_OK, effective_ids=True):
         raise ConfigurationError(f"{wanted.directory} is not writable: the key of the service is kept there")
     with DescriptorEvents(controller) as events:
         onion = _add(controller, wanted, key, lines)

@@ -37,6 +37,25 @@ def acting_as(user: pwd.struct_passwd | None) -> Iterator[None]:
         os.setgroups(groups)
 
 
+def owner_of(folder: Path) -> pwd.struct_passwd | None:
+    """As whom root writes in a folder: its owner, or that of the folder in which it will be made. `None` for others.
+
+    A link is its owner's, wherever it leads: so root writes nowhere because somebody else wants it to.
+
+    Raises:
+        ConfigurationError: it cannot be looked at, or this machine does not know its owner.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        status = folder.lstat() if os.path.lexists(folder) else folder.parent.stat()
+        return pwd.getpwuid(status.st_uid)
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be looked at: {error.strerror}") from error
+    except KeyError as error:
+        raise ConfigurationError(f"{folder}: this machine does not know its owner, user {status.st_uid}") from error
+
+
 @contextmanager
 def unwritable(folder: Path) -> Iterator[None]:
     """Say in one line what of a folder cannot be changed.
