@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from onionmx.cli.log import log_to_stderr
+from onionmx.cli.options import file_option, verbose_option
 from onionmx.config import Configuration
 from onionmx.config.address import parse_address, parse_socket
 from onionmx.daemon import run
@@ -58,13 +59,7 @@ def _ip_addresses(addresses: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    metavar="FILE",
-    type=click.Path(readable=False, path_type=Path),
-    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none).",
-)
+@file_option
 @click.option("--sender", metavar="ADDRESS", help="Envelope sender (default: $SENDER, else Return-Path).")
 @click.option("--recipient", metavar="ADDRESS", help="Address of the echo (default: $RECIPIENT).")
 @click.option("--lmtp", metavar="ADDRESS", help="Run as a daemon: 127.0.0.1:PORT, [::1]:PORT or unix:/path.")
@@ -94,7 +89,7 @@ def _ip_addresses(addresses: tuple[str, ...]) -> tuple[str, ...] | None:
     help=f"Hands the answer to the MTA (default: {SENDMAIL}).",
 )
 @click.option("--smtp", metavar="IP:PORT", help="Hand the answer to the MTA by SMTP, on this host.")
-@click.option("-v", "--verbose", is_flag=True, help="Log more of what happens on the way.")
+@verbose_option
 def command(
     file: Path | None,
     *,

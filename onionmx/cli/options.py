@@ -3,6 +3,7 @@
 import logging
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,17 @@ def _load(_context: click.Context, _parameter: click.Parameter, value: Path | No
     return Configuration.load(value)
 
 
-configuration_option = click.option(
+_config_option = partial(
+    click.option,
     "--config",
-    "configuration",
     metavar="FILE",
-    type=click.Path(path_type=Path),
-    callback=_load,
+    type=click.Path(readable=False, path_type=Path),  # whether it can be read is for Configuration.load to say
     help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none). FILE.d/*.toml add to it.",
 )
+configuration_option = _config_option("configuration", callback=_load)
+file_option = _config_option("file")
+"""For a daemon, which reads the file again at SIGHUP."""
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log more of what happens on the way.")
 map_option = click.option("--map", "map_path", metavar="FILE", help="The map (default: map.path of the configuration).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 

@@ -5,19 +5,14 @@ from pathlib import Path
 import click
 
 from onionmx.cli.log import log_to_stderr
+from onionmx.cli.options import file_option, verbose_option
 from onionmx.config import Configuration
 from onionmx.log.handlers import use_log
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none).",
-)
-@click.option("-v", "--verbose", is_flag=True, help="Log more of what happens on the way.")
+@file_option
+@verbose_option
 def command(file: Path | None, *, verbose: bool) -> int:
     """Tell MTAs where the mail of a domain goes.
 

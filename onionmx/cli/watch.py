@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from onionmx.cli.log import log_to_stderr
-from onionmx.cli.options import write_json
+from onionmx.cli.options import file_option, verbose_option, write_json
 from onionmx.config import Configuration
 from onionmx.errors import UsageError
 from onionmx.log.handlers import use_log
@@ -16,16 +16,10 @@ from onionmx.watch.run import exit_code, probe_once, run_watch
 
 
 @click.command()
-@click.option(
-    "--config",
-    "file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Configuration file (default: $ONIONMX_CONFIG, /etc/onionmx/onionmx.toml, or none).",
-)
+@file_option
 @click.option("--once", is_flag=True, help="Probe once, say what was found, and renew nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --once: print JSON for programs.")
-@click.option("-v", "--verbose", is_flag=True, help="Log more of what happens on the way.")
+@verbose_option
 def command(file: Path | None, *, once: bool, as_json: bool, verbose: bool) -> int:
     """Probe the onion service of this host again and again, and renew it when nobody can reach it.
 
