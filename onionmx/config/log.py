@@ -8,7 +8,7 @@ from onionmx.config.section import Section
 
 
 class LogSection(Section, frozen=True):
-    """The log of relay, lookups and sync, one event a line."""
+    """The log of the daemons and of sync, one event a line."""
 
     level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="What is less important is not logged.")
