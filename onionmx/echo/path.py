@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from msgspec import Struct
 
 from onionmx.echo.received import Hop
+from onionmx.tor.client_circuit import CIRCUITS
 
-CIRCUITS = IPv6Network("fc00:dead:beef:4dad::/64")
-"""From where clients connect with `HiddenServiceExportCircuitID haproxy` (tor(1)); the last 32 bits are the circuit."""
 TOR_ADDRESSES = ("127.0.0.1", "::1")
 """From where tor hands over connections, if it is on the same machine as the MTA."""
 

@@ -4,13 +4,13 @@ import logging
 from collections.abc import Callable
 
 from onionmx.config import GuardSection
-from onionmx.guard.circuit import circuit_of
 from onionmx.guard.limits import Circuits, Limit, Limits, Rate
 from onionmx.guard.metrics import GuardMetrics
 from onionmx.guard.policy import PolicyRequest, write_action
 from onionmx.log import fields
 from onionmx.serve.protocols.codec import ProtocolFault
 from onionmx.smtp.reply import OurReply
+from onionmx.tor.client_circuit import circuit_of
 
 MINUTE, HOUR = 60.0, 3600.0
 """Seconds."""

@@ -7,8 +7,8 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from onionmx.guard.circuit import circuit_of
 from onionmx.tor.circuits import Closing, close_circuits
+from onionmx.tor.client_circuit import circuit_of
 from tests.guard.daemon import GuardProcess
 
 from .conftest import skip_without

@@ -1,4 +1,4 @@
-"""Circuits as client addresses: `HiddenServiceExportCircuitID haproxy` of tor(1). No I/O."""
+"""The circuits of clients as addresses: `HiddenServiceExportCircuitID haproxy` of tor(1). No I/O."""
 
 from ipaddress import AddressValueError, IPv6Address, IPv6Network
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.guard.circuit import circuit_of
+from onionmx.tor.client_circuit import circuit_of
 
 
 @given(st.integers(1, 0xFFFFFFFF))
