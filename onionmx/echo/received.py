@@ -13,9 +13,7 @@ from msgspec import Meta, Struct
 
 from onionmx.clock import Timestamp
 from onionmx.echo.words import MAX_FIELD, Word, name, words
-
-RELAY_COMMENT = "onionmx"
-"""The comment behind the name of the host in the field that `onionmx relay` adds."""
+from onionmx.relay import received
 
 _CLAUSES = ("from", "by", "via", "with", "id", "for")
 _CLAIMED = re.compile(r"\b(?:helo|ident)=\S*")
@@ -71,7 +69,7 @@ def parse_received(field: str) -> Hop:
         protocol,
         _tls(protocol, (word.text for word in found if word.kind in {"comment", "word"})),
         _time(field),
-        any(word == Word("comment", RELAY_COMMENT) for word in by),
+        any(word == Word("comment", received.COMMENT) for word in by),
     )
 
 

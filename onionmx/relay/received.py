@@ -7,6 +7,9 @@ from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
+COMMENT = "onionmx"
+"""The comment behind the name of the host, by which others know the field as the relay's."""
+
 
 def received_header(hostname: str, protocol: str, identifier: str, when: datetime) -> bytes:
     """The header with its CRLF.
@@ -16,7 +19,7 @@ def received_header(hostname: str, protocol: str, identifier: str, when: datetim
         identifier: of the delivery, the one in the log.
         when: aware of its time zone.
     """
-    by = f"by {hostname} (onionmx) with {protocol} id {identifier};"
+    by = f"by {hostname} ({COMMENT}) with {protocol} id {identifier};"
     return f"Received: {by}\r\n\t{_written(when.replace(microsecond=0))}\r\n".encode()
 
 

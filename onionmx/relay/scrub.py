@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from onionmx.errors import InputError
+from onionmx.relay import received
 from onionmx.smtp.header import Field, parse_header, split_header
 
 MOST_HEADER = 1 << 20
@@ -22,7 +23,7 @@ RFC 4870."""
 _KIND = re.compile(rb"(?:dkim[0-9]?|arc-message|domainkey)-signature\Z")
 _NAME = re.compile(rb"[!-9;-~]+")
 _RECEIVED = b"received"
-_OF_A_RELAY = re.compile(rb"by[ \t]+\S+[ \t]+\(onionmx\)[ \t]")
+_OF_A_RELAY = re.compile(rf"by[ \t]+\S+[ \t]+\({received.COMMENT}\)[ \t]".encode())
 """How `onionmx.relay.received` begins, also where others have folded it anew. These stay: a message in a loop gets one
 more at each turn, whatever else is removed, and is found by their number."""
 
