@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from onionmx.errors import ControlError
 from onionmx.onion import SUFFIX
 from onionmx.tor.service.create import add_again
+from onionmx.tor.service.reload import own_options
 from onionmx.tor.service.running import OnionService, service_options, services
-from onionmx.tor.service.torrc import DIRECTORY, setconf, split_off
+from onionmx.tor.service.torrc import ENCODING, setconf, split_off
 from onionmx.watch.state import Away
 
 if TYPE_CHECKING:
     from stem.control import Controller
 
-_ENCODING = "latin-1"  # stem writes it to the control port, so that the bytes of torrc arrive as they are
 _ATTEMPTS = 3
 _JOINED = "HSSR_JOINED"
 """State of a circuit on which a client has met the service (control-spec, CIRC)."""
@@ -52,11 +52,7 @@ def take(controller: "Controller", service: OnionService, kept: Path) -> Away:
         return Away(service.onion)
     if controller.get_conf("Sandbox", "0") == "1":
         raise ControlError("tor runs with Sandbox 1 and would not take the service back: set it to 0 and restart tor")
-    options = service_options(controller, _ENCODING)
-    directory = service.directory.encode().decode(_ENCODING)
-    own, _ = split_off(options, directory)
-    if not own:
-        raise ControlError(f"tor has no {DIRECTORY} {service.directory} any more")
+    own, _ = own_options(controller, service)
     return Away(service.onion, tuple((option.keyword, option.value) for option in own))
 
 
@@ -73,7 +69,7 @@ def renew(controller: "Controller", away: Away, kept: Path) -> None:
         stem.ControllerError: the connection broke off; the same holds.
     """
     if away.options:
-        own, others = split_off(service_options(controller, _ENCODING), away.lines[0].value)
+        own, others = split_off(service_options(controller, ENCODING), away.lines[0].value)
         if own != away.lines:
             raise ControlError("tor has other lines for the service than a moment ago: it was not touched")
         _say(controller, setconf(others))
@@ -102,7 +98,7 @@ def give_back(controller: "Controller", away: Away, kept: Path) -> bool:
         stem.ControllerError: tor cannot be asked.
     """
     if away.options:
-        there, others = split_off(service_options(controller, _ENCODING), away.lines[0].value)
+        there, others = split_off(service_options(controller, ENCODING), away.lines[0].value)
         if there:
             return False
         _say(controller, setconf([*others, *away.lines]))

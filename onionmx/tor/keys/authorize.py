@@ -89,7 +89,7 @@ def authorize(
                 if any(there.public for there in before):
                     reload_services(controller)
                 else:
-                    renew_service(controller, directory)
+                    renew_service(controller, service)
             return _done(service, directory, events, wait)
 
 
@@ -124,7 +124,7 @@ def revoke(  # noqa: PLR0913 -- what is to be done, and to what
             changes[_file(directory, CLOSED)] = format_auth(new_client_key("").public).encode()
         with DescriptorEvents(controller) as events:
             with changed(changes, None):
-                renew_service(controller, directory)
+                renew_service(controller, service)
             return _done(service, directory, events, wait)
 
 

@@ -9,7 +9,7 @@ from stem import ControllerError
 from onionmx.errors import ConfigurationError, ControlError
 from onionmx.tor.service.folder import is_same_folder
 from onionmx.tor.service.running import OnionService, service_options, services
-from onionmx.tor.service.torrc import DIRECTORY, ENCODING, Option, setconf
+from onionmx.tor.service.torrc import DIRECTORY, ENCODING, Option, setconf, split_off
 
 if TYPE_CHECKING:
     from stem.control import Controller
@@ -41,17 +41,21 @@ def reload_services(controller: "Controller") -> None:
     _set(controller, service_options(controller, ENCODING))
 
 
-def renew_service(controller: "Controller", directory: Path) -> None:
+def renew_service(controller: "Controller", service: OnionService) -> None:
     """Have tor end a service and make it anew: with other introduction points, and without the circuits of before.
+
+    Args:
+        service: of torrc.
 
     Raises:
         ControlError: tor did not do it.
         stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
     """
     options = service_options(controller, ENCODING)
+    _, others = own_options(controller, service)
     is_away = False
     try:
-        _set(controller, _without(options, directory))
+        _set(controller, others)
         is_away = True
         _set(controller, options)
     except BaseException as error:
@@ -60,20 +64,26 @@ def renew_service(controller: "Controller", directory: Path) -> None:
             _set(controller, options)
         except (ControlError, ControllerError):
             if is_away:
-                words = f"tor gave up the service in {directory} and did not take it again: restart tor"
+                words = f"tor gave up the service in {service.directory} and did not take it again: restart tor"
                 raise ControlError(words) from error
         raise
 
 
-def _without(options: Iterable[Option], directory: Path) -> list[Option]:
-    rest: list[Option] = []
-    inside = False
-    for option in options:
-        if option.keyword.lower() == DIRECTORY.lower():
-            inside = is_same_folder(option.value, directory)
-        if not inside:
-            rest.append(option)
-    return rest
+def own_options(controller: "Controller", service: OnionService) -> tuple[list[Option], list[Option]]:
+    """The lines of a service, and those of all others, in the encoding in which `setconf` gives them back.
+
+    Args:
+        service: of torrc.
+
+    Raises:
+        ControlError: tor has none for it any more.
+        stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
+    """
+    directory = (service.directory or "").encode().decode(ENCODING)
+    own, others = split_off(service_options(controller, ENCODING), directory)
+    if not own:
+        raise ControlError(f"tor has no {DIRECTORY} {service.directory} any more")
+    return own, others
 
 
 def _set(controller: "Controller", options: Iterable[Option]) -> None:

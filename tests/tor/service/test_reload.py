@@ -8,8 +8,10 @@ from stem import SocketClosed
 
 from onionmx.errors import ControlError
 from onionmx.tor.service.reload import renew_service
+from onionmx.tor.service.running import OnionService
+from onionmx.tor.service.torrc import ENCODING
 
-OURS, OTHER = Path("/var/lib/tor/ours"), Path("/var/lib/tor/other")
+OURS, OTHER = Path("/var/lib/tor/ours-été"), Path("/var/lib/tor/other")
 LINES = [
     f"HiddenServiceDir={OURS}",
     "HiddenServicePort=25 127.0.0.1:25",
@@ -49,14 +51,15 @@ class Tor:
         due = self._fault is not None and (self._commands == self._at or (self._stays and self._commands > self._at))
         if due and self._stays:
             raise self._fault or AssertionError
-        self.services = {str(path) for path in (OURS, OTHER) if f'HiddenServiceDir="{path}"' in command}
+        said = command.encode(ENCODING).decode()
+        self.services = {str(path) for path in (OURS, OTHER) if f'HiddenServiceDir="{path}"' in said}
         if due:
             raise self._fault or AssertionError
         return Answer([])
 
 
 def renew(tor: Tor) -> None:
-    renew_service(cast("Any", tor), OURS)
+    renew_service(cast("Any", tor), OnionService(None, (), str(OURS)))
 
 
 def test_it_is_there_afterwards() -> None:
@@ -76,6 +79,13 @@ def test_what_comes_between_leaves_no_service_away(at: int, fault: BaseException
 
 def test_one_that_is_away_is_said_to_be() -> None:
     tor = Tor(2, SocketClosed("cut off"), stays=True)
-    with pytest.raises(ControlError, match=r"gave up the service in /var/lib/tor/ours .*restart tor"):
+    with pytest.raises(ControlError, match=r"gave up the service in /var/lib/tor/ours-été .*restart tor"):
         renew(tor)
     assert tor.services == {str(OTHER)}
+
+
+def test_one_that_tor_no_longer_has() -> None:
+    tor = Tor()
+    with pytest.raises(ControlError, match="tor has no HiddenServiceDir /elsewhere any more"):
+        renew_service(cast("Any", tor), OnionService(None, (), "/elsewhere"))
+    assert tor.services == {str(OURS), str(OTHER)}
