@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import uvloop
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
 from onionmx.config import UNIX, Configuration, GuardSection, TorSection, parse_socket
 from onionmx.daemon import Load, allow_many_files, run
@@ -22,10 +22,10 @@ from onionmx.guard.judge import Guard, circuits_of
 from onionmx.guard.metrics import GuardMetrics
 from onionmx.net.listen import bind_tcp, bind_unix, tell_unserved
 from onionmx.serve.connections import Connections
-from onionmx.serve.http.connection import MAX_CONNECTIONS, HttpConnection, Response
-from onionmx.serve.http.pages import READ, refused
+from onionmx.serve.http.connection import Response
+from onionmx.serve.http.pages import READ, metrics_page, refused
+from onionmx.serve.http.server import serve_http
 from onionmx.serve.listeners import BACKLOG
-from onionmx.serve.metrics import Tally
 from onionmx.systemd import inherited_sockets, watchdog_seconds
 from onionmx.tor.circuits import Closing, close_circuits
 from onionmx.tor.control import open_control
@@ -126,16 +126,14 @@ class GuardDaemon:
         self._guard = Guard(circuits, metrics, self._closer.ask)
         self._closing = asyncio.create_task(self._closer.run())
         self._connections = Connections(settings.max_connections)
-        self._http_connections = Connections(MAX_CONNECTIONS)
         registry = CollectorRegistry()
         registry.register(metrics)
         connect = partial(PolicyConnection, self._guard, metrics, self._connections)
         respond = partial(_respond, registry)
-        connect_http = partial(HttpConnection, respond, Tally("http"), self._http_connections)
-        self._servers = [
-            await _listen(connect_http if listener.is_http else connect, listener.socket)
-            for listener in self._listeners
-        ]
+        policy = [listener.socket for listener in self._listeners if not listener.is_http]
+        self._servers = [await _listen(connect, bound) for bound in policy]
+        pages = [listener.socket for listener in self._listeners if listener.is_http]
+        self._pages = [await serve_http(bound, respond) for bound in pages]
 
     def take(self, configuration: Configuration) -> None:
         """Use other limits and another control port; sockets stay until a restart."""
@@ -151,7 +149,7 @@ class GuardDaemon:
         """Answer what has arrived, and end."""
         for server in self._servers:
             server.close()
-        await asyncio.gather(self._connections.close(_GRACE), self._http_connections.close(_GRACE))
+        await asyncio.gather(self._connections.close(_GRACE), *(pages.close(_GRACE) for pages in self._pages))
         self._closing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._closing
@@ -176,4 +174,4 @@ async def _respond(registry: CollectorRegistry, method: str, target: str) -> Res
         return Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
     if method not in READ:
         return refused(READ)
-    return Response(HTTPStatus.OK, generate_latest(registry), CONTENT_TYPE_LATEST)
+    return metrics_page(registry)

@@ -19,11 +19,11 @@ from onionmx.net.listen import tell_unserved
 from onionmx.relay import workers
 from onionmx.relay.fallback import Fallback
 from onionmx.relay.pages.control import bind_control, control_pages, remove_control
-from onionmx.relay.pages.http import serve_http
 from onionmx.relay.pages.metrics import bind_metrics, remove_metrics, serve_metrics
 from onionmx.relay.record import DeliveryRecord
 from onionmx.relay.service import RelayCore, server_settings
 from onionmx.serve.http.health import Health
+from onionmx.serve.http.server import serve_http
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.reply import Reply
 from onionmx.smtp.server import Client, SmtpListener, Transaction, listen_tcp, listen_unix, serve, take_over

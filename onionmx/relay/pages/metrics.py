@@ -6,16 +6,16 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import REGISTRY
 
 from onionmx.config import UNIX, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError
 from onionmx.net.listen import bind_tcp, bind_unix
 from onionmx.onion import MAX_PORT
-from onionmx.relay.pages.http import HttpServer, serve_http
 from onionmx.serve.http.connection import Response
 from onionmx.serve.http.health import Health
-from onionmx.serve.http.pages import READ, health_page, refused
+from onionmx.serve.http.pages import READ, health_page, metrics_page, refused
+from onionmx.serve.http.server import HttpServer, serve_http
 from onionmx.status.relay import path_of_worker
 
 
@@ -69,4 +69,4 @@ async def _respond(health: Health, method: str, target: str) -> Response:
         return refused(READ)
     if path == "/healthz":
         return await health_page(health)
-    return Response(HTTPStatus.OK, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+    return metrics_page(REGISTRY)

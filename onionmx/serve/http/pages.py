@@ -87,8 +87,7 @@ class Pages:
         if method not in READ:
             return refused(READ)
         if page == "metrics":
-            body = generate_latest(REGISTRY) + generate_latest(self._registry)
-            return Response(HTTPStatus.OK, body, CONTENT_TYPE_LATEST)
+            return metrics_page(REGISTRY, self._registry)
         return await (health_page(self._health) if page == "healthz" else self._route(domain))
 
     async def _route(self, written: str) -> Response:
@@ -120,6 +119,11 @@ async def health_page(health: Health) -> Response:
     healthy = all(part.ok for part in parts.values())
     status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
     return as_json(status, {"healthy": healthy, "parts": parts})
+
+
+def metrics_page(*registries: CollectorRegistry) -> Response:
+    """The metrics of these, in Prometheus' text format."""
+    return Response(HTTPStatus.OK, b"".join(map(generate_latest, registries)), CONTENT_TYPE_LATEST)
 
 
 class ControlPages(Pages):

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from onionmx.config import RelaySection
 from onionmx.relay.pages.control import bind_control, control_pages
-from onionmx.relay.pages.http import serve_http
+from onionmx.serve.http.server import serve_http
 from onionmx.status.model import RelayStatus
 from tests.serve.page.statuses import AT, DAYS, FAILING
 

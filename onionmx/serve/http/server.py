@@ -1,4 +1,4 @@
-"""HTTP of one worker, on a TCP port or on a unix socket."""
+"""HTTP of a daemon that answers little of it: a TCP port or a unix socket, and its connections."""
 
 import asyncio
 import socket
@@ -9,8 +9,8 @@ from typing import Any
 
 from onionmx.serve.connections import Connections
 from onionmx.serve.http.connection import MAX_CONNECTIONS, HttpConnection, Respond
+from onionmx.serve.listeners import BACKLOG
 from onionmx.serve.metrics import Tally
-from onionmx.smtp.server.settings import BACKLOG
 
 
 class HttpServer:
@@ -20,10 +20,14 @@ class HttpServer:
         self._server = server
         self._connections = connections
 
-    async def close(self) -> None:
-        """Take no more connections and end those there are."""
+    async def close(self, grace: float = 0) -> None:
+        """Take no more connections and end those there are.
+
+        Args:
+            grace: seconds for the last answers to be read.
+        """
         self._server.close()
-        await self._connections.close(0)
+        await self._connections.close(grace)
 
 
 async def serve_http(bound: socket.socket, respond: Respond, names: Collection[str] = ()) -> HttpServer:
