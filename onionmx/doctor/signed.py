@@ -1,18 +1,13 @@
-"""Domains whose route was signed when it was taken, read by the user who owns the state, not by root.
-
-In a folder of another user root would follow his links, and SQLite would write what his database asks for.
-"""
+"""Domains whose route was signed when it was taken, read by the user who owns the state, not by root."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
 from onionmx.config import Configuration
-from onionmx.errors import EXIT_TEMPORARY, OnionmxError, TemporaryError
-from onionmx.smtp.printable import printable
+from onionmx.doctor.as_owner import answer_as_owner, ask_as_owner
+from onionmx.errors import TemporaryError
 from onionmx.sync.setup import is_shared, opened_store, store_setting
 from onionmx.target import Trust
 
@@ -36,27 +31,7 @@ def signed_routes(configuration: Configuration) -> list[str]:
         raise TemporaryError(f"{path} cannot be looked at: {error.strerror}") from error
     if os.geteuid() != 0 or folder.st_uid == 0:
         return _read(configuration)
-    command = [sys.executable, "-I", "-m", __name__]
-    try:
-        done = subprocess.run(  # noqa: S603 -- this program
-            command,
-            input=msgspec.json.encode(configuration),
-            capture_output=True,
-            check=False,
-            cwd="/",
-            timeout=_TIMEOUT,
-            user=folder.st_uid,
-            group=folder.st_gid,
-            extra_groups=[],
-        )
-    except OSError as error:
-        raise TemporaryError(f"the state is not read as its owner, user {folder.st_uid}: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise TemporaryError(f"the state was not read within {_TIMEOUT:g} s") from error
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").splitlines() or [f"exit code {done.returncode}"]
-        raise TemporaryError(printable(said[-1]))
-    return msgspec.json.decode(done.stdout, type=list[str])
+    return msgspec.json.decode(ask_as_owner(__name__, configuration, folder, _TIMEOUT), type=list[str])
 
 
 def _read(configuration: Configuration) -> list[str]:
@@ -69,9 +44,4 @@ def _read(configuration: Configuration) -> list[str]:
 
 
 if __name__ == "__main__":
-    given = msgspec.json.decode(sys.stdin.buffer.read(), type=Configuration)
-    try:
-        sys.stdout.buffer.write(msgspec.json.encode(_read(given)))
-    except OnionmxError as error:
-        print(error, file=sys.stderr)  # noqa: T201 -- for the process that reads it
-        sys.exit(EXIT_TEMPORARY)
+    answer_as_owner(_read)

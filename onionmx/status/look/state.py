@@ -1,12 +1,6 @@
-"""The map, and what sync knows, read by the user who owns the state, not by root.
-
-In a folder of another user root would follow his links, and SQLite would write what his database asks for. It is a
-process of its own, so that a database that hangs can be left behind.
-"""
+"""The map, and what sync knows, read by the user who owns the state, not by root."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +9,13 @@ import msgspec
 from msgspec.structs import replace
 
 from onionmx.config import Configuration
-from onionmx.errors import EXIT_TEMPORARY, MissingMapError, OnionmxError, TemporaryError
+from onionmx.doctor.as_owner import answer_as_owner, ask_as_owner
+from onionmx.errors import MissingMapError, OnionmxError, TemporaryError
 from onionmx.files import is_missing
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.domains import read_local_domains
 from onionmx.onion import Endpoint, format_endpoint
 from onionmx.routing.memory import memories
-from onionmx.smtp.printable import printable
 from onionmx.status.model import CouldHaveGone, MapStatus, WaitingChange
 from onionmx.sync.judge.operator import choices
 from onionmx.sync.lists.recipients import FILE_NAME, opened_recipients
@@ -61,38 +55,21 @@ def look_at_state(configuration: Configuration, limit: float) -> StateSeen:
     Raises:
         TemporaryError: nothing could be read.
     """
-    identity: dict[str, object] = {}
+    owner = None
     if os.geteuid() == 0 and not is_shared(configuration.sync):
         owner = _owner(Path(store_setting(configuration)).parent)
-        if owner is not None and owner.st_uid != 0:
-            identity = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    try:
-        done = subprocess.run(  # type: ignore[call-overload] # noqa: S603 -- this program
-            [sys.executable, "-I", "-m", __name__],
-            input=msgspec.json.encode(configuration),
-            capture_output=True,
-            check=False,
-            cwd="/",
-            timeout=limit,
-            **identity,
-        )
-    except OSError as error:
-        raise TemporaryError(f"the state cannot be read as its owner: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise TemporaryError(f"the state was not read within {limit:g} s") from error
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").splitlines() or [f"exit code {done.returncode}"]
-        raise TemporaryError(printable(said[-1]))
-    return msgspec.json.decode(done.stdout, type=StateSeen)
+    return msgspec.json.decode(ask_as_owner(__name__, configuration, owner, limit), type=StateSeen)
 
 
 def _owner(folder: Path) -> os.stat_result | None:
+    """Another user than root who owns it."""
     try:
-        return folder.stat()
+        found = folder.stat()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise TemporaryError(f"{folder} cannot be looked at: {error.strerror}") from error
+    return found if found.st_uid != 0 else None
 
 
 def read_state(configuration: Configuration, now: float) -> StateSeen:
@@ -184,9 +161,4 @@ def _counted(configuration: Configuration, now: float) -> tuple[CouldHaveGone, d
 
 
 if __name__ == "__main__":
-    given = msgspec.json.decode(sys.stdin.buffer.read(), type=Configuration)
-    try:
-        sys.stdout.buffer.write(msgspec.json.encode(read_state(given, time.time())))
-    except OnionmxError as error:
-        print(error, file=sys.stderr)  # noqa: T201 -- for the process that reads it
-        sys.exit(EXIT_TEMPORARY)
+    answer_as_owner(lambda configuration: read_state(configuration, time.time()))
