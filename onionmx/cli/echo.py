@@ -12,14 +12,15 @@ import click
 
 from onionmx.cli.log import log_to_stderr
 from onionmx.cli.options import file_option, verbose_option
+from onionmx.cli.submit_options import loopback, sendmail_option, smtp_option, submit_of
 from onionmx.config import Configuration
-from onionmx.config.address import parse_address, parse_socket
+from onionmx.config.address import parse_address
 from onionmx.daemon import run
 from onionmx.defaults import ECHO_STATE_DIRECTORY
 from onionmx.echo.agent import Echo, EchoOptions
 from onionmx.echo.daemon import EchoService
 from onionmx.echo.message import MAX_MESSAGE
-from onionmx.echo.submit import SENDMAIL, Submit, by_sendmail, by_smtp
+from onionmx.echo.submit import Submit
 from onionmx.errors import EXIT_FOUND, UsageError
 from onionmx.log.handlers import use_log
 from onionmx.net.listen import bind_tcp, bind_unix
@@ -29,26 +30,6 @@ from onionmx.systemd import watchdog_seconds
 _UNIX_MODE = 0o666
 """Any local user may deliver, as to any address of the MTA; who may search the folder of the socket, that is."""
 _PORTION = 65536  # bytes
-
-
-def smtp_of(address: str) -> Submit:
-    """How to hand messages over by SMTP to an address of this host.
-
-    Raises:
-        UsageError: it is another host, or no address.
-    """
-    host, port = _loopback(address, "--smtp")
-    return by_smtp(host, port)
-
-
-def _loopback(address: str, option: str) -> tuple[str, int]:
-    try:
-        host, port = parse_socket(address)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from error
-    if not ip_address(host).is_loopback:
-        raise UsageError(f"{option}: {address} is not an address of this host alone: expected 127.0.0.1 or [::1]")
-    return host, port
 
 
 def _ip_addresses(addresses: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -83,12 +64,8 @@ def _ip_addresses(addresses: tuple[str, ...]) -> tuple[str, ...] | None:
     metavar="IP",
     help="From where tor hands connections to this host; any other address counts as clearnet then.",
 )
-@click.option(
-    "--sendmail",
-    metavar="PROGRAM",
-    help=f"Hands the answer to the MTA (default: {SENDMAIL}).",
-)
-@click.option("--smtp", metavar="IP:PORT", help="Hand the answer to the MTA by SMTP, on this host.")
+@sendmail_option
+@smtp_option
 @verbose_option
 def command(
     file: Path | None,
@@ -117,9 +94,7 @@ def command(
     whether to answer, or the MTA did not take the answer: the MTA has to keep the message and try again; 78
     configuration.
     """
-    if sendmail and smtp:
-        raise UsageError("--sendmail and --smtp: give one of them")
-    submit = smtp_of(smtp) if smtp else by_sendmail(sendmail or SENDMAIL)
+    submit = submit_of(sendmail, smtp)
     place = memory or Path(os.environ.get("STATE_DIRECTORY") or ECHO_STATE_DIRECTORY) / "echo.json"
     options = EchoOptions(place, allow_clearnet, authserv_id, _ip_addresses(tor_addresses))
     load = partial(Configuration.load, file)
@@ -151,7 +126,7 @@ def _run_daemon(load: Callable[[], Configuration], options: EchoOptions, submit:
         address = parse_address(lmtp)
     except ValueError as error:
         raise UsageError(f"--lmtp: {error}") from error
-    bound = bind_unix(address, _UNIX_MODE) if isinstance(address, Path) else bind_tcp(*_loopback(lmtp, "--lmtp"))
+    bound = bind_unix(address, _UNIX_MODE) if isinstance(address, Path) else bind_tcp(*loopback(lmtp, "--lmtp"))
     try:
         configuration = load()
         use_log(configuration)

@@ -8,11 +8,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from onionmx.cli.echo import smtp_of
 from onionmx.cli.options import Seconds, json_option, write_json
 from onionmx.cli.selftest_report import as_json as report_for_programs
 from onionmx.cli.selftest_report import print_result
-from onionmx.echo.submit import SENDMAIL, by_sendmail
+from onionmx.cli.submit_options import sendmail_option, smtp_option, submit_of
 from onionmx.errors import TemporaryError, UsageError
 from onionmx.selftest.mailbox import Maildir, open_mailbox, usual_mailboxes
 from onionmx.selftest.message import check_address
@@ -40,8 +39,8 @@ _PATIENCE = 300.0  # seconds
     metavar="SECONDS",
     help="How long to wait for the answer.",
 )
-@click.option("--sendmail", metavar="PROGRAM", help=f"Hands the message to the MTA (default: {SENDMAIL}).")
-@click.option("--smtp", metavar="IP:PORT", help="Hand the message to the MTA by SMTP, on this host; needs --from.")
+@sendmail_option
+@smtp_option
 @click.option("--remove", is_flag=True, help="Delete the answer when it has been read; in a Maildir only.")
 @json_option
 def command(
@@ -59,19 +58,17 @@ def command(
 
     ADDRESS is that of an onionmx echo. The message goes through the local MTA as any user's does, and the answer comes
     back to a mailbox of this host. Shown are the hosts that had the message and the answer, with the times between
-    them, TLS, and what the other host says of its DKIM signature.
+    them, TLS, and what the other host says of its DKIM signature. --smtp needs --from.
 
     Exit codes: 0 the message went over an onion; 3 it went over the clearnet; 75 no answer in time, the message came
     back, the answer does not show the way, or the MTA did not take the message; 64 usage.
     """
-    if sendmail and smtp:
-        raise UsageError("--sendmail and --smtp: give one of them")
+    submit = submit_of(sendmail, smtp)
     if smtp and sender is None:
         raise UsageError("--smtp: give --from too, as the MTA does not know by SMTP who you are")
     check_address(address)
     if sender is not None:
         check_address(sender)
-    submit = smtp_of(smtp) if smtp else by_sendmail(sendmail or SENDMAIL)
     boxes = [open_mailbox(path) for path in ([mailbox] if mailbox else _own_mailboxes())]
     if remove and not all(isinstance(box, Maildir) for box in boxes):
         raise UsageError("--remove: give the path of a Maildir with --mailbox; from an mbox nothing is deleted")
