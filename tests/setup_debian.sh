@@ -10,7 +10,7 @@ set -euo pipefail
 # "A|B" is the first of the two that this release has. Debian 13 brought Valkey, testing took keymgr out of knot.
 daemons=(tor exim4-daemon-light exim4-daemon-heavy postfix postfix-cdb knot 'knot-keymgr|knot' unbound bind9)
 daemons+=('valkey-server|redis-server' 'valkey-tools|redis-tools' dnsmasq-base)
-daemons+=(prometheus) # for promtool, which checks the alert rules
+daemons+=('promtool|prometheus') # for promtool, which checks the alert rules; a package of its own from Debian 13 on
 # Programs and libraries of the same build as BIND, which refuses any other: the machine may have older ones.
 companions=(bind9-libs bind9-utils bind9-dnsutils)
 companions+=(exim4-config) # the files that setup changes
@@ -152,7 +152,7 @@ for deb in "$archives"/*.deb; do
     # The same paths as exim4-daemon-light: the tests run both.
     */exim4-daemon-heavy_*) dpkg-deb -x "$deb" "$unpacked/heavy" ;;
     # Half of it is the server.
-    */prometheus_*) dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$unpacked" ./usr/bin/promtool ;;
+    */promtool_* | */prometheus_*) dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$unpacked" ./usr/bin/promtool ;;
     *) dpkg-deb -x "$deb" "$unpacked" ;;
   esac
 done
