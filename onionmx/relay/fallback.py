@@ -6,9 +6,10 @@ domain may be released at all, the file, and the log. Without rules nothing is a
 
 import asyncio
 import logging
+import math
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from msgspec import Struct
@@ -26,6 +27,7 @@ from onionmx.onion import Endpoint
 from onionmx.relay import metrics
 from onionmx.relay.failures import has_answered, is_of_authorization, is_of_target
 from onionmx.relay.sessions.reach import reach
+from onionmx.relay.sessions.recent import Recent
 from onionmx.saved import SavedError
 from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.client.timeouts import Timeouts
@@ -35,7 +37,7 @@ from onionmx.tor.socks import SocksConnector
 CONFIRM = 600.0
 """Seconds after which the time of the file is brought up to date."""
 _PROBED = 1000  # onion MXes in one round
-_AT_ONCE = 8  # of these
+_AT_ONCE = 32  # of these
 _CONTROLS = 3  # onion MXes that are asked whether onions can be reached at all
 _SILENCE = 60.0  # seconds for which an onion MX may say nothing to a probe
 _ROUTES = frozenset({Source.MAP, Source.SRV})
@@ -74,6 +76,7 @@ class Fallback:
         self._why_back: dict[Domain, str] = {}
         self._trouble = ""
         self._searched = -EVIDENCE
+        self._probed: Recent[Endpoint, float] = Recent()
         self._is_written_to = asyncio.Event()
         self._is_over = False
         self._round: asyncio.Task[None] | None = None
@@ -185,20 +188,16 @@ class Fallback:
             await asyncio.sleep(self._now_with.configuration.fallback.probe_interval)
 
     async def _look(self) -> None:
-        """Probe what fails, and decide."""
-        endpoints: dict[Endpoint, None] = {}
+        """Probe what fails, and decide. What is released first: it has to come back, however much else fails."""
+        released: set[Endpoint] = set()
+        others: set[Endpoint] = set()
         for watched in self.observed.suspects.values():
-            endpoints |= dict.fromkeys(watched.targets)
-        turn = asyncio.Semaphore(_AT_ONCE)
-        searching = asyncio.Lock()
-
-        async def probe_one(endpoint: Endpoint) -> None:
-            async with turn:
-                async with searching:
-                    await self._look_for_evidence()
-                await self._probe(endpoint)
-
-        await asyncio.gather(*map(probe_one, list(endpoints)[:_PROBED]))
+            (released if watched.is_released else others).update(watched.targets)
+        await self._probe_each(released)
+        self._expire()
+        self._is_written_to.set()
+        until = time.monotonic() + self._now_with.configuration.fallback.probe_interval
+        await self._probe_each(others - released, until)
         for domain in self.observed.released:
             if why := await self._why_not(domain):
                 self._why_back[domain] = why
@@ -207,6 +206,26 @@ class Fallback:
             if await self._why_not(domain) is None:
                 self.observed.release(domain, time.monotonic())
         self._expire()
+
+    async def _probe_each(self, endpoints: Iterable[Endpoint], until: float = math.inf) -> None:
+        """Probe onion MXes, those first that were not probed for longest.
+
+        Args:
+            until: after that none is begun.
+        """
+        turn = asyncio.Semaphore(_AT_ONCE)
+        searching = asyncio.Lock()
+
+        async def probe_one(endpoint: Endpoint) -> None:
+            async with turn:
+                async with searching:
+                    await self._look_for_evidence()
+                if time.monotonic() < until:
+                    self._probed[endpoint] = time.monotonic()
+                    await self._probe(endpoint)
+
+        in_turn = sorted(endpoints, key=lambda each: self._probed.get(each, 0.0))
+        await asyncio.gather(*map(probe_one, in_turn[:_PROBED]))
 
     async def _look_for_evidence(self) -> None:
         """See that tor works and other onion MXes can be reached, where no delivery has shown it just now."""

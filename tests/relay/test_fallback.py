@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ from onionmx.relay import fallback as room
 from onionmx.relay.run import RelayService
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.reply import Reply
-from tests.mapfile.maps import A, B
+from tests.mapfile.maps import A, B, C
 from tests.relay.onion_mx import OnionMx, running
 from tests.relay.relay import LMTP, configured
 
@@ -291,3 +293,39 @@ def test_table_that_may_not_be_looked_at_is_said_and_the_relay_runs(
 
     play(tmp_path, "* after 1h", test)
     assert not [each for each in caplog.records if each.exc_info]
+
+
+def test_what_is_released_is_looked_at_first_and_the_others_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(relay: Watching) -> None:
+        fallback = relay.service._fallback  # noqa: SLF001
+        await relay.ask()
+        await relay.fail(3700)
+        begin = asyncio.get_running_loop().time()
+        passed = 0.0
+        probed: list[Endpoint] = []
+
+        async def probe(endpoint: Endpoint) -> bool:
+            nonlocal passed
+            passed += 30.0
+            if endpoint != OTHER:  # the evidence
+                probed.append(endpoint)
+            return False
+
+        monkeypatch.setattr(fallback, "_probe", probe)
+        monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: begin + passed, time=time.time))
+        many = {(C, port) for port in range(1, 101)}
+        for onion, port in many:
+            fallback.observed.wanted(f"d{port}.example", ((onion, port),))
+            fallback.observed.failed((onion, port), begin)
+        await fallback._look()  # noqa: SLF001
+        assert probed.pop(0) == TARGET
+        assert len(set(probed)) == len(probed) < 100, "a round has an end"
+        while set(probed) < many and passed < 1e6:
+            await fallback._look()  # noqa: SLF001
+            probed = [endpoint for endpoint in probed if endpoint != TARGET]
+        assert set(probed) == many
+        assert len(probed) < 2 * len(many), "each in its turn"
+
+    play(tmp_path, "* after 1h", test)
