@@ -116,9 +116,10 @@ class Fallback:
             former.connector.close()
             if former.path != self._with.path:
                 self._write_nothing_released(former.path)
-                self._written = frozenset()
-        if not self._written:
-            self._write_nothing_released(self._with.path)  # MTAs that read it wait while there is none
+        is_missing = self._rules and not os.path.lexists(self._with.path)  # MTAs that read it wait while there is none
+        if is_missing or (former is not None and former.path != self._with.path):
+            self._written = frozenset()
+            self._write_nothing_released(self._with.path)
         self._begin_if_needed()
         self._is_written_to.set()
 
