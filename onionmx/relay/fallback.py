@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from onionmx.answer import Answer, Ask, CouldNotTell, Found
 from onionmx.authenticate.demand.requirement import Demand
-from onionmx.config import Configuration
+from onionmx.config import Configuration, SyncSection
+from onionmx.config.store import ValkeyAddress, parse_store
 from onionmx.domain import Domain
 from onionmx.errors import ConfigurationError, MapError, OnionmxError, TemporaryError
 from onionmx.fallback.memory import memory_file, read_memory, write_memory
@@ -41,6 +42,7 @@ _AT_ONCE = 32  # of these
 _CONTROLS = 3  # onion MXes that are asked whether onions can be reached at all
 _SILENCE = 60.0  # seconds for which an onion MX may say nothing to a probe
 _ROUTES = frozenset({Source.MAP, Source.SRV})
+_PINS_ELSEWHERE = "the pins are in the store that hosts share (sync.store), so its entry in the map may be one of them"
 
 _logger = logging.getLogger(__name__)
 
@@ -174,6 +176,8 @@ class Fallback:
     # What goes on by itself.
 
     def _begin_if_needed(self) -> None:
+        if self._rules and _pins_are_elsewhere(self._now_with.configuration.sync):
+            _logger.warning("fallback: no domain of the map is released: %s", _PINS_ELSEWHERE)
         if self._rules and self._round is None:
             loop = asyncio.get_running_loop()
             self._round = loop.create_task(self._go_round())
@@ -263,6 +267,8 @@ class Fallback:
         if not isinstance(answer, Found) or answer.route.source not in _ROUTES:
             self.observed.forget(domain)
             return "its route is the word of the operator, or gone"
+        if answer.route.source is Source.MAP and _pins_are_elsewhere(now_with.configuration.sync):
+            return _PINS_ELSEWHERE
         self._look_at(answer.route)  # other onion MXes begin at zero
         try:
             demand = await now_with.demand(answer.route)
@@ -365,6 +371,12 @@ class Fallback:
 def _with(configuration: Configuration, route: Ask, demand: DemandOf) -> _With:
     tor = configuration.tor
     return _With(configuration, route, demand, SocksConnector(tor.socks, tor.connect_timeout, tor.user))
+
+
+def _pins_are_elsewhere(settings: SyncSection) -> bool:
+    """Whether this host has no file of pins and takes those of a shared store; the map does not say what is one."""
+    is_shared = bool(settings.store) and isinstance(parse_store(settings.store), ValkeyAddress)
+    return is_shared and not os.path.lexists(settings.pins)
 
 
 def _one_line(error: OnionmxError) -> str:

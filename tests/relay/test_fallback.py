@@ -329,3 +329,22 @@ def test_what_is_released_is_looked_at_first_and_the_others_in_turn(
         assert len(probed) < 2 * len(many), "each in its turn"
 
     play(tmp_path, "* after 1h", test)
+
+
+def test_host_that_takes_its_pins_from_a_shared_store_releases_none_of_the_map(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(relay: Watching) -> None:
+        sync = replace(relay.configuration.sync, store="valkeys://store.example")
+        relay.service.take(replace(relay.configuration, sync=sync))
+        await relay.ask()
+        await relay.fail(3700)
+        assert read_released(relay.released).domains == (DOMAIN,), "its own file has all pins"
+        relay.service.take(replace(relay.configuration, sync=replace(sync, pins=str(tmp_path / "none"))))
+        assert "no domain of the map is released: the pins are in the store" in caplog.text
+        relay.service.take(relay.configuration)
+        # The default file of pins, which alone may be missing, is not the test's.
+        monkeypatch.setattr(room, "_pins_are_elsewhere", lambda _: True)
+        assert "the pins are in the store" in (await relay.service._fallback._why_not(DOMAIN) or "")  # noqa: SLF001
+
+    play(tmp_path, "* after 1h", test)
