@@ -18,6 +18,7 @@
 A run that failed writes the first four only; so a failure is never hidden behind old figures.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -134,8 +135,15 @@ def read_metrics(path: Path) -> dict[str, float]:
     """
     try:
         text = read_regular(path, _MAX_SIZE).decode()
-        return {name: float(value) for name, value in _METRIC.findall(text)}
+        return {name: _finite(value) for name, value in _METRIC.findall(text)}
     except OSError as error:
         raise StateError(f"sync.metrics_file {path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise StateError(f"sync.metrics_file {path} is damaged: {error}") from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number that sync writes")
+    return value

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from onionmx.errors import DnsError, StateError
 from onionmx.sync import metrics_file
 from onionmx.sync.lists.outgoing import Outgoing
-from onionmx.sync.metrics_file import measured, write_metrics
+from onionmx.sync.metrics_file import measured, read_metrics, write_metrics
 from onionmx.sync.report import RunResult, Summary
 
 SUMMARY = Summary(
@@ -113,3 +113,11 @@ def test_the_list_of_metrics_is_whole(path: Path) -> None:
     for family in text_string_to_metric_families(path.read_text()):
         for text in (described, metrics_file.__doc__ or ""):
             assert f"`{family.name}`" in text or f"`{family.name}{{" in text
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "1e400", "1.2.3"])
+def test_what_sync_does_not_write_is_damage(path: Path, value: str) -> None:
+    """The status page makes whole numbers and times of it."""
+    path.write_text(f"onionmx_sync_waiting_changes {value}\n")
+    with pytest.raises(StateError, match="is damaged"):
+        read_metrics(path)
