@@ -182,6 +182,11 @@ class WatchService:
         _logger.warning("%s fails for %.0f s: tor gives it up and takes it back", onion, failing)
         try:
             await _to_the_end(asyncio.to_thread(renewal.renew, tor.controller, away, self._kept))
+        except asyncio.CancelledError:
+            # It was done to its end. Tor must not get back at the next start what has been removed meanwhile.
+            self._state.away = None
+            self._keep()
+            raise
         except BaseException:
             self._counts.renewals[NOT_RENEWED] += 1
             raise
