@@ -12,7 +12,7 @@ from onionmx.cli.options import Seconds, json_option, write_json
 from onionmx.cli.selftest_report import as_json as report_for_programs
 from onionmx.cli.selftest_report import print_result
 from onionmx.cli.submit_options import sendmail_option, smtp_option, submit_of
-from onionmx.errors import TemporaryError, UsageError
+from onionmx.errors import UsageError
 from onionmx.selftest.mailbox import Maildir, open_mailbox, usual_mailboxes
 from onionmx.selftest.message import check_address
 from onionmx.selftest.run import selftest
@@ -74,12 +74,14 @@ def command(
         raise UsageError("--remove: give the path of a Maildir with --mailbox; from an mbox nothing is deleted")
     with _progress(f"waiting for the answer of {address}"):
         result = selftest(address, sender, submit, boxes, timeout)
-    if remove and result.file is not None:
-        _delete(result.file)
     if as_json:
         write_json(report_for_programs(address, result))
     else:
         print_result(address, result)
+    if remove and result.file is not None:
+        for box in boxes:
+            if isinstance(box, Maildir):
+                box.remove(result.file)
     return result.exit_code
 
 
@@ -89,13 +91,6 @@ def _own_mailboxes() -> list[Path]:
     except KeyError as error:
         raise UsageError(f"user {geteuid()} has no name here, and so no mailbox: give --from and --mailbox") from error
     return usual_mailboxes(user.pw_name, Path(user.pw_dir))
-
-
-def _delete(file: Path) -> None:
-    try:
-        file.unlink(missing_ok=True)  # a mail reader may have moved it
-    except OSError as error:
-        raise TemporaryError(f"{file} cannot be deleted: {error.strerror}") from error
 
 
 def _progress(words: str) -> AbstractContextManager[object]:

@@ -3,6 +3,7 @@
 Nothing is changed in it, but for the answer that the user wants deleted from a Maildir.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ class Maildir:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen = {_unique(path) for path in self._paths()}
+        self._owner = folder.stat().st_uid
 
     def arrived(self) -> Iterator[tuple[Path | None, bytes]]:
         """See `Mailbox`."""
@@ -57,6 +59,29 @@ class Maildir:
                 content = b""
             self._seen.add(_unique(path))
             yield path, content
+
+    def remove(self, message: Path) -> None:
+        """Delete a message that has arrived here; one that a mail reader has moved or deleted is left to him.
+
+        Root deletes nothing of others: whose mailbox it is could put a link to their folder in the place of his own.
+
+        Raises:
+            MailboxError: it cannot be deleted.
+        """
+        if message.parent.parent != self._folder:
+            return
+        try:
+            folder = os.open(message.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if os.geteuid() == 0 and os.fstat(folder).st_uid != self._owner:
+                    raise MailboxError(f"{message} is not deleted: its folder is not that of the mailbox's owner")
+                os.unlink(message.name, dir_fd=folder)
+            finally:
+                os.close(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise MailboxError(f"{message} cannot be deleted: {error.strerror}") from error
 
     def _paths(self) -> list[Path]:
         found: list[Path] = []

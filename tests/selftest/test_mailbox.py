@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from onionmx.selftest.mailbox import MAX_ANSWER, MailboxError, Maildir, Mbox, open_mailbox, usual_mailboxes
+from tests.net.stranger import UID, root_only
 
 
 def contents(box: Maildir | Mbox) -> list[bytes]:
@@ -80,3 +81,35 @@ def test_where_a_user_has_mail(tmp_path: Path) -> None:
     assert usual_mailboxes("alice", tmp_path) == [Path("/var/mail/alice")]
     (tmp_path / "Maildir" / "new").mkdir(parents=True)
     assert usual_mailboxes("alice", tmp_path) == [Path("/var/mail/alice"), tmp_path / "Maildir"]
+
+
+def test_nothing_is_deleted_where_a_link_leads(tmp_path: Path) -> None:
+    box, elsewhere = tmp_path / "box", tmp_path / "elsewhere"
+    for folder in (box / "new", elsewhere):
+        folder.mkdir(parents=True)
+    mailbox = Maildir(box)
+    for folder in (box / "new", elsewhere):
+        (folder / "1.a").touch()
+    mailbox.remove(elsewhere / "1.a")
+    assert (elsewhere / "1.a").exists()
+    mailbox.remove(box / "new" / "1.a")
+    assert not (box / "new" / "1.a").exists()
+    mailbox.remove(box / "new" / "1.a")  # a mail reader was faster
+    (box / "new").rmdir()
+    (box / "new").symlink_to(elsewhere)
+    with pytest.raises(MailboxError, match="cannot be deleted"):
+        mailbox.remove(box / "new" / "1.a")
+    assert (elsewhere / "1.a").exists()
+
+
+@root_only
+def test_root_deletes_nothing_of_others(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    os.chown(tmp_path, UID, UID)
+    mailbox = Maildir(tmp_path)
+    (tmp_path / "new" / "1.a").touch()
+    with pytest.raises(MailboxError, match="not that of the mailbox's owner"):
+        mailbox.remove(tmp_path / "new" / "1.a")
+    os.chown(tmp_path / "new", UID, UID)
+    mailbox.remove(tmp_path / "new" / "1.a")
+    assert not (tmp_path / "new" / "1.a").exists()
