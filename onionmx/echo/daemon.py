@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 
 from aiosmtpd.lmtp import LMTP
@@ -9,7 +10,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from onionmx.config import Configuration
 from onionmx.echo.agent import Echo, EchoOptions
-from onionmx.echo.message import MAX_MESSAGE
+from onionmx.echo.message import MAX_MESSAGE, domain_of
 from onionmx.echo.submit import Submit
 from onionmx.errors import OnionmxError
 from onionmx.parts import Parts
@@ -21,6 +22,8 @@ _MAX_LINE = 1024 * 1024
 """Bytes of a line, for the same reason; MTAs break those above 998 (RFC 5321 section 4.5.3.1.6), or should."""
 _NULL = "<>"
 """What aiosmtpd has for the null sender."""
+_SENDER = re.compile(r"FROM:\s*<([^<>\s]*[^<>\s.])>", re.IGNORECASE)
+"""In a MAIL command; the library takes no dot at the end."""
 _IDLE = 300.0
 """Seconds without a command after which a client is left."""
 
@@ -60,9 +63,24 @@ class Deliveries:
         _logger.info("%s", done)
         return f"250 2.0.0 {done}"
 
+    async def handle_exception(self, error: Exception) -> str:
+        """A fault of the library; it would refuse the message for good."""
+        _logger.error("internal error", exc_info=error)
+        return "451 4.3.0 internal error"
+
 
 class _Lmtp(LMTP):
     line_length_limit = _MAX_LINE
+
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802
+        """Take every sender: from one that is refused the MTA would return the message, and he may not have written it.
+
+        One that gets no answer anyhow, and that the library may refuse, is taken for the null one; parameters change
+        nothing here.
+        """
+        found = _SENDER.match(arg or "")
+        sender = found[1] if found and domain_of(found[1]) is not None else ""
+        await super().smtp_MAIL(f"FROM:<{sender}>")
 
 
 class EchoService:
@@ -113,4 +131,7 @@ class EchoService:
         return Echo(self._options, parts.router.route, self._submit)
 
     def _session(self) -> LMTP:
-        return _Lmtp(self._deliveries, data_size_limit=_MAX_SIZE, timeout=_IDLE, ident="onionmx echo")
+        # An MTA that has mail of an address beyond ASCII would not even begin, and return it.
+        return _Lmtp(
+            self._deliveries, data_size_limit=_MAX_SIZE, timeout=_IDLE, ident="onionmx echo", enable_SMTPUTF8=True
+        )

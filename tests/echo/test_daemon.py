@@ -81,6 +81,48 @@ def daemon_takes(session: smtplib.LMTP, content: bytes) -> None:
     assert session.sendmail(SENDER, [ECHO], content) == {}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<a,b@third.example>",
+        "<a@third.example.>",
+        "<user[1]@third.example>",
+        "<a\\@b@third.example>",
+        "<jörg@third.example> SMTPUTF8",
+        "<jörg@third.example>",
+        "<a@third.example> AUTH=<> RET=HDRS",
+        "a@third.example",
+        "",
+    ],
+)
+def test_no_sender_is_refused(daemon: Daemon, words: str) -> None:
+    """The MTA would return the message to him."""
+
+    def client(session: smtplib.LMTP) -> None:
+        session.ehlo()
+        session.send(f"MAIL FROM:{words}\r\n".encode())
+        assert session.getreply()[0] == 250
+        assert session.rcpt(ECHO)[0] == 250
+        code, text = session.data(request())
+        assert (code, text.startswith(b"2.0.0 no answer: ")) == (250, True)
+
+    daemon.use(client)
+    assert daemon.sent == []
+
+
+def test_faults_of_the_library_are_temporary(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("onionmx.echo.daemon.LMTP.smtp_MAIL", fail)
+
+    def client(session: smtplib.LMTP) -> None:
+        session.ehlo()
+        assert session.mail(SENDER) == (451, b"4.3.0 internal error")
+
+    daemon.use(client)
+
+
 def test_what_is_not_answered_is_taken_too(daemon: Daemon) -> None:
     """Refused, it would go back to somebody who may not have written it."""
 
