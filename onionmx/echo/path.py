@@ -13,8 +13,8 @@ TOR_ADDRESSES = ("127.0.0.1", "::1")
 """From where tor hands over connections, if it is on the same machine as the MTA."""
 
 _LOCAL = "localhost"
-_LOCAL_PROTOCOL = "local"
-"""How what Exim writes behind `with` begins where a user's program has handed it over."""
+_WITHOUT_ADDRESS = ("local", "lmtp")
+"""How what is behind `with` begins where no address is no wonder: a user's program (Exim), a unix socket (Dovecot)."""
 
 
 class Way(StrEnum):
@@ -96,5 +96,5 @@ def _is_within_host(hop: Hop, address: IPv4Address | IPv6Address | None) -> bool
     """Whether a program handed it to another one of the same host: a user's, or a content filter."""
     client, server = hop.name.lower(), hop.by.lower()
     if address is None:
-        return hop.protocol.lower().startswith(_LOCAL_PROTOCOL) or "." not in client or client == server
+        return hop.protocol.lower().startswith(_WITHOUT_ADDRESS) or "." not in client or client == server
     return address.is_loopback and (client in {"", _LOCAL, server} or client.startswith("[") or server == _LOCAL)

@@ -41,7 +41,7 @@ LAYOUTS: dict[str, tuple[Sequence[Hop], Way]] = {
         [LOCAL, OTHER_FILTER, Hop("sender.example", "", "mx.example", "ESMTP")],
         Way.UNKNOWN,
     ),
-    "a store behind tor, by LMTP": ([LOCAL, TOR, Hop("mx.example", "", "mx.example", "LMTP")], Way.ONION),
+    "a store behind tor, by a unix socket": ([LOCAL, TOR, Hop("mx.example", "", "store.example", "LMTP")], Way.ONION),
     "a user whose name has a dot": ([Hop("first.last", "", "mx.example", "local"), TOR], Way.ONION),
     "the relay, and a mail store with a public address behind": (
         [LOCAL, RELAY, TOR, Hop("mx.example", "8.8.4.4", "store.example")],
