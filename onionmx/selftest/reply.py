@@ -15,6 +15,9 @@ from onionmx.echo.received import Hop
 _MAX_REASON = 300
 _DIAGNOSTIC = re.compile(rb"^(?:Diagnostic-Code|Status):[ \t]*([^\r\n]+)", re.MULTILINE | re.IGNORECASE)
 
+_ACTION = re.compile(rb"^Action:[ \t]*([a-z]+)", re.MULTILINE | re.IGNORECASE)
+_FAILED = b"failed"
+
 
 class Answered(Struct, frozen=True):
     """The echo has answered.
@@ -74,8 +77,14 @@ def _answer(message: Message, token: str) -> Answered | Unreadable:
     return Unreadable(f"it has no part {REPORT_NAME}")
 
 
-def _returned(content: bytes) -> Returned:
-    """The last of the two fields says most: Diagnostic-Code comes behind Status (RFC 3464 section 2.3)."""
+def _returned(content: bytes) -> Returned | None:
+    """The last of the two fields says most: Diagnostic-Code comes behind Status (RFC 3464 section 2.3).
+
+    A report that a message is delayed is no end of it.
+    """
+    actions = {action.lower() for action in _ACTION.findall(content)}
+    if actions and _FAILED not in actions:
+        return None
     found = _DIAGNOSTIC.findall(content)
     words = found[-1][:_MAX_REASON].decode(errors="replace").strip() if found else "the bounce does not say why"
     return Returned(words)

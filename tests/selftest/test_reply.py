@@ -76,3 +76,14 @@ def test_a_bounce(status: bytes) -> None:
     found = classify(content, TOKEN)
     assert isinstance(found, Returned)
     assert found.reason == status.partition(b": ")[2].decode()
+
+
+def test_a_report_that_it_is_delayed_is_no_bounce() -> None:
+    """An answer may still come."""
+    lines = (
+        b'Content-Type: multipart/report; report-type=delivery-status; boundary="x"\n\n'
+        b"--x\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; sender.example\n\n"
+        b"Action: %b\nStatus: %b\n\n--x\nContent-Type: message/rfc822\n\nOnionmx-Selftest: %b\n\n--x--\n"
+    )
+    assert classify(lines % (b"delayed", b"4.4.1", TOKEN.encode()), TOKEN) is None
+    assert classify(lines % (b"Failed", b"5.4.4", TOKEN.encode()), TOKEN) == Returned("5.4.4")
