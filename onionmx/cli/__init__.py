@@ -21,7 +21,7 @@ COMMANDS = {
     "echo": "Answer messages of onionmx selftest: a delivery agent for an onion MX.",
     "explain": "Tell why the map has what it has for DOMAIN, and what would change that.",
     "files": "List the files that come with onionmx: fragments for Exim, systemd units, examples, documents.",
-    "guard": "Limit what comes by each circuit of the onion service.",
+    "guard": "Limit what comes in over each circuit of the onion service.",
     "lookup": "Show where mail for DOMAIN goes over Tor.",
     "map": "Look into the map from domains to onions, check it, convert it.",
     "onion": "Make the onion service for mail, look at it, make it private, keep its key safe.",
@@ -32,7 +32,7 @@ COMMANDS = {
     "serve": "Tell MTAs where the mail of a domain goes.",
     "setup": "From installed to working: set up tor, Exim or Postfix, and onionmx, and prove that it works.",
     "status": (
-        "Tell how this host does: tor, its onion, the map, destinations that fail, mail that waits, deliveries."
+        "Show how this host is doing: tor, its onion, the map, destinations that fail, mail that waits, deliveries."
     ),
     "sync": "Find out which domains have an onion MX, and write the map.",
     "watch": "Probe the onion service of this host again and again, and renew it when nobody can reach it.",

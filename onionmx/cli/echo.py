@@ -50,7 +50,7 @@ def _ip_addresses(addresses: tuple[str, ...]) -> tuple[str, ...] | None:
     type=click.Path(readable=False, path_type=Path),
     help=f"Where it keeps how often it has answered (default: {ECHO_STATE_DIRECTORY}/echo.json).",
 )
-@click.option("--allow-clearnet", is_flag=True, help="Answer domains whose mail does not go over Tor, too.")
+@click.option("--allow-clearnet", is_flag=True, help="Also answer domains whose mail does not go over Tor.")
 @click.option(
     "--authserv-id",
     default="",
@@ -62,7 +62,7 @@ def _ip_addresses(addresses: tuple[str, ...]) -> tuple[str, ...] | None:
     "tor_addresses",
     multiple=True,
     metavar="IP",
-    help="From where tor hands connections to this host; any other address counts as clearnet then.",
+    help="IP address from which tor hands connections to this host; any other address counts as clearnet then.",
 )
 @sendmail_option
 @smtp_option

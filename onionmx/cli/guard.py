@@ -14,11 +14,11 @@ from onionmx.log.handlers import use_log
 @file_option
 @verbose_option
 def command(file: Path | None, *, verbose: bool) -> int:
-    """Limit what comes by each circuit of the onion service.
+    """Limit what comes in over each circuit of the onion service.
 
     Postfix asks by check_policy_service, Exim by readsocket, with circuits as addresses of clients. A circuit above the
-    limits under [guard] of the configuration is answered 421, and is closed by tor's control port if it goes on. All
-    other clients pass, and no fault of the guard refuses mail. SIGHUP reads the configuration again. The log goes
+    limits under [guard] of the configuration is answered 421, and is closed through tor's control port if it goes on.
+    All other clients pass, and no fault of the guard refuses mail. SIGHUP reads the configuration again. The log goes
     where [log] says, by default to standard error, without addresses.
 
     Exit codes: 0 ended by SIGTERM or SIGINT; 64 usage; 78 configuration.

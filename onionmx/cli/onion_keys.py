@@ -61,7 +61,7 @@ def authorize_command(
     .auth file. Without a KEY a pair is made, and the private half is written to a file with mode 0600 for the sender,
     who gives it to `onionmx onion use-key`; no copy stays here.
 
-    The service has to be in torrc. With its first client tor makes it anew, and all its open connections end, as with
+    The service has to be in torrc. With its first client tor renews it, and all its open connections end, as with
     revoke; with further ones they stay.
 
     Exit codes: 0 it is authorized; 64 the name or the key is impossible; 75 tor's control port does not answer, or tor
@@ -92,7 +92,7 @@ def authorize_command(
     # Beside a key on standard output nothing else goes there: it may be piped to the sender's use-key.
     _print_change(change, f"{name} is authorized", err=output == _STANDARD)
     if written:
-        click.echo(f"the private key is in {written}: bring it to {name} by a safe way, then remove it here")
+        click.echo(f"the private key is in {written}: bring it to {name} safely, then remove it here")
 
 
 @click.command("revoke")
@@ -110,16 +110,16 @@ def authorize_command(
 def revoke_command(
     configuration: Configuration, *, name: str, directory: str | None, opens: bool, wait: float, as_json: bool
 ) -> None:
-    """Keep a sending server out that was authorized.
+    """Keep out a sending server that was authorized.
 
-    tor makes the service anew, with other introduction points, because a client may keep the old descriptor for hours:
+    tor renews the service, with other introduction points, because a client may keep the old descriptor for hours:
     all open connections of the service end, and the others' servers connect again.
 
     Exit codes: 0 it is revoked; 75 tor's control port does not answer, or tor did not do it; 78 there is no such
     service or client, or a file cannot be changed. At all but 0 nothing was changed.
     """
     folder = folder_of(configuration, directory)
-    with telling("making the service anew"), open_control(configuration.tor) as controller:
+    with telling("renewing the service"), open_control(configuration.tor) as controller:
         change = revoke(controller, configuration.tor, folder, name, wait, opens=opens)
     if as_json:
         write_json(asdict(change))

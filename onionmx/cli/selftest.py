@@ -23,7 +23,7 @@ _PATIENCE = 300.0  # seconds
 @click.command()
 @click.argument("address")
 @click.option(
-    "--from", "sender", metavar="ADDRESS", help="To where the answer goes (default: the MTA takes the invoking user's)."
+    "--from", "sender", metavar="ADDRESS", help="Where the answer goes (default: the address of the user who runs it)."
 )
 @click.option(
     "--mailbox",

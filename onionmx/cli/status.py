@@ -24,7 +24,7 @@ from onionmx.status.look.host import Host, HostSeen
     help="Seconds between two looks of --watch (default: 10).",
 )
 def command(configuration: Configuration, *, as_json: bool, watch: bool, interval: int | None) -> int:
-    """Tell how this host does: tor, its onion, the map, destinations that fail, mail that waits, deliveries.
+    """Show how this host is doing: tor, its onion, the map, destinations that fail, mail that waits, deliveries.
 
     Run it as root: it asks tor at its control port, the relay at its control socket, and reads what sync knows as the
     user who owns that. Each has ten seconds to answer. What could not be found out is said to be not known, and is null

@@ -31,6 +31,6 @@ class FallbackSection(Section, frozen=True):
         Meta(
             ge=1,
             le=600,
-            description="Seconds between two looks at the onions of a domain under a rule while they fail.",
+            description="Seconds between two probes of the onions of a domain under a rule while they fail.",
         ),
     ] = 300.0

@@ -41,7 +41,7 @@ class GuardSection(Section, frozen=True):
     ] = 1073741824
     errors_per_minute: Annotated[
         int,
-        Meta(ge=0, description="Sessions of one circuit in a minute that may end by an error (Exim)." + _UNLIMITED),
+        Meta(ge=0, description="Sessions of one circuit in a minute that may end in an error (Exim)." + _UNLIMITED),
     ] = 30
     close_after: Annotated[
         int,

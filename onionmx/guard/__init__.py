@@ -1,1 +1,1 @@
-"""The inbound guard: a policy service that counts what comes by each circuit, refuses, and closes circuits."""
+"""The inbound guard: a policy service that counts what comes in over each circuit, refuses, and closes circuits."""

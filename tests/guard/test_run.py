@@ -124,4 +124,4 @@ def test_the_sockets_are_those_of_the_configuration() -> None:
 
 def test_help_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["guard", "--help"]) == 0
-    assert "Limit what comes by each circuit of the onion service." in capsys.readouterr().out
+    assert "Limit what comes in over each circuit of the onion service." in capsys.readouterr().out

@@ -52,7 +52,7 @@ def authorize(
 ) -> ClientChange:
     """Let a client in. With the first one the service becomes private: all others are kept out from then on.
 
-    It is then made anew as by `revoke`; for a further client it stays, with all its connections.
+    It is then renewed as by `revoke`; for a further client it stays, with all its connections.
 
     Args:
         directory: HiddenServiceDir of a service of torrc.
@@ -98,7 +98,7 @@ def revoke(  # noqa: PLR0913 -- what is to be done, and to what
 ) -> ClientChange:
     """Keep a client out from now on.
 
-    tor makes the service anew: a client has the old descriptor for hours, and with it the way to the old introduction
+    tor renews the service: a client has the old descriptor for hours, and with it the way to the old introduction
     points. All connections to the service end with that.
 
     Args:

@@ -1,4 +1,4 @@
-"""Having a running tor read the files of its onion services again, or make one of them anew."""
+"""Having a running tor read the files of its onion services again, or renew one of them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,7 +42,7 @@ def reload_services(controller: "Controller") -> None:
 
 
 def renew_service(controller: "Controller", service: OnionService) -> None:
-    """Have tor end a service and make it anew: with other introduction points, and without the circuits of before.
+    """Have tor give a service up and take it back: with other introduction points, and without its old circuits.
 
     Args:
         service: of torrc.
