@@ -13,18 +13,12 @@ from onionmx.config import Configuration, parse_socket
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY, UsageError
 from onionmx.onion import DEFAULT_PORT, MAX_PORT, parse_onion
 from onionmx.tor.control import open_control
-from onionmx.tor.service.create import (
-    POW,
-    Created,
-    WantedService,
-    create_in_torrc,
-    create_over_control,
-    is_trusted_address,
-    lacks_pow,
-)
+from onionmx.tor.service.create import create_in_torrc
 from onionmx.tor.service.descriptor import FETCH_TIMEOUT, Publication, PublishedDescriptor, published
+from onionmx.tor.service.over_control import create_over_control
 from onionmx.tor.service.running import OnionService, services
 from onionmx.tor.service.torrc import Forward
+from onionmx.tor.service.wanted import POW, Created, WantedService, is_trusted_address, lacks_pow
 from onionmx.tor.socks_port import client_port_advice
 
 _NONE_CARRIES = EXIT_NO_ROUTE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from onionmx.errors import ControlError
 from onionmx.onion import SUFFIX
-from onionmx.tor.service.create import add_again
+from onionmx.tor.service.over_control import add_again
 from onionmx.tor.service.reload import own_options
 from onionmx.tor.service.running import OnionService, service_options, services
 from onionmx.tor.service.torrc import ENCODING, setconf, split_off

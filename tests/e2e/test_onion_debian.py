@@ -21,8 +21,8 @@ from onionmx.config import TorSection
 from onionmx.onion import parse_onion
 from onionmx.tor.control import open_control
 from onionmx.tor.service.client_keys import new_client_key
-from onionmx.tor.service.create import POW
 from onionmx.tor.service.running import services
+from onionmx.tor.service.wanted import POW
 
 from .conftest import skip_without
 from .daemon import Daemon, free_ports

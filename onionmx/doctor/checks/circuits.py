@@ -18,8 +18,8 @@ from onionmx.doctor.machine import MAIL_PORT, Machine
 from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ControlError, TemporaryError
 from onionmx.smtp.printable import printable
-from onionmx.tor.service.create import EXPORT_CIRCUIT
 from onionmx.tor.service.torrc import Forward
+from onionmx.tor.service.wanted import EXPORT_CIRCUIT
 
 CIRCUITS = Topic(
     "circuit-limits",

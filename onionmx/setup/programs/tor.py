@@ -10,7 +10,6 @@ from onionmx.defaults import DNSPORT
 from onionmx.errors import ConfigurationError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.setup.programs.blocks import appended
-from onionmx.tor.service.create import WantedService, is_trusted_address
 from onionmx.tor.service.torrc import (
     DIRECTORY,
     PORT,
@@ -21,6 +20,7 @@ from onionmx.tor.service.torrc import (
     parse_torrc,
     service_blocks,
 )
+from onionmx.tor.service.wanted import WantedService, is_trusted_address
 from onionmx.tor.socks_port import missing_flags
 
 TORRC = "/etc/tor/torrc"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from onionmx.errors import UsageError
-from onionmx.tor.service.create import POW, WantedService, is_trusted_address
 from onionmx.tor.service.running import OnionService, read_hostname, read_record
 from onionmx.tor.service.torrc import Forward, format_block
+from onionmx.tor.service.wanted import POW, WantedService, is_trusted_address
 from onionmx.tor.socks_port import leads_to, missing_flags
 from tests.onions import V2_ONION, make_onion
 

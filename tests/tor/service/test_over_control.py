@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from onionmx.errors import ConfigurationError
-from onionmx.tor.service.create import add_again
 from onionmx.tor.service.identity import format_secret_key
+from onionmx.tor.service.over_control import add_again
 from tests.onions import V3_ONION
 
 NOBODY_IS_ASKED = cast("Any", None)
