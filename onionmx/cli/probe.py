@@ -1,7 +1,6 @@
 """`onionmx probe`."""
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -17,15 +16,15 @@ from rich.text import Text
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
 from onionmx.cli.options import Seconds, configuration_option, json_option, map_option, with_map, write_json
+from onionmx.cli.repeat import repeat
 from onionmx.config import Configuration
 from onionmx.domain import shown
-from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
+from onionmx.errors import EXIT_FOUND
 from onionmx.mapfile.domains import read_local_domains
 from onionmx.parts import Parts
 from onionmx.probe.report import ProbeStep, Report, StepResult, TargetReport
 from onionmx.probe.run import parse_subject, probe
 from onionmx.probe.walk import DEFAULT_TIMEOUT, ProbeOptions
-from onionmx.probe.watch import watch
 from onionmx.tor.socks import over_tor
 
 _DEFAULT_INTERVAL = "60"  # seconds
@@ -120,7 +119,8 @@ def command(
 
             once = partial(probe, what, questions, ask, over_tor(parts.socks))
             if interval is not None:
-                return await _watch(once, interval, _print_json_line if as_json else _print_line)
+                show = _print_json_line if as_json else _print_line
+                return await repeat(once, interval, show, lambda report: report.exit_code)
             with _progress(subject):
                 return await once()
 
@@ -132,23 +132,6 @@ def command(
     else:
         _print_tables(report)
     return report.exit_code
-
-
-async def _watch(once: Probe, interval: float, show: Callable[[Report], None]) -> int:
-    """Probe until a signal; gives the exit code of the last round, 75 if there was none."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    exit_code = EXIT_TEMPORARY
-
-    def show_and_remember(report: Report) -> None:
-        nonlocal exit_code
-        exit_code = report.exit_code
-        show(report)
-
-    await watch(interval, once, show_and_remember, stop)
-    return exit_code
 
 
 def _progress(subject: str) -> AbstractContextManager[object]:

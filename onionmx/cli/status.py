@@ -4,13 +4,17 @@ import asyncio
 
 import click
 import msgspec
+from rich.console import Console
 
 from onionmx.cli.console import make_console
 from onionmx.cli.options import configuration_option, json_option, write_json
+from onionmx.cli.repeat import repeat
 from onionmx.cli.status_report import lines_of
 from onionmx.config import Configuration
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY, UsageError
 from onionmx.status.look.host import Host, HostSeen
+
+_INTERVAL = 10  # seconds
 
 
 @click.command()
@@ -21,46 +25,49 @@ from onionmx.status.look.host import Host, HostSeen
     "--interval",
     type=click.IntRange(1, 86400),
     metavar="SECONDS",
-    help="Seconds between two looks of --watch (default: 10).",
+    help=f"Seconds from one look of --watch to the next (default: {_INTERVAL}).",
 )
 def command(configuration: Configuration, *, as_json: bool, watch: bool, interval: int | None) -> int:
     """Show how this host is doing: tor, its onion, the map, destinations that fail, mail that waits, deliveries.
 
     Run it as root: it asks tor at its control port, the relay at its control socket, and reads what sync knows as the
     user who owns that. Each has ten seconds to answer. What could not be found out is said to be not known, and is null
-    in the JSON. With --watch --json each look is one line.
+    in the JSON. With --watch --json each look is one line; --watch goes on until SIGINT or SIGTERM, and the exit code
+    is that of the last look.
 
     Exit codes: 0 everything could be read; 75 something could not; 64 usage; 78 configuration. Whether all is well is
     for `onionmx doctor` to judge.
     """
     if interval is not None and not watch:
         raise UsageError("--interval is for --watch")
+    host = Host(configuration)
     if watch:
-        asyncio.run(_watch(configuration, interval or 10, as_json=as_json))
-    seen = asyncio.run(Host(configuration).look())
+        show = _print_json_line if as_json else _print_again
+        return asyncio.run(repeat(host.look, interval or _INTERVAL, show, _exit_code))
+    seen = asyncio.run(host.look())
     if as_json:
         write_json(seen.status)
     else:
-        _print(seen)
-    return EXIT_FOUND if seen.is_whole else EXIT_TEMPORARY
+        _print(make_console(), seen)
+    return _exit_code(seen)
 
 
-async def _watch(configuration: Configuration, interval: float, *, as_json: bool) -> None:
-    host = Host(configuration)
-    while True:
-        seen = await host.look()
-        if as_json:
-            click.echo(msgspec.json.encode(seen.status).decode())
-        else:
-            _print(seen, is_again=True)
-        await asyncio.sleep(interval)
+def _print_json_line(seen: HostSeen) -> None:
+    click.echo(msgspec.json.encode(seen.status).decode())
 
 
-def _print(seen: HostSeen, *, is_again: bool = False) -> None:
+def _print_again(seen: HostSeen) -> None:
     console = make_console()
-    if is_again:
-        console.clear()  # nothing where it is not a terminal
+    console.clear()  # nothing where it is not a terminal
+    _print(console, seen)
+    if not console.is_terminal:
+        console.print()
+
+
+def _print(console: Console, seen: HostSeen) -> None:
     for line in lines_of(seen.status):
         console.print(line, soft_wrap=True)
-    if is_again and not console.is_terminal:
-        console.print()
+
+
+def _exit_code(seen: HostSeen) -> int:
+    return EXIT_FOUND if seen.is_whole else EXIT_TEMPORARY

@@ -1,6 +1,9 @@
 """`onionmx status`: the screen, the JSON, the exit codes."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +175,14 @@ def test_wrong_usage(tmp_path: Path, words: list[str], code: int, capsys: pytest
 
 def test_wrong_configuration(tmp_path: Path) -> None:
     assert main(["status", "--config", str(write(tmp_path, control="nonsense"))]) == 78
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_watch_ends_at_a_signal_with_the_code_of_the_last_look(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "onionmx", "status", "--watch", "--json", "--config", str(write(tmp_path))]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        json.loads(watching.stdout.readline())
+        watching.send_signal(number)
+        _, errors = watching.communicate(timeout=120)
+    assert (watching.returncode, errors) == (75, "")
