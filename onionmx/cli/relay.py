@@ -20,6 +20,8 @@ def command(file: Path | None, *, verbose: bool) -> int:
     It says 250 only after the onion MX has said 250. It keeps no queue: mail that cannot be delivered now waits in that
     of the MTA. SIGTERM finishes what is in flight, SIGHUP reads the configuration again. The log goes where [log] says,
     by default to standard error.
+
+    Exit codes: 0 ended by SIGTERM or SIGINT; 64 usage; 78 configuration.
     """
     log_to_stderr(verbose=verbose)
     configuration = Configuration.load(file)

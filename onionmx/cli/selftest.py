@@ -61,7 +61,8 @@ def command(
     them, TLS, and what the other host says of its DKIM signature. --smtp needs --from.
 
     Exit codes: 0 the message went over an onion; 3 it went over the clearnet; 75 no answer in time, the message came
-    back, the answer does not show the way, or the MTA did not take the message; 64 usage.
+    back, the answer does not show the way, the MTA did not take the message, or a mailbox cannot be read; 64
+    usage.
     """
     submit = submit_of(sendmail, smtp)
     if smtp and sender is None:

@@ -33,7 +33,7 @@ def command(file: Path | None, *, once: bool, as_json: bool, verbose: bool) -> i
     configuration again. The log goes where [log] says, by default to standard error.
 
     Exit codes of --once: 0 it is reachable; 1 tor works, and nobody can reach it; 75 could not tell, or there is no
-    onion service for mail. 64 usage; 78 configuration.
+    onion service for mail. Without it 0, ended by SIGTERM or SIGINT. 64 usage; 78 configuration.
     """
     if as_json and not once:
         raise UsageError("--json goes with --once")
