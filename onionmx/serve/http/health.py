@@ -1,7 +1,6 @@
 """Whether the daemon can do its work: the files, the resolver, tor. Looked at every few seconds at most."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -10,12 +9,11 @@ from onionmx.config import parse_address, parse_socket
 from onionmx.errors import OnionmxError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.parts import Parts
+from onionmx.serve.http.shared_look import SharedLook
 from onionmx.tor.addresses import host_list
 from onionmx.tor.nobody import UNUSED_ONION
 from onionmx.tor.reach import reach, socks_in_use
 
-INTERVAL = 5.0
-"""Seconds for which what was seen is told again, so that frequent questions make no more work."""
 DEADLINE = 5.0
 """Seconds for each part."""
 NO_SUCH_DOMAIN = "invalid"
@@ -49,27 +47,20 @@ class Health:
     def __init__(self, parts: Parts, needs_dnsport: Callable[[], bool]) -> None:
         self._parts = parts
         self._needs_dnsport = needs_dnsport
-        self._look: asyncio.Task[dict[str, HealthPart]] | None = None
-        self._looked_at = -INTERVAL
+        self._look = SharedLook(self._look_at_all)
 
     def use(self, parts: Parts) -> None:
         """Look at other parts from now on."""
         self._parts = parts
-        self._looked_at = -INTERVAL
+        self._look.forget()
 
     async def parts(self) -> dict[str, HealthPart]:
-        """All parts by name; a client that asks while somebody looks waits for the same."""
-        now = time.monotonic()
-        if self._look is None or (self._look.done() and now - self._looked_at >= INTERVAL):
-            self._looked_at = now
-            self._look = asyncio.create_task(self._look_at_all())
-        return await asyncio.shield(self._look)
+        """All parts by name."""
+        return await self._look.seen()
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._look is not None:
-            self._look.cancel()
-            await asyncio.wait((self._look,))
+        await self._look.close()
 
     async def _look_at_all(self) -> dict[str, HealthPart]:
         looks = (self._resolver(), self._tor(), self._dnsport())

@@ -16,14 +16,13 @@ from onionmx.errors import OnionmxError, StateError
 from onionmx.isolation import isolated
 from onionmx.mapfile.cdb import MapReader
 from onionmx.serve.http.health import HealthPart
+from onionmx.serve.http.shared_look import SharedLook
 from onionmx.status.model import CouldHaveGone, MapStatus, QueueStatus, Status, TorStatus
 from onionmx.status.relay_seen import look_at_relay
 from onionmx.status.released import look_at_released
 from onionmx.status.watched import onions_watched
 from onionmx.sync.metrics_file import read_metrics
 
-INTERVAL = 5.0
-"""Seconds for which what was seen is shown again, so that frequent visits make no more work."""
 LIMIT = 2.0
 """Seconds for the relay's answer."""
 _ROOT_KNOWS = "onionmx serve may not look; onionmx status does"
@@ -46,27 +45,20 @@ class StatusSource:
         self._configuration = configuration
         self._health = health
         self._clock = clock
-        self._look: asyncio.Task[Status] | None = None
-        self._looked_at = -INTERVAL
+        self._look = SharedLook(self._look_at_all)
 
     def use(self, configuration: Configuration) -> None:
         """Look at what another configuration says from now on."""
         self._configuration = configuration
-        self._looked_at = -INTERVAL
+        self._look.forget()
 
     async def status(self) -> Status:
-        """All of it; a visitor who comes while somebody looks waits for the same."""
-        now = time.monotonic()
-        if self._look is None or (self._look.done() and now - self._looked_at >= INTERVAL):
-            self._looked_at = now
-            self._look = asyncio.create_task(self._look_at_all())
-        return await asyncio.shield(self._look)
+        """All of it."""
+        return await self._look.seen()
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._look is not None:
-            self._look.cancel()
-            await asyncio.wait((self._look,))
+        await self._look.close()
 
     async def _look_at_all(self) -> Status:
         configuration, now = self._configuration, self._clock()
