@@ -13,14 +13,14 @@ from pathlib import Path
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from onionmx.config import UNIX, Configuration, GuardSection, TorSection, parse_socket
+from onionmx.config import Configuration, GuardSection, TorSection
 from onionmx.daemon import Load, allow_many_files, run
 from onionmx.errors import ConfigurationError
 from onionmx.guard.closing import Close, Closer
 from onionmx.guard.connection import PolicyConnection
 from onionmx.guard.judge import Guard, circuits_of
 from onionmx.guard.metrics import GuardMetrics
-from onionmx.net.listen import bind_tcp, bind_unix, tell_unserved
+from onionmx.net.listen import bind_address, tell_unserved
 from onionmx.serve.connections import Connections
 from onionmx.serve.http.connection import Response
 from onionmx.serve.http.pages import READ, metrics_page, refused
@@ -91,10 +91,7 @@ def open_listeners(settings: GuardSection, inherited: Iterable[tuple[str, socket
 
 
 def _open(text: str, settings: GuardSection, *, is_http: bool = False) -> GuardListener:
-    if not text.startswith(UNIX):
-        return GuardListener(bind_tcp(*parse_socket(text)), is_http=is_http)
-    path = Path(text.removeprefix(UNIX))
-    return GuardListener(bind_unix(path, int(settings.unix_mode, 8), settings.unix_owner), path, is_http)
+    return GuardListener(*bind_address(text, int(settings.unix_mode, 8), settings.unix_owner), is_http)
 
 
 def _close_listeners(listeners: Iterable[GuardListener]) -> None:

@@ -12,6 +12,7 @@ from errno import EINVAL
 from ipaddress import IPv6Address
 from pathlib import Path
 
+from onionmx.config import UNIX, parse_socket
 from onionmx.errors import ConfigurationError
 
 _logger = logging.getLogger(__name__)
@@ -36,6 +37,26 @@ def tell_unserved(configured: Iterable[str], handed_over: Iterable[socket.socket
             ", ".join(missing),
             ", ".join(sorted(there)),
         )
+
+
+def bind_address(text: str, mode: int, owner: str = "") -> tuple[socket.socket, Path | None]:
+    """Bind what the configuration names.
+
+    Args:
+        text: `IP:PORT`, or `unix:/path`.
+        mode: as for `bind_unix`.
+        owner: the same.
+
+    Returns:
+        The socket, and the file that is to be removed at the end; `None` for TCP.
+
+    Raises:
+        ConfigurationError: it cannot be bound.
+    """
+    if not text.startswith(UNIX):
+        return bind_tcp(*parse_socket(text)), None
+    path = Path(text.removeprefix(UNIX))
+    return bind_unix(path, mode, owner), path
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:

@@ -7,15 +7,14 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import uvloop
 
-from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
+from onionmx.config import Configuration, RelaySection
 from onionmx.daemon import Load, allow_many_files, collect_seldom, run
 from onionmx.errors import ConfigurationError, OnionmxError
 from onionmx.log.handlers import use_log
-from onionmx.net.listen import tell_unserved
+from onionmx.net.listen import bind_address, tell_unserved
 from onionmx.relay import workers
 from onionmx.relay.fallback import Fallback
 from onionmx.relay.pages.control import bind_control, control_pages, remove_control
@@ -26,7 +25,7 @@ from onionmx.serve.http.health import Health
 from onionmx.serve.http.server import serve_http
 from onionmx.smtp.envelope import Envelope
 from onionmx.smtp.reply import Reply
-from onionmx.smtp.server import Client, SmtpListener, Transaction, listen_tcp, listen_unix, serve, take_over
+from onionmx.smtp.server import Client, SmtpListener, Transaction, serve, take_over
 from onionmx.status.deliveries import deliveries_file
 from onionmx.systemd import READY, WATCHDOG, inherited_sockets, notify, watchdog_seconds
 
@@ -107,12 +106,8 @@ def _listen(settings: RelaySection, inherited: Iterable[tuple[str, socket.socket
             tell_unserved(texts, handed_over)
             continue
         for text in texts:
-            if text.startswith(UNIX):
-                path = Path(text.removeprefix(UNIX))
-                mode = int(settings.unix_mode, 8)
-                listeners.append(listen_unix(path, mode=mode, owner=settings.unix_owner, is_lmtp=is_lmtp))
-            else:
-                listeners.append(listen_tcp(*parse_socket(text), is_lmtp=is_lmtp))
+            bound, path = bind_address(text, int(settings.unix_mode, 8), settings.unix_owner)
+            listeners.append(SmtpListener(bound, is_lmtp, path))
     if not listeners:
         raise ConfigurationError("relay.smtp_listen and relay.lmtp_listen are both empty: nobody could send anything")
     return listeners

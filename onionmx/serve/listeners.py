@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from onionmx.config import UNIX, ServeSection, parse_socket
+from onionmx.config import UNIX, ServeSection
 from onionmx.errors import ConfigurationError
-from onionmx.net.listen import bind_tcp, bind_unix, tell_unserved, written_address
+from onionmx.net.listen import bind_address, tell_unserved, written_address
 
 CONTROL_MODE = 0o600
 BACKLOG = 1024
@@ -88,14 +88,11 @@ def close_listeners(listeners: Iterable[LookupListener]) -> None:
 
 
 def _open(protocol: Protocol, text: str, settings: ServeSection) -> LookupListener:
-    if not text.startswith(UNIX):
-        return LookupListener(protocol, bind_tcp(*parse_socket(text)))
-    path = Path(text.removeprefix(UNIX))
     if protocol is not Protocol.CONTROL:
-        return LookupListener(protocol, bind_unix(path, int(settings.unix_mode, 8), settings.unix_owner), path)
+        return LookupListener(protocol, *bind_address(text, int(settings.unix_mode, 8), settings.unix_owner))
     with contextlib.suppress(OSError):  # bind() says what is wrong
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return LookupListener(protocol, bind_unix(path, CONTROL_MODE), path)
+        Path(settings.control).parent.mkdir(parents=True, exist_ok=True)
+    return LookupListener(protocol, *bind_address(text, CONTROL_MODE))
 
 
 def _protocol_of(name: str, bound: socket.socket, configured: Mapping[Protocol, Sequence[str]]) -> Protocol:
