@@ -24,5 +24,5 @@ SOCKS_SOCKET = "/run/tor/onionmx.sock"
 """The SocksPort that is onionmx's own; no other user can listen in its folder while tor is down."""
 SOCKS_ADDRESS = "127.0.0.1:9050"
 """The SocksPort that tor has by default."""
-DAY = 86400.0
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 """Seconds."""

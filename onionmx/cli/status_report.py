@@ -7,6 +7,7 @@ from datetime import datetime
 from rich.text import Text
 
 from onionmx.clock import Timestamp
+from onionmx.defaults import DAY, HOUR, MINUTE
 from onionmx.status.model import (
     DeliveriesStatus,
     DeliveryCount,
@@ -29,7 +30,6 @@ _LABEL = 13
 _SHORT = 16  # characters of an onion, as in the mail log
 _DONE = 100  # percent
 _GOOD, _BAD, _UNKNOWN, _PLAIN = "green", "red", "yellow", ""
-_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86400.0
 
 _COMMAND = "bold"
 """The style of a command, which is not wrapped, so that it can be copied."""
@@ -201,7 +201,7 @@ def _number(number: int, one: str, many: str = "") -> str:
 
 def _span(seconds: float) -> str:
     """A time span in its largest unit."""
-    for unit, name in ((_DAY, "days"), (_HOUR, "h"), (_MINUTE, "min")):
+    for unit, name in ((DAY, "days"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
     return f"{max(0.0, seconds):.0f} s"

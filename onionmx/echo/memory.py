@@ -8,12 +8,13 @@ import msgspec
 from msgspec import Struct
 
 from onionmx.clock import Timestamp
+from onionmx.defaults import HOUR
 from onionmx.echo.request import Request
 from onionmx.errors import InputError
 from onionmx.files import replacing
 from onionmx.saved import Saved, changing, load, read_saved
 
-PERIOD = 3600.0
+PERIOD = HOUR
 """Seconds to which the limits belong."""
 LIMITS = {"sender": 12, "circuit": 12, "domain": 60, "all": 240}
 """Answers in that time: to one address, to what came by one circuit, to one domain, at all."""

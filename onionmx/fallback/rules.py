@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onionmx.defaults import DAY, HOUR, MINUTE
 from onionmx.domain import Domain, normalize, shown
 from onionmx.errors import ConfigurationError, DomainError
 from onionmx.files import read_configured
@@ -19,9 +20,9 @@ from onionmx.onion import is_for_tor_alone
 
 EVERY = "*"
 """Written in place of a domain: all that have no line of their own."""
-_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 _TIME = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-_LONGEST = 365 * 86400.0  # seconds
+_LONGEST = 365 * DAY
 _EXPECTED = "expected `DOMAIN after 12h` (m, h or d; * for all other domains) or `DOMAIN never`"
 
 

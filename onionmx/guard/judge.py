@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 
 from onionmx.config import GuardSection
+from onionmx.defaults import HOUR, MINUTE
 from onionmx.guard.limits import Circuits, Limit, Limits, Rate
 from onionmx.guard.metrics import GuardMetrics
 from onionmx.guard.policy import PolicyRequest, write_action
@@ -12,8 +13,6 @@ from onionmx.serve.protocols.codec import ProtocolFault
 from onionmx.smtp.reply import OurReply
 from onionmx.tor.client_circuit import circuit_of
 
-MINUTE, HOUR = 60.0, 3600.0
-"""Seconds."""
 PASS = write_action("DUNNO")
 """The MTA goes on as if nobody had been asked; never `OK`, which would grant something (access(5))."""
 

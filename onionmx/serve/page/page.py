@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 from onionmx.clock import Timestamp
+from onionmx.defaults import DAY, HOUR, MINUTE
 from onionmx.serve.http.connection import Response
 from onionmx.serve.page.gather import StatusSource
 from onionmx.serve.page.graph import HEIGHT, WIDTH, graph_of
@@ -38,7 +39,7 @@ _KINDS = {
     FailureKind.NOT_PROVEN: "the demands of the domain are not met",
     FailureKind.OTHER: "other",
 }
-_STEPS = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
+_STEPS = ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute"), (1.0, "second"))
 
 
 class StatusPage:
