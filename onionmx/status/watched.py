@@ -8,7 +8,7 @@ from onionmx.saved import SavedError
 from onionmx.smtp.printable import printable
 from onionmx.status.model import OnionsStatus, OnionStatus
 from onionmx.watch.judge import Reach, Watched
-from onionmx.watch.probing import PROBE_LIMIT
+from onionmx.watch.probing import longest_probe
 from onionmx.watch.state import last_state
 
 UNKNOWN_FROM_OUTSIDE = "nobody has looked from outside: `onionmx watch --once` does"
@@ -40,7 +40,8 @@ def onions_watched(configuration: Configuration, now: Timestamp) -> OnionsStatus
 
 def _watched(configuration: Configuration, now: Timestamp) -> list[Watched]:
     state = last_state(configuration, now)
-    oldest = now - _ROUNDS * (configuration.watch.interval + PROBE_LIMIT)
+    settings = configuration.watch
+    oldest = now - _ROUNDS * (settings.interval + longest_probe(settings))
     return [seen for seen in state.services if seen.told >= oldest] if state else []
 
 

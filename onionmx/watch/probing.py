@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import stem
 
 from onionmx.clock import Clock
-from onionmx.config import Configuration
+from onionmx.config import Configuration, WatchSection
 from onionmx.errors import TemporaryError
 from onionmx.net.stream import SocketStream
 from onionmx.onion import DEFAULT_PORT
@@ -29,8 +29,6 @@ FETCH_TIMEOUT = 20.0
 CIRCUIT_TIMEOUT = 20.0
 """Seconds for circuits that show that tor works."""
 _CIRCUITS = 4
-PROBE_LIMIT = 90.0
-"""Seconds that a probe takes, with the settings by default."""
 GREETING_TIMEOUT = 10.0
 """Seconds for the MTA to greet and to say goodbye; the onion is reachable, whatever it says."""
 
@@ -38,6 +36,11 @@ _OF_THE_CLIENT = {Cause.BAD_ADDRESS, Cause.AUTHORIZATION_MISSING, Cause.AUTHORIZ
 """By which nothing is known either: for a private onion MX, tor needs a key to reach it."""
 
 Found = tuple[Reach, str]
+
+
+def longest_probe(settings: WatchSection) -> float:
+    """Seconds that a probe takes at most."""
+    return FETCH_TIMEOUT + settings.timeout + max(CIRCUIT_TIMEOUT, GREETING_TIMEOUT)
 
 
 async def probe(controller: "Controller", onion: str, configuration: Configuration, now: Clock) -> Probed:

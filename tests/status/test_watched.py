@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from onionmx.config import Configuration, MapSection
+from onionmx.config import Configuration, MapSection, WatchSection
 from onionmx.status.model import OnionStatus
 from onionmx.status.watched import UNKNOWN_FROM_OUTSIDE, onions_watched, with_watch
 from onionmx.watch.judge import Reach, Watched
@@ -47,3 +48,10 @@ def test_damaged(configuration: Configuration) -> None:
     assert status.reachable is None
     assert status.reachable_why.startswith("what onionmx watch knows cannot be read")
     assert onions_watched(configuration, 200.0).why == status.reachable_why
+
+
+def test_a_patient_watch_is_not_taken_for_one_that_has_ended(configuration: Configuration) -> None:
+    write_state(watch_file(configuration), WatchState(FORMAT, [Watched(A, Reach.FAILED, 50.0, 100.0, "seen")]))
+    patient = replace(configuration, watch=WatchSection(interval=10.0, timeout=600.0))
+    assert with_watch(patient, FOUND, 800.0).reachable is False
+    assert with_watch(patient, FOUND, 3000.0).reachable is None
