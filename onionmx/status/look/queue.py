@@ -9,7 +9,8 @@ from onionmx.errors import TemporaryError
 from onionmx.smtp.printable import printable
 from onionmx.status.model import QueueStatus
 
-_LINE = 1 << 20  # bytes; a message with thousands of recipients has a long one
+_CHUNK = 1 << 16  # bytes that are looked at together
+_SHOWN = 1000  # bytes of what a program says is wrong
 
 
 async def look_at_queue() -> QueueStatus:
@@ -33,23 +34,15 @@ async def look_at_queue() -> QueueStatus:
 async def _of_postfix(postqueue: str) -> int:
     """The number of messages, of which it prints one a line; a queue may be larger than the memory."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            postqueue, "-j", stdin=DEVNULL, stdout=PIPE, stderr=PIPE, limit=_LINE
-        )
+        process = await asyncio.create_subprocess_exec(postqueue, "-j", stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
     except OSError as error:
         raise TemporaryError(f"postqueue -j cannot be run: {error.strerror}") from error
     assert process.stdout is not None  # noqa: S101 -- a pipe
     assert process.stderr is not None  # noqa: S101
     try:
-        count = 0
-        async for line in process.stdout:
-            if not line.startswith(b"{"):
-                raise TemporaryError("postqueue -j printed something else than messages")
-            count += 1
-        errors = await process.stderr.read(_LINE)
+        # Both to their ends: one that nobody reads would hold the program up, and stay open after it.
+        count, errors = await asyncio.gather(_messages(process.stdout), _beginning(process.stderr))
         await process.wait()
-    except ValueError as error:
-        raise TemporaryError(f"postqueue -j printed a line of more than {_LINE} bytes") from error
     finally:
         if process.returncode is None:
             process.kill()
@@ -57,4 +50,26 @@ async def _of_postfix(postqueue: str) -> int:
     if process.returncode:
         said = printable(" ".join(errors.decode("utf-8", "replace").split()))
         raise TemporaryError(f"postqueue -j failed: {said or f'exit code {process.returncode}'}")
+    if count is None:
+        raise TemporaryError("postqueue -j printed something else than messages")
     return count
+
+
+async def _messages(output: asyncio.StreamReader) -> int | None:
+    """The number of lines; `None` where one of them is no message in JSON."""
+    count, are_messages, before = 0, True, b"\n"
+    while chunk := await output.read(_CHUNK):
+        text = before + chunk
+        begun = text[:-1].count(b"\n")
+        count += begun
+        are_messages = are_messages and begun == text.count(b"\n{")
+        before = chunk[-1:]
+    return count if are_messages else None
+
+
+async def _beginning(output: asyncio.StreamReader) -> bytes:
+    """What was said first, as much as is shown."""
+    kept = b""
+    while chunk := await output.read(_CHUNK):
+        kept = (kept + chunk)[:_SHOWN]
+    return kept

@@ -5,9 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from onionmx.errors import TemporaryError
-from onionmx.status.look.queue import look_at_queue
+from onionmx.status.look import queue
+from onionmx.status.look.queue import _messages, look_at_queue
 from onionmx.status.model import QueueStatus
 
 
@@ -50,10 +53,26 @@ def test_number_of_messages(programs: Path) -> None:
         ("postqueue", "echo 'postqueue: fatal: mail system is down' >&2; exit 69", "mail system is down"),
         ("postqueue", "exit 1", "postqueue -j failed: exit code 1"),
         ("postqueue", "echo -Queue ID-", "something else than messages"),
-        ("postqueue", "head -c 2000000 /dev/zero", "a line of more than"),
+        ("postqueue", "head -c 2000000 /dev/zero", "something else than messages"),
+        ("postqueue", "head -c 2000000 /dev/zero | tr '\\0' x >&2; exit 69", "postqueue -j failed: x{100}"),
     ],
 )
 def test_what_cannot_be_read_is_not_an_empty_queue(programs: Path, name: str, script: str, words: str) -> None:
-    put(programs, name, script.replace("head", "/usr/bin/head"))
+    put(programs, name, f"PATH=/usr/bin:/bin\n{script}")
     with pytest.raises(TemporaryError, match=words):
         look()
+
+
+@given(st.lists(st.sampled_from([b'{"queue_id": "A"}', b"{}", b'{"x": "{"}'])), st.integers(1, 7))
+def test_messages_are_counted_however_they_come(lines: list[bytes], size: int) -> None:
+    async def run(text: bytes) -> int | None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(text)
+        reader.feed_eof()
+        return await _messages(reader)
+
+    text = b"".join(line + b"\n" for line in lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "_CHUNK", size)
+        assert asyncio.run(run(text)) == len(lines)
+        assert asyncio.run(run(text + b"-- 5 Kbytes")) is None
