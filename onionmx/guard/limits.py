@@ -1,7 +1,7 @@
 """How much may come by one circuit: token buckets, each circuit's own. No I/O; the caller has the clock.
 
 A bucket that is used up fills again all the time. One that is overdrawn, by a large message or by clients that go on
-trying, is so by one filling at most: whoever stops is let in again after the time of the limit.
+trying, is so by one filling at most: a client that stops is let in again after the time of the limit.
 """
 
 from collections import OrderedDict

@@ -18,9 +18,21 @@ def look_at_released(settings: FallbackSection) -> FallbackStatus:
     try:
         now = read_released(path)
     except MissingMapError:
-        return FallbackStatus(released=(), why=NONE if os.path.lexists(settings.rules) else NO_RULES)
+        return _without_table(settings.rules)
     except MapError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return FallbackStatus(released=None, why=str(error))
         return FallbackStatus(released=(), why=str(error) if has_entries(path) else NONE)
     if not now.domains:
         return FallbackStatus(released=(), why=NONE)
     return FallbackStatus(released=tuple(sorted(now.domains)), confirmed=now.confirmed)
+
+
+def _without_table(rules: str) -> FallbackStatus:
+    try:
+        os.lstat(rules)
+    except FileNotFoundError:
+        return FallbackStatus(released=(), why=NO_RULES)
+    except OSError as error:
+        return FallbackStatus(released=None, why=f"{rules} cannot be looked at: {error.strerror}")
+    return FallbackStatus(released=(), why=NONE)

@@ -29,7 +29,7 @@ def servers(name_servers: StartNameServers) -> NameServers:
 
 
 class Publisher:
-    """Whoever gives out the lists, as the document has it, and the host that takes them."""
+    """The publisher of the lists, as the document has it, and the host that takes them."""
 
     def __init__(self, folder: Path, servers: NameServers) -> None:
         self.lists = folder / "lists"

@@ -1,4 +1,4 @@
-"""Asking the relay at its control socket, whoever answers there."""
+"""Asking the relay at its control socket, whatever answers there."""
 
 import asyncio
 from pathlib import Path

@@ -1,8 +1,10 @@
 """Which domains are released, as status tells it."""
 
+import errno
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +44,20 @@ def test_what_is_not_believed_releases_nothing(settings: FallbackSection) -> Non
     told = look_at_released(settings)
     assert told.released == ()
     assert "was not confirmed by the relay" in told.why
+
+
+@pytest.mark.parametrize("name", ["released", "rules"])
+def test_what_may_not_be_looked_at_is_not_known(
+    settings: FallbackSection, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.lstat
+
+    def refused(path: str, *arguments: Any, **keywords: Any) -> os.stat_result:  # noqa: ANN401 -- as os.lstat
+        if path == getattr(settings, name):
+            raise PermissionError(errno.EACCES, "Permission denied")  # root would be let in
+        return real(path, *arguments, **keywords)
+
+    monkeypatch.setattr(os, "lstat", refused)
+    told = look_at_released(settings)
+    assert told.released is None
+    assert "Permission denied" in told.why

@@ -155,6 +155,8 @@ def _is_whole(part: object) -> bool:
     match part:
         case TorStatus():
             return part.version is not None
+        case FallbackStatus():
+            return part.released is not None
         case OnionsStatus():
             return part.services is not None
         case StateSeen() | RelaySeen():

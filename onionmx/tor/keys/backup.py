@@ -1,4 +1,4 @@
-"""A backup of an onion service, and its way back: whoever loses the key loses the address with it."""
+"""A backup of an onion service, and its way back: without the key the address is lost."""
 
 import pwd
 from collections.abc import Mapping

@@ -113,6 +113,9 @@ def test_counts_and_states_only(status: Status) -> None:
     words = page().html(broken, with_names=False)
     assert "RELEASED" not in read(WELL, with_names=True).words.upper()
     assert "Released to the open internet" in words
+    untold = replace(WELL, fallback=FallbackStatus(released=None, why=A))
+    assert "NOT KNOWN" in read(untold, with_names=False).words
+    assert A not in page().html(untold, with_names=False)
     for secret in (A, B, "secret.example", "third.example", "/var/lib"):
         assert secret not in words
     assert "not published" in words
