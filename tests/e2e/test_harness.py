@@ -7,6 +7,7 @@ import socketserver
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import dns.flags
@@ -221,11 +222,27 @@ class TestDaemon:
 
 
 def test_ports_are_in_a_row_and_of_one_process_alone() -> None:
-    script = "from tests.e2e.daemon import free_ports; print(*(port for _ in range(50) for port in free_ports(4)))"
-    command = [sys.executable, "-c", script]
-    processes = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    given = [[int(port) for port in process.communicate()[0].split()] for process in processes]
-    ours = [free_ports(4) for _ in range(50)]
+    script = """
+import sys
+from tests.e2e.daemon import free_ports
+print(*(port for _ in range(50) for port in free_ports(4)), flush=True)
+sys.stdin.read()  # the ports are of this process until it ends
+"""
+    with ExitStack() as processes:
+        others = [
+            processes.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", script],
+                    cwd=PROJECT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(3)
+        ]
+        given = [[int(port) for port in other.stdout.readline().split()] for other in others if other.stdout]
+        ours = [free_ports(4) for _ in range(50)]
     every = [port for ports in (*given, *ours) for port in ports]
     assert len(every) == len(set(every)) == 4 * 50 * 4
     assert all(ports == list(range(ports[0], ports[0] + 4)) for ports in ours)
