@@ -79,7 +79,7 @@ audit: setup
 	@$(BIN)/python -m release.audit --pip-audit $(VENV)/audit
 
 acceptance: setup
-	@ATTACK_SECONDS=$(ATTACK_SECONDS) $(BIN)/python -m tests.acceptance --releases="$(RELEASES)" --mtas="$(MTAS)" $(if $(SUITE),--suite $(SUITE)) $(PARTS)
+	@ATTACK_SECONDS=$(ATTACK_SECONDS) $(BIN)/python -m tests.acceptance --releases="$(RELEASES)" --mtas="$(MTAS)" --suites="$(SUITES)" $(PARTS)
 
 bench: setup
 	@$(BIN)/python -m tests.bench

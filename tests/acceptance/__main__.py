@@ -19,6 +19,7 @@ from .run import Run, say
 KINDS = ("documents", "setup", "units", "attacker")
 """The parts that run when none is named."""
 FRESH = "fresh"
+SUITES = ("e2e", "unit", "all")
 UPGRADE = "upgrade"
 NEEDED = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container"}
 """Programs, and the Debian packages that have them."""
@@ -52,7 +53,12 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--releases", default="", help=f"of {', '.join(RELEASES)}")
     parser.add_argument("--mtas", default="", help=f"of {', '.join(MTAS)}")
-    parser.add_argument("--suite", choices=["e2e", "unit", "all"], default="", help=f"the tests that {FRESH} runs")
+    parser.add_argument(
+        "--suites",
+        default="",
+        metavar="RELEASE=SUITE...",
+        help=f"the tests that {FRESH} runs, of {', '.join(SUITES)}; none elsewhere",
+    )
     parser.add_argument("--keep", action="store_true", help="keep logs and files")
     asked = parser.parse_args(words)
     for name, known in (("parts", (*KINDS, UPGRADE, FRESH)), ("releases", RELEASES), ("mtas", MTAS)):
@@ -61,15 +67,21 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         if unknown := set(chosen) - set(known):
             parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(known)}")
         setattr(asked, name, chosen or list(KINDS if name == "parts" else known))
+    asked.suites = dict(word.partition("=")[::2] for word in asked.suites.replace(",", " ").split())
+    if not asked.suites.keys() <= set(asked.releases) or not set(asked.suites.values()) <= set(SUITES):
+        parser.error(f"--suites: each RELEASE=SUITE, with a release that runs and a suite of {', '.join(SUITES)}")
     return asked
 
 
 def _stages(asked: argparse.Namespace, folder: Path) -> list[list[Part]]:
     """The parts; each stage needs what those before it have made."""
 
+    def suite(kind: str, release: str) -> str:
+        return asked.suites.get(release, "") if kind == FRESH else ""
+
     def parts(kind: str, mtas: Sequence[str]) -> list[Part]:
         return [
-            Part(kind, release, mta, str(cache_folder() / release), str(folder), asked.suite if kind == FRESH else "")
+            Part(kind, release, mta, str(cache_folder() / release), str(folder), suite(kind, release))
             for release in asked.releases
             for mta in mtas
         ]
