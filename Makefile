@@ -44,7 +44,7 @@ demo: setup
 	@$(BIN)/python -m tests.e2e.demo
 
 test: setup browser
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 3
 
 # Unit tests, and what tests onionmx publish and onionmx onion, with real name servers and tor.
 MEASURED := -n 2 -k "not e2e or test_publish.py or test_publish_refused.py \

@@ -34,6 +34,8 @@ PARTS = {
     "route": relay_site.exim_parts() | fragments("readsocket/relay/conf.d"),
 }
 WITH_ROUTE = {"hosts": "transport = onionmx_smtp", "route": "transport = onionmx_relay"}
+NO_WAY = {"ONIONMX_SOCKS": "127.0.0.1 port=1", "ONIONMX_RELAY_PORT": "1"}
+"""Neither tor nor a relay of this machine is on these ports."""
 both = pytest.mark.parametrize("question", PARTS)
 
 MakeExim = Callable[..., Exim]
@@ -45,7 +47,7 @@ def make_exim(tmp_path: Path) -> Iterator[MakeExim]:
     with ExitStack() as stopping:
 
         def make(question: str, port: int, **macros: str) -> Exim:
-            macros = {"ONIONMX_READSOCKET": f"inet:{LOOPBACK}:{port}"} | macros
+            macros = NO_WAY | {"ONIONMX_READSOCKET": f"inet:{LOOPBACK}:{port}"} | macros
             exim = Exim(tmp_path / "exim", SENDER, macros, PARTS[question])
             stopping.callback(exim.stop)
             return exim
@@ -84,7 +86,7 @@ def test_the_daemon_decides(serve: Serve, make_exim: MakeExim, question: str) ->
 
 @both
 def test_an_international_domain_is_found(serve: Serve, make_exim: MakeExim, question: str) -> None:
-    exim = make_exim(question, serve.readsocket[1], ONIONMX_SOCKS="127.0.0.1 port=1", ONIONMX_RELAY_PORT="1")
+    exim = make_exim(question, serve.readsocket[1])
     with exim.start().connect() as session:
         session.sendmail(f"carol@{SENDER}", ["alice@müller.example"], MESSAGE, mail_options=["SMTPUTF8"])
     exim.wait_for_log(r"== alice@müller\.example R=onionmx T=\w+ defer ")
@@ -104,7 +106,7 @@ def test_an_impossible_onion_is_kept_from_the_open_dns(serve: Serve, make_exim: 
 
 @both
 def test_one_question_for_all_recipients_of_a_domain(serve: Serve, make_exim: MakeExim, question: str) -> None:
-    exim = make_exim(question, serve.readsocket[1], ONIONMX_SOCKS="127.0.0.1 port=1", ONIONMX_RELAY_PORT="1").start()
+    exim = make_exim(question, serve.readsocket[1]).start()
     asked = serve.metrics()['onionmx_lookup_requests_total{answer="found",protocol="readsocket"}']
     exim.submit(f"carol@{SENDER}", [f"{name}@{MAPPED}" for name in ("a", "b", "c", "d")], MESSAGE)
     exim.wait_for_log(rf"== d@{MAPPED} R=onionmx T=\w+ defer ")
