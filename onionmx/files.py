@@ -16,6 +16,8 @@ MOST_READ = 1 << 30
 """Bytes of a list or another text: 40 million domains."""
 _MAX_SIZE = 65536  # bytes; a password or a key takes about a hundred
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+CREDENTIALS_DIRECTORY = "CREDENTIALS_DIRECTORY"
+"""Environment variable with the folder of the credentials that systemd gives to a unit (systemd.exec(5))."""
 
 
 class NotRegularError(OSError):
@@ -209,7 +211,7 @@ def read_secret(path: Path, what: str) -> bytes:
         # The mode of what was opened, not of what is at the path by then.
         with open_regular(path) as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & _OTHERS:
+            if mode & (_OTHERS & ~_shown_of_acl(path)):
                 raise ConfigurationError(f"{what} {path} has mode {mode:04o}: it is a secret, chmod 0600 it")
             content = file.read(_MAX_SIZE + 1)
     except FileNotFoundError:
@@ -219,6 +221,16 @@ def read_secret(path: Path, what: str) -> bytes:
     if len(content) > _MAX_SIZE:
         raise ConfigurationError(f"{what} {path} is larger than {_MAX_SIZE} bytes: this is another file")
     return content
+
+
+def _shown_of_acl(path: Path) -> int:
+    """The bits of a mode that say nothing about others.
+
+    Where the file system has access lists, systemd leaves the credentials of a unit to root and gives its user an entry
+    of his own; the bits of the group are the mask of that list then (acl(5)), and nobody else can open the folder.
+    """
+    folder = os.environ.get(CREDENTIALS_DIRECTORY)
+    return stat.S_IRGRP if folder and path.parent == Path(folder) else 0
 
 
 def _check_regular(status: os.stat_result) -> None:

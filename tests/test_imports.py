@@ -62,6 +62,7 @@ FLOORS = [
     {"answer"},
     {"target"},
     {"onion", "domain"},
+    {"credential"},
     {"files", "isolation", "shipped", "systemd"},
     {"errors", "defaults", "text", "batches", "clock"},
 ]

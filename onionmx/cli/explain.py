@@ -51,7 +51,7 @@ def command(
     name = normalize(domain)
     configuration = with_map(configuration, map_path)
     memories = click.get_current_context().with_resource(opened_memories(configuration))
-    become_owner(Path(configuration.map.path).parent)
+    become_owner(Path(configuration.map.path).parent, configuration.sync.secrets().values())
     pinned = own_pins(configuration, pins)
     with opened_store(configuration, to_write=False) as store:
         base = read_base(configuration, store.pins() if pinned is None else pinned)

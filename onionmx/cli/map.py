@@ -191,7 +191,7 @@ def export(format_name: str, configuration: Configuration, map_path: str | None)
         return
     configuration = with_map(configuration, map_path)
     path = Path(configuration.map.path)
-    become_owner(path.parent)
+    become_owner(path.parent, configuration.sync.secrets().values())
     pinned = own_pins(configuration, None)
     with opened_known_store(configuration) as store, MapReader(path) as reader:
         write_json(exported(reader, store, store.pins() if pinned is None else pinned, read_provenance(path)))

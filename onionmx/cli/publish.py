@@ -188,7 +188,7 @@ def _server(text: str | None, configuration: Configuration) -> tuple[str, int] |
 
 def _key(tsig_file: str | None, configuration: Configuration) -> dns.tsig.Key | None:
     path = configuration.publish.tsig_file if tsig_file is None else tsig_file
-    return read_key(Path(path)) if path else None
+    return read_key(path) if path else None
 
 
 def _domains(domains: Sequence[str], lists: Sequence[str], configuration: Configuration) -> list[str]:

@@ -3,16 +3,18 @@
 import grp
 import os
 import pwd
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from onionmx.credential import hold_credentials
 from onionmx.errors import ConfigurationError
 
 LOG_READERS = "adm"
 """The group that may read mail logs, as Debian has them."""
 
 
-def become_owner(folder: Path) -> None:
+def become_owner(folder: Path, secrets: Iterable[str] = ()) -> None:
     """Become the user who owns a folder, for good, with his groups; nothing happens to anybody but root.
 
     Files that root made in it could not be written by him at his next run, and root would follow the links that he
@@ -20,12 +22,14 @@ def become_owner(folder: Path) -> None:
 
     Args:
         folder: of map and state. Where it does not exist yet, the first one above it counts.
+        secrets: that are needed later, as `read_named_secret` takes them: credentials only root can read.
 
     Raises:
-        ConfigurationError: it cannot be looked at, or the rights cannot be given away.
+        ConfigurationError: it cannot be looked at, or the rights cannot be given away, or a credential cannot be read.
     """
     if os.geteuid() != 0:
         return
+    hold_credentials(secrets)
     existing = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     try:
         owner = existing.stat()

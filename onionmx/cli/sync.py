@@ -97,7 +97,7 @@ def command(  # noqa: PLR0917 -- click gives them by name
     memories: dict[str, Store] = {}
     if pending or words:
         memories = click.get_current_context().with_resource(opened_memories(configuration))
-    become_owner(Path(configuration.map.path).parent)
+    become_owner(Path(configuration.map.path).parent, configuration.sync.secrets().values())
     is_logged = not as_json and configuration.log.format != "text" and is_run_by_systemd()
     if is_logged:
         log_to_stderr(verbose=False)

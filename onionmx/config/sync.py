@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from onionmx.config.section import Section
 from onionmx.config.store import STORE_USERS, parse_store
+from onionmx.credential import check_secret
 from onionmx.defaults import CONFIGURATION_DIRECTORY
 
 STATE_NAME = "state.sqlite"
@@ -61,7 +62,11 @@ class SyncSection(Section, frozen=True):
         ),
     ] = ""
     store_password_file: Annotated[
-        str, Meta(description="File with the password of that server, which only its owner may read; empty for none.")
+        str,
+        Meta(
+            description="File with the password of that server, which only its owner may read, or `credential:NAME` "
+            "for a credential of systemd; empty for none."
+        ),
     ] = ""
     store_ca_file: Annotated[
         str, Meta(description="File with the CAs for that server, in PEM; empty for those of the system.")
@@ -70,8 +75,8 @@ class SyncSection(Section, frozen=True):
         str,
         Meta(
             description="File with a key that the hosts of a shared store have in common and only its owner may read, "
-            "as of `openssl rand -hex 32`: anyone else who may write there can then make no route and no pin. Empty "
-            "for none."
+            "as of `openssl rand -hex 32`, or `credential:NAME`: anyone else who may write there can then make no "
+            "route and no pin. Empty for none."
         ),
     ] = ""
     store_users: Annotated[
@@ -160,8 +165,18 @@ class SyncSection(Section, frozen=True):
         for path in chain(*self.signers.items()):
             if not path.startswith("/") or not path.isprintable():
                 raise ValueError(f"sync.signers: {path!r} is not the path of a file from the root, such as /etc/...")
+        for option, named in self.secrets().items():
+            check_secret(named, option)
         if self.store:
             parse_store(self.store)
         for name, least in (("min_interval", self.min_interval), ("negative_interval", self.negative_interval)):
             if least > self.max_interval:
                 raise ValueError(f"sync.{name} is {least:g}, above sync.max_interval, {self.max_interval:g}")
+
+    def secrets(self) -> dict[str, str]:
+        """The secrets that are set: the option, and the file or credential that it names."""
+        named = {
+            "sync.store_password_file": self.store_password_file,
+            "sync.store_key_file": self.store_key_file,
+        }
+        return {option: name for option, name in named.items() if name}

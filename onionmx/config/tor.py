@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from onionmx.config.address import check_listen, parse_address, parse_nameserver, parse_socket
 from onionmx.config.section import Section
+from onionmx.credential import check_secret
 from onionmx.defaults import AUTO, CONTROL, DNSPORT, TOR_USER
 from onionmx.domain import normalize
 
@@ -47,18 +48,19 @@ class TorSection(Section, frozen=True):
     control_password_file: Annotated[
         str,
         Meta(
-            description="File with the password for the control port, which nobody but its owner may read; "
-            "empty for tor's cookie."
+            description="File with the password for the control port, which nobody but its owner may read, or "
+            "`credential:NAME`; empty for tor's cookie."
         ),
     ] = ""
     torrc: Annotated[str, Meta(min_length=1, description="Tor's configuration file.")] = "/etc/tor/torrc"
 
     def __post_init__(self) -> None:
-        """Refuse what is not the address of a port."""
+        """Refuse what is not the address of a port, or no name of a credential."""
         if self.socks != AUTO:
             parse_address(self.socks)
         parse_socket(self.dnsport)
         check_listen(self.control)
+        check_secret(self.control_password_file, "tor.control_password_file")
 
 
 class OnionSection(Section, frozen=True):
@@ -86,13 +88,18 @@ class PublishSection(Section, frozen=True):
         Meta(description="Primary name server that takes updates (RFC 2136), as IP or IP:PORT; empty to print only."),
     ] = ""
     tsig_file: Annotated[
-        str, Meta(description="File with the TSIG key, in BIND's or Knot's form, which only its owner may read.")
+        str,
+        Meta(
+            description="File with the TSIG key, in BIND's or Knot's form, which only its owner may read, or "
+            "`credential:NAME`."
+        ),
     ] = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is not the address of a name server."""
+        """Refuse what is not the address of a name server, or no name of a credential."""
         if self.server:
             parse_nameserver(self.server)
+        check_secret(self.tsig_file, "publish.tsig_file")
 
 
 class DoctorSection(Section, frozen=True):

@@ -3,7 +3,6 @@
 import binascii
 import re
 from base64 import b64decode
-from pathlib import Path
 from typing import Any
 
 import dns.exception
@@ -11,9 +10,9 @@ import dns.name
 import dns.tsig
 import yaml
 
+from onionmx.credential import read_named_secret
 from onionmx.domain import shown
 from onionmx.errors import ConfigurationError
-from onionmx.files import read_secret
 
 ALGORITHMS = {
     name.to_text(omit_final_dot=True).lower(): name
@@ -37,17 +36,16 @@ _BIND_STATEMENT = re.compile(r'\s*([a-z]+)\s+("[^"]*"|[^\s;"]+)\s*;')
 _ONE_LINE = re.compile(r"([^\s:]+):([^\s:]+):(\S+)")
 
 
-def read_key(path: Path) -> dns.tsig.Key:
-    """Read the key of a file that nobody but its owner may read.
+def read_key(named: str) -> dns.tsig.Key:
+    """Read the key of a file that nobody but its owner may read, or of a credential.
+
+    Args:
+        named: the path, or `credential:NAME`.
 
     Raises:
         ConfigurationError: it cannot be read, others may read it, or it holds no key, or more than one.
     """
-    try:
-        content = read_secret(path, "the TSIG key")
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"the TSIG key {path} does not exist") from error
-    return parse_key(str(path), content)
+    return parse_key(named, read_named_secret(named, "the TSIG key"))
 
 
 def parse_key(file: str, content: bytes) -> dns.tsig.Key:

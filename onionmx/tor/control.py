@@ -18,8 +18,8 @@ from stem.control import Controller
 from stem.socket import ControlSocket
 
 from onionmx.config import UNIX, TorSection, parse_socket
+from onionmx.credential import read_named_secret
 from onionmx.errors import ConfigurationError, ControlError, OwnerError
-from onionmx.files import read_secret
 from onionmx.net.owned_path import check_path
 from onionmx.net.owner import ListenerOwner
 from onionmx.net.users import check_unix_peer
@@ -190,11 +190,9 @@ def _why_no_login(error: AuthenticationFailure, controller: _PatientController) 
 def _read_password(settings: TorSection) -> str | None:
     if not settings.control_password_file:
         return None
-    path = Path(settings.control_password_file)
+    path = settings.control_password_file
     try:
-        lines = read_secret(path, "tor.control_password_file").decode("utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"tor.control_password_file {path} does not exist") from error
+        lines = read_named_secret(path, "tor.control_password_file").decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"tor.control_password_file {path} is not UTF-8 text") from error
     if len(lines) != 1 or not lines[0]:

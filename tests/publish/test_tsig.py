@@ -92,20 +92,20 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(BIND)
     path.chmod(0o600)
-    assert read_key(path).name == dns.name.from_text("updates.example")
+    assert read_key(str(path)).name == dns.name.from_text("updates.example")
     for mode in (0o640, 0o604, 0o620):
         path.chmod(mode)
         with pytest.raises(ConfigurationError, match=f"has mode {mode:04o}: it is a secret"):
-            read_key(path)
+            read_key(str(path))
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
-        read_key(tmp_path / "missing")
+        read_key(str(tmp_path / "missing"))
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
-        read_key(tmp_path)
+        read_key(str(tmp_path))
     path = tmp_path / "large"
     path.touch(0o600)
     path.write_bytes(b" " * 70_000)
     with pytest.raises(ConfigurationError, match="is larger than"):
-        read_key(path)
+        read_key(str(path))

@@ -6,11 +6,10 @@ to the server can still take entries away, and bring back older ones of the same
 
 import hmac
 import re
-from pathlib import Path
 
+from onionmx.credential import read_named_secret
 from onionmx.domain import MAX_DOMAIN_LENGTH
 from onionmx.errors import ConfigurationError
-from onionmx.files import read_secret
 from onionmx.sync.state.encoding import UnreadableError
 
 LONGEST_ENTRY = 1 << 20
@@ -74,17 +73,14 @@ class Seal:
 
 
 def read_seal(file: str) -> Seal:
-    """The seal of the key in a file that nobody but its owner may read; empty for none.
+    """The seal of the key in a file that nobody but its owner may read, or in a credential; empty for none.
 
     Raises:
         ConfigurationError: it cannot be read, others may read it, or it is too short.
     """
     if not file:
         return Seal()
-    try:
-        key = read_secret(Path(file), "the store's key").strip()
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"the store's key {file} does not exist") from error
+    key = read_named_secret(file, "the store's key").strip()
     if len(key) < _SHORTEST_KEY:
         raise ConfigurationError(
             f"the store's key {file} has {len(key)} bytes: expected {_SHORTEST_KEY} at least, such as those of "

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
+from onionmx.credential import read_named_secret
 from onionmx.errors import ConfigurationError, InputError, OwnerError
-from onionmx.files import read_configured, read_secret
+from onionmx.files import read_configured
 from onionmx.net.owned_path import check_path
 from onionmx.text import escaped
 
@@ -87,10 +88,7 @@ def _openssl(words: Sequence[str], content: bytes, secrets: Secrets) -> bytes:
 
 
 def _secret(path: Path, what: str) -> bytes:
-    try:
-        return read_secret(path, what)
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"{what} {path} does not exist") from error
+    return read_named_secret(str(path), what)
 
 
 def _run(program: str, words: Sequence[str], content: bytes, key: bytes, key_path: Path) -> bytes:

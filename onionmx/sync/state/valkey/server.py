@@ -6,7 +6,6 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from valkey import Connection, ConnectionPool, Valkey
@@ -23,8 +22,8 @@ from valkey.exceptions import (
 )
 
 from onionmx.config.store import STORE_USERS, ValkeyAddress
+from onionmx.credential import read_named_secret
 from onionmx.errors import ConfigurationError, OwnerError, StateError
-from onionmx.files import read_secret
 from onionmx.net.owner import ListenerOwner
 from onionmx.net.tls import verifying_context
 from onionmx.sync.state.encoding import UnreadableError
@@ -95,7 +94,7 @@ class ValkeyConnection:
     """A server, asked by one thread or by several. It is connected to when it is asked first.
 
     Args:
-        password_file: with the password; empty for none.
+        password_file: with the password, or the name of a credential; empty for none.
         ca_file: with the CAs for TLS, in PEM; empty for those of the system.
         users: who may listen there besides root where it is on this host and has no certificate; see `ListenerOwner`.
         timeout: seconds for one answer.
@@ -251,9 +250,7 @@ def _password(file: str) -> str | None:
     if not file:
         return None
     try:
-        password = read_secret(Path(file), "the store's password").decode().strip()
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"the store's password {file} does not exist") from error
+        password = read_named_secret(file, "the store's password").decode().strip()
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"the store's password {file} is not UTF-8") from error
     if not password:
