@@ -19,12 +19,16 @@ PREFIX = "credential:"
 """In front of the name of a credential, where else the path of a file would be."""
 STORES = ("/etc/credstore", "/run/credstore", "/usr/lib/credstore")
 """Where systemd looks for LoadCredential=NAME, in this order (systemd.exec(5))."""
-_ENCRYPTED = ".encrypted"  # after the name of each folder; for LoadCredentialEncrypted=
 _SYSTEMD_CREDS = "/usr/bin/systemd-creds"
 _TIMEOUT = 60.0  # seconds; a TPM takes one or two
 # What systemd takes (credential_name_valid: a name of a file without colons), and nothing that needs quoting in a unit.
 _NAME = re.compile(r"(?!\.\.?\Z)[A-Za-z0-9._@-]{1,128}")
 _held: dict[str, bytes] = {}
+
+
+def encrypted_store(store: str) -> Path:
+    """Where systemd looks for LoadCredentialEncrypted=NAME, beside one of `STORES`."""
+    return Path(f"{store}.encrypted")
 
 
 def check_secret(named: str, option: str) -> None:
@@ -96,7 +100,7 @@ def _credential(name: str, what: str) -> bytes | None:
     for store in STORES:
         found = _read(Path(store, name), what)
         if found is None:
-            found = _decrypted(Path(store + _ENCRYPTED, name), what)
+            found = _decrypted(encrypted_store(store) / name, what)
         if found is not None:
             return found
     return None
@@ -134,10 +138,10 @@ def _missing(name: str) -> str:
     if folder:
         return (
             f"credential {name} is not in {folder}: put it into {STORES[0]}/{name}, mode 0600, or encrypted into "
-            f"{STORES[0]}{_ENCRYPTED} with LoadCredentialEncrypted={name} in the unit, and start the unit again"
+            f"{encrypted_store(STORES[0])} with LoadCredentialEncrypted={name} in the unit, and start the unit again"
         )
     if os.geteuid() == 0:
-        return f"credential {name} is neither in {STORES[0]} nor in {STORES[0]}{_ENCRYPTED}"
+        return f"credential {name} is neither in {STORES[0]} nor in {encrypted_store(STORES[0])}"
     return (
         f"credential {name}: only root, and a unit of systemd that loads it, can read it ($CREDENTIALS_DIRECTORY is "
         "not set)"

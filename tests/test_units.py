@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from onionmx.cli import COMMANDS
-from onionmx.config import Configuration, FallbackSection, RelaySection
+from onionmx.config import Configuration, FallbackSection, OnionSection, RelaySection
+from onionmx.credential import STORES, encrypted_store
 from onionmx.defaults import TOR_USER
+from onionmx.tor.service.running import HOSTNAME
 from onionmx.watch.state import FOLDER
 from tests.e2e.programs import find_program
 from tests.serve.test_units import DEPLOY, analyze
@@ -81,6 +83,20 @@ def test_limits_are_set_and_nobody_is_root(name: str) -> None:
         assert user == TOR_USER or re.search(
             rf"^u {user} ", (DEPLOY / "onionmx-sysusers.conf").read_text(), re.MULTILINE
         )
+
+
+def test_each_secret_is_one_units_alone() -> None:
+    """Of a path that is missing systemd makes a failure, of a name it does not (systemd.exec(5), LoadCredential=)."""
+    loaded = {name: given for name in SERVICES if (given := lines(name, "LoadCredential"))}
+    hostname = f"{OnionSection().directory}/{HOSTNAME}"
+    assert loaded == {
+        "onionmx-publish.service": ["onionmx.tsig", f"{HOSTNAME}:{hostname}"],
+        "onionmx-sync.service": ["onionmx.store-password", "onionmx.store-key"],
+    }
+    assert lines("onionmx-publish.service", "AssertPathExists") == [hostname]
+    for name in loaded:
+        hidden = lines(name, "InaccessiblePaths")[0].split()
+        assert {f"-{STORES[0]}", f"-{encrypted_store(STORES[0])}"} <= set(hidden)
 
 
 def test_only_watch_and_guard_are_tors_user() -> None:

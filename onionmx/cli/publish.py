@@ -63,6 +63,11 @@ _DEFAULT_WAIT = 300.0  # seconds
     "equal priorities). Default: the onion service of this tor that carries port 25.",
 )
 @click.option(
+    "--onion-file",
+    metavar="FILE",
+    help="File with what --onion takes, one a line, such as the hostname in a HiddenServiceDir; tor is not asked.",
+)
+@click.option(
     "--ttl", type=click.IntRange(0, _MAX_TTL), help="Seconds that others may keep the record (default: publish.ttl)."
 )
 @click.option(
@@ -82,7 +87,8 @@ _DEFAULT_WAIT = 300.0  # seconds
 @click.option(
     "--tsig-file",
     metavar="FILE",
-    help="TSIG key, as tsig-keygen or keymgr -t write it, readable by its owner alone (default: publish.tsig_file).",
+    help="TSIG key, as tsig-keygen or keymgr -t write it, readable by its owner alone, or credential:NAME (default: "
+    "publish.tsig_file).",
 )
 @click.option("--withdraw", is_flag=True, help="Remove the records.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would change on the name server; send nothing.")
@@ -102,6 +108,7 @@ def command(
     *,
     lists: tuple[str, ...],
     onions: tuple[str, ...],
+    onion_file: str | None,
     ttl: int | None,
     format_name: str | None,
     server: str | None,
@@ -123,9 +130,13 @@ def command(
     name server refuses. An update that was refused has changed nothing.
     """
     address = _server(server, configuration)
-    _check_options(format_name, server, onions, address, withdraw=withdraw, dry_run=dry_run, as_json=as_json)
+    from_file = _read_targets(onion_file) if onion_file else ()
+    if onions and from_file:
+        raise UsageError("--onion and --onion-file both say where the mail is to go: expected one of them")
+    named = (*onions, *from_file)
+    _check_options(format_name, server, named, address, withdraw=withdraw, dry_run=dry_run, as_json=as_json)
     names = _domains(domains, lists, configuration)
-    targets = () if withdraw else _targets(onions, configuration)
+    targets = () if withdraw else parse_targets(from_file) or _targets(onions, configuration)
     lifetime = configuration.publish.ttl if ttl is None else ttl
     wanted = [OnionMxRecords(name, targets, lifetime) for name in names]
     if address is None or (format_name and not dry_run):
@@ -159,7 +170,7 @@ def _check_options(
     as_json: bool,
 ) -> None:
     if withdraw and onions:
-        raise UsageError("--withdraw removes the record, whatever it says: expected no --onion with it")
+        raise UsageError("--withdraw removes the record, whatever it says: expected no --onion and no --onion-file")
     if dry_run and address is None:
         raise UsageError("--dry-run compares with a name server: name it with --update, or set publish.server")
     if dry_run and format_name not in {None, "nsupdate"}:
@@ -198,6 +209,14 @@ def _domains(domains: Sequence[str], lists: Sequence[str], configuration: Config
     if not named:
         raise ConfigurationError("no domain to publish: name some, or set local.domains or local.file")
     return list(dict.fromkeys(map(check_domain_name, named)))
+
+
+def _read_targets(file: str) -> tuple[str, ...]:
+    name, content = read_input(file)
+    found = tuple(content.decode("utf-8", "replace").split())
+    if not found:
+        raise UsageError(f"{name}: expected an onion, as in the hostname of a HiddenServiceDir")
+    return found
 
 
 def _targets(onions: Sequence[str], configuration: Configuration) -> tuple[Target, ...]:

@@ -47,6 +47,17 @@ def test_records_are_printed(publish: Command) -> None:
     assert publish("a.example", "--withdraw", "-f", "nsupdate")[1] == f"update delete {name} IN SRV\nsend\n"
 
 
+def test_onions_come_from_a_file(publish: Command) -> None:
+    """As tor writes it, and as --onion takes several."""
+    file = publish.folder / "hostname"
+    file.write_text(f"{A}\n")
+    assert publish("a.example", "--onion-file", str(file)) == publish("a.example", "--onion", A)
+    file.write_text(f"{A}:2525:10:1\n{B}\n")
+    assert publish("a.example", "--onion-file", str(file)) == publish(
+        "a.example", "--onion", f"{A}:2525:10:1", "--onion", B
+    )
+
+
 def test_domains_come_from_arguments_lists_and_the_configuration(publish: Command) -> None:
     file = publish.folder / "domains"
     file.write_text("b.example # ours\na.example\n")
@@ -71,7 +82,16 @@ def test_domains_come_from_arguments_lists_and_the_configuration(publish: Comman
         (["a.example", "--onion", f"{A}:25:70000"], 64, "is not a priority"),
         (["a.example", "--onion", A, "--ttl", "-1"], 64, "'--ttl': -1"),
         (["a.example", "--onion", A, "--dry-run"], 64, "--dry-run compares with a name server"),
-        (["a.example", "--onion", A, "--withdraw"], 64, "expected no --onion with it"),
+        (["a.example", "--onion", A, "--withdraw"], 64, "expected no --onion and no --onion-file"),
+        (["a.example", "--onion", A, "--onion-file", "{hostname}"], 64, "expected one of them"),
+        (["a.example", "--onion-file", "{hostname}", "--withdraw"], 64, "expected no --onion and no --onion-file"),
+        (["a.example", "--onion-file", "/nowhere"], 64, "/nowhere cannot be read"),
+        (["a.example", "--onion-file", "/dev/null"], 64, "/dev/null: expected an onion, as in the hostname of a"),
+        (
+            ["a.example", "--update", "127.0.0.1", "--onion", A, "--tsig-file", "credential:x"],
+            78,
+            "the TSIG key: credential x",
+        ),
         (["a.example", "--withdraw"], 64, "--withdraw: delete the line from the zone"),
         (["a.example", "--withdraw", "-f", "zone"], 64, "--withdraw has no line for --format zone"),
         (["a.example", "--onion", A, "--json", "-f", "zone"], 64, "contradict each other"),
@@ -87,7 +107,9 @@ def test_domains_come_from_arguments_lists_and_the_configuration(publish: Comman
     ],
 )
 def test_what_is_refused(publish: Command, words: list[str], code: int, why: str) -> None:
-    found, out, err = publish(*words)
+    hostname = publish.folder / "hostname"
+    hostname.write_text(f"{A}\n")
+    found, out, err = publish(*(word.format(hostname=hostname) for word in words))
     assert (found, out) == (code, "")
     assert why in err
 

@@ -2,6 +2,7 @@
 
 from onionmx.doctor.checks import (
     circuits,
+    credentials,
     daemons,
     exim_routers,
     mail,
@@ -24,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     record.CHECK,
     resolver.CHECK,
     *routes.CHECKS,
+    credentials.CHECK,
     *daemons.CHECKS,
     exim_routers.CHECK,
     mail.CHECK,
