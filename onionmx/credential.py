@@ -31,6 +31,12 @@ def encrypted_store(store: str) -> Path:
     return Path(f"{store}.encrypted")
 
 
+def name_secret(path: str) -> str:
+    """How the configuration names a file: as a credential where systemd looks for those, else by its path."""
+    folder, _, name = path.rpartition("/")
+    return PREFIX + name if folder in STORES and _NAME.fullmatch(name) else path
+
+
 def check_secret(named: str, option: str) -> None:
     """Refuse what cannot be the name of a credential.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from onionmx import credential
 from onionmx.config import Configuration
-from onionmx.credential import PREFIX, check_secret, hold_credentials, read_named_secret
+from onionmx.credential import PREFIX, check_secret, hold_credentials, name_secret, read_named_secret
 from onionmx.errors import ConfigurationError
 from tests.net.stranger import root_only
 
@@ -164,6 +164,12 @@ def test_each_secret_of_the_configuration(section: str, option: str) -> None:
         Configuration.parse(text.format(value).encode(), "onionmx.toml")
     with pytest.raises(ConfigurationError, match=rf"{section}\.{option}: 'credential:\.\./x' is no name"):
         Configuration.parse(text.format("credential:../x").encode(), "onionmx.toml")
+
+
+def test_name_of_a_file() -> None:
+    assert name_secret("/etc/credstore/onionmx.tsig") == "credential:onionmx.tsig"
+    for path in ("/etc/onionmx/tsig.key", "/etc/credstore/a b", "/etc/credstore/deeper/key", "/etc/credstore", ""):
+        assert name_secret(path) == path
 
 
 @given(st.text() | st.from_regex(r"[\w./:@-]{0,10}"))

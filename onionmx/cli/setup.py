@@ -62,7 +62,7 @@ _SYSTEMD = "/run/systemd/system"
     "--tsig-file",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, resolve_path=True),
-    help="Key for it, readable by its owner alone.",
+    help="Key for it, readable by its owner alone, such as /etc/credstore/onionmx.tsig (docs/credentials.md).",
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan, change nothing.")

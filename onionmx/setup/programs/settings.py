@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
+from onionmx.credential import name_secret
 from onionmx.defaults import CONFIGURATION_DIRECTORY
 from onionmx.setup.programs import exim, postfix
 from onionmx.setup.programs.tor import TorPorts
@@ -79,7 +80,7 @@ def drop_in(configuration: Configuration, wishes: SetupOptions, ports: TorPorts,
         "serve": {"result": result} if socketmap else {},
     }
     if wishes.tsig_file:
-        wanted["publish"]["tsig_file"] = wishes.tsig_file
+        wanted["publish"]["tsig_file"] = name_secret(wishes.tsig_file)
     text = _HEAD
     for name, keys in wanted.items():
         section = getattr(configuration, name)
