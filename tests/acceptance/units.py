@@ -6,6 +6,7 @@ from functools import partial
 
 from tests.e2e.daemon import answers, wait_until
 
+from .credentials import prove as credentials
 from .machine import MachineError
 from .site import CLONE, Site
 from .world import REMOTE
@@ -25,7 +26,7 @@ printf 'lists@example.net %s\\n' "$(cut -d' ' -f1,2 /root/key.pub)" >signers
 printf '[sync]\\ndomains = ["/etc/onionmx/domains"]\\n' >onionmx.toml
 printf '[sync.signers]\\n"/etc/onionmx/domains" = "/etc/onionmx/signers"\\n' >>onionmx.toml
 chmod 0644 domains domains.sig signers onionmx.toml"""
-_SERVICES = tuple(f"onionmx-{name}.service" for name in ("relay", "serve", "sync", "watch", "guard", "echo"))
+_SERVICES = tuple(f"onionmx-{name}.service" for name in ("relay", "serve", "sync", "watch", "guard", "echo", "publish"))
 EXPOSURE = 1.0
 _USER = "onionmx"
 _STATUS = "/run/onionmx-relay/relay.sock"
@@ -66,6 +67,7 @@ def prove(site: Site) -> None:
     _journal_and_page(site)
     _watched(site)
     _guarded(site)
+    credentials.prove(site)
     machine.reboot()
     site.tor_is_up()
     _all_well(site, shipped)

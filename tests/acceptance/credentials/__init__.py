@@ -1,0 +1,1 @@
+"""Secrets on a booted machine: who has them, and that sync and publish work with them."""
