@@ -67,7 +67,8 @@ class OpenDns:
         with self._lock:
             self._questions.append(Question(name, kind))
         response = dns.message.make_response(message)
-        response.flags |= dns.flags.RA
+        # Who does not ask for recursion asks it as the name server of the zone.
+        response.flags |= dns.flags.RA if message.flags & dns.flags.RD else dns.flags.AA
         data = self.records.get((name, kind))
         if data:
             response.answer.append(dns.rrset.from_text(asked.name, _TTL, "IN", kind, *data))

@@ -90,7 +90,7 @@ def _syncs(site: Site, store: ValkeyServer, what: str) -> None:
     if not keys:
         raise MachineError(f"{what}: nothing is in the store")
     print(f"{what}: {keys}", flush=True)
-    site.machine.run("onionmx sync --status && onionmx sync --dry-run")
+    site.machine.run("onionmx sync --status")
 
 
 def _publishes(site: Site, primary: Bind) -> None:
