@@ -27,6 +27,13 @@ _FILES: Mapping[str, frozenset[str]] = {
     "/etc/hostname": frozenset(_UNITS),
 }
 """Folders and files, and the units that can open them."""
+_GIVEN = {
+    f"{_RUN}/{_SYNC}/onionmx.store-password",
+    f"{_RUN}/{_SYNC}/onionmx.store-key",
+    f"{_RUN}/{_PUBLISH}/onionmx.tsig",
+    f"{_RUN}/{_PUBLISH}/hostname",
+}
+"""All that systemd gives to units of ours."""
 _WAITS = "[Service]\\nType=exec\\nExecStart=\\nExecStart=/bin/sleep infinity\\n"
 _DROP_INS = " ".join(f"/run/systemd/system/{unit}.d" for unit in _ONCE)
 _STATUS = 'set -- $(awk \'/^(Uid|Gid):/ {print $3} /^Groups:/ {$1 = ""; gsub(/ /, ","); print}\' /proc/$pid/status)'
@@ -46,6 +53,8 @@ def each_unit_opens_its_own(machine: Machine) -> None:
     machine.run("touch /root/secret && chmod 0600 /root/secret")
     machine.run(f"for folder in {_DROP_INS}; do mkdir -p $folder; printf '{_WAITS}' >$folder/waits.conf; done")
     machine.run(f"systemctl daemon-reload && systemctl start {' '.join(_ONCE)}")
+    if (given := set(machine.read(f"find {_RUN} -path '*/onionmx*' -type f").split())) != _GIVEN:
+        raise MachineError(f"systemd has given {sorted(given)}, expected {sorted(_GIVEN)}")
     for unit in _UNITS:
         _check(machine, unit, "nsenter --target $pid --mount")
     # Without the view of a unit, the modes of systemd's folders alone: as any program of that user would.
