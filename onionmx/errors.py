@@ -15,6 +15,7 @@
         ├── DnsError                  DNS gave no answer that can be trusted
         ├── UpdateError               the primary name server could not be asked, or did not say what it did
         ├── OwnerError                a port is not, or not surely, that of whom it should be
+        ├── HostError                 a host that the configuration names has no address that may be used
         ├── ControlError              Tor's control port cannot be asked, or tor refused
         └── AutomapError              Tor's DNSPort gave no usable address
 
@@ -98,6 +99,10 @@ class UpdateError(TemporaryError):
 
 class OwnerError(TemporaryError):
     """Somebody else listens at a port of this machine, or it cannot be told who does; nothing was said there."""
+
+
+class HostError(TemporaryError):
+    """A host that the configuration names could not be found, or has no address that may be used."""
 
 
 class ControlError(TemporaryError):

@@ -76,7 +76,7 @@ def test_commented_configuration_says_nothing_until_it_is_uncommented(capsys: py
         ("[dns]\ntimeout = 'long'", "dns.timeout: Expected `float`, got `str`"),
         ("[dns]\ntimeout = 0", "dns.timeout: Expected `float` > 0"),
         ("[dns]\nconcurrency = 5000", "dns.concurrency: Expected `int` <= 1000"),
-        ("[dns]\nnameservers = ['localhost']", "dns: 'localhost' is not a name server"),
+        ("[dns]\nnameservers = ['127.0.0']", "dns: '127.0.0' is not a name server"),
         ("[dns]\nnameservers = ['127.0.0.1:0']", "dns: '127.0.0.1:0' is not a name server"),
         ("[map]\npath = ''", "map.path: Expected `str` of length >= 1"),
         ("[map]\ntransport = 'a b'", "map.transport: Expected `str` matching"),

@@ -4,7 +4,7 @@ Read from `/etc/onionmx/onionmx.toml`, from the file that `--config` or `ONIONMX
 all, from the defaults. Drop-ins in `FILE.d/*.toml` come over it, key by key. `onionmx config` prints it.
 """
 
-from onionmx.config.address import UNIX, Address, parse_address, parse_nameserver, parse_socket
+from onionmx.config.address import UNIX, Address, parse_address, parse_nameserver, parse_server, parse_socket
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.fallback import FallbackSection
 from onionmx.config.file import Configuration
@@ -43,5 +43,6 @@ __all__ = [
     "parse_address",
     "parse_nameserver",
     "parse_resolver",
+    "parse_server",
     "parse_socket",
 ]

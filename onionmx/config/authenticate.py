@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from onionmx.config.address import parse_address
+from onionmx.config.address import parse_server
 from onionmx.config.section import Section
 
 
@@ -30,8 +30,8 @@ class AuthenticateSection(Section, frozen=True):
     socks: Annotated[
         str,
         Meta(
-            description="Tor's SocksPort for policies as IP:PORT or unix:/path, without OnionTrafficOnly: policy hosts "
-            "are no onions; empty for tor.socks."
+            description="Tor's SocksPort for policies as IP:PORT, NAME:PORT or unix:/path, without OnionTrafficOnly: "
+            "policy hosts are no onions; empty for tor.socks."
         ),
     ] = ""
     ca_file: Annotated[
@@ -50,4 +50,4 @@ class AuthenticateSection(Section, frozen=True):
     def __post_init__(self) -> None:
         """Refuse what is not the address of a port."""
         if self.socks:
-            parse_address(self.socks)
+            parse_server(self.socks)

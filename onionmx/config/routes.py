@@ -59,7 +59,9 @@ class DnsSection(Section, frozen=True):
         tuple[str, ...],
         Meta(
             description="Resolvers: IP, IP:PORT or [IPv6]:PORT; tls://IP[:PORT]#NAME for DNS over TLS with that name "
-            "in the certificate; through Tor, IP may also be an onion. Empty for those of /etc/resolv.conf."
+            "in the certificate; through Tor, IP may also be an onion. Else IP may be the name of a host, which the "
+            "system finds at the start and at a reload; without TLS not at a public address. Empty for those of "
+            "/etc/resolv.conf."
         ),
     ] = ()
     trusted: Annotated[
@@ -137,6 +139,11 @@ class DnsSection(Section, frozen=True):
         for resolver in self.resolvers:
             if resolver.is_onion and not self.through_tor:
                 raise ValueError(f"dns.nameservers: {resolver} is an onion: set dns.through_tor = true")
+            if resolver.is_named and self.through_tor:
+                raise ValueError(
+                    f"dns.nameservers: {resolver.host} is a name, which would be asked for outside of Tor: expected "
+                    "an IP address or an onion, as dns.through_tor is set"
+                )
         if self.through_tor and not self.nameservers:
             raise ValueError("dns.through_tor: expected the resolvers to ask in dns.nameservers")
         for text in self.trusted:

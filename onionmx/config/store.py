@@ -5,7 +5,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-from onionmx.onion import is_for_tor_alone, parse_port
+from onionmx.config.address import parse_host
+from onionmx.onion import parse_port
 
 PLAIN = "valkey"
 TLS = "valkeys"
@@ -56,8 +57,10 @@ def parse_store(text: str, option: str = "sync.store") -> ValkeyAddress | Path:
     if scheme not in {PLAIN, TLS}:
         raise ValueError(f"{option}: {scheme!r} is unknown, Redis has the same protocol as Valkey: {_FORMS}")
     address = _parse_address(text, option)
-    if is_for_tor_alone(address.host):
-        raise ValueError(f"{option}: {address.host} is a name for Tor, and would be asked for in DNS: expected an IP")
+    try:
+        parse_host(address.host.partition("%")[0] if ":" in address.host else address.host)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}: expected an IP address or the name of a host") from error
     if not address.is_tls and not _is_loopback(address.host):
         raise ValueError(
             f"{option}: {address} is on another host, and anyone on the way could read to whom this one writes, "

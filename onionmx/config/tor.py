@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from onionmx.config.address import check_listen, parse_address, parse_nameserver, parse_socket
+from onionmx.config.address import check_listen, parse_nameserver, parse_server, parse_socket
 from onionmx.config.section import Section
 from onionmx.credential import check_secret
 from onionmx.defaults import AUTO, CONTROL, DNSPORT, TOR_USER
@@ -17,8 +17,10 @@ class TorSection(Section, frozen=True):
     socks: Annotated[
         str,
         Meta(
-            description="Tor's SocksPort as IP:PORT or unix:/path; give it the flags ExtendedErrors and "
-            "OnionTrafficOnly. auto is unix:/run/tor/onionmx.sock where that socket is, else 127.0.0.1:9050."
+            description="Tor's SocksPort as IP:PORT, NAME:PORT or unix:/path; give it the flags ExtendedErrors and "
+            "OnionTrafficOnly. auto is unix:/run/tor/onionmx.sock where that socket is, else 127.0.0.1:9050. NAME is "
+            "found by the system when the relay starts, and again when it cannot be reached; no public address of it "
+            "is used."
         ),
     ] = AUTO
     connect_timeout: Annotated[
@@ -57,7 +59,7 @@ class TorSection(Section, frozen=True):
     def __post_init__(self) -> None:
         """Refuse what is not the address of a port, or no name of a credential."""
         if self.socks != AUTO:
-            parse_address(self.socks)
+            parse_server(self.socks)
         parse_socket(self.dnsport)
         check_listen(self.control)
         check_secret(self.control_password_file, "tor.control_password_file")

@@ -1,10 +1,12 @@
 """Who is asked, and whether they are believed when they say that DNSSEC has validated an answer."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from onionmx.config import SYSTEM_PORT, DnsSection, Resolver
 from onionmx.dns.resolv_conf import system_resolvers
-from onionmx.errors import OwnerError
+from onionmx.errors import HostError, OwnerError
+from onionmx.net.names import find_host
 from onionmx.net.owner import ListenerOwner
 
 
@@ -48,22 +50,55 @@ class Choice:
 
 
 def choose(settings: DnsSection) -> Choice:
-    """Choose the resolvers to ask.
+    """Choose the resolvers to ask. Those that have names are found now, and stay at their addresses.
 
     Args:
         settings: resolvers, and who is believed.
 
     Raises:
         ConfigurationError: no resolver is configured, here or in /etc/resolv.conf.
+        HostError: one of them cannot be found.
     """
-    known, vouched = settings.resolvers, True
-    if not known:
+    vouched = True
+    if settings.resolvers:
+        origins = _found(settings)
+    else:
         system = system_resolvers()
-        known = tuple(Resolver(address, SYSTEM_PORT) for address in system.addresses)
+        origins = {each: each for each in (Resolver(address, SYSTEM_PORT) for address in system.addresses)}
         vouched = system.trusts_ad
-    believed = tuple(each for each in known if settings.believes(each, vouched=vouched))
+    known = tuple(origins)
+    believed = tuple(
+        each
+        for each, written in origins.items()
+        if settings.believes(each, vouched=vouched) or settings.believes(written, vouched=vouched)
+    )
     if believed:
         left_out = tuple(each for each in known if each not in believed)
         return Choice(believed, are_believed=True, left_out=left_out, users=settings.users)
     is_missing = not vouched and any(map(settings.believes, known))
     return Choice(known, are_believed=False, is_trust_ad_missing=is_missing)
+
+
+def _found(settings: DnsSection) -> dict[Resolver, Resolver]:
+    """The resolvers with their addresses, each with the one that the configuration names for it.
+
+    A name that leads to this machine is believed like the address: it is looked at who listens there. One that leads
+    elsewhere is believed by its certificate alone.
+    """
+    found: dict[Resolver, Resolver] = {}
+    for written in settings.resolvers:
+        try:
+            for each in _addresses(written):
+                found.setdefault(each, written)
+        except HostError as error:
+            # Without it another might be asked who is not believed: a name that is kept from us must not bring that.
+            raise HostError(f"dns.nameservers: {error}") from error
+    return found
+
+
+def _addresses(resolver: Resolver) -> Iterator[Resolver]:
+    if not resolver.is_named:
+        yield resolver
+        return
+    for host in find_host(resolver.host, anywhere=bool(resolver.tls_name)):
+        yield replace(resolver, host=host)

@@ -28,6 +28,7 @@ from onionmx.smtp.reply import Reply
 from onionmx.smtp.server import Client, SmtpListener, Transaction, serve, take_over
 from onionmx.status.deliveries import deliveries_file
 from onionmx.systemd import READY, WATCHDOG, inherited_sockets, notify, watchdog_seconds
+from onionmx.tor.socks import SocksConnector
 
 _logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def run_relay(configuration: Configuration, load: Load) -> int:
 
     Raises:
         ConfigurationError: an address cannot be bound.
+        HostError: the host of tor's SOCKS port cannot be found.
     """
     allow_many_files()
     collect_seldom()
@@ -73,6 +75,7 @@ def run_relay(configuration: Configuration, load: Load) -> int:
         if configuration.relay.workers == 1:
             uvloop.run(run(RelayService(configuration, listeners, scraped[0], controls[0]), load, watchdog))
         else:
+            _check_tor(configuration)  # a worker that fails is started again, for ever
             workers.supervise(configuration.relay.workers, work, notify, partial(_use_its_log, load))
     finally:
         remove_metrics(configuration.relay)
@@ -81,6 +84,11 @@ def run_relay(configuration: Configuration, load: Load) -> int:
             if listener.path:
                 listener.path.unlink(missing_ok=True)
     return os.EX_OK
+
+
+def _check_tor(configuration: Configuration) -> None:
+    tor = configuration.tor
+    SocksConnector(tor.socks, tor.connect_timeout, tor.user).find()
 
 
 def _latest(configuration: Configuration, load: Load) -> Configuration:
@@ -202,6 +210,7 @@ class RelayService:
 
 def _delivering(configuration: Configuration, record: DeliveryRecord, fallback: Fallback) -> RelayCore:
     delivering = RelayCore(configuration, record, fallback)
+    delivering.parts.socks.find()
     delivering.parts.keep_policies()
     delivering.keep_announced()
     return delivering

@@ -2,19 +2,23 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from onionmx.config import UNIX, Address
 from onionmx.defaults import AUTO, SOCKS_ADDRESS, SOCKS_SOCKET
+from onionmx.errors import OwnerError
 from onionmx.net.ends import believed_listener, belongs_to, bind_random
+from onionmx.net.names import Host
 from onionmx.net.owner import ListenerOwner
 from onionmx.net.users import check_unix_peer
 
 _FULL = 0.05  # seconds until a unix socket whose queue is full is tried again; the kernel tells nobody when it has room
+_EACH = 10.0  # seconds for one address of several: a host of this network answers at once, or not at all
 
 
 def socks_in_use(socks: str) -> str:
-    """The SOCKS port that `tor.socks` means now, as `IP:PORT` or `unix:/path`."""
+    """The SOCKS port that `tor.socks` means now, as `IP:PORT`, `NAME:PORT` or `unix:/path`."""
     if socks != AUTO:
         return socks
     return f"{UNIX}{SOCKS_SOCKET}" if is_socket(Path(SOCKS_SOCKET)) else SOCKS_ADDRESS
@@ -28,11 +32,13 @@ def is_socket(path: Path) -> bool:
         return False
 
 
-async def reach(address: Address, user: str) -> socket.socket:
+async def reach(address: Address, user: str, host: Host | None = None) -> socket.socket:
     """Connect to a port of tor's, on this machine or on another.
 
     Args:
+        address: a host may be a name; its addresses are tried in turn.
         user: `tor.user`, the only one besides root and ourselves who may listen there.
+        host: what is known of that name; `None` to find it anew.
 
     Returns:
         A connected socket in non-blocking mode, which belongs to the caller.
@@ -40,7 +46,30 @@ async def reach(address: Address, user: str) -> socket.socket:
     Raises:
         OSError: there is no connection.
         OwnerError: somebody else listens there, or it cannot be told who; nothing was sent.
+        HostError: the name cannot be found.
     """
+    if isinstance(address, Path):
+        return await _reach(address, user)
+    name, port = address
+    hosts = await (host or Host(name)).addresses()
+    if len(hosts) == 1:
+        return await _reach((hosts[0], port), user)
+    return await _reach_one_of(hosts, port, user)
+
+
+async def _reach_one_of(hosts: Sequence[str], port: int, user: str) -> socket.socket:
+    """The first that lets us in. Somebody else at one of them gets nothing, and keeps nobody from the others."""
+    failures: list[OSError | OwnerError] = []
+    for host in hosts:
+        try:
+            async with asyncio.timeout(_EACH):
+                return await _reach((host, port), user)
+        except (OSError, OwnerError) as error:  # TimeoutError is one
+            failures.append(error)
+    raise next((each for each in failures if isinstance(each, OwnerError)), failures[0])
+
+
+async def _reach(address: Address, user: str) -> socket.socket:
     found = listener = None
     if not isinstance(address, Path):
         found = believed_listener(*address, (user,))

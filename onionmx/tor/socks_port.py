@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from onionmx.config import Address, parse_address
+from onionmx.config import Address, parse_server
 from onionmx.tor.reach import socks_in_use
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def leads_to(line: str, address: Address) -> bool:
     if where.isdigit():
         return address == ("127.0.0.1", int(where))
     try:
-        return parse_address(where.replace('"', "")) == address  # tor takes unix:"/path" too
+        return parse_server(where.replace('"', "")) == address  # tor takes unix:"/path" too
     except ValueError:  # auto, or a host name
         return False
 
@@ -53,7 +53,7 @@ def client_port_advice(controller: "Controller", socks: str) -> list[str]:
         stem.ControllerError: tor cannot be asked; `open_control` makes a ControlError of it.
     """
     socks = socks_in_use(socks)
-    address = parse_address(socks)
+    address = parse_server(socks)
     ports = socks_ports(controller)
     missing = next((missing_flags(line) for line in ports if leads_to(line, address)), [])
     if not missing:

@@ -19,7 +19,7 @@ from onionmx.dns.choice import choose
 from onionmx.dns.nameserver import PlainNameserver
 from onionmx.dns.records import RecordResolver
 from onionmx.dns.srv import SrvResolver
-from onionmx.errors import DnsError
+from onionmx.errors import DnsError, HostError
 from onionmx.target import Trust
 from tests.dns.scripted import Reaction, reply, scripted_server
 from tests.net.stranger import root_only
@@ -184,3 +184,18 @@ def test_listener_that_is_gone_when_it_has_answered_by_tcp() -> None:
             await nameserver.async_query(request, 20.0, None, 0, True, dns.asyncbackend.get_default_backend())  # noqa: FBT003 -- dnspython's
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("written", ["localhost:5300", "tls://localhost:5300#dns.example"])
+def test_a_name_of_this_host_is_believed_like_its_address(written: str) -> None:
+    choice = choose(DnsSection(nameservers=(written,)))
+    assert choice.are_believed
+    assert all(resolver.is_loopback and resolver.port == 5300 for resolver in choice.resolvers)
+    is_looked_at = choice.listener(choice.resolvers[0], is_udp=True) is not None
+    assert is_looked_at is not written.startswith("tls://")  # the certificate says it
+
+
+def test_a_resolver_that_cannot_be_found_is_not_replaced_by_the_others() -> None:
+    settings = DnsSection(nameservers=("tls://nosuch.invalid#dns.example", "192.0.2.1"))
+    with pytest.raises(HostError, match=r"^dns\.nameservers: host nosuch\.invalid"):
+        choose(settings)

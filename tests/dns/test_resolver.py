@@ -41,12 +41,12 @@ def test_forms(text: str, resolver: Resolver) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("resolver.example", "expected IP, IP:PORT"),
-        ("tls://192.0.2.1", "names no certificate: expected tls://IP"),
+        ("resolver example", "expected IP or NAME"),
+        ("tls://192.0.2.1", "names no certificate: expected tls://HOST"),
         ("tls://192.0.2.1#a b", "names no certificate"),
-        ("tls://#resolver.example", "expected IP, IP:PORT"),
-        ("https://192.0.2.1/dns-query", "expected IP, IP:PORT"),
-        ("192.0.2.1:0", "expected IP, IP:PORT"),
+        ("tls://#resolver.example", "expected IP or NAME"),
+        ("https://192.0.2.1/dns-query", "expected IP or NAME"),
+        ("192.0.2.1:0", "expected IP or NAME"),
         (V2_ONION, "version 2"),
         (f"{ONION}:99999", "not a port"),
     ],

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGHUP, SIGKILL
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -73,6 +73,10 @@ class Relay:
     def stop(self) -> None:
         """Stop it as an operator does."""
         self._daemon.stop()
+
+    def reload(self) -> None:
+        """Have it read its configuration again."""
+        self._daemon.signal(SIGHUP)
 
     def kill(self) -> None:
         """Stop it with SIGKILL, in the middle of whatever it does."""

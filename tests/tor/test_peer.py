@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onionmx.config import TorSection, parse_address
+from onionmx.config import TorSection, parse_address, parse_server
 from onionmx.errors import AutomapError, ControlError, OwnerError
 from onionmx.net.owner import ListenerOwner
 from onionmx.tor.addresses import host_list
@@ -77,6 +77,19 @@ def test_socks_port_of_a_stranger(kind: str, tmp_path: Path) -> None:
         assert caught.value.cause is Cause.FOREIGN
         with pytest.raises(OwnerError, match="not root or debian-tor"):
             asyncio.run(reach(parse_address(socks), "debian-tor"))
+    assert set(heard) <= {b""}
+
+
+def test_socks_port_of_a_stranger_by_name(tmp_path: Path) -> None:
+    if not IS_ROOT:
+        return
+    with of_a_stranger("tcp", tmp_path) as (socks, heard):
+        named = socks.replace("127.0.0.1", "localhost")
+        with pytest.raises(SocksError, match=f"is not believed: user {STRANGER} listens at ") as caught:
+            asyncio.run(SocksConnector(named, 5).connect((A, 25)))
+        assert caught.value.cause is Cause.FOREIGN
+        with pytest.raises(OwnerError, match="not root or debian-tor"):
+            asyncio.run(reach(parse_server(named), "debian-tor"))
     assert set(heard) <= {b""}
 
 

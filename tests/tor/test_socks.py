@@ -12,6 +12,7 @@ import pytest
 
 from onionmx.config import TorSection
 from onionmx.defaults import TOR_USER
+from onionmx.errors import HostError
 from onionmx.tor import reach
 from onionmx.tor.socks import Cause, SocksConnector, SocksError
 from tests.mapfile.maps import A, B
@@ -53,6 +54,23 @@ async def failure(connector: SocksConnector) -> SocksError:
     with pytest.raises(SocksError) as caught:
         await connector.connect((A, 25))
     return caught.value
+
+
+def test_a_host_by_its_name_and_what_is_said_where_it_cannot_be_found() -> None:
+    peer = Peer()
+
+    async def test(_connector: SocksConnector, where: str) -> None:
+        connector = SocksConnector(where.replace("127.0.0.1", "localhost"), PATIENCE)
+        connector.find()
+        (await connector.connect((A, 25))).close()
+
+    play(peer.serve, test)
+    lost = SocksConnector("nosuch.invalid:9050", PATIENCE)
+    with pytest.raises(HostError, match=r"^tor\.socks: host nosuch\.invalid"):
+        lost.find()
+    error = asyncio.run(failure(lost))
+    assert error.cause is Cause.HOST_UNKNOWN
+    assert "tor's SOCKS port nosuch.invalid:9050: host nosuch.invalid" in str(error)
 
 
 @pytest.mark.parametrize("is_unix", [False, True])
@@ -245,7 +263,7 @@ def test_auto_is_the_socket_of_onionmx_where_it_is_there(tmp_path: Path, monkeyp
     asyncio.run(later())
 
 
-@pytest.mark.parametrize("value", ["unix:socks", "unix:", "unix:/" + "x" * 107, "localhost:9050", "9050"])
+@pytest.mark.parametrize("value", ["unix:socks", "unix:", "unix:/" + "x" * 107, "local host:9050", "9050"])
 def test_impossible_ports(value: str) -> None:
     with pytest.raises(ValueError, match=r"expected"):
         TorSection(socks=value)

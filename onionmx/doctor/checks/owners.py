@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from onionmx.config import UNIX, Configuration, parse_socket
+from onionmx.config import UNIX, Configuration, parse_server, parse_socket
 from onionmx.doctor.finding import Finding, not_checked, ok, problem
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
-from onionmx.errors import OwnerError
+from onionmx.errors import HostError, OwnerError
+from onionmx.net.names import find_host
 from onionmx.net.owned_path import check_path
 from onionmx.net.owner import owners
 from onionmx.net.users import is_believed
@@ -56,7 +57,7 @@ def places(configuration: Configuration) -> list[Place]:
     """All places on this machine; ports of others are believed by their address."""
     tor, relay, serve = configuration.tor, configuration.relay, configuration.serve
     found = [
-        Place("tor.socks", socks_in_use(tor.socks), (tor.user,)),
+        *(Place("tor.socks", where, (tor.user,)) for where in _addresses(socks_in_use(tor.socks))),
         Place("tor.dnsport", tor.dnsport, (tor.user,), is_udp=True),
         Place("tor.control", tor.control, (tor.user,)),
     ]
@@ -77,6 +78,18 @@ def places(configuration: Configuration) -> list[Place]:
         if not where.startswith(UNIX)  # who made it, only root could have let in
     ]
     return [place for place in found if place.where.startswith(UNIX) or _is_here(place.where)]
+
+
+def _addresses(where: str) -> list[str]:
+    """Where tor's SOCKS port is, at each address of its host; none where the host cannot be found, as `socks` tells."""
+    server = parse_server(where)
+    if isinstance(server, Path):
+        return [where]
+    host, port = server
+    try:
+        return [f"[{each}]:{port}" if ":" in each else f"{each}:{port}" for each in find_host(host)]
+    except HostError:
+        return []
 
 
 def judge_owners(found: Iterable[Place]) -> list[Finding]:

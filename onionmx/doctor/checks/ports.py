@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from onionmx.config import UNIX, TorSection, parse_address, parse_socket
+from onionmx.config import UNIX, TorSection, parse_server, parse_socket
 from onionmx.doctor.checks.tor_process import CONTROL, TOR
 from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import RESTART, Machine, in_thread
@@ -82,10 +82,22 @@ async def look_at_socks(machine: Machine) -> Sequence[Finding]:
     mistyped, clear = await asyncio.gather(_failure(machine, (BAD_CHECKSUM_ONION, 25)), _failure(machine, _NO_EXIT))
     cause = mistyped.cause if mistyped else None
     foreign = mistyped.words if mistyped and cause in {Cause.WRONG_SERVICE, Cause.FOREIGN} else ""
+    if mistyped and cause is Cause.HOST_UNKNOWN:
+        return judge_unknown_host(mistyped.words)
     is_clear = bool(foreign) or cause is Cause.BAD_ADDRESS or cause in _NOT_THERE
     if not is_clear and not await _is_tor(where, machine.configuration.tor.user):
         foreign = f"what answers at {where} is not tor"
     return judge_socks(where, cause, clear.cause if clear else None, foreign=foreign)
+
+
+def judge_unknown_host(seen: str) -> list[Finding]:
+    """Judge a SOCKS port whose host cannot be found.
+
+    Args:
+        seen: why, in words.
+    """
+    unknown = [not_checked(topic.name, seen, cause=SOCKS.name) for topic in (EXTENDED_ERRORS, ONION_TRAFFIC_ONLY)]
+    return [blocking(problem(SOCKS.name, seen, Cause.HOST_UNKNOWN.advice), TOR.name), *unknown]
 
 
 def judge_socks(where: str, mistyped: Cause | None, clear: Cause | None, *, foreign: str = "") -> list[Finding]:
@@ -204,7 +216,7 @@ async def _is_tor(where: str, user: str) -> bool:
     """
     try:
         async with asyncio.timeout(_QUICK):
-            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where), user))
+            reader, writer = await asyncio.open_connection(sock=await reach(parse_server(where), user))
             try:
                 writer.write(b"GET / HTTP/1.0\r\n\r\n")
                 return _HTTP_TO_TOR in await reader.read(1024)

@@ -8,12 +8,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onionmx.config import UNIX, parse_address, parse_socket
+from onionmx.config import UNIX, parse_server, parse_socket
 from onionmx.defaults import CONTROL as CONTROL_SOCKET
 from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import MAIL_PORT, RESTART, Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
-from onionmx.errors import ControlError, OnionmxError, OwnerError
+from onionmx.errors import ControlError, HostError, OnionmxError, OwnerError
 from onionmx.tor.reach import is_socket, reach, socks_in_use
 from onionmx.tor.socks import Cause
 
@@ -205,10 +205,17 @@ async def _without_control(machine: Machine, error: OnionmxError) -> Sequence[Fi
         not_checked(topic.name, f"tor cannot be asked: {error}", cause=CONTROL.name) for topic in (CLOCK, LONG_LIVED)
     ]
     try:
-        (await reach(parse_address(socks), settings.user)).close()
+        (await reach(parse_server(socks), settings.user)).close()
     except OwnerError as foreign:
         return [
             blocking(problem(TOR.name, f"tor's SOCKS port {socks} is not believed: {foreign}", Cause.FOREIGN.advice)),
+            not_checked(CONTROL.name, str(error), lines, TOR.name),
+            *unknown,
+        ]
+    except HostError as lost:
+        seen = f"tor's SOCKS port {socks}: {lost}"
+        return [
+            blocking(problem(TOR.name, seen, Cause.HOST_UNKNOWN.advice)),
             not_checked(CONTROL.name, str(error), lines, TOR.name),
             *unknown,
         ]

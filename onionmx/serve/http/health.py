@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onionmx.answer import CouldNotTell
-from onionmx.config import parse_address, parse_socket
+from onionmx.config import parse_server, parse_socket
 from onionmx.errors import OnionmxError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.parts import Parts
@@ -86,7 +86,7 @@ class Health:
         tor = self._parts.configuration.tor
         where = socks_in_use(tor.socks)
         try:
-            reader, writer = await asyncio.open_connection(sock=await reach(parse_address(where), tor.user))
+            reader, writer = await asyncio.open_connection(sock=await reach(parse_server(where), tor.user))
         except OSError as error:
             return HealthPart(ok=False, seen=f"{where}: {error.strerror or error}: is tor running?")
         try:

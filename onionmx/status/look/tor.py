@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from onionmx.config import parse_address
+from onionmx.config import parse_server
 from onionmx.doctor.machine import MAIL_PORT, Machine
 from onionmx.errors import ControlError, OnionmxError
 from onionmx.smtp.printable import printable
@@ -34,7 +34,7 @@ async def _without_control(machine: Machine, why: str) -> TorStatus:
     settings = machine.configuration.tor
     socks = socks_in_use(settings.socks)
     try:
-        (await reach(parse_address(socks), settings.user)).close()
+        (await reach(parse_server(socks), settings.user)).close()
     except OnionmxError as error:
         return TorStatus(answers=None, why=f"{why}; {error}")
     except OSError as error:

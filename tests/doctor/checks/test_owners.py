@@ -31,6 +31,19 @@ def test_port_of_a_stranger(is_udp: bool) -> None:  # noqa: FBT001 -- pytest giv
         assert found.severity is Severity.OK
 
 
+def test_port_of_a_stranger_by_the_name_of_this_host() -> None:
+    if OWN != 0:
+        return
+    with bound(STRANGER) as server:
+        port = server.getsockname()[1]
+        configuration = Configuration(tor=TorSection(socks=f"localhost:{port}", user="no-such-user"))
+        socks = [place for place in places(configuration) if place.setting == "tor.socks"]
+        assert f"127.0.0.1:{port}" in [place.where for place in socks]
+        assert Severity.PROBLEM in [found.severity for found in judge_owners(socks)]
+    lost = Configuration(tor=TorSection(socks="nosuch.invalid:9050"))
+    assert not [place for place in places(lost) if place.setting == "tor.socks"]
+
+
 def test_port_of_a_unit() -> None:
     if OWN != 0:
         return

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from onionmx.config import Configuration, MapSection, TorSection
+from onionmx.doctor.checks import ports
 from onionmx.doctor.checks.ports import CHECKS, judge_listeners, judge_socks
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
@@ -60,6 +61,14 @@ def test_silent_socks_port(cause: Cause) -> None:
         "extended-errors": Severity.NOT_CHECKED,
         "onion-traffic-only": Severity.NOT_CHECKED,
     }
+
+
+def test_socks_port_of_a_host_that_cannot_be_found() -> None:
+    configuration = Configuration(tor=TorSection(socks="nosuch.invalid:9050"))
+    findings = asyncio.run(ports.look_at_socks(Machine(configuration)))
+    assert [finding.severity for finding in findings] == [Severity.PROBLEM, *[Severity.NOT_CHECKED] * 2]
+    assert "host nosuch.invalid" in findings[0].seen
+    assert "getent ahosts" in findings[0].fix
 
 
 def judged(listeners: Mapping[str, Sequence[str]], *policy: str, settings: TorSection = DEFAULTS) -> list[Severity]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from onionmx.config.store import ValkeyAddress, parse_store
 from onionmx.config.sync import SyncSection
-from onionmx.errors import ConfigurationError
+from onionmx.errors import ConfigurationError, StateError
 from onionmx.sync.state.sqlite import SqliteStore
 from onionmx.sync.state.valkey.store import ValkeyStore
 from onionmx.sync.stores import open_store
@@ -25,6 +25,8 @@ SERVER = ValkeyAddress("127.0.0.1", 6379, is_tls=True)
         ("valkey://127.0.0.1", ValkeyAddress("127.0.0.1", 6379)),
         ("valkey://localhost:7000/3", ValkeyAddress("localhost", 7000, 3)),
         ("valkey://[::1]:7000", ValkeyAddress("::1", 7000)),
+        ("valkeys://valkey", ValkeyAddress("valkey", 6379, is_tls=True)),
+        ("valkeys://mail_valkey_1", ValkeyAddress("mail_valkey_1", 6379, is_tls=True)),
         ("valkeys://state.example.org", ValkeyAddress("state.example.org", 6379, is_tls=True)),
         ("valkeys://mx@[2001:db8::1]/1", ValkeyAddress("2001:db8::1", 6379, 1, is_tls=True, user="mx")),
     ],
@@ -49,6 +51,8 @@ def test_places(text: str, place: ValkeyAddress | Path) -> None:
         ("valkeys://[host", "not an address"),
         ("valkey://state.example.org", r"is on another host, .* expected valkeys://"),
         ("valkeys://state.Onion./0", "is a name for Tor"),
+        ("valkeys://val key", "contains ' '"),
+        ("valkeys://127.1", "is neither an IP address nor a name"),
         ("valkey://192.0.2.1", r"is on another host, .* expected valkeys://"),
         ("valkeys://:secret@host", "a file of its own with mode 0600, named by sync.store_password_file"),
         ("valkeys://mx:secret@host", "has a password in it, and anyone who may read the configuration could read it"),
@@ -79,6 +83,22 @@ def test_whatever_it_says_is_a_place_or_refused(text: str) -> None:
 def test_a_file_is_opened(tmp_path: Path) -> None:
     with closing(open_store(tmp_path / "folder" / "state.sqlite", SyncSection())) as store:
         assert isinstance(store, SqliteStore)
+
+
+def test_a_server_is_opened_by_the_name_of_this_host(valkey_server: ValkeyServer) -> None:
+    settings = SyncSection(store_password_file=str(valkey_server.password_file))
+    with closing(open_store(ValkeyAddress("localhost", valkey_server.address.port), settings)) as store:
+        assert isinstance(store, ValkeyStore)
+
+
+def test_no_server_elsewhere_is_asked_without_tls_and_none_that_cannot_be_found() -> None:
+    # Only the library could be led there: the configuration refuses such an address.
+    with pytest.raises(
+        StateError, match=r"192\.0\.2\.1 is 192\.0\.2\.1 here, which is another host: expected valkeys://"
+    ):
+        open_store(ValkeyAddress("192.0.2.1", 6379), SyncSection())
+    with pytest.raises(StateError, match=r"host nosuch\.invalid .*; the map of this host stays"):
+        open_store(ValkeyAddress("nosuch.invalid", 6379, is_tls=True), SyncSection())
 
 
 def test_a_server_is_opened(valkey_server: ValkeyServer) -> None:

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 from valkey import Connection, ConnectionPool, Valkey
@@ -21,9 +22,10 @@ from valkey.exceptions import (
     WatchError,
 )
 
-from onionmx.config.store import STORE_USERS, ValkeyAddress
+from onionmx.config.store import STORE_USERS, TLS, ValkeyAddress
 from onionmx.credential import read_named_secret
-from onionmx.errors import ConfigurationError, OwnerError, StateError
+from onionmx.errors import ConfigurationError, HostError, OwnerError, StateError
+from onionmx.net.names import find_host
 from onionmx.net.owner import ListenerOwner
 from onionmx.net.tls import verifying_context
 from onionmx.sync.state.encoding import UnreadableError
@@ -197,31 +199,54 @@ class ValkeyConnection:
                 f"state {self.address}: {error}; if it is your server, name its user in sync.store_users; the map of "
                 "this host stays"
             ) from error
+        except HostError as error:
+            raise StateError(f"state {self.address}: {error}; the map of this host stays") from error
         except ValkeyError as error:
             raise StateError(f"state {self.address}: {_described(error)}; the map of this host stays") from error
 
 
-class _LocalConnection(Connection):
+class _FoundConnection(Connection):
+    """The library would find the host by itself, and perhaps at other addresses than those that were looked at."""
+
+    def _connect(self) -> socket.socket:
+        failures: list[OSError | OwnerError] = []
+        for host in find_host(self.host, anywhere=True):
+            try:
+                return self._connect_to(host)
+            except (OSError, OwnerError) as error:
+                failures.append(error)
+        raise next((each for each in failures if isinstance(each, OwnerError)), failures[0])
+
+    def _connect_to(self, address: str) -> socket.socket:
+        name, self.host = self.host, address
+        try:
+            connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
+        finally:
+            self.host = name
+        return connected
+
+
+class _LocalConnection(_FoundConnection):
     """Without TLS the server is on this host, where any user can listen on its port while it is down."""
 
     def __init__(self, *, users: Sequence[str], **settings: Any) -> None:  # noqa: ANN401 -- passed on as they come
         self._users = users
         super().__init__(**settings)  # type: ignore[no-untyped-call]
 
-    def _connect(self) -> socket.socket:
-        found = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        hosts = {str(address[0]) for *_, address in found}
-        listeners = {host: ListenerOwner(host, self.port, self._users) for host in hosts}
-        connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
+    def _connect_to(self, address: str) -> socket.socket:
+        if not ip_address(address).is_loopback:
+            raise HostError(f"{self.host} is {address} here, which is another host: expected {TLS}://, or 127.0.0.1")
+        listener = ListenerOwner(address, self.port, self._users)
+        connected = super()._connect_to(address)
         try:
-            listeners[connected.getpeername()[0]].confirm(connected)
+            listener.confirm(connected)
         except BaseException:
             connected.close()
             raise
         return connected
 
 
-class _TlsConnection(Connection):
+class _TlsConnection(_FoundConnection):
     """The library's own makes its contexts itself: they differ by Python, and trust the system beside a file of CAs."""
 
     def __init__(self, *, context: ssl.SSLContext, **settings: Any) -> None:  # noqa: ANN401 -- passed on as they come
@@ -229,7 +254,7 @@ class _TlsConnection(Connection):
         super().__init__(**settings)  # type: ignore[no-untyped-call]
 
     def _connect(self) -> socket.socket:
-        connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call]
+        connected = super()._connect()
         try:
             return self._context.wrap_socket(connected, server_hostname=self.host)
         except OSError:
