@@ -14,6 +14,8 @@ DNSPORT = "127.0.0.1:530"
 CONTROL = "unix:/run/tor/control"
 """The ControlSocket of Debian's tor, in a folder where nobody but root and tor may write. No TCP port is asked unless
 the configuration names it: while tor does not listen there, any local user may."""
+USER = "onionmx"
+"""The user of onionmx-sysusers.conf, who runs sync and owns the map; root becomes him to ask for a route."""
 TOR_USER = "debian-tor"
 """The user that Debian's tor runs as."""
 TRANSPORT_NAME = "smtptor"

@@ -5,6 +5,9 @@
 It looks the domain up in the map, asks Tor's DNSPort for a virtual address of each target, and prints the host list
 for Exim's `route_data`: `ip` or `ip::port`, joined by colons, in route order.
 
+Exim runs it as root: it becomes the user onionmx, or nobody where that does not exist, before it reads the map or asks
+tor (privileges.py).
+
 Exit codes: 0 found; 1 no route for this domain; 68 no onion service can have this name, which only Tor may hear; 75
 could not tell or could not resolve; 64 usage. Only 0 says all by its number: Python itself ends with 1 when it cannot
 start, so 1 and 68 hold together with the words on standard error, which begin with the domain as it was given:
@@ -31,6 +34,7 @@ from onionmx.errors import (
     EXIT_USAGE,
     AutomapError,
     DomainError,
+    MapError,
     OnionError,
     OnionmxError,
     TemporaryError,
@@ -39,6 +43,7 @@ from onionmx.errors import (
 from onionmx.fallback.released import is_released
 from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS_WHY, MapReader
 from onionmx.onion import Endpoint, is_for_tor_alone, onion_of, parse_endpoint
+from onionmx.privileges import give_up_root
 from onionmx.tor.automap import DEFAULT_TIMEOUT, MAX_TIMEOUT, format_hosts, parse_address, resolve
 
 TYPE_CHECKING = False  # typing itself would cost 4 ms
@@ -70,13 +75,16 @@ Exit codes: 0 found, 1 no route for this domain ("DOMAIN: {NO_ENTRY}" or
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the helper; returns its exit code."""
     words = sys.argv[1:] if arguments is None else arguments
+    with_traceback = "--debug" in words or os.environ.get("ONIONMX_DEBUG", "0") != "0"
     try:
+        if with_traceback:
+            import traceback  # noqa: F401, PLC0415 -- for _crashed, as long as root can read it
         try:
             return _run(words)
         except OnionmxError as error:
             return _fail(str(error), error.exit_code)
     except BaseException as error:  # noqa: BLE001 -- whatever happens, it is no answer: the mail has to wait
-        return _crashed(error, with_traceback="--debug" in words or os.environ.get("ONIONMX_DEBUG", "0") != "0")
+        return _crashed(error, with_traceback=with_traceback)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -97,6 +105,7 @@ def _run(arguments: Sequence[str]) -> int:
     name = given if given.isprintable() else shown(given)
     try:
         domain = _domain(given)
+        give_up_root()
         words = _words(domain, options.get("--map", MAP_PATH)) if domain else None
     except OnionError as error:
         return _fail(f"{name}: {error}", EXIT_REFUSED)
@@ -169,8 +178,13 @@ def _words(domain: str, map_path: str) -> list[str] | None:
         TemporaryError: it says that this could not be told.
         OnionError: no onion service can have this name.
     """
-    with MapReader(map_path) as reader:
-        value = reader.get_value(domain)
+    try:
+        with MapReader(map_path) as reader:
+            value = reader.get_value(domain)
+    except MapError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise MapError(f"{error} for user {os.geteuid()}") from error
+        raise
     if value is not None:
         words = value.decode("ascii", "backslashreplace").split(" ")
         if words == [COULD_NOT_TELL]:

@@ -63,7 +63,7 @@ FLOORS = [
     {"target"},
     {"onion", "domain"},
     {"credential"},
-    {"files", "isolation", "shipped", "systemd"},
+    {"files", "isolation", "privileges", "shipped", "systemd"},
     {"errors", "defaults", "text", "batches", "clock"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -11,6 +12,7 @@ import pytest
 
 import onionmx
 from tests.mapfile.maps import A, make_map
+from tests.net.stranger import folder_for_others
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(onionmx.__file__).parent
@@ -22,6 +24,7 @@ LOADED_BY_HELPER = (
     "domain.py",
     "errors.py",
     "onion.py",
+    "privileges.py",
     "mapfile/__init__.py",
     "mapfile/cdb.py",
     "net/__init__.py",
@@ -29,6 +32,13 @@ LOADED_BY_HELPER = (
     "tor/__init__.py",
     "tor/automap.py",
 )
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder for maps: the helper that root runs is another user when it reads one."""
+    with folder_for_others() as folder:
+        yield folder
 
 
 def installed(name: str) -> Path:

@@ -14,10 +14,18 @@ from onionmx.fallback.writing import write_released
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
 from tests.fallback.test_released import FAULTS as RELEASED_FAULTS
 from tests.mapfile.maps import A, B, C, make_map
+from tests.net.stranger import folder_for_others
 from tests.onions import IMPOSSIBLE_ONIONS, V2_ONION, make_onion
 from tests.tor.test_automap import virtual
 
 HELPER = Path(executable).with_name("onionmx-route")
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder for maps: the helper that root runs is another user when it reads one."""
+    with folder_for_others() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from rich.table import Table
 from onionmx.answer import Answer, Ask, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
 from onionmx.cli.options import configuration_option, json_option, map_option, with_map, write_json
+from onionmx.cli.state_user import become_reader
 from onionmx.config import Configuration, DnsSection
 from onionmx.domain import Domain, normalize
 from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, EXIT_TEMPORARY
@@ -37,6 +38,7 @@ def command(
     Exit codes: 0 every domain has an onion MX; 1 one has none; 75 could not tell for one.
     """
     names = list(dict.fromkeys(map(normalize, domains)))
+    become_reader(with_map(configuration, map_path))
     answers = asyncio.run(_find(names, configuration, map_path, live=live))
     if as_json:
         write_json([shown_answer(answer) for answer in answers])

@@ -198,7 +198,9 @@ def export(format_name: str, configuration: Configuration, map_path: str | None)
 
 
 def _open(configuration: Configuration, map_path: str | None) -> MapReader:
-    return MapReader(map_path or configuration.map.path)
+    path = map_path or configuration.map.path
+    become_owner(Path(path).parent)
+    return MapReader(path)
 
 
 def _entry_as_json(domain: str, endpoints: tuple[Endpoint, ...]) -> dict[str, object]:

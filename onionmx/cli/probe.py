@@ -17,6 +17,7 @@ from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.cli.console import make_console
 from onionmx.cli.options import Seconds, configuration_option, json_option, map_option, with_map, write_json
 from onionmx.cli.repeat import repeat
+from onionmx.cli.state_user import become_reader
 from onionmx.config import Configuration
 from onionmx.domain import shown
 from onionmx.errors import EXIT_FOUND
@@ -107,6 +108,7 @@ def command(
     not answer or refuses for now (4xx). With several targets 75 comes before 1.
     """
     what = parse_subject(subject)
+    become_reader(with_map(configuration, map_path))
     questions = ProbeOptions(configuration.relay.ehlo_name, address, sender, require_tls, timeout)
     # The router has no route for local domains: what others find is in DNS.
     local = read_local_domains(configuration.local)

@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from onionmx.config import Configuration
 from onionmx.credential import hold_credentials
 from onionmx.errors import ConfigurationError
+from onionmx.privileges import become
 
 LOG_READERS = "adm"
 """The group that may read mail logs, as Debian has them."""
@@ -35,8 +37,19 @@ def become_owner(folder: Path, secrets: Iterable[str] = ()) -> None:
         owner = existing.stat()
         if owner.st_uid != 0:
             _become(owner.st_uid, owner.st_gid)
-    except OSError as error:
-        raise ConfigurationError(f"cannot become the user who owns {existing}: {error.strerror}") from error
+    except (OSError, ImportError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"cannot become the user who owns {existing}: {why}") from error
+
+
+def become_reader(configuration: Configuration) -> None:
+    """Become the user who owns the map, to ask for routes and onions; root stays root to read what daemons remember.
+
+    Raises:
+        ConfigurationError: as `become_owner` does.
+    """
+    if not configuration.lookup.live:
+        become_owner(Path(configuration.map.path).parent)
 
 
 def _become(uid: int, gid: int) -> None:
@@ -48,6 +61,4 @@ def _become(uid: int, gid: int) -> None:
         os.environ["HOME"] = user.pw_dir
     with suppress(KeyError):
         groups.add(grp.getgrnam(LOG_READERS).gr_gid)
-    os.setgroups(sorted(groups))
-    os.setresgid(gid, gid, gid)
-    os.setresuid(uid, uid, uid)
+    become(uid, gid, groups)

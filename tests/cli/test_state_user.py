@@ -76,6 +76,28 @@ def test_list_that_the_owner_cannot_read_is_named(state: Path) -> None:
     assert f"{hidden}" in onionmx(state, "sync", hidden, code=64)
 
 
+@pytest.mark.parametrize(
+    "words", [("lookup", "example.net"), ("probe", "example.net"), ("map", "list"), ("map", "get", "example.net")]
+)
+def test_what_only_asks_has_no_right_of_root_to_read_the_map(state: Path, words: tuple[str, ...]) -> None:
+    onionmx(state, "map", "import", "-", given=f"example.net {V3_ONION}\n")
+    (state / "map.cdb").chmod(0o600)
+    os.chown(state / "map.cdb", 0, 0)
+    command: list[str | Path] = [ONIONMX, *words, "--config", state.parent / "onionmx.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 75
+    assert "Permission denied" in done.stdout + done.stderr
+
+
+def test_lookup_stays_root_to_read_what_daemons_remember(state: Path) -> None:
+    onionmx(state, "map", "import", "-", given=f"example.net {V3_ONION}\n")
+    (state / "map.cdb").chmod(0o600)
+    os.chown(state / "map.cdb", 0, 0)
+    with (state.parent / "onionmx.toml").open("a") as file:
+        file.write("[lookup]\nlive = true\n")
+    onionmx(state, "lookup", "example.net")
+
+
 def test_root_stays_root_where_the_folder_is_its_own(tmp_path: Path) -> None:
     become_owner(tmp_path / "not" / "there")
     assert os.geteuid() == 0

@@ -8,6 +8,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.net.stranger import folder_for_others
+
 from .daemon import free_ports
 from .name_servers import NameServers, Zone
 from .programs import MissingProgramError, find_program
@@ -23,6 +25,13 @@ def skip_without(*programs: str) -> None:
             find_program(program)
     except MissingProgramError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Return a new folder: programs that root starts here are other users when they read a file of it."""
+    with folder_for_others() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -96,6 +96,7 @@ def main() -> int:
     """Tell the story; everything that was started is stopped and removed at the end."""
     logging.getLogger("stem").setLevel(logging.CRITICAL)
     folder = Path(tempfile.mkdtemp(prefix="onionmx-demo-"))
+    folder.chmod(0o755)  # Exim's helper is another user when it reads the map
     try:
         step("Starting a private Tor network on this machine (about half a minute)")
         start = time.monotonic()

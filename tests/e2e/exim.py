@@ -3,7 +3,8 @@
 Exim runs wholly unprivileged: a user who gives ``-C`` needs no root if all that Exim touches is his. Debian compiles
 the name of its user, Debian-exim, into the program and refuses to start where that user does not exist, so a copy
 is made in which the number of the running user is written instead ("ref:name uses a number" in Exim's src/EDITME).
-Exim refuses to be root in that role, so root becomes `nobody` for it. /etc/exim4 is neither read nor written.
+Exim refuses to be root in that role, so root becomes `nobody` for it. With `is_root` it stays root as an installed one
+does, and runs what its routers ask for as root. /etc/exim4 is neither read nor written.
 """
 
 import os
@@ -119,6 +120,7 @@ class Exim:
         program: Path | None = None,
         *,
         wrap: Sequence[str] = (),
+        is_root: bool = False,
     ) -> None:
         """Write the configuration.
 
@@ -129,6 +131,7 @@ class Exim:
             parts: files that replace those of DEBIAN_LIKE, by section and name.
             program: the exim to run, by default that of exim4-daemon-light.
             wrap: words in front of every command that runs it.
+            is_root: whether it keeps the rights of root, who runs the test.
         """
         self.folder = folder
         self.hostname = hostname
@@ -136,6 +139,7 @@ class Exim:
         self.mainlog = folder / "log" / "mainlog"
         self._program = folder / "exim4"
         self._wrap = wrap
+        self._is_root = is_root
         self._configuration = folder / "exim.conf"
         for name in ("spool", "log", "mailbox", "clearnet"):
             (folder / name).mkdir(parents=True)
@@ -158,7 +162,8 @@ class Exim:
         self._daemon = Daemon("exim", self._command("-bdf"), folder)
 
     def _command(self, *arguments: str) -> list[str]:
-        return [*self._wrap, *_plain_user(), str(self._program), "-C", str(self._configuration), *arguments]
+        user = [] if self._is_root else _plain_user()
+        return [*self._wrap, *user, str(self._program), "-C", str(self._configuration), *arguments]
 
     def _copy_program(self, original: Path) -> None:
         program = original.read_bytes()
@@ -183,7 +188,7 @@ class Exim:
 exim_path = {self._program}
 exim_user = {_user()}
 exim_group = {_group()}
-deliver_drop_privilege
+{"" if self._is_root else "deliver_drop_privilege"}
 primary_hostname = {self.hostname}
 spool_directory = {self.folder}/spool
 log_file_path = {self.folder}/log/%slog
@@ -197,6 +202,8 @@ tls_advertise_hosts =
             self.folder.chmod(0o755)
             for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, _user(), _group())
+        if self._is_root:
+            os.chown(self._configuration, 0, 0)
 
     def write_command(self, path: Path) -> None:
         """Write a program that runs this Exim as the installed one is run, with no need of `-C`."""
@@ -223,6 +230,10 @@ tls_advertise_hosts =
     ) -> None:
         """Stop it."""
         self.stop()
+
+    def command(self, *arguments: str) -> list[str]:
+        """The words that run it with these arguments."""
+        return self._command(*arguments)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one exim command to its end."""

@@ -7,6 +7,8 @@ from itertools import pairwise
 
 import pytest
 
+from tests.net.stranger import folder_for_others
+
 from .conftest import skip_without
 from .echo_site import ALICE, CLEARNET, OUTSIDE, RECEIVER, SENDER, EchoSite
 from .tor_network import TorNetwork
@@ -15,9 +17,9 @@ ECHO = f"echo@{RECEIVER}"
 
 
 @pytest.fixture(scope="module")
-def site(tor_network: TorNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EchoSite]:
+def site(tor_network: TorNetwork) -> Iterator[EchoSite]:
     skip_without("exim4", "setpriv")
-    with EchoSite(tor_network, tmp_path_factory.mktemp("echo") / "site") as running:
+    with folder_for_others() as folder, EchoSite(tor_network, folder / "site") as running:
         yield running
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.net.stranger import folder_for_others
+
 from .site import DOMAIN, SENDER, UNSIGNED, WITHOUT, Site
 from .tor_network import TorNetwork
 
@@ -16,8 +18,8 @@ MESSAGE = (
 
 
 @pytest.fixture(scope="module")
-def site(tor_network: TorNetwork, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with Site(tor_network, tmp_path_factory.mktemp("site")) as site:
+def site(tor_network: TorNetwork) -> Iterator[Site]:
+    with folder_for_others() as folder, Site(tor_network, folder) as site:
         assert site.onionmx("sync").returncode == 0
         yield site
 

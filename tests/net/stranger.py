@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+import tempfile
 from asyncio import create_subprocess_exec
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +33,14 @@ for _ in range(int(number)):
 print("held", flush=True)
 sys.stdin.read()
 """
+
+
+@contextmanager
+def folder_for_others() -> Iterator[Path]:
+    """A folder in which other users find files; those of pytest may be searched by who runs the tests alone."""
+    with tempfile.TemporaryDirectory(prefix="onionmx-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 @contextmanager
