@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NOBODY = 65534
 """The user and group that own nothing, on every Linux (/proc/sys/kernel/overflowuid)."""
+shared_users: set[int] = set()
+"""What root became here although others are that too: what belongs to such a user is not this process's own."""
 _STATUS = "/proc/self/status"
 _VERSION_3 = 0x20080522  # of capset(2): two words for each set
 _SET_BYTES = 24  # three sets, two words each
@@ -40,6 +42,7 @@ def give_up_root() -> None:
             uid, gid = user.pw_uid, user.pw_gid
         except KeyError:
             name, uid, gid = f"number {NOBODY}", NOBODY, NOBODY
+            shared_users.add(uid)
         if not uid:
             raise PermissionError(EPERM, f"{USER} is another name of root")
         become(uid, gid, ())

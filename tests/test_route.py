@@ -1,5 +1,6 @@
 """The route helper as Exim runs it: a process with arguments, output and exit code."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,11 @@ from cdblib import Writer
 
 from onionmx.fallback.writing import write_released
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY
+from onionmx.privileges import NOBODY
+from tests.e2e.rights import users
 from tests.fallback.test_released import FAULTS as RELEASED_FAULTS
 from tests.mapfile.maps import A, B, C, make_map
-from tests.net.stranger import folder_for_others
+from tests.net.stranger import folder_for_others, root_only
 from tests.onions import IMPOSSIBLE_ONIONS, V2_ONION, make_onion
 from tests.tor.test_automap import virtual
 
@@ -181,6 +184,18 @@ def test_tor_that_does_not_answer(map_path: Path) -> None:
     result = helper("--map", map_path, "--dnsport", port, "example.org")
     assert (result.returncode, result.stdout) == (75, "")
     assert "is tor running?" in result.stderr
+
+
+@root_only
+def test_port_of_nobody_is_not_tors_where_root_became_nobody(map_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        os.fchown(udp.fileno(), NOBODY, NOBODY)  # as if nobody had opened it
+        udp.bind(("127.0.0.1", 0))
+        words = ["--map", str(map_path), "--dnsport", f"127.0.0.1:{udp.getsockname()[1]}", "example.org"]
+        with users("root:x:0:0::/root:/bin/sh\n") as before:
+            result = run([*before, str(HELPER), *words], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (75, "")
+    assert f"user {NOBODY} listens at" in result.stderr
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x7fELF" * 1000])

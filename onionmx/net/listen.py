@@ -78,6 +78,8 @@ def bind_tcp(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         bound.close()
         words = getattr(error, "strerror", None) or error
+        if isinstance(error, PermissionError):
+            words = f"{words}; a port below 1024 comes from the socket unit (docs/units.md)"
         raise ConfigurationError(f"cannot listen on {host} port {port}: {words}") from error
     return bound
 

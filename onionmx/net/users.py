@@ -12,7 +12,7 @@ import pwd
 import sys
 
 from onionmx.errors import OwnerError
-from onionmx.privileges import NOBODY
+from onionmx.privileges import shared_users
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def check_user(uid: int, users: Sequence[str], does: str) -> None:
 def is_believed(uid: int, users: Sequence[str]) -> bool:
     """Whether this is root, this process's user or one of the named, and surely so: a hidden one only by his number.
 
-    Nobody's user is that of many, and not believed for being this process's too.
+    Where root became nobody, who is many, being this process's user is not enough.
 
     Args:
         uid: a user's number.
@@ -81,7 +81,7 @@ def is_believed(uid: int, users: Sequence[str]) -> bool:
         return True
     if uid == hidden_user():
         return str(uid) in users
-    return (uid == os.geteuid() and uid != NOBODY) or uid in numbers(users)
+    return (uid == os.geteuid() and uid not in shared_users) or uid in numbers(users)
 
 
 def numbers(users: Iterable[str]) -> Iterator[int]:

@@ -8,6 +8,7 @@ from tests.e2e.daemon import answers, wait_until
 
 from .credentials import prove as credentials
 from .machine import MachineError
+from .rights import proof as rights
 from .site import CLONE, Site
 from .world import REMOTE
 
@@ -68,6 +69,7 @@ def prove(site: Site) -> None:
     _watched(site)
     _guarded(site)
     credentials.prove(site)
+    rights.prove(site)
     machine.reboot()
     site.tor_is_up()
     _all_well(site, shipped)

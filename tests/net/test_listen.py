@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from onionmx.errors import ConfigurationError
-from onionmx.net.listen import _give, bind_unix
-from tests.net.stranger import user_namespace
+from onionmx.net.listen import _give, bind_tcp, bind_unix
+from tests.net.stranger import as_stranger, user_namespace
 
 
 def test_mode_and_owner(tmp_path: Path) -> None:
@@ -24,6 +24,15 @@ def test_mode_and_owner(tmp_path: Path) -> None:
         status = path.lstat()
         assert stat.S_IMODE(status.st_mode) == 0o620
         assert (status.st_uid, status.st_gid) == (os.geteuid(), os.getgid())
+
+
+def test_low_port_without_rights_says_whence_it_comes() -> None:
+    with as_stranger(), pytest.raises(ConfigurationError) as raised:
+        bind_tcp("127.0.0.1", 1)
+    assert str(raised.value) == (
+        "cannot listen on 127.0.0.1 port 1: Permission denied; a port below 1024 comes from the socket unit "
+        "(docs/units.md)"
+    )
 
 
 def link(path: Path, secret: Path) -> None:

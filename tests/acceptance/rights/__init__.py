@@ -1,0 +1,1 @@
+"""Whether anything of onionmx runs with rights of root, as the kernel tells."""
