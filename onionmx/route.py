@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import sys
 
-from onionmx.defaults import DNSPORT, MAP_PATH, RELEASED_PATH, TOR_USER
+from onionmx.defaults import DNSPORT, MAP_PATH, RELEASED_PATH, TOR_USER, USER
 from onionmx.domain import normalize, shown
 from onionmx.errors import (
     EXIT_FOUND,
@@ -60,6 +60,7 @@ USAGE = (
 HELP = f"""{USAGE}
 
 Print the virtual addresses of the onion MXes of DOMAIN, as a host list for Exim's route_data.
+Started by root, it becomes the user {USER} before it reads the map or asks tor, or nobody where there is none.
 
   --map FILE           the map that onionmx sync writes (default {MAP_PATH})
   --released FILE      the domains that the relay has released (default: where it writes them by default)
