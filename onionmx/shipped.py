@@ -10,7 +10,7 @@ from onionmx.errors import ConfigurationError
 
 FOLDERS = ("deploy", "docs", "exim")
 """What is shipped; pyproject.toml puts the same into the wheel."""
-NOT_SHIPPED = PurePosixPath("deploy/debian")  # how the package is built
+NOT_SHIPPED = (PurePosixPath("deploy/debian"), PurePosixPath("deploy/ci"))  # how it is built, where CI runs
 PACKAGE = Path(__file__).parent
 
 
@@ -46,7 +46,7 @@ def _is_shipped(name: PurePosixPath) -> bool:
     return (
         name.parts[:1] in {(folder,) for folder in FOLDERS}
         and ".." not in name.parts
-        and not name.is_relative_to(NOT_SHIPPED)
+        and not any(name.is_relative_to(folder) for folder in NOT_SHIPPED)
     )
 
 

@@ -80,8 +80,14 @@ def current_version(project: Path) -> str:
     return found[1]
 
 
-def commit(clone: Path, version: str) -> int:
-    """Commit and tag the version in a clone; return the time of the commit, in seconds since the epoch."""
+def commit(clone: Path, version: str, key: Path | None) -> int:
+    """Commit and tag the version in a clone; return the time of the commit, in seconds since the epoch.
+
+    Args:
+        clone: where.
+        version: of the release.
+        key: the SSH key that signs the tag (git-tag(1), --sign), if any.
+    """
     now = int(os.environ.get("SOURCE_DATE_EPOCH") or datetime.now(UTC).timestamp())
     day = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
     changes, code = clone / "CHANGELOG.md", clone / VERSION_FILE
@@ -89,7 +95,9 @@ def commit(clone: Path, version: str) -> int:
     code.write_text(_VERSION_LINE.sub(f'__version__ = "{version}"', code.read_text()))
     dates = {"GIT_AUTHOR_DATE": f"{now} +0000", "GIT_COMMITTER_DATE": f"{now} +0000"}
     run("git", "commit", "--quiet", "--all", "--message", f"Version {version}", cwd=clone, env=dates)
-    run("git", "tag", "--annotate", "--message", f"onionmx {version}", f"v{version}", cwd=clone, env=dates)
+    signed = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={key.absolute()}"] if key else []
+    kind = "--sign" if key else "--annotate"
+    run("git", *signed, "tag", kind, "--message", f"onionmx {version}", f"v{version}", cwd=clone, env=dates)
     return now
 
 
@@ -123,6 +131,14 @@ def sign(sums: Path, key: Path) -> None:
     command = ["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", str(key.absolute()), str(sums)]
     if subprocess.run(command, check=False).returncode:
         raise ReleaseError(f"{key} did not sign")
+
+
+def put(dist: Path, target: Path) -> None:
+    """Copy the files of a release into a folder, and name them on standard output."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(dist.iterdir()):
+        shutil.copy(path, target)
+        sys.stdout.write(f"{target / path.name}\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -160,14 +176,11 @@ def make(options: argparse.Namespace) -> None:
         run("git", "clone", "--quiet", "--branch", branch, PROJECT, clone, cwd=PROJECT)
         for name in ("user.name", "user.email"):
             run("git", "config", name, run("git", "config", name, cwd=PROJECT), cwd=clone)
-        seconds = commit(clone, version)
+        seconds = commit(clone, version, options.key)
         dist = build(clone, version, seconds, package=not options.without_deb)
         if options.key:
             sign(dist / "SHA256SUMS", options.key)
-        options.to.mkdir(parents=True, exist_ok=True)
-        for path in sorted(dist.iterdir()):
-            shutil.copy(path, options.to)
-            sys.stdout.write(f"{options.to / path.name}\n")
+        put(dist, options.to)
         if options.dry_run:
             sys.stdout.write("dry run: no commit, no tag\n")
             return

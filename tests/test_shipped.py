@@ -24,7 +24,7 @@ def test_a_shipped_name_has_a_path(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "/etc/passwd", "pyproject.toml", "exim/../LICENSE", "deploy/debian/build.sh"]
+    "name", ["", ".", "/etc/passwd", "pyproject.toml", "exim/../LICENSE", "deploy/debian/build.sh", "deploy/ci"]
 )
 def test_what_is_not_shipped_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="does not come with onionmx"):
@@ -38,14 +38,14 @@ def test_an_installation_that_lacks_a_file_says_which(tmp_path: Path, monkeypatc
         shipped("exim/conf.d")
 
 
-@given(st.lists(st.sampled_from(["..", ".", "", "/", "exim", "deploy", "debian", "docs", "x"])).map("/".join))
+@given(st.lists(st.sampled_from(["..", ".", "", "/", "exim", "deploy", "debian", "ci", "docs", "x"])).map("/".join))
 def test_no_name_leads_out_of_what_is_shipped(name: str) -> None:
     try:
         path = shipped(name).resolve()
     except ConfigurationError:
         return
     assert any(path.is_relative_to(ROOT / folder) for folder in FOLDERS)
-    assert not path.is_relative_to(ROOT / "deploy/debian")
+    assert not any(path.is_relative_to(ROOT / "deploy" / name) for name in ("debian", "ci"))
 
 
 def test_what_is_shipped_is_what_the_repository_has() -> None:
@@ -53,7 +53,7 @@ def test_what_is_shipped_is_what_the_repository_has() -> None:
         assert shipped(name).read_bytes() == (PROJECT / name).read_bytes()
     files = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*") if path.is_file()]
     names = {str(path.relative_to(PROJECT)) for path in files}
-    assert {name for name in names if not name.startswith("deploy/debian/")} == set(shipped_files())
+    assert {name for name in names if not name.startswith(("deploy/debian/", "deploy/ci/"))} == set(shipped_files())
 
 
 @pytest.mark.source

@@ -18,6 +18,8 @@ from .run import Run, say
 
 KINDS = ("documents", "setup", "units", "attacker")
 """The parts that run when none is named."""
+PIPELINE = "pipeline"
+"""Runs by default too; on one release, which needs no package and no machine."""
 FRESH = "fresh"
 SUITES = ("e2e", "unit", "all")
 UPGRADE = "upgrade"
@@ -49,7 +51,7 @@ def main(words: Sequence[str]) -> int:
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.acceptance", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"{', '.join(KINDS)} (default: these), {UPGRADE}, {FRESH}"
+        "parts", nargs="*", metavar="PART", help=f"{', '.join(KINDS)}, {PIPELINE} (default: these), {UPGRADE}, {FRESH}"
     )
     parser.add_argument("--releases", default="", help=f"of {', '.join(RELEASES)}")
     parser.add_argument("--mtas", default="", help=f"of {', '.join(MTAS)}")
@@ -61,12 +63,12 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--keep", action="store_true", help="keep logs and files")
     asked = parser.parse_args(words)
-    for name, known in (("parts", (*KINDS, UPGRADE, FRESH)), ("releases", RELEASES), ("mtas", MTAS)):
+    for name, known in (("parts", (*KINDS, PIPELINE, UPGRADE, FRESH)), ("releases", RELEASES), ("mtas", MTAS)):
         value = getattr(asked, name)
         chosen = value.replace(",", " ").split() if isinstance(value, str) else value
         if unknown := set(chosen) - set(known):
             parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(known)}")
-        setattr(asked, name, chosen or list(KINDS if name == "parts" else known))
+        setattr(asked, name, chosen or list((*KINDS, PIPELINE) if name == "parts" else known))
     asked.suites = dict(word.partition("=")[::2] for word in asked.suites.replace(",", " ").split())
     if not asked.suites.keys() <= set(asked.releases) or not set(asked.suites.values()) <= set(SUITES):
         parser.error(f"--suites: each RELEASE=SUITE, with a release that runs and a suite of {', '.join(SUITES)}")
@@ -100,7 +102,10 @@ def _stages(asked: argparse.Namespace, folder: Path) -> list[list[Part]]:
         for part in parts(kind, asked.mtas[:1] if kind in alone else asked.mtas)
         if part.release in alone.get(kind, asked.releases)
     ]
-    return [made, [*done, *upgrade, *(parts(FRESH, [""]) if FRESH in asked.parts else [])]]
+    pipeline = (
+        [part for part in parts(PIPELINE, [""]) if RELEASES[part.release].settled] if PIPELINE in asked.parts else []
+    )
+    return [made, [*done, *pipeline[:1], *upgrade, *(parts(FRESH, [""]) if FRESH in asked.parts else [])]]
 
 
 def _provide_programs() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from . import attacker, by_documents, by_setup, units, upgrade
 from .mta import MTAS
 from .package import build, fresh
+from .pipeline import prove as pipeline
 from .sandbox import stack
 from .site import CLONE, Site, install, site
 
@@ -27,7 +28,8 @@ class Part:
     """What to do, and where.
 
     Args:
-        kind: `package`, `machine`, `documents`, `setup`, `units`, `attacker`, `upgrade` or `fresh`.
+        kind: `package`, `machine`, `documents`, `setup`, `units`, `attacker`, `upgrade`,
+            `pipeline` or `fresh`.
         release: code name.
         mta: which MTA, where there is one.
         base: the root of the release.
@@ -50,7 +52,7 @@ class Part:
     @property
     def is_online(self) -> bool:
         """Whether it may use the network of this machine."""
-        return self.kind in ("package", "upgrade", "fresh")
+        return self.kind in ("package", "upgrade", "pipeline", "fresh")
 
     def to_json(self) -> str:
         """For another process."""
@@ -68,6 +70,8 @@ def run(part: Part) -> None:
         build(stack([base], own / "root"), deb)
     elif part.kind == "fresh":
         fresh(stack([base], own / "root"), part.suite)
+    elif part.kind == "pipeline":
+        pipeline.prove(stack([base], own / "root"))
     elif part.kind == "machine":
         install(stack([base], layer), MTAS[part.mta])
     elif part.kind == "upgrade":

@@ -23,6 +23,7 @@ LIMITS = {
     "units": 600.0,
     "attacker": 600.0 + SECONDS,
     "upgrade": 900.0,
+    "pipeline": 900.0,
     "fresh": 5400.0,
 }
 """Seconds that a part may take."""

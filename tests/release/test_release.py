@@ -98,6 +98,12 @@ def test_a_release_is_whole_signed_and_the_same_again(repository: Path, key: Pat
         sums.write("\n")
     assert not verified(signers, second)
 
+    third = tmp_path / "third"
+    release_the_tag(repository, key, third)
+    assert {path.name for path in third.iterdir()} == {*names, "SHA256SUMS.sig"}
+    assert all((first / name).read_bytes() == (third / name).read_bytes() for name in names)
+    assert verified(signers, third)
+
     again = make(repository, "9.9.9", "--dry-run", "--without-deb", "--to", first)
     assert again.returncode == 1
     assert again.stderr == "release: the tag v9.9.9 exists already\n"
@@ -113,6 +119,19 @@ def test_a_release_is_whole_signed_and_the_same_again(repository: Path, key: Pat
     references = {component["bom-ref"] for component in bill["components"]} | {"pkg:pypi/onionmx@9.9.9"}
     assert {edge["ref"] for edge in bill["dependencies"]} == references
     assert all(set(edge["dependsOn"]) <= references for edge in bill["dependencies"])
+
+
+def release_the_tag(repository: Path, key: Path, folder: Path) -> None:
+    """As the pipeline does: nothing before one who is trusted on the branch has signed it."""
+    command: list[str | Path] = [sys.executable, "-m", "release.tagged", "v9.9.9", key, "--without-deb", "--to", folder]
+    refused = subprocess.run(command, cwd=repository, check=False, capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr) == (1, "release: release/signers: nobody may release yet\n")
+    assert not folder.exists()
+    public = key.with_suffix(".pub").read_text()
+    (repository / "release/signers").write_text(f'release@example.org namespaces="git" {public}')
+    git(repository, "commit", "--quiet", "--all", "--message", "Who may release")
+    subprocess.run(command, cwd=repository, check=True)
+    git(repository, "reset", "--quiet", "--hard", "HEAD^")
 
 
 def when(form: str) -> str:
