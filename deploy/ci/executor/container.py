@@ -40,19 +40,25 @@ def _environment() -> dict[str, str]:
     return {"PATH": path, "HOME": home, "XDG_RUNTIME_DIR": runtime, "DBUS_SESSION_BUS_ADDRESS": bus, "LANG": "C.UTF-8"}
 
 
-def _command(*words: str) -> list[str]:
-    # A podman whose executor was killed must not go on making what cleanup has removed.
-    return ["setpriv", "--pdeathsig", "KILL", "podman", *words]
-
-
-def podman(*words: str) -> str:
+def podman(*words: str, lock: Path | None = None) -> str:
     """Run podman; return what it printed.
+
+    Args:
+        words: its arguments.
+        lock: a file that is locked as long as podman runs, which then outlives an executor that is killed: half-way,
+            podman leaves processes of which it knows nothing.
 
     Raises:
         SystemFailure: it failed.
     """
     done = subprocess.run(
-        _command(*words), env=_environment(), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False
+        [*(["flock", "--close", str(lock)] if lock else []), "podman", *words],
+        env=_environment(),
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        start_new_session=lock is not None,
     )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
@@ -87,14 +93,20 @@ def options(settings: Settings, job: Job, shared: Path) -> list[str]:
     ]
 
 
-def start(settings: Settings, job: Job, shared: Path) -> None:
+def start(settings: Settings, job: Job, shared: Path, lock: Path) -> None:
     """Start the container of a job, which then does nothing, and see that its limits hold.
+
+    Args:
+        settings: how much it may have.
+        job: whose it is.
+        shared: the folder that it may read; without that folder, nothing is started.
+        lock: locked meanwhile.
 
     Raises:
         SystemFailure: podman failed, or this host does not hold the limits.
     """
     first = ["--entrypoint", f'["/bin/sh","-c","{_FIRST}"]']
-    podman("run", *options(settings, job, shared), *first, job.image)
+    podman("run", *options(settings, job, shared), *first, job.image, lock=lock)
     if settings.cgroups:
         lines = Path(f"/proc/{_process(job)}/cgroup").read_text()
         wanted = {"memory.max": settings.memory_mb * _MIB, "pids.max": settings.processes}
@@ -119,7 +131,7 @@ def execute(job: Job) -> int | None:
     if write != _MARKER:
         os.dup2(write, _MARKER)
         os.close(write)
-    words = _command("exec", "--preserve-fds", "1", job.name, "/bin/sh", "-c", _BEGIN)
+    words = ["podman", "exec", "--preserve-fds", "1", job.name, "/bin/sh", "-c", _BEGIN]
     try:
         done = subprocess.run(
             words, env=_environment(), cwd="/", stdin=subprocess.DEVNULL, pass_fds=[_MARKER], check=False
@@ -154,13 +166,13 @@ def _is_first(process: str) -> bool:
 
 def unpack(job: Job, archive: IO[bytes]) -> bool:
     """Unpack a cache, in the container; tell whether that worked."""
-    words = _command("exec", "--interactive", job.name, "tar", "-x", "-C", "/cache", "-f", "-")
+    words = ["podman", "exec", "--interactive", job.name, "tar", "-x", "-C", "/cache", "-f", "-"]
     return subprocess.run(words, env=_environment(), cwd="/", stdin=archive, check=False).returncode == 0
 
 
 def pack(job: Job) -> "subprocess.Popen[bytes]":
     """Begin to pack the cache, in the container."""
-    words = _command("exec", job.name, "tar", "-c", "-C", "/cache", "-f", "-", ".")
+    words = ["podman", "exec", job.name, "tar", "-c", "-C", "/cache", "-f", "-", "."]
     return subprocess.Popen(words, env=_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 

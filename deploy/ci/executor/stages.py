@@ -1,8 +1,12 @@
 """The stages, each of them one call of the program by the runner, in this order; cleanup comes whatever happened."""
 
+import fcntl
 import json
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from . import cache, container
 from .failures import BuildFailure, SystemFailure
@@ -11,6 +15,8 @@ from .settings import Settings
 
 ARCHIVES = ("archive_cache", "archive_cache_on_failure")
 """The stages after which the cache is worth keeping."""
+STARTING = 120.0
+"""Seconds that podman may take to start a container, after which cleanup no longer waits for it."""
 OWN = ("prepare_script", "get_sources", "restore_cache", "download_artifacts")
 """The stages before the first command of the job itself."""
 
@@ -37,7 +43,9 @@ def prepare(settings: Settings, job: Job) -> None:
     settings.state.chmod(0o700)
     if job.protected and job.branch:
         _give_secrets(settings.secrets / str(job.project), shared / "secrets")
-    container.start(settings, job, shared)
+    lock = folder / "lock"
+    lock.touch()
+    container.start(settings, job, shared, lock)
     archive = cache.path(settings.cache, job)
     if archive.exists():
         with archive.open("rb") as file:
@@ -91,10 +99,15 @@ def cleanup(settings: Settings, job: Job) -> None:
     Raises:
         SystemFailure: something is left.
     """
+    folder = _folder(settings, job)
+    lock = _lock(folder / "lock")
     try:
         container.remove([job.name])
     finally:
-        shutil.rmtree(_folder(settings, job), ignore_errors=True)
+        # A podman that waits for the lock finds no folder to share, and starts nothing.
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock:
+            lock.close()
         cache.part(settings.cache, job).unlink(missing_ok=True)
         cache.expire(settings.cache, settings.cache_days, settings.cache_total_mb)
 
@@ -109,6 +122,21 @@ def sweep(settings: Settings) -> None:
     shutil.rmtree(settings.state, ignore_errors=True)
     cache.remove_parts(settings.cache)
     cache.expire(settings.cache, settings.cache_days, settings.cache_total_mb)
+
+
+def _lock(file: Path) -> IO[bytes] | None:
+    """Wait until nobody starts the container; held until the result is closed. Without the file, nobody can."""
+    try:
+        lock = file.open("rb")
+    except FileNotFoundError:
+        return None
+    deadline = time.monotonic() + STARTING
+    while time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        time.sleep(0.1)
+    return lock
 
 
 def _keep_cache(settings: Settings, job: Job) -> None:
