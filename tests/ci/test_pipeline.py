@@ -45,7 +45,7 @@ def test_every_job_calls_the_scripts_of_the_project() -> None:
     assert last == {
         "checks": ".ci/run checks units",
         "all": ".ci/run",
-        "release": '.ci/release "$TAG" "$HOME/release-key"',
+        "release": '.ci/release "$TAG" "$key"',
     }
 
 

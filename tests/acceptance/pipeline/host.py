@@ -54,12 +54,20 @@ def set_up() -> None:
     write_settings(cgroups=False)
 
 
-def write_settings(*, cgroups: bool) -> None:
+def offer_network() -> None:
+    """Addresses of three hosts, and the device that slirp4netns needs, which Debian lets every user open."""
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/net"], check=True)
+    subprocess.run(["mknod", "-m", "666", "/dev/net/tun", "c", "10", "200"], check=True)
+
+
+def write_settings(*, cgroups: bool, network: str = "none") -> None:
     """The settings of the test: what they allow is small."""
     SETTINGS.parent.mkdir(parents=True, exist_ok=True)
     SETTINGS.write_text(
         f"builds_mb = {BUILDS_MB}\ncache_mb = {CACHE_MB}\ntmp_mb = {TMP_MB}\nmemory_mb = {MEMORY_MB}\n"
-        f"processes = {PROCESSES}\ncgroups = {str(cgroups).lower()}\n"
+        f'processes = {PROCESSES}\ncgroups = {str(cgroups).lower()}\nnetwork = "{network}"\n'
         f'[images]\n"{IMAGE}" = []\n"{HOSTILE_IMAGE}" = [11]\n"localhost/ci:absent" = []\n'
     )
 
