@@ -36,7 +36,7 @@ def test_the_runner_calls_the_stages_of_the_executor() -> None:
     assert (runner["executor"], runner["builds_dir"], runner["cache_dir"]) == ("custom", "/builds", "/cache")
 
 
-@pytest.mark.parametrize("name", ["onionmx-ci.service", "onionmx-ci-runner.service"])
+@pytest.mark.parametrize("name", ["onionmx-ci.service", "onionmx-job.service"])
 def test_systemd_finds_no_mistake(name: str, tmp_path: Path) -> None:
     text = re.sub(r"=/usr/(local/)?bin/\S+", "=/bin/true", (FOLDER / name).read_text())
     (tmp_path / name).write_text(text)
@@ -59,7 +59,7 @@ def test_what_the_guide_installs_is_there() -> None:
 
 
 def test_the_machine_of_a_job_is_closed() -> None:
-    text = (FOLDER / "onionmx-ci-runner.nspawn").read_text()
+    text = (FOLDER / "onionmx-job.nspawn").read_text()
     for line in (
         "Boot=no",
         "ReadOnly=yes",

@@ -87,9 +87,10 @@ def _make_images(folder: Path) -> None:
     run_as_user("podman", "import", "--quiet", *changes, str(archive), HOSTILE_IMAGE)
 
 
-def processes() -> list[int]:
-    """All processes that run with a user id of a container."""
-    return [number for number, status in _statuses() if int(status["Uid"].split()[0]) >= _FIRST_ID]
+def processes(user: int | None = None) -> list[int]:
+    """All processes that run with a user id of a container or a machine, or with the one that is ``user`` in there."""
+    ids = {number: int(found["Uid"].split()[0]) for number, found in _statuses()}
+    return [number for number, own in ids.items() if own >= _FIRST_ID and user in (None, own % 2**16)]
 
 
 def first_process() -> int:

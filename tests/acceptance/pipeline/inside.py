@@ -2,12 +2,12 @@
 
 import time
 
-from tests.acceptance.pipeline import host, jobs
+from tests.acceptance.pipeline import host, job_machine, jobs
 
 
 def main() -> None:
     host.set_up()
-    for proof in jobs.PROOFS:
+    for proof in (*jobs.PROOFS, job_machine.a_machine_for_a_job_is_closed_and_gone_after_it):
         began = time.monotonic()
         proof()
         host.assert_clean()

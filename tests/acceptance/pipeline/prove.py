@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.acceptance.package import export, online
 from tests.acceptance.sandbox import chroot, mount
 
-_PACKAGES = "podman runc uidmap slirp4netns busybox-static nftables iproute2"
+_PACKAGES = "podman runc uidmap slirp4netns busybox-static systemd-container nftables iproute2"
 _SOURCE = "root/onionmx"
 # Podman makes user namespaces, which the kernel refuses in a chroot (user_namespaces(7)).
 _ENTER = """
