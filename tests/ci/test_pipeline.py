@@ -99,3 +99,32 @@ def test_the_script_takes_its_own_parts_and_no_others() -> None:
         done = subprocess.run([run, *words], check=False, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (64, "")
         assert "not a part: checks, units, tests, acceptance, fresh" in done.stderr
+
+
+def run_with(make: str, folder: Path, *parts: str) -> subprocess.CompletedProcess[str]:
+    """Run the script with another `make` than the real one, which would take an hour."""
+    (folder / "make").write_text(f"#!/bin/sh\n{make}\n")
+    (folder / "make").chmod(0o755)
+    env = {"PATH": f"{folder}:/usr/bin:/bin"}
+    return subprocess.run([PROJECT / ".ci/run", *parts], env=env, check=False, capture_output=True, text=True)
+
+
+def test_without_arguments_the_script_runs_everything_in_its_order(tmp_path: Path) -> None:
+    done = run_with('echo "make $*"', tmp_path)
+    assert done.returncode == 0
+    assert [line for line in done.stdout.splitlines() if line.startswith("make")] == [
+        "make lint docs",
+        "make test",
+        "make acceptance",
+        "make acceptance PARTS=fresh RELEASES=trixie SUITE=e2e",
+        "make acceptance PARTS=fresh RELEASES=bookworm",
+        "make acceptance PARTS=fresh RELEASES=forky SUITE=unit",
+    ]
+    assert done.stdout.count("\n    0 s  ") + done.stdout.count("\n    1 s  ") == 6
+
+
+def test_the_script_ends_with_the_first_part_that_fails(tmp_path: Path) -> None:
+    done = run_with('echo "make $*"; [ "$1" != test ]', tmp_path, "units", "tests", "checks")
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if line.startswith("make")] == ["make coverage", "make test"]
+    assert "s  FAILED  all tests, on this machine" in done.stdout

@@ -28,6 +28,8 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
+# Overlays do not go on overlays, of which the root of this test is one.
+_STORAGE = '[storage]\ndriver = "vfs"\n'
 _FIRST_ID = 100_000
 _PROGRAMS = "sh cat cp dd df env find id kill ln ls mkdir mount ps rm setsid sleep tar touch wget nc"
 
@@ -46,6 +48,7 @@ def set_up() -> None:
     os.chown(RUNTIME, pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid)
     RUNTIME.chmod(0o700)
     Path("/etc/containers/containers.conf").write_text(_CONTAINERS)
+    Path("/etc/containers/storage.conf").write_text(_STORAGE)
     _make_images(Path("/tmp/image"))  # noqa: S108 - a root of its own
     library = Path("/usr/local/lib/onionmx-ci")
     library.mkdir(parents=True)
