@@ -20,6 +20,8 @@ USER = 1000
 """Who runs the job in the container: not root, not even that of a namespace."""
 IDS = 4096
 """How many user ids a container has: others than any other container, and the runner's is not among them."""
+SHM_MB = 64
+"""Size of /dev/shm, podman's own default; podman 5 makes it read-only with the root if it is not asked for."""
 STARTED = b"started\n"
 _MARKER = 3
 """The descriptor for that: podman passes on those from 3 on (podman-exec(1), --preserve-fds)."""
@@ -76,14 +78,14 @@ def options(settings: Settings, job: Job, shared: Path) -> list[str]:
         if settings.cgroups
         else ["--pids-limit", "0"]
     )
-    sizes = {"/builds": settings.builds_mb, "/cache": settings.cache_mb, "/tmp": settings.tmp_mb}  # noqa: S108
+    sizes = {"/builds": settings.builds_mb, "/cache": settings.cache_mb, "/tmp": settings.tmp_mb, "/dev/shm": SHM_MB}  # noqa: S108
     return [
         *("--detach", "--name", job.name, "--label", f"{LABEL}={job.number}", "--pull", "never"),
         *("--user", f"{USER}:{USER}", "--userns", f"auto:size={IDS}", "--cap-drop", "all"),
         *("--security-opt", "no-new-privileges", "--network", NETWORKS[settings.network]),
         # Podman would pass on this host's proxies with their passwords, and make volumes that the image asks for.
         *("--http-proxy=false", "--image-volume", "ignore", "--no-healthcheck", "--log-driver", "none"),
-        *("--read-only", "--read-only-tmpfs=false", "--shm-size", "64m"),
+        *("--read-only", "--read-only-tmpfs=false"),
         *(f"--tmpfs={path}:rw,nosuid,nodev,exec,mode=1777,size={size}m" for path, size in sizes.items()),
         *("--volume", f"{shared}:{SHARED}:ro,nosuid,nodev,noexec"),
         *limits,
