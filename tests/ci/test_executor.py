@@ -102,7 +102,7 @@ def test_settings_are_read_or_say_what_would_be_right(tmp_path: Path) -> None:
         "builds_mb = 0": "above 0",
         "builds_mb = true": "above 0",
         "builds_mb = 1.5": "above 0",
-        'network = "host"': "one of none, slirp4netns, pasta",
+        'network = "host"': "one of none, slirp4netns",
         'cache = "../x"': "an absolute path",
         "cgroups = 1": "true or false",
         "privileged = true": "one of images",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .failures import SystemFailure
 
-NETWORKS = {"none": "none", "slirp4netns": "slirp4netns:allow_host_loopback=false", "pasta": "pasta"}
-"""What `network` may be, and podman's option for it. None of them reaches this host's loopback."""
+NETWORKS = {"none": "none", "slirp4netns": "slirp4netns:allow_host_loopback=false"}
+"""What `network` may be, and podman's option for it. Neither reaches this host's loopback."""
 
 
 def _runtime() -> Path:
@@ -23,7 +23,7 @@ class Settings:
     Args:
         images: an image as jobs name it, or `NAME@sha256:...`, and the ids of the projects that may have it; an empty
             list is for all projects. Nothing is ever pulled: the administrator does that.
-        network: `none`, `slirp4netns` or `pasta`.
+        network: `none` or `slirp4netns`.
         builds_mb: size of /builds, where the job works, in MiB of memory.
         tmp_mb: size of /tmp, likewise.
         cache_mb: size of /cache, likewise, and of the file kept for a project.

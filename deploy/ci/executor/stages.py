@@ -118,6 +118,8 @@ def sweep(settings: Settings) -> None:
     Raises:
         SystemFailure: something is left.
     """
+    for lock in settings.state.glob("*/lock"):
+        _lock(lock)
     container.remove(container.existing())
     shutil.rmtree(settings.state, ignore_errors=True)
     cache.remove_parts(settings.cache)
