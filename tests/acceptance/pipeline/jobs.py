@@ -317,7 +317,7 @@ def hostile_names_are_only_names() -> None:
         assert job.stage("prepare") == BUILD_FAILURE
         assert "\x1b" not in job.log
         assert len(job.log) < 2000
-    wrong: list[object] = ["1; rm -rf /home/ci/keep", "../../home/ci/keep", True, -1, 1.5, None, 2**63]
+    wrong: list[object] = ["../../home/ci/keep", True, -1, 2**63]  # more of them: tests/ci/test_executor.py
     for number in wrong:
         for response in (Response(number=number), Response(project=number)):
             job = Runner(response)
