@@ -19,6 +19,7 @@ FLOORS = [
     {"echo"},
     {"doctor.checks"},  # look at everything
     {"status.look"},  # for the command
+    {"doctor.isolation"},  # reads processes and units
     {"doctor"},
     {"relay"},
     {"relay.sessions"},

@@ -62,6 +62,7 @@ def prove(site: Site) -> None:
     machine.run("systemctl start onionmx-{serve,sync,guard,echo}.service")
     _all_well(site, shipped)
     _exposure(site)
+    _isolation(site)
     _rights(site)
     _signed_list(site)
     _status(site)
@@ -126,6 +127,47 @@ def _exposure(site: Site) -> None:
         print(f"{unit}: exposure {found[1] if found else said}", flush=True)
         if found is None or float(found[1]) > EXPOSURE:
             raise MachineError(f"{unit} is more exposed than {EXPOSURE}:\n{said}")
+
+
+_BY_HAND = """\
+mkdir /run/byhand && cd /run/byhand
+printf '[serve]\\ncontrol = "/run/byhand/control"\\nsocketmap_listen = ["unix:/run/byhand/map"]\\n' >onionmx.toml
+printf '%s\\n' 'cache_path = ""' 'tcp_table_listen = []' 'readsocket_listen = []' 'http_listen = []' >>onionmx.toml
+setsid sh -c 'echo $$ >pid; exec onionmx serve --config onionmx.toml' >log 2>&1 </dev/null &
+until test -S map; do sleep 0.1; kill -0 $! || cat log; done"""
+_WITH_A_CAPABILITY = """\
+mkdir /etc/systemd/system/onionmx-serve.service.d
+printf '[Service]\\n%s=CAP_NET_BIND_SERVICE\\n' CapabilityBoundingSet AmbientCapabilities \\
+    >/etc/systemd/system/onionmx-serve.service.d/port.conf
+systemctl daemon-reload && systemctl restart onionmx-serve.service"""
+_AS_SHIPPED = """\
+rm -r /etc/systemd/system/onionmx-serve.service.d
+systemctl daemon-reload && systemctl restart onionmx-serve.service"""
+
+
+def _isolation(site: Site) -> None:
+    """The doctor says that these are units as shipped, and finds what root starts by hand and a unit that is not."""
+    machine = site.machine
+    _found(site, "ok", "", *(f"in {unit}: user" for unit in _SERVICES if "sync" not in unit), "in tor@default.service:")
+    _found(site, "ok", "", *(f"{unit}" for unit in _SERVICES), "as tight as shipped")
+    _found(site, "not checked", "setpriv --reuid 65534 --regid 65534 --clear-groups", "tor", "does not see")
+    machine.run(_BY_HAND)
+    _found(site, "problem", "", "onionmx serve", "runs as root")
+    machine.run("kill $(cat /run/byhand/pid)")
+    machine.run(_WITH_A_CAPABILITY)
+    _found(site, "problem", "", "onionmx-serve.service has a capability", "weaker than shipped in AmbientCapabilities")
+    machine.run(_AS_SHIPPED)
+    _found(site, "ok", "", *(f"in {unit}: user" for unit in _SERVICES if "sync" not in unit))
+
+
+def _found(site: Site, severity: str, before: str, *words: str) -> None:
+    """All of this has been seen, with this severity; and where it is well, nothing else."""
+    told = json.loads(site.machine.read(f"{before} onionmx doctor --json --check isolation || :"))
+    print(json.dumps(told, indent=1), flush=True)
+    seen = "\n".join(one["seen"] for one in told["findings"] if one["severity"] == severity)
+    others = {one["severity"] for one in told["findings"]} - {severity}
+    if any(word not in seen for word in words) or (severity == "ok" and others):
+        raise MachineError(f"the doctor has not seen {words} as {severity}: {told}")
 
 
 def _rights(site: Site) -> None:

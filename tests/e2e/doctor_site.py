@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from onionmx.doctor.checks import TOPICS
 from tests.mapfile.maps import A
 
 from .daemon import Daemon, free_ports
@@ -30,6 +31,8 @@ WITHOUT = "without.test"
 WRONG = "wrong.test"
 GOOD_FLAGS = "ExtendedErrors OnionTrafficOnly"
 MX_PORT = 25
+# What runs here is started by hand, as the user of the tests, and no unit keeps it apart.
+CHECKS = [word for topic in TOPICS if topic.name != "isolation" for word in ("--check", topic.name)]
 RELOADED = "Read configuration file"
 
 
@@ -205,10 +208,14 @@ class DoctorSite:
             yield mta
 
     def doctor(self, *words: str, **changes: str) -> "Report":
-        """Run `onionmx doctor`; keys of the configuration that differ have `__` instead of the dot."""
+        """Run `onionmx doctor`; keys of the configuration that differ have `__` instead of the dot.
+
+        Without a `--check` all of them are made but that of isolation.
+        """
         file = self.folder / "doctor.toml"
         file.write_text(self.configuration({key.replace("__", "."): value for key, value in changes.items()}))
-        command: list[str | Path] = [ONIONMX, "doctor", "--json", "--config", file, *words]
+        checks = [] if "--check" in words else CHECKS
+        command: list[str | Path] = [ONIONMX, "doctor", "--json", "--config", file, *words, *checks]
         begin = time.monotonic()
         result = subprocess.run(
             command, env=os.environ | self._environment, capture_output=True, text=True, check=False

@@ -8,6 +8,7 @@
 The MTA is right here; `test_doctor_receivers.py` has those that are not.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,6 +106,15 @@ def test_socks_port_that_is_another_program(site: DoctorSite) -> None:
     report = site.doctor("--check", "socks", tor__socks=f'"{host}:{port}"')
     assert "socks" in report.faults
     assert f"{host}:{port} is a mail or FTP server" in report.of("socks")[0]["seen"]
+
+
+@pytest.mark.usefixtures("mta")
+def test_what_was_started_by_hand(site: DoctorSite) -> None:
+    """As here: no unit holds it, and where the tests are root's, it is root's."""
+    found = site.doctor("--check", "isolation").of("isolation")
+    words = "runs as root" if os.geteuid() == 0 else "may get new privileges"
+    for name in (f"tor (process {site.tor.daemon.pid}, ", "onionmx relay (process", "onionmx serve (process"):
+        assert any(name in one["seen"] and one["seen"].endswith(words) for one in found), (name, found)
 
 
 def test_service_on_another_port(site: DoctorSite, reconfigured: Callable[[Torrc], None]) -> None:

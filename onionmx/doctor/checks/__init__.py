@@ -1,10 +1,11 @@
-"""All checks, in the order of the output: tor, its ports, the service, DNS, routes, daemons, Exim, mail."""
+"""All checks, in the order of the output: tor, its ports, isolation, the service, DNS, routes, daemons, Exim, mail."""
 
 from onionmx.doctor.checks import (
     circuits,
     credentials,
     daemons,
     exim_routers,
+    isolation,
     mail,
     owners,
     ports,
@@ -20,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     tor_process.CHECK,
     *ports.CHECKS,
     owners.CHECK,
+    isolation.CHECK,
     service.CHECK,
     circuits.CHECK,
     record.CHECK,
