@@ -129,7 +129,7 @@ def open_folder() -> Iterator[Path]:
 
 
 def test_postfix_hands_over_through_a_unix_socket(postfix: PostfixSender, relay: Relay, open_folder: Path) -> None:
-    """As docs/isolation.md has it for hosts with local users."""
+    """As docs/local-users.md has it for hosts with local users."""
     path = open_folder / "lmtp"
     text = relay.configuration.read_text()
     text = text.replace(f"onion:inet:{relay.lmtp[0]}:{relay.lmtp[1]}", f"onion:unix:{path}")

@@ -26,7 +26,7 @@ OWNERS = Topic(
 _DYNAMIC = range(61184, 65520)
 """Users that systemd gives to services alone (systemd.exec(5), DynamicUser=)."""
 _FOLDER = "onionmx.toml: a socket in a folder such as /run/tor, where root and tor alone may write"
-_ADVICE = "with local users, use unix sockets or ports below 1024 (docs/isolation.md)"
+_ADVICE = "with local users, use unix sockets or ports below 1024 (docs/local-users.md)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The set-up of docs/isolation.md: the blocks are taken from it, and tor and onionmx take them."""
+"""The set-up of docs/local-users.md: the blocks are taken from it, and tor and onionmx take them."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from onionmx.doctor.checks.owners import places
 from tests.e2e.conftest import skip_without
 from tests.e2e.programs import find_program
 
-DOCUMENT = (Path(__file__).parents[1] / "docs/isolation.md").read_text()
+DOCUMENT = (Path(__file__).parents[1] / "docs/local-users.md").read_text()
 
 
 def block(lead: str) -> str:
