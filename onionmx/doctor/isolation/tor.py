@@ -13,6 +13,7 @@ from onionmx.doctor.isolation.listening import IP, Listener, at_path, at_port, i
 from onionmx.doctor.isolation.process import Process, listed, names_of
 from onionmx.doctor.machine import RESTART
 from onionmx.errors import TemporaryError
+from onionmx.net.users import is_believed
 from onionmx.tor.reach import socks_in_use
 
 _NAME = "tor"
@@ -45,7 +46,7 @@ def judge_tor(check: str, settings: TorSection, here: Surroundings) -> list[Find
     if listener is None:
         return [not_checked(check, f"{here.way}: nothing listens at {where}, where tor should", cause="socks")]
     process = listener.process
-    if process is None or process.status.name != _NAME:
+    if process is None or not _is_tor(process, settings.user):
         return [_unseen(check, where, process, here)]
     if process.is_apart(here.seen.own, "pid"):
         return list(_apart(check, process, settings.user, here))
@@ -94,10 +95,15 @@ def _elsewhere(check: str, where: str, here: Surroundings) -> Finding:
     return warning(check, words, f"a network that is only these two hosts', or WireGuard: {_PAGE}", why)
 
 
+def _is_tor(process: Process, user: str) -> bool:
+    return process.status.name == _NAME and all(is_believed(uid, (user,)) for uid in process.status.users)
+
+
 def _unseen(check: str, where: str, process: Process | None, here: Surroundings) -> Finding:
     if process is not None:
-        who = f"{process.status.name} ({listed([process])})"
-        return not_checked(check, f"{here.way}: {who} listens at {where}, and hides where tor is", f"see {_PAGE}")
+        who = f"{process.status.name} ({listed([process])}, {process.user})"
+        words = f"{here.way}: {who} listens at {where}, which is no tor of tor.user; where tor is cannot be told"
+        return not_checked(check, words, "onionmx doctor --check owners")
     if here.way != POD:
         return not_checked(check, f"{here.way}: the process that listens at {where} is not seen", _AS_ROOT)
     return ok(check, f"{here.way}: tor is in another container: no process of this one listens at {where}")

@@ -18,6 +18,7 @@ from onionmx.doctor.isolation.container import Mounts
 from onionmx.doctor.isolation.process import look_at_processes
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import run_checks
+from tests.doctor.isolation.running import is_documented
 from tests.net.stranger import user_namespace
 
 _READ_ONLY = 'mount -o remount,bind,ro / && exec "$@"'
@@ -29,6 +30,7 @@ def test_container_that_is_sound_and_one_that_is_not() -> None:
     rootless = replace(own, uid_map="0 1000 1", status=replace(own.status, no_new_privileges=True))
     (found,) = judge_container("podman", rootless, SOUND, ())
     assert found.severity is Severity.OK
+    assert is_documented(found)
     wrong = replace(own, uid_map="0 0 4294967295", status=replace(own.status, no_new_privileges=False))
     found, *others = judge_container("docker", wrong, Mounts(is_read_only=False, engines=("/sock",)), ["/run/x.sock"])
     assert found.severity is Severity.PROBLEM

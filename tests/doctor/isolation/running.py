@@ -1,6 +1,7 @@
 """Real processes in namespaces and with rights of their own, for the looks at them."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,14 +9,16 @@ from pathlib import Path
 from signal import SIGKILL
 from tempfile import TemporaryDirectory
 
+from onionmx.doctor.finding import Finding
 from onionmx.doctor.isolation.process import Process, look_at_processes
 from tests.e2e.daemon import Daemon
-from tests.e2e.programs import find_program
+from tests.e2e.programs import PROJECT, find_program
 
 USER = 65534
 IS_ROOT = os.geteuid() == 0
 AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups") if IS_ROOT else ("setpriv",)
 """Be an ordinary user."""
+_DOCUMENT = PROJECT / "docs/isolation.md"
 NO_NEW_PRIVILEGES = (*AS_USER, "--no-new-privs")
 NAMESPACES = ("unshare", "--pid", "--fork", "--kill-child", "--net", "--mount")
 OWN_USERS = ("unshare", "--user", "--map-current-user")
@@ -69,6 +72,23 @@ def running(daemon: Daemon) -> Iterator[Daemon]:
         if daemon.running:
             daemon.signal(SIGKILL)
         daemon.stop()
+
+
+def is_documented(finding: Finding) -> bool:
+    """Whether docs/isolation.md shows this line, with another number, user, daemon or address."""
+    text = f"{finding.severity:<13}{finding.check}: {finding.seen}"
+    return _anybody(text) in map(_anybody, map(str.strip, _DOCUMENT.read_text().splitlines()))
+
+
+def _anybody(line: str) -> str:
+    for which in (
+        r"process \d+(, [^)]+)?",
+        r"(?<=user ).+(?=, no cap)",
+        r"(?<=onionmx.)(relay|serve)",
+        r"[\d.]+(?=:9050)",
+    ):
+        line = re.sub(which, "X", line)
+    return line
 
 
 def named(name: str, pid: int) -> Process:

@@ -18,7 +18,7 @@ from tests.e2e.daemon import Daemon
 from tests.e2e.relay import ONIONMX
 from tests.net.stranger import root_only, user_namespace
 
-from .running import AS_USER, NAMESPACES, NO_NEW_PRIVILEGES, OWN_USERS, open_folder, running, started_by
+from .running import AS_USER, NAMESPACES, NO_NEW_PRIVILEGES, OWN_USERS, is_documented, open_folder, running, started_by
 
 WITH_A_CAPABILITY = (
     *AS_USER[:-1],
@@ -96,6 +96,11 @@ def test_started_by_hand_by_a_user(folder: Path) -> None:
         (found,) = judge_daemons("isolation", Surroundings(replace(seen, all=(unit,)), is_booted=True, made_by=""))
         assert found.severity is Severity.OK
         assert " in onionmx-serve.service: user " in found.seen
+        assert is_documented(found)
+        process = replace(process, pid=1, cgroup="/")
+        pod = Surroundings(replace(seen, all=(process,)), is_booted=False, made_by="podman")
+        (found,) = judge_daemons("isolation", pod)
+        assert is_documented(found)
 
 
 @user_namespace

@@ -1,6 +1,7 @@
 """Where tor is: a real one, beside this process and in namespaces of its own, and on another host."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from tests.e2e.conftest import skip_without
 from tests.e2e.daemon import free_ports
 from tests.net.stranger import as_stranger, root_only, user_namespace
 
-from .running import IS_ROOT, NAMESPACES, NO_NEW_PRIVILEGES, OWN_USERS, open_folder, tor
+from .running import IS_ROOT, NAMESPACES, NO_NEW_PRIVILEGES, OWN_USERS, USER, is_documented, open_folder, tor
 
 ELSEWHERE = "192.0.2.1"  # RFC 5737: nobody's
 # The root can only be read, but for tor's own folder (mount(8)).
@@ -46,12 +47,14 @@ def machine(folder: Path, *network: str) -> Sequence[str]:
     return (*NAMESPACES, "sh", "-c", _READ_ONLY, str(folder), *network, *NO_NEW_PRIVILEGES, *OWN_USERS)
 
 
-def judged(socks: str, *, is_booted: bool = True, made_by: str = "", process: Process | None = None) -> list[Finding]:
+def judged(
+    socks: str, *, is_booted: bool = True, made_by: str = "", process: Process | None = None, user: str = str(USER)
+) -> list[Finding]:
     seen = look_at_processes()
     if process is not None:
         others = (each for each in seen.all if each.pid != process.pid)
         seen = replace(seen, all=(*others, process))
-    return judge_tor("isolation", TorSection(socks=socks), Surroundings(seen, is_booted, made_by))
+    return judge_tor("isolation", TorSection(socks=socks, user=user), Surroundings(seen, is_booted, made_by))
 
 
 def severities(found: Sequence[Finding]) -> list[Severity]:
@@ -68,6 +71,7 @@ def test_machine_of_its_own(folder: Path) -> None:
         named = replace(process, cgroup="/machine.slice/onionmx-tor.service/payload")
         (found,) = judged(socks, process=named)
         assert " in machine onionmx-tor: " in found.seen
+        assert is_documented(found)
         with as_stranger():
             (found,) = judged(socks)
         assert found.severity is Severity.NOT_CHECKED
@@ -114,6 +118,7 @@ def test_beside_this_process(folder: Path) -> None:
             assert found.severity is Severity.OK
             assert f"units: tor (process {process.pid}, " in found.seen
             assert " in tor@default.service: not root" in found.seen
+            assert is_documented(found)
             (found,) = judged(socks, is_booted=False, made_by="podman")
             assert found.seen.startswith("pod: tor (")
             assert " in this container: not root" in found.seen
@@ -122,6 +127,9 @@ def test_beside_this_process(folder: Path) -> None:
                 (found,) = judged(f"127.0.0.1:{port}")
             assert found.severity is Severity.NOT_CHECKED
             assert found.fix == "run it as root"
+            (found,) = judged(f"127.0.0.1:{port}", user="no-such-user")
+            assert found.severity is Severity.NOT_CHECKED
+            assert "which is no tor of tor.user" in found.seen
 
 
 @root_only
@@ -132,13 +140,14 @@ def test_run_by_root(folder: Path) -> None:
         found = judged(f"unix:{folder}/socks/socks")
     assert severities(found) == [Severity.PROBLEM, Severity.WARNING, Severity.WARNING]
     assert found[0].seen.endswith(" runs as root")
-    assert found[0].fix.startswith("torrc: User debian-tor\n")
+    assert found[0].fix.startswith(f"torrc: User {USER}\n")
 
 
 def test_separate_host() -> None:
     (found,) = judged(f"{ELSEWHERE}:9050")
     assert found.severity is Severity.WARNING
     assert found.seen.startswith(f"separate host: tor is at {ELSEWHERE}:9050: mail goes there in the clear")
+    assert is_documented(found)
     (found,) = judged(f"{ELSEWHERE}:9050", is_booted=False, made_by="podman")
     assert found.severity is Severity.NOT_CHECKED
     assert "another container, or another host" in found.seen
@@ -150,6 +159,14 @@ def test_nobody_listens(tmp_path: Path) -> None:
         (found,) = judged(socks)
         assert found.severity is Severity.NOT_CHECKED
         assert f"nothing listens at {socks}" in found.seen
+
+
+def test_another_program_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (found,) = judged(f"127.0.0.1:{server.getsockname()[1]}")
+    assert found.severity is Severity.NOT_CHECKED
+    assert f"(process {os.getpid()}, " in found.seen
+    assert "which is no tor of tor.user" in found.seen
 
 
 def test_names_of_hosts() -> None:
