@@ -150,7 +150,7 @@ def _isolation(site: Site) -> None:
     machine = site.machine
     _found(site, "ok", "", *(f"in {unit}: user" for unit in _SERVICES if "sync" not in unit), "in tor@default.service:")
     _found(site, "ok", "", *(f"{unit}" for unit in _SERVICES), "as tight as shipped")
-    _found(site, "not checked", "setpriv --reuid 65534 --regid 65534 --clear-groups", "tor", "does not see")
+    _found(site, "not checked", "setpriv --reuid 65534 --regid 65534 --clear-groups", "does not see which process")
     machine.run(_BY_HAND)
     _found(site, "problem", "", "onionmx serve", "runs as root")
     machine.run("kill $(cat /run/byhand/pid)")

@@ -98,7 +98,9 @@ def _judge(check: str, name: str, processes: Sequence[Process], here: Surroundin
         faults.append(warning(check, f"{what} runs outside of a unit", fix, why))
     if is_inside and (mounts := mounts_of(first.pid)) and mounts.engines:
         faults.append(engine_problem(check, what, mounts.engines))
-    where = first.service if is_unit else machine_of(first.cgroup) or here.place
+    where = first.service if is_unit else here.place
+    if is_inside:
+        where = machine_of(first.cgroup) or "a container"
     return faults or [ok(check, f"{what} in {where}: user {first.user}, no capability, no new privileges")]
 
 

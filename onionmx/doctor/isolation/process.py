@@ -80,7 +80,7 @@ class Process:
         try:
             return pwd.getpwuid(uid).pw_name
         except KeyError:
-            return f"user {uid}"
+            return str(uid)
 
     def is_apart(self, other: "Process", kind: str) -> bool | None:
         """Whether it has another namespace of this kind than the other one; `None` where it cannot be told."""

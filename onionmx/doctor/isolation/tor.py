@@ -101,7 +101,7 @@ def _is_tor(process: Process, user: str) -> bool:
 
 def _unseen(check: str, where: str, process: Process | None, here: Surroundings) -> Finding:
     if process is not None:
-        who = f"{process.status.name} ({listed([process])}, {process.user})"
+        who = f"{process.status.name} ({listed([process])}, user {process.user})"
         words = f"{here.way}: {who} listens at {where}, which is no tor of tor.user; where tor is cannot be told"
         return not_checked(check, words, "onionmx doctor --check owners")
     if here.way != POD:
@@ -112,7 +112,7 @@ def _unseen(check: str, where: str, process: Process | None, here: Surroundings)
 def _apart(check: str, process: Process, user: str, here: Surroundings) -> Iterator[Finding]:
     """What is wrong with a machine or container of its own, or that nothing is."""
     place = machine_of(process.cgroup) or process.unit or "namespaces of its own"
-    what = f"{_MACHINE}: tor ({listed([process])}, {process.user}) in {place}"
+    what = f"{_MACHINE}: tor ({listed([process])}, user {process.user}) in {place}"
     faults = [*_rights(check, what, process, user, here), *_shared(check, what, process, here)]
     if held := process.status.capabilities:
         why = "what tor may do in its namespaces, a fault in it may do"
@@ -144,7 +144,7 @@ def _shared(check: str, what: str, process: Process, here: Surroundings) -> Iter
 
 def _beside(check: str, process: Process, user: str, here: Surroundings) -> Iterator[Finding]:
     """What is wrong with a tor among the other processes of this system, or that nothing is."""
-    what = f"{here.way}: tor ({listed([process])}, {process.user})"
+    what = f"{here.way}: tor ({listed([process])}, user {process.user})"
     faults = list(_rights(check, what, process, user, here))
     if here.is_booted and not process.service:
         why = "no unit limits what it sees and writes"
