@@ -1,7 +1,7 @@
 """Where tor is: in its unit, in a machine or a container of its own, or on another host."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from onionmx.doctor.isolation.container import machine_of, mounts_of
 from onionmx.doctor.isolation.daemons import POD, Surroundings, engine_problem
 from onionmx.doctor.isolation.listening import IP, Listener, at_path, at_port, is_here
 from onionmx.doctor.isolation.process import Process, listed, names_of
+from onionmx.doctor.isolation.way import interface_to, is_wireguard
 from onionmx.doctor.machine import RESTART
 from onionmx.errors import TemporaryError
 from onionmx.net.users import is_believed
@@ -42,7 +43,7 @@ def judge_tor(check: str, settings: TorSection, here: Surroundings) -> list[Find
     except TemporaryError as error:
         return [not_checked(check, f"{here.way}: {error}", _AS_ROOT)]
     if far:
-        return [_elsewhere(check, far, here)]
+        return [_elsewhere(check, where, far, here)]
     if listener is None:
         return [not_checked(check, f"{here.way}: nothing listens at {where}, where tor should", cause="socks")]
     process = listener.process
@@ -53,23 +54,23 @@ def judge_tor(check: str, settings: TorSection, here: Surroundings) -> list[Find
     return list(_beside(check, process, settings.user, here))
 
 
-def _find(where: str, here: Surroundings) -> tuple[Listener | None, str]:
-    """Who listens there, or the address of another system.
+def _find(where: str, here: Surroundings) -> tuple[Listener | None, list[IP]]:
+    """Who listens there, or the addresses of another system.
 
     Raises:
         TemporaryError: it cannot be told.
     """
     if where.startswith(UNIX):
-        return at_path(Path(where.removeprefix(UNIX)), here.seen), ""
+        return at_path(Path(where.removeprefix(UNIX)), here.seen), []
     addresses, port = resolve(where)
     for address in addresses:
         if (listener := at_port(address, port, _NAME, here.seen)) is not None:
-            return listener, ""
+            return listener, []
     if any(is_here(address) for address in addresses):
-        return None, ""
+        return None, []
     if not here.seen.is_complete:
         raise TemporaryError(f"this user does not see whether {where} is a machine of this host or another host")
-    return None, where
+    return None, addresses
 
 
 def resolve(where: str) -> tuple[list[IP], int]:
@@ -86,7 +87,10 @@ def resolve(where: str) -> tuple[list[IP], int]:
     return [ip_address(str(each[4][0]).partition("%")[0]) for each in found], int(port)
 
 
-def _elsewhere(check: str, where: str, here: Surroundings) -> Finding:
+def _elsewhere(check: str, where: str, addresses: Sequence[IP], here: Surroundings) -> Finding:
+    ways = [interface_to(address) for address in addresses]
+    if all(map(is_wireguard, ways)):
+        return ok(check, f"{_HOST}: tor is at {where}, over {ways[0]}, which is WireGuard")
     if here.way == POD:
         words = f"{here.way}: tor is at {where}: another container, or another host, which cannot be told from here"
         return not_checked(check, words, f"let nobody else be on that network: {_PAGE}")

@@ -143,6 +143,13 @@ def test_run_by_root(folder: Path) -> None:
     assert found[0].fix.startswith(f"torrc: User {USER}\n")
 
 
+def test_separate_host_over_wireguard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onionmx.doctor.isolation.tor.is_wireguard", lambda _: True)  # not every kernel has it
+    (found,) = judged(f"{ELSEWHERE}:9050")
+    assert found.severity is Severity.OK
+    assert found.seen.endswith(", which is WireGuard")
+
+
 def test_separate_host() -> None:
     (found,) = judged(f"{ELSEWHERE}:9050")
     assert found.severity is Severity.WARNING
