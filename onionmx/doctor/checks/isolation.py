@@ -56,7 +56,7 @@ def judge_container(made_by: str, own: Process, mounts: Mounts | None, sockets: 
         fix = "podman run --security-opt no-new-privileges"
         faults.append(warning(name, f"{what} allows new privileges", fix, why))
     words = f"{what}: rootless, read-only, no new privileges, no socket of a container engine"
-    notes = "; users outside of it are one to the check owners (docs/local-users.md)"
+    notes = "; users of the host cannot be told apart in it (docs/local-users.md)"
     return faults or [ok(name, words + notes)]
 
 
