@@ -108,7 +108,7 @@ def _unseen(check: str, where: str, process: Process | None, here: Surroundings)
         who = f"{process.status.name} ({listed([process])}, user {process.user})"
         words = f"{here.way}: {who} listens at {where}, which is no tor of tor.user; where tor is cannot be told"
         return not_checked(check, words, "onionmx doctor --check owners")
-    if here.way != POD:
+    if here.way != POD or not here.seen.is_complete:
         return not_checked(check, f"{here.way}: the process that listens at {where} is not seen", _AS_ROOT)
     return ok(check, f"{here.way}: tor is in another container: no process of this one listens at {where}")
 
@@ -121,7 +121,10 @@ def _apart(check: str, process: Process, user: str, here: Surroundings) -> Itera
     if held := process.status.capabilities:
         why = "what tor may do in its namespaces, a fault in it may do"
         faults.append(warning(check, f"{what} has {names_of(held)}", f"no capability: {_PAGE}", why))
-    if mounts := mounts_of(process.pid):
+    mounts = mounts_of(process.pid)
+    if mounts is None:
+        faults.append(not_checked(check, f"{what}: what it has mounted is not seen", _AS_ROOT))
+    else:
         if mounts.engines:
             faults.append(engine_problem(check, what, mounts.engines))
         if not mounts.is_read_only:
@@ -160,9 +163,10 @@ def _beside(check: str, process: Process, user: str, here: Surroundings) -> Iter
 
 
 def _rights(check: str, what: str, process: Process, user: str, here: Surroundings) -> Iterator[Finding]:
+    restart = f"systemctl restart {process.service}" if process.service else RESTART
     if 0 in process.status.users:
-        fix = f"torrc: User {user}\n{RESTART}"
+        fix = f"torrc: User {user}\n{restart}"
         yield problem(check, f"{what} runs as {here.root}", fix, "a fault in tor would give away all that root may do")
     if not process.status.no_new_privileges:
         why = "a program that is set-user-ID would give it more rights"
-        yield warning(check, f"{what} may get new privileges", f"its unit: NoNewPrivileges=yes\n{RESTART}", why)
+        yield warning(check, f"{what} may get new privileges", f"its unit: NoNewPrivileges=yes\n{restart}", why)

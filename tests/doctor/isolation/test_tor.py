@@ -160,6 +160,25 @@ def test_separate_host() -> None:
     assert "another container, or another host" in found.seen
 
 
+def test_another_container_of_a_pod(tmp_path: Path) -> None:
+    """It listens in a namespace whose processes are not seen here: as if it had no number."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/socks")
+        server.listen()
+        seen = look_at_processes()
+        others = replace(seen, all=tuple(each for each in seen.all if each.pid != os.getpid()))
+        settings = TorSection(socks=f"unix:{tmp_path}/socks")
+        (found,) = judge_tor("isolation", settings, Surroundings(others, is_booted=False, made_by="podman"))
+        assert found.severity is Severity.OK
+        assert found.seen.startswith("pod: tor is in another container: ")
+        for unknown in (
+            Surroundings(replace(others, is_complete=False), is_booted=False, made_by="podman"),
+            Surroundings(others, is_booted=True, made_by=""),
+        ):
+            (found,) = judge_tor("isolation", settings, unknown)
+            assert found.severity is Severity.NOT_CHECKED
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     for socks in (f"127.0.0.1:{port}", f"unix:{tmp_path}/none"):
