@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from onionmx.doctor.command import find_command, output_of
@@ -10,6 +11,7 @@ from onionmx.errors import ConfigurationError, TemporaryError
 from onionmx.shipped import shipped
 
 _UNITS = "onionmx-*.service"
+_SECURITY = ("security", "--no-pager", "--json=short")
 _DOCUMENTED = frozenset({"PrivateUsers", "IPAddressDeny", "SupplementaryGroups"})
 """What the documents and the units themselves say how to give up (docs/units.md)."""
 _ROOT = "UserOrDynamicUser"
@@ -46,10 +48,23 @@ async def _judge(check: str, analyze: str, unit: str) -> tuple[str, list[Finding
         sound = shipped(f"deploy/{unit}")
     except ConfigurationError:
         return None
-    options = ("security", "--no-pager", "--json=short")
-    ours = read_exposure(await output_of(analyze, *options, "--offline=true", str(sound)))
-    theirs = read_exposure(await output_of(analyze, *options, unit))
-    return unit, judge_unit(check, unit, weaker(ours, theirs))
+    theirs = read_exposure(await output_of(analyze, *_SECURITY, unit))
+    return unit, judge_unit(check, unit, weaker(await exposure(analyze, sound), theirs))
+
+
+async def exposure(analyze: str, unit: Path) -> dict[str, float]:
+    """How exposed the unit of a file is, without this host's drop-ins, of which systemd adds those of its name.
+
+    Args:
+        analyze: path of systemd-analyze.
+        unit: the file.
+
+    Raises:
+        TemporaryError: systemd does not say it.
+        ValueError: it says something else.
+    """
+    alone = {"SYSTEMD_UNIT_PATH": str(unit.parent)}
+    return read_exposure(await output_of(analyze, *_SECURITY, "--offline=true", str(unit), environment=alone))
 
 
 def judge_unit(check: str, unit: str, settings: Sequence[str]) -> list[Finding]:

@@ -1,5 +1,6 @@
 """Units that were changed, beside those that are shipped; systemd judges both."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -8,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onionmx.doctor.finding import Severity
-from onionmx.doctor.isolation.units import judge_unit, read_exposure, weaker
+from onionmx.doctor.isolation.units import exposure, judge_unit, read_exposure, weaker
+from tests.e2e.programs import find_program
 from tests.serve.test_units import DEPLOY, analyze
 
 UNIT = "onionmx-relay.service"
 
 
-def exposure(path: Path) -> dict[str, float]:
+def measured(path: Path) -> dict[str, float]:
     return read_exposure(analyze("security", "--offline=true", "--json=short", path))
 
 
@@ -44,9 +46,19 @@ def test_changed(tmp_path: Path, change: dict[str, str], severity: Severity | No
         assert re.search(f"^{before}$", text, re.MULTILINE)
         text = re.sub(f"^{before}$", after, text, flags=re.MULTILINE)
     (tmp_path / UNIT).write_text(text)
-    found = judge_unit("isolation", UNIT, weaker(exposure(DEPLOY / UNIT), exposure(tmp_path / UNIT)))
+    found = judge_unit("isolation", UNIT, weaker(measured(DEPLOY / UNIT), measured(tmp_path / UNIT)))
     assert [one.severity for one in found] == ([severity] if severity else [])
     assert all(one.seen.startswith(f"units: {UNIT}") and words in one.seen for one in found)
+
+
+def test_drop_in_of_this_host_is_none_of_the_shipped_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop_in = tmp_path / f"{UNIT}.d/weak.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nProtectHome=no\n")
+    monkeypatch.setenv("SYSTEMD_UNIT_PATH", f"{tmp_path}:")
+    theirs = measured(DEPLOY / UNIT)
+    ours = asyncio.run(exposure(str(find_program("systemd-analyze")), DEPLOY / UNIT))
+    assert weaker(ours, theirs) == ["ProtectHome"]
 
 
 @given(st.text())
