@@ -1,6 +1,5 @@
 """Where tor is: in its unit, in a machine or a container of its own, or on another host."""
 
-import socket
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,6 +13,7 @@ from onionmx.doctor.isolation.process import Process, listed, names_of
 from onionmx.doctor.isolation.way import interface_to, is_wireguard
 from onionmx.doctor.machine import RESTART
 from onionmx.errors import TemporaryError
+from onionmx.net.names import find_host
 from onionmx.net.users import is_believed
 from onionmx.tor.reach import socks_in_use
 
@@ -80,11 +80,7 @@ def resolve(where: str) -> tuple[list[IP], int]:
         TemporaryError: the system finds none.
     """
     host, _, port = where.rpartition(":")
-    try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise TemporaryError(f"tor.socks {where}: {error.strerror or error}") from error
-    return [ip_address(str(each[4][0]).partition("%")[0]) for each in found], int(port)
+    return [ip_address(address.partition("%")[0]) for address in find_host(host.strip("[]"))], int(port)
 
 
 def _elsewhere(check: str, where: str, addresses: Sequence[IP], here: Surroundings) -> Finding:
