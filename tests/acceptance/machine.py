@@ -1,5 +1,6 @@
 """A Debian machine, booted by systemd-nspawn in the namespaces of this process."""
 
+import os
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ RUN_TIMEOUT = 180.0
 _STATE = "systemctl --failed; journalctl -b --no-pager -n 50"
 _REBOOTED = 133
 """nspawn's exit code when the machine asks for a reboot and nspawn keeps its unit (systemd-nspawn(1))."""
+_HOST_OPTIONS = ("--capability=all", "--drop-capability=CAP_SYS_MODULE", "--system-call-filter=@mount @keyring bpf")
+_HOST_ENVIRONMENT = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes"}  # such as net.ipv4.ip_forward
 _ENVIRONMENT: Mapping[str, str] = {
     "HOME": "/root",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -29,27 +32,36 @@ class MachineError(RuntimeError):
 
 
 class Machine:
-    """One machine. It shares the network of this process: a loopback that only the two of them know.
+    """One machine. It shares the network of this process, a loopback that only the two of them know, or has its own.
 
     Args:
         root: its files.
         name: its host name, fully qualified.
+        network: the path of its network namespace; nspawn runs there too, as /sys shows the network of who mounts it.
+        is_host: whether it may have machines of its own, with links and rules for them.
     """
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, root: Path, name: str, network: str = "/proc/self/ns/net", *, is_host: bool = False) -> None:
         self.root = root
         self.name = name
+        self._network = network
+        self._is_host = is_host
         self._process: subprocess.Popen[bytes] | None = None
 
     def boot(self) -> None:
         """Start it and wait until systemd has done all that belongs to starting."""
         begin = time.monotonic()
         command: list[str | Path] = [
+            *("nsenter", f"--net={self._network}"),
             *("systemd-nspawn", "--quiet", "--directory", self.root, "--register=no", "--keep-unit", "--boot"),
             *("--network-namespace-path=/proc/self/ns/net", f"--hostname={self.name}", "--resolv-conf=off"),
             *("--timezone=off", "--link-journal=no", "--console=pipe"),
+            *(_HOST_OPTIONS if self._is_host else ()),
         ]
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sys.stdout, stderr=sys.stderr)
+        environment = {**os.environ, **(_HOST_ENVIRONMENT if self._is_host else {})}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=sys.stdout, stderr=sys.stderr, env=environment
+        )
         wait_until(lambda: self._ask("test -S /run/systemd/private"), "systemd in the machine", BOOT_TIMEOUT)
         state = self.run("systemctl is-system-running --wait", check=False).strip()
         print(f"booted in {time.monotonic() - begin:.1f} s: {state}", flush=True)

@@ -17,7 +17,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.e2e.socks import socks_connect
 from tests.e2e.tor_network import TorNetwork
-from tests.e2e.tor_node import COMMON
+from tests.e2e.tor_node import COMMON, LOOPBACK
 
 from .dns import OpenDns
 
@@ -42,10 +42,12 @@ class World:
 
     Args:
         folder: a new folder.
+        address: of the Tor network.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = LOOPBACK) -> None:
         self._folder = folder
+        self._address = address
         self._running = ExitStack()
         self._received: Queue[EmailMessage] = Queue()
         self._times: dict[str, float] = {}
@@ -54,7 +56,7 @@ class World:
         """Start it."""
         with ExitStack() as starting:
             with _held(_MACHINE_PORTS):
-                self.tor = starting.enter_context(TorNetwork(parent=self._folder))
+                self.tor = starting.enter_context(TorNetwork(parent=self._folder, address=self._address))
             server = _Server(self._take, _REMOTE_ADDRESS, _REMOTE_PORT)
             server.start()
             starting.callback(server.stop)

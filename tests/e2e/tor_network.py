@@ -38,28 +38,28 @@ GUARDS = ",".join(f"relay{number}" for number in range(1, RELAYS + 1))
 """The authority is none: it alone has seen traffic when it votes, so clients take it for nearly every rendezvous point,
 and one whose guard it is would try A-B-A, which B refuses, until tor gives up after 120 s."""
 
-AUTHORITY = f"""\
+AUTHORITY = """\
 AuthoritativeDirectory 1
 V3AuthoritativeDirectory 1
 ContactInfo postmaster@example.test
-Address {LOOPBACK}
+Address {address}
 SocksPort 0
 ExitPolicy reject *:*
 TestingV3AuthInitialVoteDelay 2
 TestingV3AuthInitialDistDelay 2
-V3AuthVotingInterval {INTERVAL}
+V3AuthVotingInterval {interval}
 V3AuthVoteDelay 2
 V3AuthDistDelay 2
 V3AuthNIntervalsValid 2
 TestingDirAuthVoteExit *
-TestingDirAuthVoteGuard {GUARDS}
+TestingDirAuthVoteGuard {guards}
 TestingDirAuthVoteGuardIsStrict 1
 TestingDirAuthVoteHSDir *
 TestingMinExitFlagThreshold 0
 AuthDirMaxServersPerAddr 0
 """
-RELAY = f"""\
-Address {LOOPBACK}
+RELAY = """\
+Address {address}
 SocksPort 0
 ExitRelay 1
 ExitPolicy accept 127.0.0.0/8:*
@@ -70,13 +70,15 @@ ExitPolicyRejectPrivate 0
 class TorNetwork:
     """The whole network. ``client`` and ``services`` can be used once it is started."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- all of them by name
         self,
         client_options: Sequence[str] = (),
         socks_flags: Sequence[str] = ("ExtendedErrors", "OnionTrafficOnly"),
         parent: Path | None = None,
         advertise: Callable[[Sequence[int]], Sequence[int]] | None = None,
         relays: int = RELAYS,
+        *,
+        address: str = LOOPBACK,
     ) -> None:
         """Make its folder.
 
@@ -86,6 +88,7 @@ class TorNetwork:
             parent: where its folder is made; by default where temporary files go.
             advertise: given the ports on which the relays listen, the ports at which others find them: of forwarders.
             relays: how many, besides the authority; the first six can be guards.
+            address: of this machine, where authority and relays listen.
         """
         self.folder = Path(tempfile.mkdtemp(prefix="onionmx-tor-", dir=parent))
         self.known_authority = ""
@@ -95,6 +98,7 @@ class TorNetwork:
         self._socks_flags = socks_flags
         self._advertise = advertise or list
         self._count = relays
+        self._address = address
 
     @property
     def pids(self) -> list[int]:
@@ -138,18 +142,19 @@ class TorNetwork:
     def _start_relays(self) -> None:
         dir_port, *or_ports = free_ports(2 + self._count)
         seen_ports = self._advertise(or_ports)
-        authority_port, *relay_ports = map(_or_port, or_ports, seen_ports)
+        authority_port, *relay_ports = map(partial(_or_port, self._address), or_ports, seen_ports)
         folder = self.folder / "authority"
-        self.known_authority = _make_authority(folder, seen_ports[0], dir_port)
-        ports = f"{authority_port}DirPort {LOOPBACK}:{dir_port}\n"
-        torrc = self.known_authority + AUTHORITY + ports
+        self.known_authority = _make_authority(folder, self._address, seen_ports[0], dir_port)
+        ports = f"{authority_port}DirPort {self._address}:{dir_port}\n"
+        options = AUTHORITY.format(address=self._address, interval=INTERVAL, guards=GUARDS)
+        torrc = self.known_authority + options + ports
         authority = self._add(TorNode("authority", folder, torrc + _vote_at(time.time() + INTERVAL / 2, INTERVAL)))
         authority.start()
         for number, port in enumerate(relay_ports, 1):
             node = TorNode(
                 f"relay{number}",
                 self.folder / f"relay{number}",
-                f"{self.known_authority}{RELAY}{port}",
+                f"{self.known_authority}{RELAY.format(address=self._address)}{port}",
             )
             self._add(node).start()
         total = len(self._nodes)
@@ -192,11 +197,11 @@ class TorNetwork:
         self.close()
 
 
-def _or_port(port: int, seen: int) -> str:
+def _or_port(address: str, port: int, seen: int) -> str:
     """The torrc lines for a relay that listens on a port, and is found by others at another one or the same."""
     if port == seen:
-        return f"ORPort {LOOPBACK}:{port}\n"
-    return f"ORPort {LOOPBACK}:{seen} NoListen\nORPort {LOOPBACK}:{port} NoAdvertise\n"
+        return f"ORPort {address}:{port}\n"
+    return f"ORPort {address}:{seen} NoListen\nORPort {address}:{port} NoAdvertise\n"
 
 
 def _vote_at(when: float, interval: int) -> str:
@@ -205,7 +210,7 @@ def _vote_at(when: float, interval: int) -> str:
     return f"TestingV3AuthInitialVotingInterval {interval}\nTestingV3AuthVotingStartOffset {offset}\n"
 
 
-def _make_authority(folder: Path, or_port: int, dir_port: int) -> str:
+def _make_authority(folder: Path, address: str, or_port: int, dir_port: int) -> str:
     """Make the keys of the directory authority; return the torrc line by which the others know it."""
     keys = folder / "keys"
     keys.mkdir(parents=True, mode=0o700)
@@ -214,7 +219,7 @@ def _make_authority(folder: Path, or_port: int, dir_port: int) -> str:
     make_authority_keys: list[str | Path] = [
         *(find_program("tor-gencert"), "--create-identity-key", "--passphrase-fd", "0", "-m", "12"),
         *("-i", keys / "authority_identity_key", "-s", keys / "authority_signing_key", "-c", certificate),
-        *("-a", f"{LOOPBACK}:{dir_port}"),
+        *("-a", f"{address}:{dir_port}"),
     ]
     make_relay_keys: list[str | Path] = [
         *(find_program("tor"), "-f", folder / "none", "--ignore-missing-torrc", "--defaults-torrc", folder / "none"),
@@ -227,4 +232,4 @@ def _make_authority(folder: Path, or_port: int, dir_port: int) -> str:
     if match is None or relay_keys.returncode:
         raise DaemonError("tor made no keys for the authority")
     relay = (folder / "fingerprint").read_text().split()[1]
-    return f"DirAuthority authority orport={or_port} no-v2 v3ident={match[1]} {LOOPBACK}:{dir_port} {relay}\n"
+    return f"DirAuthority authority orport={or_port} no-v2 v3ident={match[1]} {address}:{dir_port} {relay}\n"
