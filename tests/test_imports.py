@@ -15,6 +15,7 @@ FLOORS = [
     {"cli", "route"},  # programs: nothing imports them
     {"setup"},  # from installed to working; runs the others as programs
     {"setup.programs"},
+    {"machine"},  # runs programs, and asks tor
     {"selftest"},  # sends to an echo
     {"echo"},
     {"doctor.checks"},  # look at everything
