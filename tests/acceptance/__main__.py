@@ -16,14 +16,14 @@ from .part import Part
 from .roots import RELEASES, cache_folder
 from .run import Run, say
 
-KINDS = ("documents", "setup", "units", "attacker")
+KINDS = ("documents", "setup", "units", "attacker", "tor-machine")
 """The parts that run when none is named."""
 PIPELINE = "pipeline"
 """Runs by default too; on one release, which needs no package and no machine."""
 FRESH = "fresh"
 SUITES = ("e2e", "unit", "all")
 UPGRADE = "upgrade"
-NEEDED = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container"}
+NEEDED = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "ip": "iproute2"}
 """Programs, and the Debian packages that have them."""
 
 
@@ -94,8 +94,9 @@ def _stages(asked: argparse.Namespace, folder: Path) -> list[list[Part]]:
     machines = dict.fromkeys([*(asked.mtas if booted else []), *(part.mta for part in upgrade)])
     made = [*parts("package", [""]), *parts("machine", list(machines))] if machines else []
     # One machine of a release is enough for the units, which have nothing to do with the MTA, and for the attacker,
-    # who would find the same in testing.
-    alone = {"units": asked.releases, "attacker": [name for name in asked.releases if RELEASES[name].settled]}
+    # who would find the same in testing. tor's machine needs more time than it would find on another release.
+    settled = [name for name in asked.releases if RELEASES[name].settled]
+    alone = {"units": asked.releases, "attacker": settled, "tor-machine": settled[:1]}
     done = [
         part
         for kind in booted

@@ -12,8 +12,10 @@ from . import attacker, by_documents, by_setup, units, upgrade
 from .mta import MTAS
 from .package import build, fresh
 from .pipeline import prove as pipeline
+from .roots import RELEASES
 from .sandbox import stack
 from .site import CLONE, Site, install, site
+from .tor_machine import prove as prove_tor_machine
 
 _PROOFS: Mapping[str, Callable[[Site], None]] = {
     "documents": by_documents.prove,
@@ -28,8 +30,8 @@ class Part:
     """What to do, and where.
 
     Args:
-        kind: `package`, `machine`, `documents`, `setup`, `units`, `attacker`, `upgrade`,
-            `pipeline` or `fresh`.
+        kind: `package`, `machine`, `documents`, `setup`, `units`, `attacker`, `upgrade`, `pipeline`,
+            `tor-machine` or `fresh`.
         release: code name.
         mta: which MTA, where there is one.
         base: the root of the release.
@@ -52,7 +54,7 @@ class Part:
     @property
     def is_online(self) -> bool:
         """Whether it may use the network of this machine."""
-        return self.kind in ("package", "upgrade", "pipeline", "fresh")
+        return self.kind in ("package", "upgrade", "pipeline", "fresh", "tor-machine")
 
     def to_json(self) -> str:
         """For another process."""
@@ -76,6 +78,8 @@ def run(part: Part) -> None:
         install(stack([base], layer), MTAS[part.mta])
     elif part.kind == "upgrade":
         upgrade.prove(stack([layer, base], own / "root"), deb)
+    elif part.kind == "tor-machine":
+        prove_tor_machine([layer, base], own, deb, RELEASES[part.release])
     else:
         with site([layer, base], own, MTAS[part.mta]) as running:
             dist = running.machine.path(f"{CLONE}/dist")

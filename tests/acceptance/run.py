@@ -22,6 +22,7 @@ LIMITS = {
     "setup": 900.0,
     "units": 600.0,
     "attacker": 600.0 + SECONDS,
+    "tor-machine": 600.0,
     "upgrade": 900.0,
     "pipeline": 900.0,
     "fresh": 5400.0,

@@ -1,0 +1,171 @@
+"""The machine is built, started, used for mail both ways, updated, broken, rolled back; and looked at from outside."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.machine import Machine, MachineError
+from tests.acceptance.mta import HOSTNAME, MAILBOX, USER
+from tests.acceptance.roots import Release
+from tests.acceptance.sandbox import prepare_cgroups, stack
+from tests.acceptance.tor_machine import confined, mirror
+from tests.acceptance.tor_machine.host import INTERNET, ROUTER, host_network, install, leave_network, pins
+from tests.acceptance.world import LOCAL, REMOTE, World
+from tests.e2e.daemon import wait_until
+
+_SETTINGS = """\
+[tor]
+socks = "unix:/run/onionmx-tor/socks"
+control = "unix:/run/onionmx-tor/control"
+user = "1869479937"
+torrc = "/etc/onionmx-tor/torrc"
+
+[onion]
+directory = "/var/lib/onionmx-tor/onion-mx"
+"""
+_INSTALL = """\
+cd "$(onionmx files deploy/nspawn)"
+install -d /etc/systemd/nspawn /etc/onionmx-tor
+install -m 0644 onionmx-tor.nspawn /etc/systemd/nspawn/
+install -m 0644 torrc network onionmx-tor.nft /etc/onionmx-tor/
+install -m 0644 onionmx-tor.service onionmx-tor-mta.socket onionmx-tor-mta.service /etc/systemd/system/
+systemctl daemon-reload
+systemctl enable onionmx-tor-mta.socket"""
+_LOG = "journalctl --no-pager -o cat -t onionmx-tor"
+_ENDS = "/usr/bin/true"
+_HANGS = "/usr/bin/tail"  # with the arguments of tor it shows torrc, and waits for more
+_BROKEN = """\
+import shutil, sys
+from onionmx.machine.change import MachineChange
+from onionmx.machine.places import ROOTS
+from onionmx.machine.roots import Roots
+from onionmx.machine.service import Service
+
+def build(place, lock, say):
+    root = place / "root"
+    shutil.copytree(ROOTS / "current", root, symlinks=True)
+    shutil.copy(sys.argv[1], root / "usr/bin/tor")
+    return root
+
+class Unchecked(Service):
+    def verify(self, root):
+        pass
+
+MachineChange(Roots(ROOTS), Unchecked(), build, lambda words: print(words, flush=True), 600).update()
+"""
+_SEND = f"""\
+import smtplib, sys
+with smtplib.SMTP("127.0.0.1", 10025, timeout=150) as relay:
+    relay.sendmail("{USER}@{LOCAL}", ["bob@{REMOTE}"], "Subject: " + sys.argv[1] + "\\n\\nHello.\\n")
+"""
+_PYTHON = "$(sed -n '1s,^#!,,p' /usr/bin/onionmx | cut -d' ' -f1)"
+
+
+def prove(layers: Sequence[Path], folder: Path, deb: Path, release: Release) -> None:
+    """Do all of it."""
+    install(stack(layers, folder / "host"), deb, release, folder / "mirror")
+    root = stack([folder / "host", *layers], folder / "machine")
+    leave_network()
+    prepare_cgroups()
+    with (
+        World(folder, INTERNET) as world,
+        host_network() as network,
+        mirror.serving(folder / "mirror", ROUTER),
+        Machine(root, HOSTNAME, network, is_host=True) as machine,
+    ):
+        try:
+            _prove(machine, world)
+        except Exception:
+            for command in ("systemctl --failed", "onionmx machine status", "journalctl -b --no-pager -n 150"):
+                print(f"--- {command}\n{machine.read(command)}", flush=True)
+            raise
+        machine.power_off()
+
+
+def _prove(machine: Machine, world: World) -> None:
+    machine.run("systemctl mask --now tor.service tor@default.service")
+    # There is no udev, and nspawn waits for it to know an interface, unless /sys says that there is none.
+    machine.run("mount -o remount,bind,ro /sys")
+    machine.run(_INSTALL)
+    machine.path("/etc/onionmx/onionmx.toml").write_text(_SETTINGS)
+    machine.path("/etc/onionmx/pins").write_text(pins(world.onion))
+    machine.run("onionmx sync")
+    with machine.path("/etc/onionmx-tor/torrc").open("a") as torrc:
+        torrc.write("".join(f"{line}\n" for line in world.tor_defaults.splitlines()))
+    machine.run("onionmx machine build")
+    _expect(machine, "onionmx machine build && readlink /var/lib/onionmx-machine/current", "roots/1")
+    machine.run("systemctl enable --now onionmx-tor.service")
+    _is_ready(machine)
+    (onion,) = _status(machine)["tor"]["onions"]
+    _mail(machine, world, onion, "first")
+    confined.prove(machine)
+    _updates(machine, world, onion)
+
+
+def _updates(machine: Machine, world: World, onion: str) -> None:
+    # Whatever differs makes an update; the archive has nothing newer.
+    machine.run("echo changed >>/var/lib/onionmx-machine/current/usr/share/onionmx-machine/packages")
+    machine.run("onionmx machine update")
+    _has(machine, onion, current="2", previous="1")
+    if said := machine.run("onionmx machine update"):
+        raise MachineError(f"an update that changes nothing says {said!r}, without a terminal")
+    machine.run("onionmx machine rollback")
+    _has(machine, onion, current="1", previous="2")
+    said = machine.run(f"cat >/root/broken.py <<'E'\n{_BROKEN}E\n{_PYTHON} /root/broken.py {_ENDS} 2>&1", check=False)
+    if not re.search(r"is not sound: (tor ended by itself|\S+ does not start: .*); back to that with tor", said):
+        raise MachineError("the broken update was not taken back")
+    _has(machine, onion, current="1", previous="2")
+    _killed(machine, onion)
+    _mail(machine, world, onion, "last")
+
+
+def _killed(machine: Machine, onion: str) -> None:
+    """An update that is killed while its root is on trial; when the unit starts next, it goes back."""
+    log = machine.path("/root/broken.log")
+    machine.run(f"{_PYTHON} /root/broken.py {_HANGS} >/root/broken.log 2>&1 & echo $! >/root/broken.pid")
+    wait_until(lambda: log.exists() and "wait until tor" in log.read_text(), "a root on trial", 120)
+    machine.run("kill -KILL $(cat /root/broken.pid)")
+    if not _status(machine)["on_trial"]:
+        raise MachineError("no root is on trial")
+    machine.run("systemctl kill --signal=KILL onionmx-tor.service")
+    _is_ready(machine)
+    machine.run("onionmx machine build")  # as every run, it removes what is not needed any more
+    _has(machine, onion, current="1", previous="2")
+
+
+def _mail(machine: Machine, world: World, onion: str, what: str) -> None:
+    machine.run("systemctl restart onionmx-relay.service")
+    world.tor.client.wait_until_reachable(onion)
+    world.send(onion, f"{USER}@{LOCAL}", f"received {what}")
+    mailbox = machine.path(MAILBOX)
+    wait_until(
+        lambda: mailbox.exists() and f"received {what}" in mailbox.read_text(errors="replace"), f"{what} in {mailbox}"
+    )
+    machine.run(f"python3 -c '{_SEND}' 'sent {what}'")
+    world.receive(f"sent {what}", 60)
+
+
+def _is_ready(machine: Machine) -> None:
+    wait_until(lambda: machine.code("onionmx machine status") == 0, "tor in its machine", 120)
+
+
+def _has(machine: Machine, onion: str, *, current: str, previous: str) -> None:
+    status = _status(machine)
+    found = (status["root"]["name"], status["previous"]["name"], status["tor"]["onions"], status["on_trial"])
+    if found != (current, previous, [onion], False):
+        raise MachineError(f"{status}: expected root {current}, before it {previous}, and {onion}")
+    kept = machine.read("ls /var/lib/onionmx-machine/roots").split()
+    if sorted(kept) != sorted({current, previous}):
+        raise MachineError(f"roots: {kept}")
+
+
+def _status(machine: Machine) -> Any:  # noqa: ANN401 -- JSON
+    said = machine.run("onionmx machine status --json", check=False)
+    return json.loads(said[said.index("{") :])
+
+
+def _expect(machine: Machine, script: str, pattern: str) -> None:
+    if not re.search(pattern, said := machine.run(script)):
+        raise MachineError(f"{script}: {said!r} has no {pattern!r}")
