@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # stem and pure-cdb come as source; no Python after 3.11 brings what builds them, and pure-cdb is to do without a compiler.
 BUILD_TOOLS := pip setuptools wheel hatchling editables
 
-.PHONY: help setup debian browser demo test coverage test-installed lint docs audit acceptance bench deb release clean
+.PHONY: help setup debian browser demo test coverage test-installed lint docs audit acceptance bench deb image release clean
 
 help:
 	@echo "make demo    set up and run the main job on a private Tor network"
@@ -19,6 +19,7 @@ help:
 	@echo "make acceptance  boot Debian 12, 13 and testing, set them up by the documents and by onionmx setup (root)"
 	@echo "make bench   speed, side by side with the peers"
 	@echo "make deb     build the Debian package for this release, in dist/"
+	@echo "make image   build the container image localhost/onionmx:VERSION, as an ordinary user (docs/pod.md)"
 	@echo "make release VERSION=x.y.z KEY=ssh-key  commit, tag, files, sums and signature; DRY=1 builds only"
 	@echo "make clean   remove what the set-up made in this folder"
 
@@ -86,6 +87,9 @@ bench: setup
 
 deb:
 	@deploy/debian/build.sh
+
+image:
+	@deploy/image/build.sh
 
 release: setup
 	@$(BIN)/python -m release "$(VERSION)" $(if $(KEY),--key "$(KEY)") $(if $(DRY),--dry-run)

@@ -10,7 +10,8 @@ from onionmx.errors import ConfigurationError
 
 FOLDERS = ("deploy", "docs", "exim")
 """What is shipped; pyproject.toml puts the same into the wheel."""
-NOT_SHIPPED = (PurePosixPath("deploy/debian"), PurePosixPath("deploy/ci"))  # how it is built, where CI runs
+NOT_SHIPPED = tuple(PurePosixPath("deploy") / name for name in ("debian", "image", "ci"))
+"""How package and image are built, and where CI runs."""
 PACKAGE = Path(__file__).parent
 
 

@@ -3,16 +3,15 @@
 The same versions give the same bytes.
 """
 
-import json
 import tomllib
 from collections import deque
-from datetime import UTC, datetime
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
-from uuid import NAMESPACE_URL, uuid5
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from .cyclonedx import Component, component, document
 
 
 def sbom(project: Path, version: str, seconds: int) -> str:
@@ -32,30 +31,13 @@ def sbom(project: Path, version: str, seconds: int) -> str:
     own = _reference(about["name"], version)
     components = [_component(found) for _, found in sorted(needed.items())]
     edges = {own: about["dependencies"]} | {_reference(n, d.version): d.requires or [] for n, d in needed.items()}
-    document = {
-        "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.5",
-        "serialNumber": f"urn:uuid:{uuid5(NAMESPACE_URL, json.dumps([own, components]))}",
-        "version": 1,
-        "metadata": {
-            "timestamp": datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "component": {
-                "type": "application",
-                "bom-ref": own,
-                "name": about["name"],
-                "version": version,
-                "purl": own,
-                "licenses": [{"license": {"id": about["license"]}}],
-            },
-        },
-        "components": components,
-        "dependencies": [
-            {"ref": reference, "dependsOn": sorted(_reference(n, needed[n].version) for n in _names(lines))}
-            for reference, lines in sorted(edges.items())
-        ],
-    }
-    return json.dumps(document, indent=2) + "\n"
+    licences = [{"license": {"id": about["license"]}}]
+    subject = component(about["name"], version, own, "application") | {"licenses": licences}
+    dependencies = [
+        {"ref": reference, "dependsOn": sorted(_reference(n, needed[n].version) for n in _names(lines))}
+        for reference, lines in sorted(edges.items())
+    ]
+    return document(subject, components, seconds, dependencies)
 
 
 def _closure(requirements: list[str]) -> dict[str, Distribution]:
@@ -84,6 +66,5 @@ def _reference(name: str, version: str) -> str:
     return f"pkg:pypi/{canonicalize_name(name)}@{version}"
 
 
-def _component(found: Distribution) -> dict[str, str]:
-    reference = _reference(found.name, found.version)
-    return {"type": "library", "bom-ref": reference, "name": found.name, "version": found.version, "purl": reference}
+def _component(found: Distribution) -> Component:
+    return component(found.name, found.version, _reference(found.name, found.version))

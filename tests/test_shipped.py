@@ -2,7 +2,7 @@
 
 import sys
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from subprocess import run
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onionmx import shipped as module
 from onionmx.cli import main
 from onionmx.errors import ConfigurationError
-from onionmx.shipped import FOLDERS, shipped, shipped_files
+from onionmx.shipped import FOLDERS, NOT_SHIPPED, shipped, shipped_files
 
 PROJECT = Path(__file__).parent.parent
 ROOT = shipped("docs").parent  # PROJECT, or a folder of the installed package
@@ -38,14 +38,18 @@ def test_an_installation_that_lacks_a_file_says_which(tmp_path: Path, monkeypatc
         shipped("exim/conf.d")
 
 
-@given(st.lists(st.sampled_from(["..", ".", "", "/", "exim", "deploy", "debian", "ci", "docs", "x"])).map("/".join))
+@given(
+    st.lists(st.sampled_from(["..", ".", "", "/", "exim", "deploy", "debian", "image", "ci", "docs", "x"])).map(
+        "/".join
+    )
+)
 def test_no_name_leads_out_of_what_is_shipped(name: str) -> None:
     try:
         path = shipped(name).resolve()
     except ConfigurationError:
         return
     assert any(path.is_relative_to(ROOT / folder) for folder in FOLDERS)
-    assert not any(path.is_relative_to(ROOT / "deploy" / name) for name in ("debian", "ci"))
+    assert not any(path.is_relative_to(ROOT / folder) for folder in NOT_SHIPPED)
 
 
 def test_what_is_shipped_is_what_the_repository_has() -> None:
@@ -53,7 +57,8 @@ def test_what_is_shipped_is_what_the_repository_has() -> None:
         assert shipped(name).read_bytes() == (PROJECT / name).read_bytes()
     files = [path for folder in FOLDERS for path in (PROJECT / folder).rglob("*") if path.is_file()]
     names = {str(path.relative_to(PROJECT)) for path in files}
-    assert {name for name in names if not name.startswith(("deploy/debian/", "deploy/ci/"))} == set(shipped_files())
+    kept = {name for name in names if not any(PurePosixPath(name).is_relative_to(folder) for folder in NOT_SHIPPED)}
+    assert kept == set(shipped_files())
 
 
 @pytest.mark.source
