@@ -63,12 +63,17 @@ mmdebstrap --quiet --mode=unshare --variant=extract --format=null --include="$(I
 say "building $image"
 export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs} BUILDAH_ISOLATION=chroot
 cp "$here/Containerfile" "$work"
-buildah build --quiet --format docker --no-cache --timestamp "$SOURCE_DATE_EPOCH" --tag "$image" \
+made=$(buildah build --quiet --format docker --no-cache --identity-label=false --timestamp "$SOURCE_DATE_EPOCH" \
   --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
   --build-arg "CREATED=$(date --utc --date="@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)" \
-  --file "$work/Containerfile" "$work" >"$work/id"
+  --file "$work/Containerfile" "$work")
+buildah push --quiet --disable-compression "$made" "dir:$work/made"
+buildah rmi "$made" >/dev/null
+python3 "$here/settle.py" "$work/made"
+settled=$(buildah pull --quiet "dir:$work/made")
+buildah tag "$settled" "$image"
 [ -n "${IMAGE:-}" ] || buildah tag "$image" localhost/onionmx:latest # which the units of deploy/podman/ start
 mkdir -p "$project/dist" && tar -xOf "$work/root.tar" ./usr/share/doc/onionmx/image.cdx.json >"$project/dist/onionmx-$version-image.cdx.json"
-say "digest: $(buildah inspect --type image --format '{{.FromImageDigest}}' "$image")"
+say "digest: sha256:$(sha256sum "$work/made/manifest.json" | cut -d' ' -f1)"
 say "size: $(($(stat -c %s "$work/root.tar") / 1000000)) MB"
 say "done: $image"

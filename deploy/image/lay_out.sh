@@ -58,7 +58,7 @@ done
     usr/include usr/local usr/src usr/share/ca-certificates usr/share/locale usr/share/man usr/share/info \
     usr/share/lintian usr/share/bash-completion usr/share/zsh usr/share/fish usr/share/applications usr/share/pixmaps \
     usr/share/menu usr/share/doc-base usr/share/bug usr/share/binfmts usr/share/polkit-1 usr/share/readline \
-    usr/share/runit usr/share/python3 usr/share/dict usr/share/debianutils usr/share/base-files usr/lib/systemd usr/lib/sysusers.d usr/lib/tmpfiles.d \
+    var/lib/dpkg var/lib/misc usr/share/runit usr/share/python3 usr/share/dict usr/share/debianutils usr/share/base-files usr/lib/systemd usr/lib/sysusers.d usr/lib/tmpfiles.d \
     usr/lib/valgrind usr/lib/init usr/lib/binfmt.d usr/lib/mime usr/libexec etc/apt etc/apparmor.d etc/cron.* \
     etc/default etc/dpkg etc/init.d etc/logrotate.d etc/runit etc/skel etc/sv etc/update-motd.d etc/profile.d \
     etc/ca-certificates* etc/alternatives usr/sbin/update-ca-certificates usr/sbin/ldconfig* usr/lib/python3*/ensurepip \

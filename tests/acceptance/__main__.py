@@ -11,18 +11,11 @@ from pathlib import Path
 from signal import SIGTERM, signal
 from time import monotonic
 
-from .mta import EXIM, MTAS
-from .part import Part
-from .roots import RELEASES, cache_folder
+from .mta import MTAS
+from .roots import RELEASES
 from .run import Run, say
+from .stages import KINDS, SUITES, stages
 
-KINDS = ("documents", "setup", "units", "attacker", "tor-machine")
-"""The parts that run when none is named."""
-PIPELINE = "pipeline"
-"""Runs by default too; on one release, which needs no package and no machine."""
-FRESH = "fresh"
-SUITES = ("e2e", "unit", "all")
-UPGRADE = "upgrade"
 NEEDED = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "ip": "iproute2"}
 """Programs, and the Debian packages that have them."""
 
@@ -38,7 +31,7 @@ def main(words: Sequence[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="onionmx-acceptance-"))
     run = Run(folder)
     try:
-        run.do(asked.releases, _stages(asked, folder))
+        run.do(asked.releases, stages(asked.parts, asked.releases, asked.mtas, asked.suites, folder))
     finally:
         if asked.keep:
             say(f"logs: {folder}")
@@ -51,7 +44,7 @@ def main(words: Sequence[str]) -> int:
 def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.acceptance", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help=f"{', '.join(KINDS)}, {PIPELINE} (default: these), {UPGRADE}, {FRESH}"
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(KINDS)} (default: all but upgrade and fresh)"
     )
     parser.add_argument("--releases", default="", help=f"of {', '.join(RELEASES)}")
     parser.add_argument("--mtas", default="", help=f"of {', '.join(MTAS)}")
@@ -59,54 +52,21 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         "--suites",
         default="",
         metavar="RELEASE=SUITE...",
-        help=f"the tests that {FRESH} runs, of {', '.join(SUITES)}; none elsewhere",
+        help=f"the tests that fresh runs, of {', '.join(SUITES)}; none elsewhere",
     )
     parser.add_argument("--keep", action="store_true", help="keep logs and files")
     asked = parser.parse_args(words)
-    for name, known in (("parts", (*KINDS, PIPELINE, UPGRADE, FRESH)), ("releases", RELEASES), ("mtas", MTAS)):
+    asked.parts = asked.parts or [name for name, kind in KINDS.items() if kind.is_default]
+    for name, known in (("parts", KINDS), ("releases", RELEASES), ("mtas", MTAS)):
         value = getattr(asked, name)
         chosen = value.replace(",", " ").split() if isinstance(value, str) else value
         if unknown := set(chosen) - set(known):
             parser.error(f"{', '.join(sorted(unknown))}: not one of {', '.join(known)}")
-        setattr(asked, name, chosen or list((*KINDS, PIPELINE) if name == "parts" else known))
+        setattr(asked, name, chosen or list(known))
     asked.suites = dict(word.partition("=")[::2] for word in asked.suites.replace(",", " ").split())
     if not asked.suites.keys() <= set(asked.releases) or not set(asked.suites.values()) <= set(SUITES):
         parser.error(f"--suites: each RELEASE=SUITE, with a release that runs and a suite of {', '.join(SUITES)}")
     return asked
-
-
-def _stages(asked: argparse.Namespace, folder: Path) -> list[list[Part]]:
-    """The parts; each stage needs what those before it have made."""
-
-    def suite(kind: str, release: str) -> str:
-        return asked.suites.get(release, "") if kind == FRESH else ""
-
-    def parts(kind: str, mtas: Sequence[str]) -> list[Part]:
-        return [
-            Part(kind, release, mta, str(cache_folder() / release), str(folder), suite(kind, release))
-            for release in asked.releases
-            for mta in mtas
-        ]
-
-    booted = [kind for kind in asked.parts if kind in KINDS]
-    # Exim alone asks a program of the package for each message.
-    upgrade = parts(UPGRADE, [EXIM.name]) if UPGRADE in asked.parts else []
-    machines = dict.fromkeys([*(asked.mtas if booted else []), *(part.mta for part in upgrade)])
-    made = [*parts("package", [""]), *parts("machine", list(machines))] if machines else []
-    # One machine of a release is enough for the units, which have nothing to do with the MTA, and for the attacker,
-    # who would find the same in testing. tor's machine needs more time than it would find on another release.
-    settled = [name for name in asked.releases if RELEASES[name].settled]
-    alone = {"units": asked.releases, "attacker": settled, "tor-machine": settled[:1]}
-    done = [
-        part
-        for kind in booted
-        for part in parts(kind, asked.mtas[:1] if kind in alone else asked.mtas)
-        if part.release in alone.get(kind, asked.releases)
-    ]
-    pipeline = (
-        [part for part in parts(PIPELINE, [""]) if RELEASES[part.release].settled] if PIPELINE in asked.parts else []
-    )
-    return [made, [*done, *pipeline[:1], *upgrade, *(parts(FRESH, [""]) if FRESH in asked.parts else [])]]
 
 
 def _provide_programs() -> None:

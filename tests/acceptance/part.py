@@ -12,6 +12,7 @@ from . import attacker, by_documents, by_setup, units, upgrade
 from .mta import MTAS
 from .package import build, fresh
 from .pipeline import prove as pipeline
+from .pod import proof as pod
 from .roots import RELEASES
 from .sandbox import stack
 from .site import CLONE, Site, install, site
@@ -30,7 +31,7 @@ class Part:
     """What to do, and where.
 
     Args:
-        kind: `package`, `machine`, `documents`, `setup`, `units`, `attacker`, `upgrade`, `pipeline`,
+        kind: `package`, `machine`, `documents`, `setup`, `units`, `attacker`, `upgrade`, `pipeline`, `pod`,
             `tor-machine` or `fresh`.
         release: code name.
         mta: which MTA, where there is one.
@@ -54,7 +55,7 @@ class Part:
     @property
     def is_online(self) -> bool:
         """Whether it may use the network of this machine."""
-        return self.kind in ("package", "upgrade", "pipeline", "fresh", "tor-machine")
+        return self.kind in ("package", "upgrade", "pipeline", "pod", "fresh", "tor-machine")
 
     def to_json(self) -> str:
         """For another process."""
@@ -80,6 +81,8 @@ def run(part: Part) -> None:
         upgrade.prove(stack([layer, base], own / "root"), deb)
     elif part.kind == "tor-machine":
         prove_tor_machine([layer, base], own, deb, RELEASES[part.release])
+    elif part.kind == "pod":
+        pod.prove(stack([base], own / "root"), deb)
     else:
         with site([layer, base], own, MTAS[part.mta]) as running:
             dist = running.machine.path(f"{CLONE}/dist")

@@ -25,6 +25,7 @@ LIMITS = {
     "tor-machine": 600.0,
     "upgrade": 900.0,
     "pipeline": 900.0,
+    "pod": 900.0,
     "fresh": 5400.0,
 }
 """Seconds that a part may take."""

@@ -1,0 +1,40 @@
+"""Each part runs where it can, and what it needs is made before."""
+
+from pathlib import Path
+
+from .mta import MTAS
+from .roots import RELEASES
+from .stages import KINDS, stages
+
+FOLDER = Path("/nowhere")
+DEFAULT = [name for name, kind in KINDS.items() if kind.is_default]
+
+
+def names(*words: str, releases: list[str] | None = None) -> list[list[str]]:
+    asked = stages(words, releases or list(RELEASES), list(MTAS), {"trixie": "e2e"}, FOLDER)
+    return [[part.name for part in stage] for stage in asked]
+
+
+def test_parts_for_an_mta_have_its_machine_made_before() -> None:
+    assert names("setup", releases=["trixie"]) == [
+        ["package trixie", "machine trixie exim", "machine trixie postfix"],
+        ["setup trixie exim", "setup trixie postfix"],
+    ]
+
+
+def test_once_is_enough_where_a_release_more_would_show_nothing() -> None:
+    assert names("pipeline", "tor-machine")[1] == ["tor-machine bookworm exim", "pipeline bookworm"]
+    assert names("pod", "pipeline", releases=["bookworm"]) == [[], ["pipeline bookworm"]]
+
+
+def test_fresh_roots_need_nothing_and_have_their_suites() -> None:
+    made, done = stages(["fresh"], list(RELEASES), list(MTAS), {"trixie": "e2e"}, FOLDER)
+    assert not made
+    assert [part.suite for part in done] == ["", "e2e", ""]
+
+
+def test_whatever_runs_by_default_can_run_on_the_releases_of_debian() -> None:
+    for release in RELEASES:
+        made, done = names(*DEFAULT, releases=[release])
+        assert f"package {release}" in made
+        assert len(done) == len(set(done)) > 4
