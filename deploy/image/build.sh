@@ -5,7 +5,7 @@
 # manager, no setuid file, no configuration, no key. Twice from the same packages it has the same digest.
 #   PACKAGE            the package to put in (default: the one in dist/; without one it is built first)
 #   IMAGE              name and tag (default: localhost/onionmx:VERSION)
-#   MIRROR             of Debian (default: http://deb.debian.org/debian)
+#   MIRROR, SECURITY   of Debian (default: http://deb.debian.org/debian and .../debian-security)
 #   SOURCE_DATE_EPOCH  dates everything in it (default: the time of the last commit)
 set -euo pipefail
 umask 022
@@ -31,6 +31,17 @@ grep -q "^$(id -un):" /etc/subuid || die "$(id -un) has no subordinate users: su
 100000-165535 --add-subgids 100000-165535 $(id -un)"
 release=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 [ -n "$release" ] || die "/etc/os-release names no release of Debian"
+mirror=${MIRROR:-http://deb.debian.org/debian}
+for keyring in /usr/share/keyrings/debian-archive-keyring.{pgp,gpg}; do
+  [ ! -e "$keyring" ] || break
+done
+[ -e "$keyring" ] || die "$keyring is missing: sudo apt-get install debian-archive-keyring"
+deb="deb [signed-by=$keyring]"
+sources="$deb $mirror $release main"
+if (. /etc/os-release && [ -n "${VERSION_ID:-}" ]); then # testing has neither
+  sources+=$'\n'"$deb $mirror $release-updates main"
+  sources+=$'\n'"$deb ${SECURITY:-http://deb.debian.org/debian-security} $release-security main"
+fi
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git_of_project log -1 --format=%ct)} ||
   die "set SOURCE_DATE_EPOCH: there is no commit to take it from"
@@ -56,8 +67,8 @@ chmod -R go+rX "$work"
 
 say "fetching Debian's packages for $release"
 mmdebstrap --quiet --mode=unshare --variant=extract --format=null --include="$(IFS=, && echo "${include[*]}")" \
-  --aptopt="$work/apt.conf" --extract-hook="$work/deploy/image/lay_out.sh \"\$1\" $work >&3" \
-  "$release" - "${MIRROR:-http://deb.debian.org/debian}" 3>"$work/root.tar" ||
+  --aptopt="$work/apt.conf" --extract-hook="'$work/deploy/image/lay_out.sh' \"\$1\" '$work' >&3" \
+  "$release" - - 3>"$work/root.tar" <<<"$sources" ||
   die "mmdebstrap could not make the root"
 
 say "building $image"
@@ -73,7 +84,8 @@ python3 "$here/settle.py" "$work/made"
 settled=$(buildah pull --quiet "dir:$work/made")
 buildah tag "$settled" "$image"
 [ -n "${IMAGE:-}" ] || buildah tag "$image" localhost/onionmx:latest # which the units of deploy/podman/ start
-mkdir -p "$project/dist" && tar -xOf "$work/root.tar" ./usr/share/doc/onionmx/image.cdx.json >"$project/dist/onionmx-$version-image.cdx.json"
+mkdir -p "$project/dist"
+tar -xOf "$work/root.tar" ./usr/share/doc/onionmx/image.cdx.json >"$project/dist/onionmx-$version-image.cdx.json"
 say "digest: sha256:$(sha256sum "$work/made/manifest.json" | cut -d' ' -f1)"
 say "size: $(($(stat -c %s "$work/root.tar") / 1000000)) MB"
 say "done: $image"

@@ -58,19 +58,21 @@ done
     usr/include usr/local usr/src usr/share/ca-certificates usr/share/locale usr/share/man usr/share/info \
     usr/share/lintian usr/share/bash-completion usr/share/zsh usr/share/fish usr/share/applications usr/share/pixmaps \
     usr/share/menu usr/share/doc-base usr/share/bug usr/share/binfmts usr/share/polkit-1 usr/share/readline \
-    var/lib/dpkg var/lib/misc usr/share/runit usr/share/python3 usr/share/dict usr/share/debianutils usr/share/base-files usr/lib/systemd usr/lib/sysusers.d usr/lib/tmpfiles.d \
+    usr/share/runit usr/share/python3 usr/share/dict usr/share/debianutils usr/share/base-files var/lib/dpkg \
+    var/lib/misc usr/lib/systemd usr/lib/sysusers.d usr/lib/tmpfiles.d \
     usr/lib/valgrind usr/lib/init usr/lib/binfmt.d usr/lib/mime usr/libexec etc/apt etc/apparmor.d etc/cron.* \
     etc/default etc/dpkg etc/init.d etc/logrotate.d etc/runit etc/skel etc/sv etc/update-motd.d etc/profile.d \
-    etc/ca-certificates* etc/alternatives usr/sbin/update-ca-certificates usr/sbin/ldconfig* usr/lib/python3*/ensurepip \
+    etc/ca-certificates* etc/alternatives usr/sbin/update-ca-certificates usr/lib/python3*/ensurepip \
     usr/lib/python3*/idlelib usr/lib/python3*/lib2to3 usr/lib/python3*/pydoc_data usr/lib/python3*/turtledemo
   find usr/share/doc -type f ! -path 'usr/share/doc/onionmx/*' ! -name copyright -delete
   find usr/share/doc -type l ! -path 'usr/share/doc/onionmx/*' ! -exec test -e {} \; -delete
   find . -type f -perm /6000 -exec chmod ug-s {} +
 )
 
-# Where the image cannot be written no Python keeps what it compiles. With a seed of its own each run would write sets in
-# another order.
-PYTHONHASHSEED=0 chroot "$image" /usr/bin/python3 -s -P -W ignore -m compileall -q --invalidation-mode unchecked-hash /usr/lib >&2
+# Where the image cannot be written no Python keeps what it compiles. With a seed of its own each run would write sets
+# in another order, and before Python 3.12 with None at another address.
+PYTHONHASHSEED=0 setarch -R chroot "$image" /usr/bin/python3 -s -P -W ignore -m compileall -q \
+  --invalidation-mode unchecked-hash /usr/lib >&2
 bill=$image/usr/share/doc/onionmx/image.cdx.json
 (cd "$work" && python3 -B -m deploy.image.sbom "$image" "$root/packages") >"$bill"
 # A library too few shows here, not in a container.
