@@ -1,9 +1,6 @@
 """Namespaces for one part of the acceptance: what is started or mounted in them is gone with them, however they end."""
 
-import fcntl
 import os
-import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +12,6 @@ from tests.e2e.daemon import wait_until
 from tests.e2e.programs import PROJECT
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 
 
 class SandboxError(RuntimeError):
@@ -111,14 +107,6 @@ def prepare_cgroups() -> None:
     """Give systemd what all of its versions take: cgroups of version 2 alone."""
     subprocess.run(["umount", "-R", _CGROUPS], check=True)
     mount("-t", "cgroup2", "cgroup2", _CGROUPS)
-
-
-def loopback_up() -> None:
-    """Bring up lo, the only interface of a new network namespace (netdevice(7))."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as interface:
-        request = fcntl.ioctl(interface, _SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0))
-        flags = struct.unpack("16sH14x", request)[1] | _IFF_UP
-        fcntl.ioctl(interface, _SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags))
 
 
 def chroot(root: Path, script: str, env: Mapping[str, str] | None = None) -> None:

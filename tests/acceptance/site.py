@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.daemon import wait_until
+from tests.own_network import loopback_up
 
 from .machine import Machine, MachineError
 from .mta import HOSTNAME, MAILBOX, USER, Mta
 from .roots import BOOTING, MTAS
-from .sandbox import chroot, loopback_up, prepare_cgroups, stack
+from .sandbox import chroot, prepare_cgroups, stack
 from .world import LOCAL, REMOTE, World
 
 _HOSTS = f"127.0.0.1 localhost\n::1 localhost\n127.0.1.1 {HOSTNAME} mail\n"

@@ -23,6 +23,7 @@ from onionmx.tor.control import open_control
 from onionmx.tor.service.client_keys import new_client_key
 from onionmx.tor.service.running import services
 from onionmx.tor.service.wanted import POW
+from tests.own_network import OWN_NETWORK
 
 from .conftest import skip_without
 from .daemon import Daemon, free_ports
@@ -73,7 +74,9 @@ class DebianTor:
         self.torrc = self.etc / "torrc"
         self.torrc.write_text(f"{_NOWHERE}{torrc.format(folder, *free_ports(1))}")
         words: list[str | Path] = ["--defaults-torrc", defaults, "-f", self.torrc, "--RunAsDaemon", "0"]
-        self.daemon = Daemon("tor", [find_program("tor"), *words], folder)
+        # Without a SocksPort it opens the default one, which a tor of this machine may have.
+        network = OWN_NETWORK if os.geteuid() == 0 else ()
+        self.daemon = Daemon("tor", [*network, find_program("tor"), *words], folder)
         self.control = f"unix:{self.run}/control"
         self.directory = self.lib / "onion-mx"
         self.configuration = folder / "onionmx.toml"
@@ -115,7 +118,7 @@ def _said(controller: Controller, name: str) -> str:
 
 @pytest.fixture(params=TORRCS)
 def tor(request: pytest.FixtureRequest) -> Iterator[DebianTor]:
-    skip_without("tor", "setpriv")
+    skip_without("tor", "setpriv", "unshare")
     # Not below pytest's folders, where tor's user cannot look.
     folder = Path(tempfile.mkdtemp(prefix="onionmx-"))
     folder.chmod(0o755)

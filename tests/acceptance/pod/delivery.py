@@ -21,9 +21,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.acceptance.documents import Kind, section, steps
-from tests.acceptance.sandbox import loopback_up
 from tests.e2e.daemon import answers, wait_until
 from tests.e2e.programs import PROJECT
+from tests.own_network import loopback_up
 
 from .host import HOME, RUNTIME, Host
 from .image import UID_OUTSIDE

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tests.acceptance.package import online
 from tests.acceptance.roots import Release
-from tests.acceptance.sandbox import chroot, loopback_up
+from tests.acceptance.sandbox import chroot
 from tests.acceptance.tor_machine import mirror
 from tests.acceptance.world import REMOTE
+from tests.own_network import loopback_up
 
 INTERNET = "203.0.113.1"
 """Where the Tor network is: behind the router."""
