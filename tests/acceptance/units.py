@@ -44,7 +44,7 @@ def prove(site: Site) -> None:
         raise MachineError("libnss-systemd is installed: users of DynamicUser= have names")
     # It looks at every file of the machine, so nobody else may write.
     machine.run(f"systemctl stop tor@default {site.mta.name}*")
-    machine.run(f"python3 {CLONE}/package_life.py {CLONE}/dist/onionmx_built.deb", timeout=300)
+    machine.run(f"python3 {CLONE}/package_life.py {CLONE}/dist/onionmx_built.deb", timeout=600)
     machine.run("systemctl start tor@default")
     machine.run(f"apt-get -qy install {CLONE}/dist/onionmx_built.deb")
     machine.run(f"rm -rf /etc/onionmx/* && echo {REMOTE} {site.world.onion} >/etc/onionmx/pins")

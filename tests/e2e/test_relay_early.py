@@ -24,8 +24,6 @@ def onion_mx(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Exim | 
     if os.geteuid():
         pytest.skip("Postfix's master runs as root only")
     skip_without("exim4", "postqueue", "postmap", "setpriv")
-    for above in (tmp_path, tmp_path.parent):
-        above.chmod(0o755)
     started = Exim(tmp_path / "mx", EXIM_MX) if request.param == EXIM_MX else Postfix(tmp_path / "mx", POSTFIX_MX)
     with started:
         yield started

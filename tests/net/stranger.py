@@ -39,8 +39,11 @@ sys.stdin.read()
 def folder_for_others() -> Iterator[Path]:
     """A folder in which other users find files; those of pytest may be searched by who runs the tests alone."""
     with tempfile.TemporaryDirectory(prefix="onionmx-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+        folder = Path(name)
+        above = folder.parent.stat().st_mode
+        folder.chmod(0o755)
+        yield folder
+        assert folder.parent.stat().st_mode == above, f"{folder.parent} belongs to all of this machine"
 
 
 @contextmanager
