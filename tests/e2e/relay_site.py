@@ -40,7 +40,7 @@ class PostfixSender(Postfix):
         self._relay = relay
         host, port = relay.lmtp
         values = {
-            "example.org": hostname,
+            r"example\.org": hostname.replace(".", r"\."),
             "127.0.0.1:10026": f"{host}:{port}",
             "/var/lib/onionmx": str(relay.folder),
         }

@@ -18,7 +18,7 @@ from .conftest import StartNameServers, skip_without
 from .daemon import Daemon, free_ports, wait_until
 from .exim import Exim
 from .name_servers import NameServers, Zone
-from .postfix import Postfix
+from .postfix import Postfix, documented, section
 from .programs import PROJECT
 from .relay import LOOPBACK, Relay
 from .serve_site import Serve
@@ -31,6 +31,9 @@ WITHOUT = "without.example"
 MESSAGE = b"From: <carol@sender.example>\r\nSubject: a test\r\n\r\nHello\r\n"
 RECOVERY = 300.0
 """Seconds until a message has arrived that was deferred; one look into a tcp_table that is not there takes 10."""
+DOCUMENT = PROJECT / "docs" / "lookups.md"
+DOCUMENTED = "socketmap:inet:127.0.0.1:10027:transport"
+"""The daemon in the document."""
 RECORD = f"_onion-mx._tcp 3600 SRV 0 5 25 {A}."
 
 
@@ -44,7 +47,8 @@ class Site:
 
     Args:
         folder: a new folder.
-        table: of transport_maps, with the ports of the daemon to be filled in.
+        table: the last of transport_maps, with the ports of the daemon to be filled in; local domains are in front of
+            it as docs/lookups.md has them.
         dns: name servers that run.
     """
 
@@ -64,8 +68,9 @@ class Site:
         own = f'[local]\ndomains = ["{SENDER}"]'
         self.serve = Serve(folder / "serve", dns.resolver, (own,), f"smtp:[{LOOPBACK}]:{self.relay.smtp[1]}")
         self.serve.publish({MAPPED: A, SENDER: A})
-        maps = table.format(socketmap=self.serve.socketmap[1], tcp_table=self.serve.tcp_table[1])
-        self.postfix = Postfix(folder / "postfix", SENDER, f"transport_maps = {maps}\n", "smtp unix - - n - - smtp\n")
+        values = {r"example\.org": SENDER.replace(".", r"\."), DOCUMENTED: table.format(self.serve)}
+        main = documented(section(DOCUMENT.read_text(), "Postfix"), values)["/etc/postfix/main.cf"]
+        self.postfix = Postfix(folder / "postfix", SENDER, main, "smtp unix - - n - - smtp\n")
         self._started = ExitStack()
 
     def submit(self, *recipients: str) -> None:
@@ -102,8 +107,8 @@ class Site:
 
 
 TABLES = {
-    "socketmap": f"socketmap:inet:{LOOPBACK}:{{socketmap}}:onionmx",
-    "tcp_table": f"tcp:{LOOPBACK}:{{tcp_table}}",
+    "socketmap": f"socketmap:inet:{LOOPBACK}:{{0.socketmap[1]}}:onionmx",
+    "tcp_table": f"tcp:{LOOPBACK}:{{0.tcp_table[1]}}",
 }
 
 
@@ -157,6 +162,8 @@ def test_mail_waits_while_the_daemon_is_stopped(site: Site) -> None:
     site.postfix.run("postfix", "reload")
     for recipient in (f"alice@{LIVE}", f"bob@{WITHOUT}"):
         wait_until(lambda to=recipient: site.reply_to(to) == 451, f"{recipient} is deferred", RECOVERY)  # type: ignore[misc]
+    site.submit(f"alice@{SENDER}", f"bob@{SENDER.upper()}")
+    assert len(site.postfix.wait_for_delivered(2)) == 2, "mail for local domains does not need the daemon"
     site.postfix.flush()
     site.postfix.wait_for_log(rf"to=<alice@{LIVE}>.*status=deferred \((address resolver failure|.*lookup)")
     site.relay.start()

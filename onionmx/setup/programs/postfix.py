@@ -94,11 +94,21 @@ def sending(text: str, *, domains: Sequence[str], result: str, table: str) -> st
     if there is None or table not in there[1].replace(",", " ").split():
         old = there[1].strip() if there else ""
         # Where there are lookups already, one of them may lead a local domain to another host, and must be asked.
-        lines = [] if old else [f"    {{ {domain} = : }}\n" for domain in domains]
-        lines.append(f"    {{ .onion = {result} }}\n")
-        value = f"\n  inline:{{\n{''.join(lines)}  }}\n  {table}"
+        local = "" if old else _local(domains)
+        value = f"{local}\n  inline:{{\n    {{ .onion = {result} }}\n  }}\n  {table}"
         text = with_parameter(text, "transport_maps", f"{value}\n  {old}" if old else value)
     return with_new_parameters(text, limits)
+
+
+def _local(domains: Sequence[str]) -> str:
+    """The lookup that leaves mail for local domains alone.
+
+    It matches addresses: Postfix asks all tables for user@domain before it asks any for the domain, and one that cannot
+    be asked, as while `onionmx serve` is stopped, would hold up this mail too.
+    """
+    patterns = (domain.replace(".", r"\.") for domain in domains)
+    lines = [f"    {{ /(^|@){pattern}$$/ : }}\n" for pattern in patterns]
+    return f"\n  regexp:{{\n{''.join(lines)}  }}" if lines else ""
 
 
 def narrowed(networks: Iterable[str]) -> list[str] | None:
