@@ -100,6 +100,7 @@ def hold_credentials(named: Iterable[str]) -> None:
 def _credential(name: str, what: str) -> bytes | None:
     folder = os.environ.get(CREDENTIALS_DIRECTORY)
     if folder:
+        _check_folder(Path(folder))
         return _read(Path(folder, name), what)
     if os.geteuid() != 0:
         return None
@@ -110,6 +111,16 @@ def _credential(name: str, what: str) -> bytes | None:
         if found is not None:
             return found
     return None
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that a user has named to root, as su(1) keeps his environment: systemd's own are root's."""
+    try:
+        owner = folder.stat().st_uid
+    except OSError:
+        return  # reading says why
+    if os.geteuid() == 0 != owner:
+        raise ConfigurationError(f"${CREDENTIALS_DIRECTORY} is {folder} of user {owner}, not root's: unset it")
 
 
 def _read(path: Path, what: str) -> bytes | None:

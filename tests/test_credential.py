@@ -119,6 +119,16 @@ def test_in_a_unit_nothing_else_is_looked_at(store: Path, tmp_path: Path, monkey
 
 
 @root_only
+def test_root_takes_nothing_from_the_folder_of_a_user(folder: Path) -> None:
+    put(folder, 0o600)
+    os.chown(folder, STRANGER, STRANGER)
+    with pytest.raises(ConfigurationError, match=f"^.CREDENTIALS_DIRECTORY is {folder} of user {STRANGER}, not root's"):
+        read_named_secret(PREFIX + NAME, "the password")
+    with pytest.raises(ConfigurationError, match="unset it"):
+        hold_credentials([PREFIX + NAME])
+
+
+@root_only
 def test_one_that_cannot_be_decrypted(store: Path) -> None:
     """By systemd-creds itself; tests/acceptance/secrets.py has one that can."""
     put(store.with_suffix(".encrypted"), 0o600, b"bm90aGluZw==\n")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ from onionmx.cli.publish_report import (
 )
 from onionmx.config import Configuration, parse_nameserver
 from onionmx.domain import normalize
-from onionmx.errors import EXIT_FOUND, ConfigurationError, OnionmxError, UsageError
+from onionmx.errors import EXIT_FOUND, ConfigurationError, OnionError, OnionmxError, UsageError
 from onionmx.mapfile.domains import read_domains, read_local_domains
 from onionmx.onion import DEFAULT_PORT
 from onionmx.publish.change import to_script
@@ -212,11 +213,16 @@ def _domains(domains: Sequence[str], lists: Sequence[str], configuration: Config
 
 
 def _read_targets(file: str) -> tuple[str, ...]:
+    """The targets in a file; no message shows what else is there.
+
+    systemd reads it as root in a folder of tor's user, who could put a link to any file of root in its place.
+    """
     name, content = read_input(file)
     found = tuple(content.decode("utf-8", "replace").split())
-    if not found:
-        raise UsageError(f"{name}: expected an onion, as in the hostname of a HiddenServiceDir")
-    return found
+    with suppress(OnionError):
+        if parse_targets(found):
+            return found
+    raise UsageError(f"{name}: expected onions, each once, as in the hostname of a HiddenServiceDir")
 
 
 def _targets(onions: Sequence[str], configuration: Configuration) -> tuple[Target, ...]:

@@ -58,6 +58,16 @@ def test_onions_come_from_a_file(publish: Command) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["root:$y$hash:20228:0:99999:7:::", "$y$hash", f"{A}:$y$hash", f"{A} {A} $y$hash"])
+def test_what_is_no_onion_in_that_file_is_not_shown(publish: Command, text: str) -> None:
+    """A link to a file of root, in the folder of tor's user."""
+    file = publish.folder / "hostname"
+    file.write_text(f"{text}\n")
+    code, out, error = publish("a.example", "--onion-file", str(file))
+    assert (code, out) == (64, "")
+    assert error == f"onionmx: {file}: expected onions, each once, as in the hostname of a HiddenServiceDir\n"
+
+
 def test_domains_come_from_arguments_lists_and_the_configuration(publish: Command) -> None:
     file = publish.folder / "domains"
     file.write_text("b.example # ours\na.example\n")
@@ -86,7 +96,7 @@ def test_domains_come_from_arguments_lists_and_the_configuration(publish: Comman
         (["a.example", "--onion", A, "--onion-file", "{hostname}"], 64, "expected one of them"),
         (["a.example", "--onion-file", "{hostname}", "--withdraw"], 64, "expected no --onion and no --onion-file"),
         (["a.example", "--onion-file", "/nowhere"], 64, "/nowhere cannot be read"),
-        (["a.example", "--onion-file", "/dev/null"], 64, "/dev/null: expected an onion, as in the hostname of a"),
+        (["a.example", "--onion-file", "/dev/null"], 64, "/dev/null: expected onions, each once, as in the"),
         (
             ["a.example", "--update", "127.0.0.1", "--onion", A, "--tsig-file", "credential:x"],
             78,
