@@ -24,7 +24,8 @@ def prove(site: Site) -> None:
 
 def _postfix(site: Site) -> None:
     lists = {"`onionmx sync` with your lists": f"`onionmx sync {_LIST}`"}
-    follow(site.machine, "docs/postfix.md", "Send", values=_EXAMPLES | lists)
+    local = {r"example\.org": LOCAL.replace(".", r"\.")}
+    follow(site.machine, "docs/postfix.md", "Send", values=local | lists)
     site.tor_is_up()
     site.sends()
     follow(site.machine, "docs/receiving.md", "Postfix")
