@@ -42,7 +42,7 @@ def judge_secrets(configuration: Configuration, stores: Iterable[str] = STORES) 
         "tor.control_password_file": configuration.tor.control_password_file,
         "publish.tsig_file": configuration.publish.tsig_file,
     }
-    users = (_SYNC_USER, configuration.tor.user)
+    users = tuple(dict.fromkeys((_sync_user(Path(configuration.map.path).parent), configuration.tor.user)))
     findings, sound = [], []
     for option, name in named.items():
         if not name:
@@ -57,6 +57,14 @@ def judge_secrets(configuration: Configuration, stores: Iterable[str] = STORES) 
         findings.append(found)
     words = f"{', '.join(sound)}: nobody else can read them" if sound else "the configuration names none"
     return findings or [ok(SECRETS.name, words)]
+
+
+def _sync_user(folder: Path) -> str:
+    """Who runs sync: the owner of the folder of the map, unless that is root or there is none yet."""
+    with suppress(OSError):
+        if uid := folder.stat().st_uid:
+            return str(uid)
+    return _SYNC_USER
 
 
 def _of_file(option: str, path: Path, users: Sequence[str]) -> Finding | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from onionmx.config import Configuration, OnionSection, PublishSection, SyncSection, TorSection
+from onionmx.config import Configuration, MapSection, OnionSection, PublishSection, SyncSection, TorSection
 from onionmx.doctor.checks.credentials import judge_secrets
 from onionmx.doctor.finding import Finding, Severity
 from tests.net.stranger import root_only
@@ -82,6 +82,21 @@ def test_file_of_somebody_else(secret: Path) -> None:
     os.chown(secret, 0, 0)
     secret.parent.chmod(0o777)
     assert f"{secret.parent} can be changed by others" in judge(configuration).seen
+
+
+@root_only
+def test_file_of_the_user_who_runs_sync(secret: Path, tmp_path: Path) -> None:
+    """Whatever his name is: with pip the folder of the map says who he is, as to `onionmx sync`."""
+    os.chown(secret, STRANGER, STRANGER)
+    folder = tmp_path / "map"
+    folder.mkdir()
+    os.chown(folder, STRANGER, STRANGER)
+    configuration = Configuration(
+        map=MapSection(path=str(folder / "onionmx.cdb")), sync=SyncSection(store_password_file=str(secret))
+    )
+    assert judge(configuration).severity is Severity.OK
+    os.chown(folder, 0, 0)
+    assert judge(configuration).severity is Severity.PROBLEM
 
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:
