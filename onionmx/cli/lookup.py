@@ -35,7 +35,8 @@ def command(
     It is what the relay and `onionmx serve` say. Local domains go nowhere. Then pins come first, then the map, then,
     with lookup.live, the SRV record in DNS.
 
-    If root runs it, it becomes the user who owns the folder of the map, unless lookup.live is on.
+    If root runs it, it becomes the user who owns the folder of the map, unless lookup.live is on, or onionmx is
+    installed in a folder of root alone.
 
     Exit codes: 0 every domain has an onion MX; 1 one has none; 75 could not tell for one.
     """

@@ -103,7 +103,8 @@ def command(
 
     With --watch it goes on until SIGINT or SIGTERM, and the exit code is that of the last round.
 
-    If root runs it, it becomes the user who owns the folder of the map, unless lookup.live is on.
+    If root runs it, it becomes the user who owns the folder of the map, unless lookup.live is on, or onionmx is
+    installed in a folder of root alone.
 
     Exit codes: 0 every target is good; 1 there is no route, or a target plainly does wrong: it refuses for good (5xx),
     does not speak SMTP, or lacks STARTTLS under --tls; 75 the route is unknown, or a target cannot be reached, does

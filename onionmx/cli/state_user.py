@@ -6,6 +6,9 @@ import pwd
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from stat import S_IXOTH
+
+import rich
 
 from onionmx.config import Configuration
 from onionmx.credential import hold_credentials
@@ -45,11 +48,17 @@ def become_owner(folder: Path, secrets: Iterable[str] = ()) -> None:
 def become_reader(configuration: Configuration) -> None:
     """Become the user who owns the map, to ask for routes and onions; root stays root to read what daemons remember.
 
+    So it does where the program is in a folder of root alone, such as /root: what Python loads later could not be read.
+
     Raises:
         ConfigurationError: as `become_owner` does.
     """
-    if not configuration.lookup.live:
+    if not configuration.lookup.live and all(map(_is_open_to_all, (__file__, rich.__file__))):
         become_owner(Path(configuration.map.path).parent)
+
+
+def _is_open_to_all(file: str) -> bool:
+    return all(folder.stat().st_mode & S_IXOTH for folder in Path(file).resolve().parents)
 
 
 def _become(uid: int, gid: int) -> None:

@@ -1,14 +1,19 @@
 """What root runs by hand is done by the user who owns map and state."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import venv
 from collections.abc import Iterator
 from pathlib import Path
+from sysconfig import get_path
 
 import pytest
+import rich
 
+from onionmx import __file__ as program
 from onionmx.cli.state_user import become_owner
 from tests.net.stranger import root_only
 from tests.onions import V3_ONION
@@ -87,6 +92,23 @@ def test_what_only_asks_has_no_right_of_root_to_read_the_map(state: Path, words:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 75
     assert "Permission denied" in done.stdout + done.stderr
+
+
+def test_lookup_works_where_root_alone_can_read_the_program(state: Path) -> None:
+    """As in a venv under /root, whose modules are loaded when they are needed."""
+    onionmx(state, "map", "import", "-", given=f"example.net {V3_ONION}\n")
+    hidden = state.parent / "hidden"
+    hidden.mkdir(0o700)
+    venv.create(hidden)
+    [packages] = hidden.glob("lib/python*/site-packages")
+    shutil.copytree(Path(rich.__file__).parent, packages / "rich")
+    paths = [str(Path(program).parents[1]), get_path("purelib")]
+    (packages / "others.pth").write_text("\n".join(paths))
+    command: list[str | Path] = [hidden / "bin/python", "-I", "-m", "onionmx", "lookup", "example.net"]
+    command += ["--config", state.parent / "onionmx.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert V3_ONION in done.stdout
 
 
 def test_lookup_stays_root_to_read_what_daemons_remember(state: Path) -> None:
