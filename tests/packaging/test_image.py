@@ -1,6 +1,7 @@
 """What deploy/image/ does beside building: the bill of materials, the settled configuration, the health checks."""
 
 import json
+import re
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler
@@ -12,6 +13,7 @@ import pytest
 
 from deploy.image.sbom import bill
 from deploy.image.settle import settle
+from onionmx.config import Configuration
 
 IMAGE = Path(__file__).parents[2] / "deploy/image"
 PACKAGES = "tor 0.4.9.15-1 amd64\nonionmx 1.2.3 amd64\nlibc6 2.41-12+deb13u5 amd64\n"
@@ -97,6 +99,18 @@ def test_health(tmp_path: Path) -> None:
     assert ill.returncode == 1
     assert "503" in ill.stderr
     assert "\x1b" not in ill.stderr
+
+
+def test_the_image_asks_the_relay_where_all_examples_have_it() -> None:
+    """The doctor would be no health check: where nothing listens it has nothing to say."""
+    image = re.search(r"^ +CMD (\[.*\])$", (IMAGE / "Containerfile").read_text(), re.MULTILINE)
+    assert image
+    program, path, page = json.loads(image[1])
+    container = (IMAGE.parent / "podman/onionmx-relay.container").read_text()
+    assert f"HealthCmd={program} {path} {page}\n" in container
+    for name in ("podman/onionmx.toml", "compose/onionmx.toml"):
+        assert Configuration.load(IMAGE.parent / name).relay.control == path
+    assert f'control = "{path}"' in (IMAGE.parent / "nomad/onionmx.nomad.hcl").read_text()
 
 
 def test_nobody_there_is_not_well(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ and back to the MTA.
 """
 
 import json
+import re
 import smtplib
 import socket
 import subprocess
@@ -26,7 +27,7 @@ from tests.e2e.programs import PROJECT
 from tests.own_network import loopback_up
 
 from .host import HOME, RUNTIME, Host
-from .image import UID_OUTSIDE
+from .image import UID_OUTSIDE, health_check
 from .seen import ExposedError, Process, assert_harmless, processes
 
 DOMAIN = "remote.example"
@@ -72,7 +73,9 @@ def prove(host: Host) -> None:
             _look_up(onion)
             for container in CONTAINERS:
                 host.run(f"podman healthcheck run {container}")
+            host.run(f"podman exec onionmx-relay {health_check(host)}")
             host.run("podman exec onionmx-tor onionmx doctor --check tor --check control --check socks")
+            _look_at_isolation(host.run("podman exec onionmx-relay onionmx doctor --check isolation"))
             _look_at_processes(host)
             host.run("systemctl --user restart onionmx-relay")
             _delivers(received)
@@ -98,6 +101,11 @@ def _look_up(onion: str) -> None:
         answer = connection.recv(1000)
     if not answer.startswith(b"200 "):
         raise DeliveryError(f"serve says {answer!r} of {DOMAIN}, which has {onion}")
+
+
+def _look_at_isolation(said: str) -> None:
+    if "isolation: pod: " not in said or not re.search(r"\b0 warnings?, 0 problems?\b", said):
+        raise ExposedError(f"the doctor in the pod says: {said}")
 
 
 def _look_at_processes(host: Host) -> None:

@@ -1,6 +1,7 @@
 """The image: built twice by an ordinary user, and what the host sees of it and of a shell in it."""
 
 import json
+import shlex
 import shutil
 import stat
 import subprocess
@@ -86,6 +87,8 @@ def look_at_a_shell(host: Host) -> None:
             raise ImageError("no shell in the image")
         [process] = processes(host, "shell")
         assert_harmless(process, UID_OUTSIDE)
+        if host.run(f"podman exec shell {health_check(host)} && echo well", check=False):
+            raise ImageError("the health check of the image finds a container well in which no relay is")
         shell.communicate("\n")
     # Without any option but the entrypoint: the image itself makes nobody root.
     said = host.run(
@@ -95,6 +98,11 @@ def look_at_a_shell(host: Host) -> None:
     )
     if said.split() != ["Uid:", str(USER_INSIDE), "CapEff:", "0000000000000000"]:
         raise ImageError(f"the shell of the image: {said}")
+
+
+def health_check(host: Host) -> str:
+    """The words of the image's own health check, for a shell."""
+    return shlex.join(host.inspect(IMAGE, "image")["Healthcheck"]["Test"][1:])
 
 
 def _give(project: Path) -> None:
