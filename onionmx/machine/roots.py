@@ -86,7 +86,7 @@ class Roots:
         """Give a root that is complete its name; nothing uses it yet. Every byte of it is on disk then."""
         numbers = [int(path.name) for path in self._roots.iterdir() if path.name.isdecimal()]
         named = self._roots / f"{max(numbers, default=0) + 1}"
-        for path in built.rglob("*"):
+        for path in (built, *built.rglob("*")):
             if not path.is_symlink():
                 _sync(path)
         built.rename(named)

@@ -53,6 +53,8 @@ class Service:
             TemporaryError: it does not start.
         """
         try:
+            # Else systemd goes on counting where it is between two starts of a tor that ends each time (`fault`).
+            run(("systemctl", "reset-failed", UNIT))
             run(("systemctl", "restart", UNIT))
         except TemporaryError as error:
             raise TemporaryError(f"{UNIT} does not start: journalctl -u {UNIT} says why") from error

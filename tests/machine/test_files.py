@@ -106,6 +106,13 @@ def test_the_shell_takes_the_script_of_the_network() -> None:
     assert "usage: " in done.stderr
 
 
+def test_what_throws_the_rules_away_is_followed_by_them() -> None:
+    again = "/bin/sh /etc/onionmx-tor/network reload"
+    for option in ("ExecStartPost", "ExecReload"):
+        assert values("nftables.conf", option) == [f"-{again}"]
+    assert values("onionmx-tor.service", "ExecReload")[0] == f"{again} $MAINPID"
+
+
 def test_the_rules_know_the_address_of_the_machine() -> None:
     addresses = re.search(r"^host=(\S+) machine=(\S+) ", (NSPAWN / "network").read_text(), re.MULTILINE)
     assert addresses

@@ -61,6 +61,13 @@ def test_the_unit(monkeypatch: pytest.MonkeyPatch, state: str, restarts: str, fa
     assert why_not_sound(Service(), None, 0, lambda: 0) if fault else Service().is_active()
 
 
+def test_a_start_is_counted_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(service, "run", lambda words, **_: ran.append(words[1]))
+    Service().restart()
+    assert ran == ["reset-failed", "restart"]
+
+
 def test_a_unit_that_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(words: Sequence[str], **_: object) -> str:
         raise TemporaryError(f"{words[0]} ended with 1")

@@ -31,10 +31,12 @@ install -d /etc/systemd/nspawn /etc/onionmx-tor
 install -m 0644 onionmx-tor.nspawn /etc/systemd/nspawn/
 install -m 0644 torrc network onionmx-tor.nft /etc/onionmx-tor/
 install -m 0644 onionmx-tor.service onionmx-tor-mta.socket onionmx-tor-mta.service /etc/systemd/system/
+install -D -m 0644 nftables.conf /etc/systemd/system/nftables.service.d/onionmx-tor.conf
 systemctl daemon-reload
 systemctl enable onionmx-tor-mta.socket"""
 _LOG = "journalctl --no-pager -o cat -t onionmx-tor"
 _ENDS = "/usr/bin/true"
+_TOR = "/var/lib/onionmx-machine/roots/{}/usr/bin/tor"
 _HANGS = "/usr/bin/tail"  # with the arguments of tor it shows torrc, and waits for more
 _BROKEN = """\
 import shutil, sys
@@ -101,21 +103,24 @@ def _prove(machine: Machine, world: World) -> None:
     (onion,) = _status(machine)["tor"]["onions"]
     _mail(machine, world, onion, "first")
     confined.prove(machine)
+    _expect(machine, "onionmx doctor --check isolation", r"own machine: tor .* in machine onionmx-tor: users")
     _updates(machine, world, onion)
 
 
 def _updates(machine: Machine, world: World, onion: str) -> None:
-    # Whatever differs makes an update; the archive has nothing newer.
-    machine.run("echo changed >>/var/lib/onionmx-machine/current/usr/share/onionmx-machine/packages")
+    # Whatever differs makes an update; the archive has nothing newer. A tor that ends again and again is replaced too.
+    machine.run(f"cp --remove-destination {_ENDS} {_TOR.format(1)} && systemctl kill onionmx-tor.service")
+    count = "systemctl show --property=NRestarts --value onionmx-tor.service"
+    wait_until(lambda: int(machine.read(count)) > 0, "a tor that ends again and again", 60)
     machine.run("onionmx machine update")
     _has(machine, onion, current="2", previous="1")
     if said := machine.run("onionmx machine update"):
         raise MachineError(f"an update that changes nothing says {said!r}, without a terminal")
-    machine.run("onionmx machine rollback")
-    _has(machine, onion, current="1", previous="2")
-    said = machine.run(f"cat >/root/broken.py <<'E'\n{_BROKEN}E\n{_PYTHON} /root/broken.py {_ENDS} 2>&1", check=False)
+    said = machine.run("onionmx machine rollback 2>&1", check=False)
     if not re.search(r"is not sound: (tor ended by itself|\S+ does not start: .*); back to that with tor", said):
-        raise MachineError("the broken update was not taken back")
+        raise MachineError("the broken root was not taken back")
+    _has(machine, onion, current="2", previous="1")
+    machine.run(f"cp --remove-destination {_TOR.format(2)} {_TOR.format(1)} && onionmx machine rollback")
     _has(machine, onion, current="1", previous="2")
     _killed(machine, onion)
     _mail(machine, world, onion, "last")
@@ -124,6 +129,7 @@ def _updates(machine: Machine, world: World, onion: str) -> None:
 def _killed(machine: Machine, onion: str) -> None:
     """An update that is killed while its root is on trial; when the unit starts next, it goes back."""
     log = machine.path("/root/broken.log")
+    machine.path("/root/broken.py").write_text(_BROKEN)
     machine.run(f"{_PYTHON} /root/broken.py {_HANGS} >/root/broken.log 2>&1 & echo $! >/root/broken.pid")
     wait_until(lambda: log.exists() and "wait until tor" in log.read_text(), "a root on trial", 120)
     machine.run("kill -KILL $(cat /root/broken.pid)")
