@@ -72,15 +72,17 @@ mmdebstrap --quiet --mode=unshare --variant=extract --format=null --include="$(I
   die "mmdebstrap could not make the root"
 
 say "building $image"
-export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs} BUILDAH_ISOLATION=chroot
+export BUILDAH_ISOLATION=chroot
+build() { STORAGE_DRIVER=vfs buildah "$@"; } # which works on every file system
 cp "$here/Containerfile" "$work"
-made=$(buildah build --quiet --format docker --no-cache --identity-label=false --timestamp "$SOURCE_DATE_EPOCH" \
+made=$(build build --quiet --format docker --no-cache --identity-label=false --timestamp "$SOURCE_DATE_EPOCH" \
   --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
   --build-arg "CREATED=$(date --utc --date="@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)" \
   --file "$work/Containerfile" "$work")
-buildah push --quiet --disable-compression "$made" "dir:$work/made"
-buildah rmi "$made" >/dev/null
+build push --quiet --disable-compression "$made" "dir:$work/made"
+build rmi "$made" >/dev/null
 python3 "$here/settle.py" "$work/made"
+# To where podman looks: that is with another driver by default.
 settled=$(buildah pull --quiet "dir:$work/made")
 buildah tag "$settled" "$image"
 [ -n "${IMAGE:-}" ] || buildah tag "$image" localhost/onionmx:latest # which the units of deploy/podman/ start

@@ -37,7 +37,7 @@ grep -q '^{USER}:{FIRST_SUBUID}:' /etc/subuid
 mkdir -p {HOME}/.config/containers /run/systemd/system
 cat >{HOME}/.config/containers/containers.conf <<'END'
 {_CONTAINERS}END
-printf '[storage]\\ndriver = "vfs"\\n' >{HOME}/.config/containers/storage.conf
+printf '[storage]\\ndriver = "overlay"\\n' >{HOME}/.config/containers/storage.conf
 chown -R {USER}: {HOME}
 install -d -o {USER} -m 0700 {RUNTIME}
 podman --version | sed 's/^/version: /; s/ version//'
@@ -52,7 +52,15 @@ _PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 
 def prepare(root: Path, env: dict[str, str]) -> None:
-    """Install what the user needs, as docs/pod.md says."""
+    """Install what the user needs, as docs/pod.md says.
+
+    What podman keeps is on a file system that its overlay can lie on, as on other hosts: the root is an overlay itself.
+    """
+    place = root / f"{HOME}/.local/share/containers".lstrip("/")
+    place.mkdir(parents=True)
+    storage = root.with_name("storage")
+    storage.mkdir()
+    subprocess.run(["mount", "--bind", storage, place], check=True)
     chroot(root, _PREPARE, env)
 
 

@@ -57,7 +57,7 @@ def look_at_image(host: Host) -> None:
     print(f"image: {found['Size']} bytes", flush=True)
     if found["Size"] > LARGEST:
         raise ImageError(f"{found['Size']} bytes are too many")
-    layers = host.path(f"{_STORAGE}/vfs/dir")
+    layers = host.path(f"{_STORAGE}/overlay")
     files = [path for path in layers.rglob("*") if path.is_file() and not path.is_symlink()]
     names = {path.name for path in files}
     if not {"tor", "onionmx", "dash"} <= names:
