@@ -19,8 +19,8 @@ SIGNERS = "release/signers"
 _TAG = re.compile(r"v(\d+\.\d+\.\d+)")
 
 
-def verify(project: Path, tag: str) -> str:
-    """Look whether a tag may be released; return its version.
+def verify(project: Path, tag: str) -> tuple[str, str]:
+    """Look whether a tag may be released; return its version and its commit.
 
     Raises:
         ReleaseError: it may not, or it cannot be told.
@@ -35,21 +35,23 @@ def verify(project: Path, tag: str) -> str:
     with TemporaryDirectory(prefix="onionmx-signers-") as folder:
         file = Path(folder) / "signers"
         file.write_text(f"{signers}\n")
-        formats = [
-            "-c",
-            "gpg.format=ssh",
-            "-c",
-            f"gpg.ssh.allowedSignersFile={file}",
-            "-c",
-            "gpg.ssh.program=ssh-keygen",
-        ]
-        trust = ["-c", "gpg.minTrustLevel=fully", "-c", "gpg.ssh.revocationFile="]
-        run("git", *formats, *trust, "verify-tag", reference, cwd=project)
+        # The tag's signature says which program git asks: one of OpenPGP or X.509 would know other keys.
+        believed = {
+            "gpg.ssh.program": "ssh-keygen",
+            "gpg.ssh.allowedSignersFile": file,
+            "gpg.ssh.revocationFile": "",
+            "gpg.openpgp.program": "false",
+            "gpg.x509.program": "false",
+            "gpg.minTrustLevel": "fully",
+        }
+        options = [word for name, value in believed.items() for word in ("-c", f"{name}={value}")]
+        run("git", *options, "verify-tag", reference, cwd=project)
     # A signature stays good when the reference is renamed: the name that was signed is within.
     if run("git", "for-each-ref", "--format=%(tag)", reference, cwd=project) != tag:
         raise ReleaseError(f"{tag}: another tag was signed")
-    run("git", "merge-base", "--is-ancestor", f"{reference}^{{commit}}", "HEAD", cwd=project)
-    return named[1]
+    commit = run("git", "rev-parse", "--verify", f"{reference}^{{commit}}", cwd=project)
+    run("git", "merge-base", "--is-ancestor", commit, "HEAD", cwd=project)
+    return named[1], commit
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -74,10 +76,12 @@ def make(tag: str, key: Path, target: Path, *, package: bool) -> None:
     Raises:
         ReleaseError: one of these failed; nothing is signed.
     """
-    version = verify(PROJECT, tag)
+    version, commit = verify(PROJECT, tag)
     with TemporaryDirectory(prefix="onionmx-release-") as folder:
         clone = Path(folder) / "onionmx"
-        run("git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--branch", tag, PROJECT, clone, cwd=PROJECT)
+        # Not by the tag's name: `git clone --branch` would rather take a branch of that name.
+        run("git", "clone", "--quiet", "--no-checkout", PROJECT, clone, cwd=PROJECT)
+        run("git", "checkout", "--quiet", "--detach", commit, cwd=clone)
         if release.current_version(clone) != version:
             raise ReleaseError(f"{tag} has version {release.current_version(clone)}")
         seconds = int(run("git", "log", "-1", "--format=%ct", cwd=clone))

@@ -130,7 +130,10 @@ def release_the_tag(repository: Path, key: Path, folder: Path) -> None:
     public = key.with_suffix(".pub").read_text()
     (repository / "release/signers").write_text(f'release@example.org namespaces="git" {public}')
     git(repository, "commit", "--quiet", "--all", "--message", "Who may release")
+    # What is built is the tag, not a branch that somebody calls the same.
+    git(repository, "branch", "v9.9.9", "HEAD~2")
     subprocess.run(command, cwd=repository, check=True)
+    git(repository, "branch", "--delete", "--force", "v9.9.9")
     git(repository, "reset", "--quiet", "--hard", "HEAD^")
 
 

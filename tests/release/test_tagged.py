@@ -51,9 +51,11 @@ def repository(tmp_path: Path, trusted: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_tag_of_a_trusted_signer_is_taken(repository: Path, trusted: Path) -> None:
     tag(repository, "v1.2.3", trusted)
-    assert verify(repository, "v1.2.3") == "1.2.3"
+    commit = git(repository, "rev-parse", "HEAD")
+    assert verify(repository, "v1.2.3") == ("1.2.3", commit)
     git(repository, "commit", "--quiet", "--allow-empty", "--message", "Later")
-    assert verify(repository, "v1.2.3") == "1.2.3"
+    git(repository, "branch", "v1.2.3")
+    assert verify(repository, "v1.2.3") == ("1.2.3", commit)
 
 
 def test_other_tags_are_refused(repository: Path, trusted: Path, tmp_path: Path) -> None:
@@ -99,3 +101,22 @@ def test_a_key_that_is_trusted_for_something_else_does_not_count(repository: Pat
     tag(repository, "v1.2.3", trusted)
     with pytest.raises(ReleaseError):
         verify(repository, "v1.2.3")
+
+
+def test_a_signature_of_another_kind_does_not_count(repository: Path) -> None:
+    """Git asks the program for it, whose keys are those of the user, and which the checkout may name."""
+    program = repository / ".git/program"
+    program.write_text("#!/bin/sh\ncat >/dev/null\nprintf '\\n[GNUPG:] %s\\n' 'GOODSIG 1 x' 'TRUST_ULTIMATE 0 pgp'\n")
+    program.chmod(0o755)
+    head = git(repository, "rev-parse", "HEAD")
+    for kind, name, marks in (("openpgp", "v1.0.1", "PGP SIGNATURE"), ("x509", "v1.0.2", "SIGNED MESSAGE")):
+        git(repository, "config", f"gpg.{kind}.program", str(program))
+        lines = f"object {head}\ntype commit\ntag {name}\ntagger a <a@example.org> 0 +0000\n\n{name}\n"
+        lines += f"-----BEGIN {marks}-----\n\nx\n-----END {marks}-----\n"
+        made = subprocess.run(
+            ["git", "mktag"], cwd=repository, input=lines, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        git(repository, "update-ref", f"refs/tags/{name}", made)
+        git(repository, "verify-tag", name)
+        with pytest.raises(ReleaseError, match="verify-tag"):
+            verify(repository, name)
