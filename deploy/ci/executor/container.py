@@ -126,7 +126,11 @@ def is_running(job: Job) -> bool:
 
 
 def execute(job: Job) -> int | None:
-    """Run the script; return its exit code, or None if podman has not come to it."""
+    """Run the script; return its exit code, or None if podman has not come to it.
+
+    Raises:
+        SystemFailure: a signal has ended podman, so that nobody knows how the script ends.
+    """
     read, write = os.pipe()
     kept = fcntl.fcntl(read, fcntl.F_DUPFD_CLOEXEC, 10)
     os.close(read)
@@ -140,6 +144,9 @@ def execute(job: Job) -> int | None:
         )
     finally:
         os.close(_MARKER)
+    if done.returncode < 0:
+        os.close(kept)
+        raise SystemFailure(f"podman exec: ended by signal {-done.returncode}")
     with os.fdopen(kept, "rb") as marker:
         return done.returncode if marker.read(len(STARTED)) == STARTED else None
 

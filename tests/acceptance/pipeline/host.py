@@ -6,6 +6,7 @@ import pwd
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.e2e.daemon import wait_until
@@ -94,6 +95,16 @@ def processes(user: int | None = None) -> list[int]:
     """All processes that run with a user id of a container or a machine, or with the one that is ``user`` in there."""
     ids = {number: int(found["Uid"].split()[0]) for number, found in _statuses()}
     return [number for number, own in ids.items() if own >= _FIRST_ID and user in (None, own % 2**16)]
+
+
+def clients(word: str) -> list[int]:
+    """The processes of `podman WORD`."""
+    found = []
+    for number, _ in _statuses():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if Path(f"/proc/{number}/cmdline").read_bytes().startswith(f"podman\0{word}\0".encode()):
+                found.append(number)
+    return found
 
 
 def first_process() -> int:

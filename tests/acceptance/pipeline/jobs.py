@@ -34,6 +34,12 @@ def an_honest_job_runs_with_its_cache() -> None:
     assert set(host.digests(host.CACHE)) == {"12-unprotected.tar"}
 
 
+def _kill_podman() -> None:
+    wait_until(lambda: len(host.processes()) >= 4, "the job")
+    for number in host.clients("exec"):
+        os.kill(number, signal.SIGKILL)
+
+
 def failures_of_the_job_and_of_the_host_are_kept_apart() -> None:
     with Runner() as job:
         assert job.begin() == 0
@@ -42,6 +48,8 @@ def failures_of_the_job_and_of_the_host_are_kept_apart() -> None:
             assert job.exit_code_of_script == str(code)
         assert job.script("build_script", "/nowhere") == BUILD_FAILURE
         assert job.script("build_script", "kill -9 $$") == BUILD_FAILURE
+        assert job.script("build_script", "sleep 300", _kill_podman) == SYSTEM_FAILURE
+        assert job.exit_code_of_script is None
         host.run_as_user("podman", "rm", "--force", "--time", "0", "onionmx-ci-1")
         assert job.script("after_script", "true") == SYSTEM_FAILURE
         assert job.exit_code_of_script is None
@@ -203,6 +211,24 @@ def _build_and_keep(job: Runner, script: str) -> None:
     assert job.script("archive_cache", "true") == 0, job.log
 
 
+def _assert_others_are_not_cut_off(server: socket.socket) -> None:
+    """A program of the host that closes its connection is still heard to the end."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(server.getsockname())
+        program, _ = server.accept()
+        program.setblocking(False)  # noqa: FBT003
+        sent, heard = 0, 0
+        with suppress(BlockingIOError):
+            while True:
+                sent += program.send(bytes(_MIB))
+        program.close()
+        client.settimeout(START_TIMEOUT)
+        while data := client.recv(_MIB):
+            heard += len(data)
+        assert heard == sent
+
+
 def the_network_of_jobs_ends_at_the_allowed_hosts() -> None:
     rules = Path("deploy/ci/onionmx-ci.nft").read_text()
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
@@ -213,6 +239,7 @@ def the_network_of_jobs_ends_at_the_allowed_hosts() -> None:
     for server in servers:
         server.setblocking(False)  # noqa: FBT003
     gitlab.settimeout(START_TIMEOUT)
+    _assert_others_are_not_cut_off(neighbour)
 
     def answer() -> None:
         gitlab.accept()[0].close()
