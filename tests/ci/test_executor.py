@@ -158,6 +158,8 @@ def test_caches_are_apart_by_project_and_protection() -> None:
         Job(1, project, "", protected, branch=True, services=0) for project in (1, 11) for protected in (True, False)
     ]
     assert len({cache.path(Path("/x"), one) for one in jobs}) == 4
+    tags = [Job(1, 1, "", protected, branch=False, services=0) for protected in (True, False)]
+    assert {cache.path(Path("/x"), one).name for one in tags} == {"1-unprotected.tar"}
 
 
 def test_a_limit_is_held_by_the_own_cgroup_or_one_above(tmp_path: Path) -> None:

@@ -131,8 +131,15 @@ def test_without_arguments_the_script_runs_everything_in_its_order(tmp_path: Pat
     assert len(re.findall(r"^ +\d+ s  \S", done.stdout, re.MULTILINE)) == 4
 
 
-def test_the_script_ends_with_the_first_part_that_fails(tmp_path: Path) -> None:
-    done = run_with('echo "make $*"; [ "$1" != test ]', tmp_path, "units", "tests", "checks")
-    assert done.returncode == 1
-    assert [line for line in done.stdout.splitlines() if line.startswith("make")] == ["make coverage", "make test"]
-    assert "s  FAILED  all tests, on this machine" in done.stdout
+@pytest.mark.parametrize("code", [1, 2, 75])
+def test_the_script_ends_with_the_first_part_that_fails(tmp_path: Path, code: int) -> None:
+    for parts, begun in (
+        (("units", "tests", "checks"), ["make coverage", "make test"]),
+        ((), ["make lint docs", "make test"]),
+    ):
+        done = run_with(f'echo "make $*"; [ "$1" != test ] || exit {code}', tmp_path, *parts)
+        assert done.returncode == 1
+        assert [line for line in done.stdout.splitlines() if line.startswith("make")] == begun
+        table = done.stdout.partition("\ntime of each part:\n")[2].splitlines()
+        assert len(table) == 2
+        assert re.fullmatch(r" +\d+ s  FAILED  all tests, on this machine", table[1])

@@ -14,8 +14,8 @@ _PART = ".part"
 
 
 def path(folder: Path, job: Job) -> Path:
-    """The cache that a job reads and writes. What unprotected branches wrote never reaches a protected one."""
-    return folder / f"{job.project}-{'protected' if job.protected else 'unprotected'}.tar"
+    """The cache that a job reads and writes. What others wrote, tags included, never reaches a protected branch."""
+    return folder / f"{job.project}-{'protected' if job.trusted else 'unprotected'}.tar"
 
 
 def part(folder: Path, job: Job) -> Path:

@@ -22,7 +22,7 @@ class Job:
         project: the id of its project.
         image: the image that it asks for; nothing if none.
         protected: whether its branch or tag is protected. GitLab before 18.3 does not say; then none is.
-        branch: whether it runs for a branch. Whoever may push a protected tag chooses what runs for it.
+        branch: whether it runs for a branch.
         services: how many services it asks for.
     """
 
@@ -37,6 +37,11 @@ class Job:
     def name(self) -> str:
         """The name of its container."""
         return f"onionmx-ci-{self.number}"
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a review came before it. Not for a tag: whoever may push a protected one chooses what runs for it."""
+        return self.protected and self.branch
 
 
 def load(path: str | None) -> Job:

@@ -41,16 +41,15 @@ def prepare(settings: Settings, job: Job) -> None:
     shared = folder / "shared"
     shared.mkdir(parents=True, mode=0o755)
     settings.state.chmod(0o700)
-    if job.protected and job.branch:
+    if job.trusted:
         _give_secrets(settings.secrets / str(job.project), shared / "secrets")
     lock = folder / "lock"
     lock.touch()
     container.start(settings, job, shared, lock)
-    archive = cache.path(settings.cache, job)
-    if archive.exists():
-        with archive.open("rb") as file:
-            if not container.unpack(job, file):
-                print("onionmx-ci: the cache was not unpacked; the job begins without", flush=True)  # noqa: T201
+    # The cleanup of another job may remove it at any time.
+    with suppress(FileNotFoundError), cache.path(settings.cache, job).open("rb") as file:
+        if not container.unpack(job, file):
+            print("onionmx-ci: the cache was not unpacked; the job begins without", flush=True)  # noqa: T201
 
 
 def check(settings: Settings, job: Job) -> None:

@@ -6,7 +6,6 @@ import pwd
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from tests.e2e.daemon import wait_until
@@ -97,14 +96,17 @@ def processes(user: int | None = None) -> list[int]:
     return [number for number, own in ids.items() if own >= _FIRST_ID and user in (None, own % 2**16)]
 
 
+def command(number: int) -> list[str]:
+    """The words of a process; none when it has ended."""
+    try:
+        return Path(f"/proc/{number}/cmdline").read_text(errors="replace").split("\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def clients(word: str) -> list[int]:
     """The processes of `podman WORD`."""
-    found = []
-    for number, _ in _statuses():
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
-            if Path(f"/proc/{number}/cmdline").read_bytes().startswith(f"podman\0{word}\0".encode()):
-                found.append(number)
-    return found
+    return [number for number, _ in _statuses() if command(number)[:2] == ["podman", word]]
 
 
 def first_process() -> int:

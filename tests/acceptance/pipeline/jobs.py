@@ -270,6 +270,11 @@ def caches_of_others_are_neither_read_nor_written() -> None:
         _build_and_keep(job, "echo CACHE-OF-PROJECT-11 >/cache/x")
     kept = host.digests(host.CACHE)
     assert {"11-protected.tar", "11-unprotected.tar"} <= set(kept)
+    with Runner(Response(project=11, protected=True, ref_type="tag")) as job:
+        assert job.begin() == 0
+        _build_and_keep(job, "echo CACHE-OF-PROJECT-11 >/cache/x")
+    assert host.digests(host.CACHE)["11-protected.tar"] == kept["11-protected.tar"]
+    kept = host.digests(host.CACHE)
     # All that it says of itself names project 11 and a protected branch: HOSTILE.
     for project in (11, 12):
         with Runner(Response(project=project)) as job:
@@ -323,6 +328,25 @@ def nothing_outlives_its_stage_or_its_job() -> None:
         # The job takes its own container down: what follows is no fault of this host.
         host.end_from_outside(host.first_process())
         assert job.script("after_script", "true") == BUILD_FAILURE
+
+
+def jobs_at_the_same_time_are_apart() -> None:
+    def of_neighbour() -> list[int]:
+        return [number for number in host.processes() if host.command(number) == ["sleep", "300"]]
+
+    with Runner() as job, Runner(Response(number=2, project=11)) as neighbour:
+        assert [job.begin(), neighbour.begin()] == [0, 0]
+        running = neighbour.start("run", *neighbour.written("sleep 300"), "build_script")
+        wait_until(lambda: bool(of_neighbour()), "the neighbour's job")
+        before = of_neighbour()
+        ranges = {Path(f"/proc/{number}/uid_map").read_text() for number in host.processes()}
+        first, second = sorted(int(line.split()[1]) for line in ranges)
+        assert second - first >= 4096
+        job.script("build_script", "kill -9 -1")
+        assert job.script("after_script", "sleep 300 & true") == 0
+        assert job.stage("cleanup") == 0
+        assert of_neighbour() == before
+        end(running, signal.SIGKILL)
 
 
 def hostile_names_are_only_names() -> None:
@@ -386,6 +410,7 @@ PROOFS = (
     old_caches_go,
     secrets_are_for_protected_branches_of_their_project,
     nothing_outlives_its_stage_or_its_job,
+    jobs_at_the_same_time_are_apart,
     hostile_names_are_only_names,
     a_job_without_end_is_ended,
 )
