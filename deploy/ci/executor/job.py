@@ -19,7 +19,7 @@ class Job:
 
     Args:
         number: its id, unique in a GitLab.
-        project: the id of its project.
+        project: the id of its project, likewise.
         image: the image that it asks for; nothing if none.
         protected: whether its branch or tag is protected. GitLab before 18.3 does not say; then none is.
         branch: whether it runs for a branch.
