@@ -16,8 +16,10 @@ from .settings import NETWORKS, Settings
 LABEL = "onionmx-ci"
 SHARED = "/run/onionmx-ci"
 """Where a job finds its script and its secrets."""
-USER = 1000
+USER = "1000:1000"
 """Who runs the job in the container: not root, not even that of a namespace."""
+FIRST_USER = "0:0"
+"""Who runs its process 1: another, or a job could make it its own (ptrace(2)), and it outlives every stage."""
 IDS = 4096
 """How many user ids a container has: others than any other container, and the runner's is not among them."""
 SHM_MB = 64
@@ -81,7 +83,7 @@ def options(settings: Settings, job: Job, shared: Path) -> list[str]:
     sizes = {"/builds": settings.builds_mb, "/cache": settings.cache_mb, "/tmp": settings.tmp_mb, "/dev/shm": SHM_MB}  # noqa: S108
     return [
         *("--detach", "--name", job.name, "--label", f"{LABEL}={job.number}", "--pull", "never"),
-        *("--user", f"{USER}:{USER}", "--userns", f"auto:size={IDS}", "--cap-drop", "all"),
+        *("--user", FIRST_USER, "--userns", f"auto:size={IDS}", "--cap-drop", "all"),
         *("--security-opt", "no-new-privileges", "--network", NETWORKS[settings.network]),
         # Podman would pass on this host's proxies with their passwords, and make volumes that the image asks for.
         *("--http-proxy=false", "--image-volume", "ignore", "--no-healthcheck", "--log-driver", "none"),
@@ -137,7 +139,7 @@ def execute(job: Job) -> int | None:
     if write != _MARKER:
         os.dup2(write, _MARKER)
         os.close(write)
-    words = ["podman", "exec", "--preserve-fds", "1", job.name, "/bin/sh", "-c", _BEGIN]
+    words = [*_exec(job, "--preserve-fds", "1"), "/bin/sh", "-c", _BEGIN]
     try:
         done = subprocess.run(
             words, env=_environment(), cwd="/", stdin=subprocess.DEVNULL, pass_fds=[_MARKER], check=False
@@ -149,6 +151,10 @@ def execute(job: Job) -> int | None:
         raise SystemFailure(f"podman exec: ended by signal {-done.returncode}")
     with os.fdopen(kept, "rb") as marker:
         return done.returncode if marker.read(len(STARTED)) == STARTED else None
+
+
+def _exec(job: Job, *options: str) -> list[str]:
+    return ["podman", "exec", "--user", USER, *options, job.name]
 
 
 def end_processes(job: Job) -> None:
@@ -175,13 +181,13 @@ def _is_first(process: str) -> bool:
 
 def unpack(job: Job, archive: IO[bytes]) -> bool:
     """Unpack a cache, in the container; tell whether that worked."""
-    words = ["podman", "exec", "--interactive", job.name, "tar", "-x", "-C", "/cache", "-f", "-"]
+    words = [*_exec(job, "--interactive"), "tar", "-x", "-C", "/cache", "-f", "-"]
     return subprocess.run(words, env=_environment(), cwd="/", stdin=archive, check=False).returncode == 0
 
 
 def pack(job: Job) -> "subprocess.Popen[bytes]":
     """Begin to pack the cache, in the container."""
-    words = ["podman", "exec", job.name, "tar", "-c", "-C", "/cache", "-f", "-", "."]
+    words = [*_exec(job), "tar", "-c", "-C", "/cache", "-f", "-", "."]
     return subprocess.Popen(words, env=_environment(), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
 
 

@@ -83,8 +83,8 @@ def a_fork_bomb_stays_in_its_limit_and_ends_with_its_stage() -> None:
     with Runner() as job:
         assert job.begin() == 0
         job.script("build_script", f"{bomb}\n{_WAIT}", look)
-        assert most <= host.PROCESSES
-        assert len(host.processes()) <= 2  # process 1, and what it sleeps in
+        assert most <= host.PROCESSES + 2  # process 1, and what it sleeps in
+        assert len(host.processes()) <= 2
         assert job.script("after_script", "echo after") == 0
 
 
@@ -330,6 +330,19 @@ def nothing_outlives_its_stage_or_its_job() -> None:
         assert job.script("after_script", "true") == BUILD_FAILURE
 
 
+def process_1_is_not_the_jobs() -> None:
+    """Whoever may write to its memory (proc(5), /proc/PID/mem) has a process that outlives every stage."""
+    write = """
+        read line </proc/1/maps
+        dd if=/dev/zero of=/proc/1/mem bs=4096 count=400 seek=$((0x${line%%-*} / 4096 + 1)) conv=notrunc"""
+    with Runner() as job:
+        assert job.begin() == 0
+        first = host.first_process()
+        assert job.script("build_script", write) == BUILD_FAILURE, job.log
+        assert job.script("after_script", "true") == 0, job.log
+        assert host.first_process() == first
+
+
 def jobs_at_the_same_time_are_apart() -> None:
     def of_neighbour() -> list[int]:
         return [number for number in host.processes() if host.command(number) == ["sleep", "300"]]
@@ -410,6 +423,7 @@ PROOFS = (
     old_caches_go,
     secrets_are_for_protected_branches_of_their_project,
     nothing_outlives_its_stage_or_its_job,
+    process_1_is_not_the_jobs,
     jobs_at_the_same_time_are_apart,
     hostile_names_are_only_names,
     a_job_without_end_is_ended,
