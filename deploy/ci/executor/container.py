@@ -11,17 +11,17 @@ from typing import IO
 from .cgroups import held
 from .failures import SystemFailure
 from .job import Job
-from .settings import NETWORKS, Settings
+from .settings import NETWORKS, Settings, runtime
 
 LABEL = "onionmx-ci"
 SHARED = "/run/onionmx-ci"
 """Where a job finds its script and its secrets."""
 USER = "1000:1000"
 """Who runs the job in the container: not root, not even that of a namespace."""
-FIRST_USER = "0:0"
-"""Who runs its process 1: another, or a job could make it its own (ptrace(2)), and it outlives every stage."""
 IDS = 4096
 """How many user ids a container has: others than any other container, and the runner's is not among them."""
+FIRST_USER = f"{IDS - 1}:{IDS - 1}"
+"""Who runs its process 1: another, or a job could make it its own (ptrace(2)), and it outlives every stage."""
 SHM_MB = 64
 """Size of /dev/shm, podman's own default; podman 5 makes it read-only with the root if it is not asked for."""
 STARTED = b"started\n"
@@ -38,10 +38,15 @@ _BEGIN = f"echo started >&{_MARKER}; exec {_MARKER}>&-; exec /bin/sh {SHARED}/sc
 def _environment() -> dict[str, str]:
     """Nothing of what the runner hands over: names and values of CUSTOM_ENV_* are the job's."""
     home = pwd.getpwuid(os.getuid()).pw_dir
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
-    bus = f"unix:path={runtime}/bus"
+    bus = f"unix:path={runtime()}/bus"
     path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-    return {"PATH": path, "HOME": home, "XDG_RUNTIME_DIR": runtime, "DBUS_SESSION_BUS_ADDRESS": bus, "LANG": "C.UTF-8"}
+    return {
+        "PATH": path,
+        "HOME": home,
+        "XDG_RUNTIME_DIR": str(runtime()),
+        "DBUS_SESSION_BUS_ADDRESS": bus,
+        "LANG": "C.UTF-8",
+    }
 
 
 def podman(*words: str, lock: Path | None = None) -> str:
@@ -84,6 +89,8 @@ def options(settings: Settings, job: Job, shared: Path) -> list[str]:
     return [
         *("--detach", "--name", job.name, "--label", f"{LABEL}={job.number}", "--pull", "never"),
         *("--user", FIRST_USER, "--userns", f"auto:size={IDS}", "--cap-drop", "all"),
+        # Programs such as ssh-keygen do nothing for a user without a name.
+        *("--passwd-entry", f"job:*:{USER}::/builds:/bin/sh"),
         *("--security-opt", "no-new-privileges", "--network", NETWORKS[settings.network]),
         # Podman would pass on this host's proxies with their passwords, and make volumes that the image asks for.
         *("--http-proxy=false", "--image-volume", "ignore", "--no-healthcheck", "--log-driver", "none"),

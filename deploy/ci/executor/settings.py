@@ -12,7 +12,8 @@ NETWORKS = {"none": "none", "slirp4netns": "slirp4netns:allow_host_loopback=fals
 """What `network` may be, and podman's option for it. Neither reaches this host's loopback."""
 
 
-def _runtime() -> Path:
+def runtime() -> Path:
+    """The folder of the user who runs the runner, gone with the machine (pam_systemd(8), XDG_RUNTIME_DIR)."""
     return Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
 
 
@@ -56,7 +57,7 @@ class Settings:
     @property
     def state(self) -> Path:
         """What is kept while a job runs; gone with the machine."""
-        return _runtime() / "onionmx-ci"
+        return runtime() / "onionmx-ci"
 
 
 def load(path: Path) -> Settings:

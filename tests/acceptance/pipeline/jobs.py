@@ -137,6 +137,7 @@ def image_and_job_cannot_choose_what_runs_first() -> None:
             "Max core file size 0",
         ):
             assert line in " ".join(limits.split()), limits
+        assert ":1000:1000:" in Path(f"/proc/{first}/root/etc/passwd").read_text()
         # Neither root of the namespace nor the user of the runner is mapped to a user of this host.
         inside, outside, count = map(int, Path(f"/proc/{first}/uid_map").read_text().split())
         assert (inside, count) == (0, 4096)
