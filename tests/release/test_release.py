@@ -130,6 +130,12 @@ def release_the_tag(repository: Path, key: Path, folder: Path) -> None:
     public = key.with_suffix(".pub").read_text()
     (repository / "release/signers").write_text(f'release@example.org namespaces="git" {public}')
     git(repository, "commit", "--quiet", "--all", "--message", "Who may release")
+    signed = ("-c", "gpg.format=ssh", "-c", f"user.signingKey={key}", "tag", "--sign", "--message", "v9.9.8")
+    git(repository, *signed, "v9.9.8", "v9.9.9^{commit}")
+    wrong = [word if word != "v9.9.9" else "v9.9.8" for word in command]
+    refused = subprocess.run(wrong, cwd=repository, check=False, capture_output=True, text=True)
+    assert (refused.returncode, refused.stderr) == (1, "release: v9.9.8 has version 9.9.9\n")
+    git(repository, "tag", "--delete", "v9.9.8")
     # What is built is the tag, not a branch that somebody calls the same.
     git(repository, "branch", "v9.9.9", "HEAD~2")
     subprocess.run(command, cwd=repository, check=True)
