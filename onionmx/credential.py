@@ -49,8 +49,8 @@ def check_secret(named: str, option: str) -> None:
     """
     if named.startswith(PREFIX) and not _NAME.fullmatch(named.removeprefix(PREFIX)):
         raise ValueError(
-            f"{option}: {named!r} is no name of a credential: expected {PREFIX}NAME of letters, digits and . _ @ -, "
-            f"such as {PREFIX}onionmx.store-password"
+            f"{option}: {named!r} is not the name of a credential: expected {PREFIX}NAME of letters, digits and . _ @ "
+            f"-, such as {PREFIX}onionmx.store-password"
         )
 
 

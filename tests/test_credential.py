@@ -172,7 +172,7 @@ def test_each_secret_of_the_configuration(section: str, option: str) -> None:
     text = f'[{section}]\n{option} = "{{}}"\n'
     for value in ("", "/etc/onionmx/secret", "credential:onionmx.secret"):
         Configuration.parse(text.format(value).encode(), "onionmx.toml")
-    with pytest.raises(ConfigurationError, match=rf"{section}\.{option}: 'credential:\.\./x' is no name"):
+    with pytest.raises(ConfigurationError, match=rf"{section}\.{option}: 'credential:\.\./x' is not the name"):
         Configuration.parse(text.format("credential:../x").encode(), "onionmx.toml")
 
 

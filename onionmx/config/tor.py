@@ -57,7 +57,7 @@ class TorSection(Section, frozen=True):
     torrc: Annotated[str, Meta(min_length=1, description="Tor's configuration file.")] = "/etc/tor/torrc"
 
     def __post_init__(self) -> None:
-        """Refuse what is not the address of a port, or no name of a credential."""
+        """Refuse what is not the address of a port, or not the name of a credential."""
         if self.socks != AUTO:
             parse_server(self.socks)
         parse_socket(self.dnsport)
@@ -98,7 +98,7 @@ class PublishSection(Section, frozen=True):
     ] = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is not the address of a name server, or no name of a credential."""
+        """Refuse what is not the address of a name server, or not the name of a credential."""
         if self.server:
             parse_nameserver(self.server)
         check_secret(self.tsig_file, "publish.tsig_file")

@@ -34,7 +34,7 @@ def sources(folder: Path) -> list[Path]:
     listed = [folder / "sources.list", *sorted([*parts.glob("*.list"), *parts.glob("*.sources")])]
     found = [path for path in listed if path.is_file() and path.stat().st_size]
     if not found:
-        raise ConfigurationError(f"{folder} has no sources: where is tor to come from?")
+        raise ConfigurationError(f"{folder} has no sources (sources.list(5)) to take tor from")
     return found
 
 

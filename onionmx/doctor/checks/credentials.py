@@ -18,8 +18,8 @@ from onionmx.tor.service.identity import SECRET_KEY
 SECRETS = Topic(
     "secrets",
     "each secret that the configuration names, and the key of the onion service, is there for its owner alone",
-    "who can read the store's password can make routes for all hosts, who has the key of the name server can move the "
-    "record, and who has the onion's key receives its mail",
+    "anyone who has the store's password can make routes for all hosts; with the key of the name server he can move "
+    "the record, with the onion's key receive its mail",
 )
 _SYNC_USER = "onionmx"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO

@@ -15,7 +15,7 @@ ISOLATION = Topic(
     "isolation",
     "tor and the daemons run apart, without root and capabilities: in units, a machine of tor's own, a pod, or "
     "on another host",
-    "who takes one of them over has all that it can reach; docs/isolation.md says what that is in each way",
+    "anyone who takes over one of them has all that it can reach: docs/isolation.md says what that is",
 )
 
 
@@ -49,7 +49,7 @@ def judge_container(made_by: str, own: Process, mounts: Mounts | None, sockets: 
     if mounts is None:
         faults.append(not_checked(name, f"{what}: what is mounted cannot be told"))
     elif not mounts.is_read_only:
-        why = "who takes a daemon over can change its program"
+        why = "anyone who takes over a daemon can change its program"
         faults.append(warning(name, f"{what}: its root can be written", "podman run --read-only", why))
     if not own.status.no_new_privileges:
         why = "a program that is set-user-ID gives more rights"

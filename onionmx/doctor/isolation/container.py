@@ -23,7 +23,7 @@ _ENGINES = (
     "run/user/*/docker.sock",
     "run/user/*/podman/podman.sock",
 )
-"""Where docker, podman and others take orders; who may use it can make a container with the files of its owner."""
+"""Where docker, podman and others take orders; anyone who can use one can make a container with its owner's files."""
 _ENGINE = re.compile(r"(docker|podman|containerd|crio)\.sock")
 _MACHINE = re.compile(r"machine-([^/]+)\.scope|systemd-nspawn@([^/]+)\.service|([^/]+)\.service/payload(?:/|$)")
 """The control groups of systemd-nspawn, with and without a unit of its own."""

@@ -121,7 +121,7 @@ def _rights(check: str, what: str, fix: str, processes: Sequence[Process], here:
 
 def engine_problem(check: str, what: str, sockets: Sequence[str]) -> Finding:
     """The sockets of container engines that something can reach."""
-    why = "who may use it can make a container that has all files of its owner, root's mostly"
+    why = "anyone who can use it can make a container with all files of its owner, who is mostly root"
     return problem(check, f"{what} can reach {', '.join(sockets)}", "the container: no volume with that socket", why)
 
 

@@ -90,8 +90,8 @@ def _elsewhere(check: str, where: str, addresses: Sequence[IP], here: Surroundin
     if here.way == POD:
         words = f"{here.way}: tor is at {where}: another container, or another host, which cannot be told from here"
         return not_checked(check, words, f"let nobody else be on that network: {_PAGE}")
-    why = "who reads along there sees mail that the onion MX takes without TLS, and to which onions it goes"
-    words = f"{_HOST}: tor is at {where}: mail goes there in the clear unless the way is private"
+    why = "anyone who reads on that network sees mail that the onion MX takes without TLS, and to which onions it goes"
+    words = f"{_HOST}: tor is at {where}: mail goes there in the clear unless the network between is private"
     return warning(check, words, f"a network that is only these two hosts', or WireGuard: {_PAGE}", why)
 
 
@@ -102,7 +102,7 @@ def _is_tor(process: Process, user: str) -> bool:
 def _unseen(check: str, where: str, process: Process | None, here: Surroundings) -> Finding:
     if process is not None:
         who = f"{process.status.name} ({listed([process])}, user {process.user})"
-        words = f"{here.way}: {who} listens at {where}, which is no tor of tor.user; where tor is cannot be told"
+        words = f"{here.way}: {who} listens at {where}, which is not a tor of tor.user; where tor is cannot be told"
         return not_checked(check, words, "onionmx doctor --check owners")
     if here.way != POD or not here.seen.is_complete:
         return not_checked(check, f"{here.way}: the process that listens at {where} is not seen", _AS_ROOT)
@@ -124,7 +124,7 @@ def _apart(check: str, process: Process, user: str, here: Surroundings) -> Itera
         if mounts.engines:
             faults.append(engine_problem(check, what, mounts.engines))
         if not mounts.is_read_only:
-            why = "who takes tor over can leave programs there that outlast a restart"
+            why = "anyone who takes over tor can leave programs there that outlast a restart"
             faults.append(warning(check, f"{what}: its root can be written", f"a read-only root: {_PAGE}", why))
     yield from faults
     if not faults:

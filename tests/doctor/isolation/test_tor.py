@@ -129,7 +129,7 @@ def test_beside_this_process(folder: Path) -> None:
             assert found.fix == "run it as root"
             (found,) = judged(f"127.0.0.1:{port}", user="no-such-user")
             assert found.severity is Severity.NOT_CHECKED
-            assert "which is no tor of tor.user" in found.seen
+            assert "which is not a tor of tor.user" in found.seen
 
 
 @root_only
@@ -192,7 +192,7 @@ def test_another_program_listens() -> None:
         (found,) = judged(f"127.0.0.1:{server.getsockname()[1]}")
     assert found.severity is Severity.NOT_CHECKED
     assert f"(process {os.getpid()}, " in found.seen
-    assert "which is no tor of tor.user" in found.seen
+    assert "which is not a tor of tor.user" in found.seen
 
 
 def test_names_of_hosts() -> None:
