@@ -23,7 +23,7 @@ COMMANDS = {
     "files": "List the files that come with onionmx: fragments for Exim, systemd units, examples, documents.",
     "guard": "Limit what comes in over each circuit of the onion service.",
     "lookup": "Show where mail for DOMAIN goes over Tor.",
-    "machine": "Run tor in a machine of its own (systemd-nspawn): make its root, update it, go back.",
+    "machine": "Run tor in a machine of its own (systemd-nspawn): build its root, update it, roll it back.",
     "map": "Look into the map from domains to onions, check it, convert it.",
     "onion": "Make the onion service for mail, look at it, make it private, keep its key safe.",
     "probe": "Connect to the onion MXes of DOMAIN, or to ONION, and show each step with its time.",

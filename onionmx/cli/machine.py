@@ -25,29 +25,29 @@ _wait_option = click.option(
     type=Seconds(1, 3600),
     default=_PATIENCE,
     show_default=True,
-    help="Seconds in which tor has to be what it was: its onions, and ready if it was; else the root is taken back.",
+    help="Seconds until tor must have its onions again, and be ready if it was; otherwise the old root is restored.",
 )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Run tor in a machine of its own (systemd-nspawn): make its root, update it, go back.
+    """Run tor in a machine of its own (systemd-nspawn): build its root, update it, roll it back.
 
     The root is read-only and has nothing but tor; keys and state are outside of it, in /var/lib/onionmx-tor. Units and
-    settings are those of deploy/nspawn, which docs/tor-machine.md tells how to install.
+    settings are those of deploy/nspawn; docs/tor-machine.md says how to install them.
     """
 
 
 @command.command()
 @json_option
 def build(*, as_json: bool) -> None:
-    """Make the root out of the host's release and apt sources. Where there is one, nothing is done.
+    """Build the root from the host's release and apt sources. If there is one, nothing is done.
 
     Exit codes: 0 it is there; 75 tor could not be downloaded, or another run is at work; 78 a program or a
-    file of the settings is missing, tor does not take torrc, or you are not root.
+    file of the settings is missing, tor refuses torrc, or you are not root.
     """
     changed = _change(_PATIENCE).build()
-    what = f"made the root with tor {changed.tor}: systemctl enable --now {UNIT}"
+    what = f"built the root with tor {changed.tor}: systemctl enable --now {UNIT}"
     _tell(changed, what if changed.changed else f"there is a root with tor {changed.tor}", as_json=as_json)
 
 
@@ -55,14 +55,13 @@ def build(*, as_json: bool) -> None:
 @_wait_option
 @json_option
 def update(wait: float, *, as_json: bool) -> None:
-    """Make a new root, and swap it in if anything in it is new; a machine that runs is restarted.
+    """Build a new root, and swap it in if anything in it is new; a machine that runs is restarted.
 
-    tor in the new root checks torrc first. If tor then does not come up with the same onions, the old root is taken
-    back. Without a terminal nothing is printed unless something changed.
+    tor in the new root checks torrc first. If tor then does not come up with the same onions, the old root is
+    restored. Without a terminal nothing is printed unless something changed.
 
-    Exit codes: 0 up to date; 75 tor could not be downloaded, another run is at work, or the new root was
-    taken back; 78 there is no root, a program is missing, tor does not take torrc, or you are not
-    root.
+    Exit codes: 0 up to date; 75 tor could not be downloaded, another run is at work, or the old root was
+    restored; 78 there is no root, a program is missing, tor refuses torrc, or you are not root.
     """
     changed = _change(wait).update()
     _tell(changed, f"{_what(changed)}; the old root is kept for a rollback", as_json=as_json)
@@ -72,9 +71,9 @@ def update(wait: float, *, as_json: bool) -> None:
 @_wait_option
 @json_option
 def rollback(wait: float, *, as_json: bool) -> None:
-    """Take the root before the last update; once more undoes that.
+    """Go back to the root before the last update; a second rollback undoes that.
 
-    Exit codes: 0 done; 75 tor did not come up with it, so it was taken back, or another run is at work; 78
+    Exit codes: 0 done; 75 tor did not come up with it, so this was undone, or another run is at work; 78
     there is none, or you are not root.
     """
     changed = _change(wait).rollback()
@@ -110,7 +109,7 @@ def status(*, as_json: bool) -> int:
             }
         )
     else:
-        click.echo(f"root: tor {tor_of(current)}" if current else "root: none; onionmx machine build makes it")
+        click.echo(f"root: tor {tor_of(current)}" if current else "root: none; build it with onionmx machine build")
         if previous:
             click.echo(f"previous: tor {tor_of(previous)}")
         if roots.way_back:
@@ -135,7 +134,7 @@ def _change(wait: float) -> MachineChange:
 
 def _check_root() -> None:
     if os.geteuid() != 0:
-        raise ConfigurationError("the machine is root's: run it as root")
+        raise ConfigurationError("the machine belongs to root: run it as root")
 
 
 def _say() -> Callable[[str], None]:

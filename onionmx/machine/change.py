@@ -16,7 +16,7 @@ Build = Callable[[Path, int, Say], Path]
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What became of a run.
+    """What a run did.
 
     Attributes:
         changed: whether the machine has another root now.
@@ -24,7 +24,7 @@ class Changed:
         tor: version of tor's package in it.
         packages: those that differ from the root before, name to the two versions; `None` for one that it lacks.
         restarted: whether the machine was started again with it.
-        recovered: whether an earlier run had been killed, and was taken back first.
+        recovered: whether an earlier run had been killed, and was undone first.
     """
 
     changed: bool
@@ -57,8 +57,8 @@ class MachineChange:
         """Make the first root. If there is one, nothing is done.
 
         Raises:
-            ConfigurationError: the settings are missing, or tor does not take its torrc; nothing was changed.
-            TemporaryError: tor could not be had; nothing was changed.
+            ConfigurationError: the settings are missing, or tor refuses its torrc; nothing was changed.
+            TemporaryError: tor could not be downloaded; nothing was changed.
         """
         with self._alone() as (lock, recovered):
             current = self._roots.current
@@ -71,11 +71,11 @@ class MachineChange:
             return Changed(changed=True, root=root.name, tor=tor_of(root))
 
     def update(self) -> Changed:
-        """Make a new root and swap it in; take it back if tor is not what it was.
+        """Build a new root and swap it in; go back to the old one if tor does not come up as it was.
 
         Raises:
-            ConfigurationError: there is no machine yet, or the new tor does not take torrc; nothing was changed.
-            TemporaryError: tor could not be had, and nothing was changed; or the new root was taken back.
+            ConfigurationError: there is no machine yet, or the new tor refuses torrc; nothing was changed.
+            TemporaryError: tor could not be downloaded, and nothing was changed; or the old root was restored.
         """
         with self._alone() as (lock, recovered):
             current = self._existing()
@@ -91,7 +91,7 @@ class MachineChange:
 
         Raises:
             ConfigurationError: there is no previous one.
-            TemporaryError: tor is not what it was, and the root was taken back.
+            TemporaryError: tor did not come up as it was, and the rollback was undone.
         """
         with self._alone() as (_, recovered):
             self._existing()
@@ -105,7 +105,7 @@ class MachineChange:
         with self._roots.locked() as lock:
             recovered = self._roots.way_back is not None
             if recovered:
-                self._say("an earlier run was killed before its root was found sound: back to the one before")
+                self._say("an earlier run was killed before its root was found sound: back to the old one")
                 self._roots.take_back()
                 if self._service.is_active():
                     self._service.restart()
@@ -149,13 +149,13 @@ class MachineChange:
         self._say("restart the machine")
         try:
             self._service.restart()
-            self._say(f"wait until tor is what it was, for at most {self._wait:g} s")
+            self._say(f"wait until tor is as it was, for at most {self._wait:g} s")
             return why_not_sound(self._service, before, self._wait, time.monotonic)
         except TemporaryError as error:
             return str(error)
 
     def _go_back(self, root: Path, old: Path, why: str) -> None:
-        self._say("back to the root before")
+        self._say("go back to the old root")
         self._roots.take_back()
         what = f"the root with tor {tor_of(root)} is not sound: {why}; back to that with tor {tor_of(old)}"
         try:

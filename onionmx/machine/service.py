@@ -60,7 +60,7 @@ class Service:
             raise TemporaryError(f"{UNIT} does not start: journalctl -u {UNIT} says why") from error
 
     def fault(self) -> str:
-        """What has become of the machine since it was started, if that is no good; else empty."""
+        """What went wrong with the machine since it was started; empty if nothing did."""
         if self._show("NRestarts") not in {"", "0"}:
             return "tor ended by itself"
         return "" if self.is_active() else f"{UNIT} is {self._show('ActiveState')}"
@@ -102,7 +102,7 @@ class Service:
         except TemporaryError as error:
             if _REFUSED not in str(error):
                 raise
-            raise ConfigurationError(f"tor in the new root does not take {TORRC}: {error}") from error
+            raise ConfigurationError(f"tor in the new root refuses {TORRC}: {error}") from error
 
     def _show(self, name: str) -> str:
         return run(("systemctl", "show", f"--property={name}", "--value", UNIT)).strip()
@@ -129,7 +129,7 @@ def why_not_sound(service: Service, before: Look | None, wait: float, now: Calla
             lost = set(before.onions if before else ()) - set(look.onions)
             if not lost and (look.is_ready or (before is not None and not before.is_ready)):
                 return ""
-            why = f"it has lost {', '.join(sorted(lost))}" if lost else f"it got to {look.bootstrapped} % of 100"
+            why = f"it has lost {', '.join(sorted(lost))}" if lost else f"it bootstrapped to {look.bootstrapped} %"
         if now() >= end:
             return f"within {wait:g} s {why}"
         time.sleep(_POLL)

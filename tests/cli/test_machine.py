@@ -70,7 +70,7 @@ def test_from_the_first_root_to_a_rollback(monkeypatch: pytest.MonkeyPatch, caps
     assert "onionmx machine build" in capsys.readouterr().err
     assert main(["machine", "status"]) == 0
     assert main(["machine", "build"]) == 0
-    assert "made the root with tor 1: systemctl enable --now onionmx-tor.service" in capsys.readouterr().out
+    assert "built the root with tor 1: systemctl enable --now onionmx-tor.service" in capsys.readouterr().out
     assert main(["machine", "update"]) == 0
     assert capsys.readouterr() == ("", ""), "nothing for cron to send"
     monkeypatch.setitem(_tor, "version", "2")

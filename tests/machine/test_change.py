@@ -115,7 +115,7 @@ def test_an_update_swaps_the_new_root_in(host: Host) -> None:
     assert (changed.changed, changed.tor, changed.restarted) == (True, "2", True)
     assert changed.packages == {"tor": ("1", "2")}
     assert host.state() == ("2", "1", "2", False)
-    assert host.said[-1].startswith("wait until tor is what it was")
+    assert host.said[-1].startswith("wait until tor is as it was")
 
 
 def test_nothing_new_restarts_nothing(host: Host) -> None:
@@ -145,7 +145,7 @@ def test_a_torrc_that_the_new_tor_does_not_take_changes_nothing(host: Host) -> N
         ("it is gone", "it is gone"),
         (Look("2", 100, ()), "it has lost a.onion"),
         (Look("2", 100, ("b.onion",)), "it has lost a.onion"),
-        (Look("2", 60, ("a.onion",)), "it got to 60 % of 100"),
+        (Look("2", 60, ("a.onion",)), "it bootstrapped to 60 %"),
     ],
 )
 def test_a_root_that_is_not_sound_is_taken_back(tmp_path: Path, says: Look | str, why: str) -> None:
@@ -165,7 +165,7 @@ def test_what_was_not_ready_before_need_not_be_ready(tmp_path: Path) -> None:
 
 def test_a_tor_that_could_not_be_asked_before_must_be_ready(tmp_path: Path) -> None:
     host = Host(tmp_path, {"1": "it is gone", "2": Look("2", 5, ("a.onion",))})
-    with pytest.raises(TemporaryError, match="5 % of 100"):
+    with pytest.raises(TemporaryError, match="bootstrapped to 5 %"):
         host.run("2").update()
     host.run("3").update()
     assert host.state() == ("3", "1", "3", False)

@@ -34,7 +34,7 @@ def test_what_tor_says(tor: LoneTor) -> None:
     assert look.version.startswith("0.4.")
     assert why_not_sound(Active(), Look("0", 0, (onion,)), 0, lambda: 0) == ""
     assert "it has lost other.onion" in why_not_sound(Active(), Look("0", 0, (onion, "other.onion")), 0, lambda: 0)
-    assert "% of 100" in why_not_sound(Active(), Look("0", 100, (onion,)), 0, lambda: 0)
+    assert "bootstrapped to 100 %" in why_not_sound(Active(), Look("0", 100, (onion,)), 0, lambda: 0)
 
 
 def test_no_tor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_torrc_is_checked_in_the_new_root(tmp_path: Path, monkeypatch: pytest.Mo
     Service().verify(tmp_path)
     assert f"--directory={tmp_path} /usr/bin/tor --verify-config -f {tmp_path}/TORRC" in ran[0]
     why = "systemd-run ended with 1: [warn] Unknown option; [err] Reading config failed"
-    with pytest.raises(ConfigurationError, match=r"does not take .*TORRC: .*Unknown option"):
+    with pytest.raises(ConfigurationError, match=r"refuses .*TORRC: .*Unknown option"):
         Service().verify(tmp_path)
     why = "systemd-run ended with 1: Failed to connect to bus"
     with pytest.raises(TemporaryError, match="connect to bus"):

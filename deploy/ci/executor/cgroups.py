@@ -1,4 +1,4 @@
-"""Whether the kernel holds a limit.
+"""Whether the kernel enforces a limit.
 
 Podman without root leaves out what was not delegated to its user, with a warning at best.
 """

@@ -114,7 +114,7 @@ def start(settings: Settings, job: Job, shared: Path, lock: Path) -> None:
         lock: locked meanwhile.
 
     Raises:
-        SystemFailure: podman failed, or this host does not hold the limits.
+        SystemFailure: podman failed, or this host does not enforce the limits.
     """
     first = ["--entrypoint", f'["/bin/sh","-c","{_FIRST}"]']
     podman("run", *options(settings, job, shared), *first, job.image, lock=lock)
@@ -122,7 +122,7 @@ def start(settings: Settings, job: Job, shared: Path, lock: Path) -> None:
         lines = Path(f"/proc/{_process(job)}/cgroup").read_text()
         wanted = {"memory.max": settings.memory_mb * _MIB, "pids.max": settings.processes}
         if missing := [name for name, limit in wanted.items() if not held(lines, name, limit)]:
-            raise SystemFailure(f"this host does not hold {', '.join(missing)}: see docs/ci.md, or set cgroups = false")
+            raise SystemFailure(f"this host does not enforce {', '.join(missing)}: docs/ci.md, or cgroups = false")
 
 
 def is_running(job: Job) -> bool:
