@@ -52,7 +52,13 @@ def follow(
 
 
 def add_lines(before: str, lines: str) -> str:
-    """Return a file with more lines: at its end, or in the table of a TOML file that it has already."""
+    """Return a file with more lines: at its end, or in the tables of a TOML file that it has already."""
+    for part in re.split(r"^(?=\[[\w.]+\]\n)", lines, flags=re.MULTILINE):
+        before = _add_part(before, part)
+    return before
+
+
+def _add_part(before: str, lines: str) -> str:
     table = re.match(r"\[[\w.]+\]\n", lines)
     if table and f"\n{table[0]}" in f"\n{before}":
         start, _, end = f"\n{before}".partition(f"\n{table[0]}")
