@@ -5,9 +5,10 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.e2e import rights
 from tests.e2e.daemon import wait_until
 
 USER = "ci"
@@ -115,20 +116,21 @@ def first_process() -> int:
     return number
 
 
-def status(number: int) -> dict[str, str]:
-    """What /proc says of a process (proc(5))."""
-    lines = Path(f"/proc/{number}/status").read_text().splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+def assert_no_rights(number: int) -> None:
+    """A process has no capability, and cannot get one."""
+    found = rights.status_of(number)
+    assert not int(found["CapEff"], 16) | int(found["CapBnd"], 16) | int(found["CapPrm"], 16)
+    assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
 
 
-def _statuses() -> Iterator[tuple[int, dict[str, str]]]:
-    for folder in Path("/proc").glob("[0-9]*"):
+def _statuses() -> Iterator[tuple[int, Mapping[str, str]]]:
+    for number in rights.processes():
         try:
-            found = status(int(folder.name))
+            found = rights.status_of(number)
         except (FileNotFoundError, ProcessLookupError):
             continue
         if not found["State"].startswith("Z"):
-            yield int(folder.name), found
+            yield number, found
 
 
 def mount_points(number: int) -> set[str]:

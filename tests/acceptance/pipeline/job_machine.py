@@ -41,9 +41,7 @@ def a_machine_for_a_job_is_closed_and_gone_after_it() -> None:
             wait_until(lambda: machine.poll() is not None or _is_ready(), "the machine of the job")
             assert machine.poll() is None
             for number in host.processes(_USER):
-                found = host.status(number)
-                assert not int(found["CapEff"], 16) | int(found["CapBnd"], 16) | int(found["CapPrm"], 16)
-                assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+                host.assert_no_rights(number)
             first = host.processes(_USER)[0]
             full = os.statvfs(f"/proc/{first}/root/tmp")
             assert (full.f_blocks * full.f_frsize, full.f_bavail) == (512 * 2**20, 0)

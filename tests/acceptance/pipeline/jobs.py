@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.acceptance.pipeline import host
 from tests.acceptance.pipeline.runner import BUILD_FAILURE, HOSTILE, SYSTEM_FAILURE, Response, Runner, end
 from tests.e2e.daemon import START_TIMEOUT, wait_until
+from tests.e2e.rights import status_of
 
 _MIB = 2**20
 # The host lets the job go on by making a file; a builtin of the shell waits for it, as a job may be out of processes.
@@ -126,10 +127,8 @@ def image_and_job_cannot_choose_what_runs_first() -> None:
         first = host.first_process()
         assert Path(f"/proc/{first}/cmdline").read_bytes().split(b"\0")[:2] == [b"/bin/sh", b"-c"]
         for number in host.processes():
-            found = host.status(number)
-            assert len(set(found["Uid"].split())) == 1
-            assert not int(found["CapEff"], 16) | int(found["CapBnd"], 16) | int(found["CapPrm"], 16)
-            assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
+            assert len(set(status_of(number)["Uid"].split())) == 1
+            host.assert_no_rights(number)
         limits = Path(f"/proc/{first}/limits").read_text()
         for line in (
             f"Max processes {host.PROCESSES}",

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.e2e.rights import OF_NO_WAY_BACK, status_of
+
 from .host import Host
 
 _NO_CAPABILITIES = "0000000000000000"
@@ -29,12 +31,6 @@ class Process:
     def folder(self) -> Path:
         """Its folder in /proc."""
         return Path("/proc", str(self.pid))
-
-    @property
-    def status(self) -> dict[str, str]:
-        """Its lines of status."""
-        lines = (self.folder / "status").read_text().splitlines()
-        return {name: " ".join(value.split()) for name, value in (line.split(":", 1) for line in lines)}
 
     @property
     def mounts(self) -> dict[str, tuple[str, str]]:
@@ -68,14 +64,14 @@ def assert_harmless(process: Process, uid: int) -> None:
     Args:
         uid: as the host has it.
     """
-    status = process.status
+    status = status_of(process.pid)
     expected = {
         "Uid": " ".join([str(uid)] * 4),
         "Gid": " ".join([str(uid)] * 4),
         "NoNewPrivs": "1",
-        **dict.fromkeys(("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"), _NO_CAPABILITIES),
+        **dict.fromkeys(OF_NO_WAY_BACK, _NO_CAPABILITIES),
     }
-    if wrong := {name: status[name] for name, value in expected.items() if status[name] != value}:
+    if wrong := {name: status[name] for name, value in expected.items() if status[name].split() != value.split()}:
         raise ExposedError(f"{process}: {wrong}")
     mounts = process.mounts
     if "ro" not in mounts["/"][0].split(","):
