@@ -7,6 +7,8 @@ from enum import StrEnum
 from onionmx.errors import EXIT_FOUND, EXIT_TEMPORARY
 
 EXIT_PROBLEM = 1
+AS_ROOT = "run it as root"
+"""The fix where this user may not look."""
 
 
 class Severity(StrEnum):

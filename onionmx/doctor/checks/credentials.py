@@ -7,7 +7,7 @@ from pathlib import Path
 
 from onionmx.config import Configuration
 from onionmx.credential import PREFIX, STORES, encrypted_store
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.finding import AS_ROOT, Finding, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ConfigurationError, OwnerError
@@ -23,7 +23,6 @@ SECRETS = Topic(
 )
 _SYNC_USER = "onionmx"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_AS_ROOT = "run it as root"
 
 
 async def look_at_secrets(machine: Machine) -> Sequence[Finding]:
@@ -77,10 +76,10 @@ def _of_file(option: str, path: Path, users: Sequence[str]) -> Finding | None:
     except FileNotFoundError:
         return problem(SECRETS.name, f"{option}: {path} does not exist", f"onionmx.toml: {option}")
     except OSError as error:
-        return not_checked(SECRETS.name, f"{option}: {path} cannot be looked at: {error.strerror}", _AS_ROOT)
+        return not_checked(SECRETS.name, f"{option}: {path} cannot be looked at: {error.strerror}", AS_ROOT)
     except OwnerError as error:
         if error.__cause__ is not None:
-            return not_checked(SECRETS.name, f"{option}: {error}", _AS_ROOT)
+            return not_checked(SECRETS.name, f"{option}: {error}", AS_ROOT)
         return problem(SECRETS.name, f"{option}: {error}", f"namei -l {path}   # whose it and its folders are")
     return None
 
@@ -100,7 +99,7 @@ def _of_credential(option: str, named: str, stores: Iterable[str]) -> Finding | 
         clear = [path for path in plain if not is_missing(path)]
         safe = [path for path in encrypted if not is_missing(path)]
     except ConfigurationError as error:
-        return not_checked(SECRETS.name, f"{option}: {error}", _AS_ROOT)
+        return not_checked(SECRETS.name, f"{option}: {error}", AS_ROOT)
     if clear and safe:
         words = f"{option}: {safe[0]} is encrypted, and {clear[0]} holds it in the clear"
         return warning(SECRETS.name, words, f"shred -u {clear[0]}")

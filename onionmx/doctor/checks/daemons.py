@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from onionmx.config import UNIX, Configuration, ServeSection, parse_socket
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.finding import AS_ROOT, Finding, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import Check, Topic
 from onionmx.smtp.printable import printable
@@ -123,7 +123,7 @@ def judge_daemon(check: str, unit: str, sockets: Sequence[Socket], *, needed: bo
             f"systemctl enable --now {unit}",
         )
     if unknown:
-        return not_checked(check, "; ".join(unknown), "run it as root")
+        return not_checked(check, "; ".join(unknown), AS_ROOT)
     if not answering:
         silent = f"it does not run here: nothing listens at {', '.join(missing)}"
         return not_checked(check, silent if missing else "it has no sockets in the configuration")

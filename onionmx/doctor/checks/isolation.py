@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from onionmx.doctor.finding import Finding, not_checked, ok, warning
 from onionmx.doctor.isolation.container import Mounts, container, engines, is_booted, is_mapped, mounts_of
-from onionmx.doctor.isolation.daemons import Surroundings, engine_problem, judge_daemons
+from onionmx.doctor.isolation.daemons import NEW_PRIVILEGES, Surroundings, engine_problem, judge_daemons
 from onionmx.doctor.isolation.process import Process, look_at_processes
 from onionmx.doctor.isolation.tor import judge_tor
 from onionmx.doctor.isolation.units import look_at_units
@@ -52,9 +52,8 @@ def judge_container(made_by: str, own: Process, mounts: Mounts | None, sockets: 
         why = "anyone who takes over a daemon can change its program"
         faults.append(warning(name, f"{what}: its root can be written", "podman run --read-only", why))
     if not own.status.no_new_privileges:
-        why = "a program that is set-user-ID gives more rights"
         fix = "podman run --security-opt no-new-privileges"
-        faults.append(warning(name, f"{what} allows new privileges", fix, why))
+        faults.append(warning(name, f"{what} allows new privileges", fix, NEW_PRIVILEGES))
     words = f"{what}: rootless, read-only, no new privileges, no socket of a container engine"
     notes = "; users of the host cannot be told apart in it (docs/local-users.md)"
     return faults or [ok(name, words + notes)]

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from onionmx.config import Configuration, SyncSection
-from onionmx.doctor.finding import Finding, blocking, not_checked, ok, problem, warning
+from onionmx.doctor.finding import AS_ROOT, Finding, blocking, not_checked, ok, problem, warning
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError, TemporaryError
@@ -50,7 +50,6 @@ SIGNED_LISTS = Topic(
     "a list that is not signed as it must be ends every sync, and one that is named otherwise than in sync.domains is "
     "not looked at",
 )
-_AS_ROOT = "run it as root"
 _SHOWN = 5  # mistakes of a map that are named
 
 
@@ -158,7 +157,7 @@ def _judge_second(file: str) -> list[Finding]:
 
 def _unreadable(path: Path, error: MapError) -> Finding:
     if _may_not_read(error):
-        return not_checked(MAP.name, str(error), _AS_ROOT)
+        return not_checked(MAP.name, str(error), AS_ROOT)
     return problem(MAP.name, str(error), f"mv {path} {path}.damaged\nonionmx sync")
 
 
@@ -185,7 +184,7 @@ def _judge_pins(file: str, local: Sequence[str]) -> Finding:
         pins = read_pins(path, may_be_missing=file == SyncSection().pins)
     except ConfigurationError as error:
         if _may_not_read(error):
-            return not_checked(PINS.name, str(error), _AS_ROOT)
+            return not_checked(PINS.name, str(error), AS_ROOT)
         first, *others = str(error).splitlines()
         seen = f"{first} (and {len(others)} more)" if others else first
         return problem(
@@ -206,12 +205,12 @@ def _judge_signature(name: str, signers: Mapping[str, str]) -> Finding:
             SIGNED_LISTS.name, f"{name} is not there", "onionmx.toml: [sync.signers] the files by their names"
         )
     except OSError as error:
-        return not_checked(SIGNED_LISTS.name, f"{name} cannot be read: {error.strerror}", _AS_ROOT)
+        return not_checked(SIGNED_LISTS.name, f"{name} cannot be read: {error.strerror}", AS_ROOT)
     try:
         found = check_signature(signers, name, content)
     except ConfigurationError as error:
         if _may_not_read(error):
-            return not_checked(SIGNED_LISTS.name, str(error), _AS_ROOT)
+            return not_checked(SIGNED_LISTS.name, str(error), AS_ROOT)
         fix = f"get {name} and {name}{SUFFIX} from their publisher again, or correct {signers[name]}"
         return problem(SIGNED_LISTS.name, str(error), fix)
     except TemporaryError as error:

@@ -7,12 +7,14 @@ from itertools import pairwise
 from operator import or_
 from pathlib import PurePath
 
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.finding import AS_ROOT, Finding, not_checked, ok, problem, warning
 from onionmx.doctor.isolation.container import is_mapped, machine_of, mounts_of
 from onionmx.doctor.isolation.process import Process, Seen, listed, names_of
 
 DAEMONS = ("relay", "serve", "guard", "watch", "echo")
 POD, UNITS = "pod", "units"
+NEW_PRIVILEGES = "a program that is set-user-ID would give it more rights"
+"""Why PR_SET_NO_NEW_PRIVS matters."""
 _FIRST = 5  # words in which program and command are: python -I -m onionmx relay
 _WITHOUT_UNITS = "start it as an ordinary user, without capabilities and new privileges (docs/isolation.md)"
 
@@ -82,7 +84,7 @@ def judge_daemons(check: str, here: Surroundings) -> list[Finding]:
     ]
     if not here.seen.is_complete:
         unseen = f"{here.way}: this user does not see the daemons of other users"
-        return [*findings, not_checked(check, unseen, "run it as root")]
+        return [*findings, not_checked(check, unseen, AS_ROOT)]
     return findings or [not_checked(check, f"{here.way}: no daemon of onionmx runs here")]
 
 
@@ -115,8 +117,7 @@ def _rights(check: str, what: str, fix: str, processes: Sequence[Process], here:
         why = "what it may do by its capabilities, a fault in it may do"
         yield (warning if own else problem)(check, f"{what} has {names_of(held)}{where}", fix, why)
     if not all(process.status.no_new_privileges for process in processes):
-        why = "a program that is set-user-ID would give it more rights"
-        yield warning(check, f"{what} may get new privileges", fix, why)
+        yield warning(check, f"{what} may get new privileges", fix, NEW_PRIVILEGES)
 
 
 def engine_problem(check: str, what: str, sockets: Sequence[str]) -> Finding:

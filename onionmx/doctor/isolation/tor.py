@@ -5,9 +5,9 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from onionmx.config import UNIX, TorSection
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.finding import AS_ROOT, Finding, not_checked, ok, problem, warning
 from onionmx.doctor.isolation.container import machine_of, mounts_of
-from onionmx.doctor.isolation.daemons import POD, Surroundings, engine_problem
+from onionmx.doctor.isolation.daemons import NEW_PRIVILEGES, POD, Surroundings, engine_problem
 from onionmx.doctor.isolation.listening import IP, Listener, at_path, at_port, is_here
 from onionmx.doctor.isolation.process import Process, listed, names_of
 from onionmx.doctor.isolation.way import interface_to, is_wireguard
@@ -18,7 +18,6 @@ from onionmx.net.users import is_believed
 from onionmx.tor.reach import socks_in_use
 
 _NAME = "tor"
-_AS_ROOT = "run it as root"
 _MACHINE, _HOST = "own machine", "separate host"
 _PAGE = "docs/isolation.md"
 _SHARED = {
@@ -41,7 +40,7 @@ def judge_tor(check: str, settings: TorSection, here: Surroundings) -> list[Find
     try:
         listener, far = _find(where, here)
     except TemporaryError as error:
-        return [not_checked(check, f"{here.way}: {error}", _AS_ROOT)]
+        return [not_checked(check, f"{here.way}: {error}", AS_ROOT)]
     if far:
         return [_elsewhere(check, where, far, here)]
     if listener is None:
@@ -105,7 +104,7 @@ def _unseen(check: str, where: str, process: Process | None, here: Surroundings)
         words = f"{here.way}: {who} listens at {where}, which is not a tor of tor.user; where tor is cannot be told"
         return not_checked(check, words, "onionmx doctor --check owners")
     if here.way != POD or not here.seen.is_complete:
-        return not_checked(check, f"{here.way}: the process that listens at {where} is not seen", _AS_ROOT)
+        return not_checked(check, f"{here.way}: the process that listens at {where} is not seen", AS_ROOT)
     return ok(check, f"{here.way}: tor is in another container: no process of this one listens at {where}")
 
 
@@ -119,7 +118,7 @@ def _apart(check: str, process: Process, user: str, here: Surroundings) -> Itera
         faults.append(warning(check, f"{what} has {names_of(held)}", f"no capability: {_PAGE}", why))
     mounts = mounts_of(process.pid)
     if mounts is None:
-        faults.append(not_checked(check, f"{what}: what it has mounted is not seen", _AS_ROOT))
+        faults.append(not_checked(check, f"{what}: what it has mounted is not seen", AS_ROOT))
     else:
         if mounts.engines:
             faults.append(engine_problem(check, what, mounts.engines))
@@ -142,7 +141,7 @@ def _shared(check: str, what: str, process: Process, here: Surroundings) -> Iter
             fix = f"{words} namespace of its own: {_PAGE}"
             yield warning(check, f"{what} is in the {words} namespace of this host", fix, why)
     if hidden:
-        yield not_checked(check, f"{what}: this user does not see the {' and '.join(hidden)} namespace", _AS_ROOT)
+        yield not_checked(check, f"{what}: this user does not see the {' and '.join(hidden)} namespace", AS_ROOT)
 
 
 def _beside(check: str, process: Process, user: str, here: Surroundings) -> Iterator[Finding]:
@@ -164,5 +163,5 @@ def _rights(check: str, what: str, process: Process, user: str, here: Surroundin
         fix = f"torrc: User {user}\n{restart}"
         yield problem(check, f"{what} runs as {here.root}", fix, "a fault in tor would give away all that root may do")
     if not process.status.no_new_privileges:
-        why = "a program that is set-user-ID would give it more rights"
-        yield warning(check, f"{what} may get new privileges", f"its unit: NoNewPrivileges=yes\n{restart}", why)
+        fix = f"its unit: NoNewPrivileges=yes\n{restart}"
+        yield warning(check, f"{what} may get new privileges", fix, NEW_PRIVILEGES)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from onionmx.doctor.command import find_command, output_of
-from onionmx.doctor.finding import Finding, not_checked, ok, problem, warning
+from onionmx.doctor.finding import AS_ROOT, Finding, not_checked, ok, problem, warning
 from onionmx.errors import ConfigurationError, TemporaryError
 from onionmx.shipped import shipped
 
@@ -33,7 +33,7 @@ async def look_at_units(check: str) -> list[Finding]:
         listed = (await output_of(systemctl, *words)).splitlines()
         found = [await _judge(check, analyze, unit) for line in listed if (unit := line.split()[0])]
     except (TemporaryError, ValueError) as error:
-        return [not_checked(check, f"units: {error}", "run it as root")]
+        return [not_checked(check, f"units: {error}", AS_ROOT)]
     known = [each for each in found if each is not None]
     faults = [finding for _, findings in known for finding in findings]
     tight = [unit for unit, findings in known if not findings]
