@@ -16,7 +16,7 @@ from onionmx.files import CREDENTIALS_DIRECTORY, read_secret
 from onionmx.text import escaped
 
 PREFIX = "credential:"
-"""In front of the name of a credential, where else the path of a file would be."""
+"""Before the name of a credential, instead of the path of a file."""
 STORES = ("/etc/credstore", "/run/credstore", "/usr/lib/credstore")
 """Where systemd looks for LoadCredential=NAME, in this order (systemd.exec(5))."""
 _SYSTEMD_CREDS = "/usr/bin/systemd-creds"

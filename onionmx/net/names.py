@@ -17,19 +17,19 @@ from onionmx.net.addresses import is_public
 from onionmx.onion import is_for_tor_alone
 
 WITHIN = 5.0
-"""Seconds for the system to answer: a daemon that reloads waits, and everybody who uses it."""
+"""Seconds for the system to answer; a daemon that reloads waits meanwhile, and so does everyone who uses it."""
 _AGAIN = 1.0  # seconds before the system is asked again, however many connections fail meanwhile
 
 
 def find_host(host: str, *, anywhere: bool = False, within: float = WITHIN) -> tuple[str, ...]:
     """The addresses of a host, in the order in which the system would have them tried (RFC 6724).
 
-    A name means what whoever serves it says. So without proof of who answers, addresses in the open internet are left
-    out: one wrong answer, or a search list in /etc/resolv.conf, would send mail and questions there.
+    Whoever answers for a name chooses where it leads. So without proof of who is there, addresses in the open internet
+    are left out: one wrong answer, or a search list in /etc/resolv.conf, would send mail and questions there.
 
     Args:
         host: an IP address, which is given back; or a name in normal form.
-        anywhere: whoever answers there has to prove by a certificate who he is: public addresses are fine.
+        anywhere: take public addresses too, as what is there has to prove itself by a certificate.
         within: seconds.
 
     Raises:
@@ -91,7 +91,7 @@ class Host:
         return await asyncio.shield(self._finding)  # whoever gives up leaves it to the others
 
     def failed(self) -> None:
-        """Have them found again by the next who asks: a container that was started anew may have others."""
+        """Have them found again when they are next needed: a container that was started again may have others."""
         if not is_address(self.name) and self._now() - self._found_at >= _AGAIN:
             self._addresses = ()
 
@@ -133,6 +133,6 @@ def _plain(address: str) -> str:
 
 
 def _is_nowhere(address: str) -> bool:
-    """Whether no host has it: 0.0.0.0 is in lists of hosts that are to be blocked, and would lead to this machine."""
+    """Whether no host has it: lists of blocked hosts lead to 0.0.0.0, which would be this machine."""
     read = ip_address(address)
     return read.is_unspecified or read.is_multicast
