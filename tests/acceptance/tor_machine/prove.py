@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.acceptance.administrator import follow
 from tests.acceptance.machine import Machine, MachineError
 from tests.acceptance.mta import HOSTNAME, MAILBOX, USER
 from tests.acceptance.roots import Release
@@ -15,26 +16,7 @@ from tests.acceptance.tor_machine.host import INTERNET, ROUTER, host_network, in
 from tests.acceptance.world import LOCAL, REMOTE, World
 from tests.e2e.daemon import wait_until
 
-_SETTINGS = """\
-[tor]
-socks = "unix:/run/onionmx-tor/socks"
-control = "unix:/run/onionmx-tor/control"
-user = "1869479937"
-torrc = "/etc/onionmx-tor/torrc"
-
-[onion]
-directory = "/var/lib/onionmx-tor/onion-mx"
-"""
-_INSTALL = """\
-cd "$(onionmx files deploy/nspawn)"
-install -d /etc/systemd/nspawn /etc/onionmx-tor
-install -m 0644 onionmx-tor.nspawn /etc/systemd/nspawn/
-install -m 0644 torrc network onionmx-tor.nft /etc/onionmx-tor/
-install -m 0644 onionmx-tor.service onionmx-tor-mta.socket onionmx-tor-mta.service /etc/systemd/system/
-install -D -m 0644 nftables.conf /etc/systemd/system/nftables.service.d/onionmx-tor.conf
-systemctl daemon-reload
-systemctl enable onionmx-tor-mta.socket"""
-_LOG = "journalctl --no-pager -o cat -t onionmx-tor"
+_BUILD = "onionmx machine build"
 _ENDS = "/usr/bin/true"
 _TOR = "/var/lib/onionmx-machine/roots/{}/usr/bin/tor"
 _HANGS = "/usr/bin/tail"  # with the arguments of tor it shows torrc, and waits for more
@@ -87,18 +69,17 @@ def prove(layers: Sequence[Path], folder: Path, deb: Path, release: Release) -> 
 
 
 def _prove(machine: Machine, world: World) -> None:
-    machine.run("systemctl mask --now tor.service tor@default.service")
     # There is no udev, and nspawn waits for it to know an interface, unless /sys says that there is none.
     machine.run("mount -o remount,bind,ro /sys")
-    machine.run(_INSTALL)
-    machine.path("/etc/onionmx/onionmx.toml").write_text(_SETTINGS)
+    # Its last step needs this torrc, and comes below.
+    follow(machine, "docs/tor-machine.md", "Set it up", skipped=(_BUILD,))
     machine.path("/etc/onionmx/pins").write_text(pins(world.onion))
     machine.run("onionmx sync")
     with machine.path("/etc/onionmx-tor/torrc").open("a") as torrc:
         torrc.write("".join(f"{line}\n" for line in world.tor_defaults.splitlines()))
-    machine.run("onionmx machine build")
-    _expect(machine, "onionmx machine build && readlink /var/lib/onionmx-machine/current", "roots/1")
-    machine.run("systemctl enable --now onionmx-tor.service")
+    machine.run(_BUILD)
+    _expect(machine, f"{_BUILD} && readlink /var/lib/onionmx-machine/current", "roots/1")
+    machine.run("systemctl enable --now onionmx-tor-mta.socket onionmx-tor.service")
     _is_ready(machine)
     (onion,) = _status(machine)["tor"]["onions"]
     _mail(machine, world, onion, "first")
@@ -137,7 +118,7 @@ def _killed(machine: Machine, onion: str) -> None:
         raise MachineError("no root is on trial")
     machine.run("systemctl kill --signal=KILL onionmx-tor.service")
     _is_ready(machine)
-    machine.run("onionmx machine build")  # as every run, it removes what is not needed any more
+    machine.run(_BUILD)  # as every run, it removes what is not needed any more
     _has(machine, onion, current="1", previous="2")
 
 
