@@ -1,8 +1,8 @@
 """`.ci/release TAG KEY`: build and sign what a trusted signer has tagged. Run from the protected branch.
 
-Whoever may push a tag need not be one who may release. Believed is a tag that one of `release/signers` has signed, as
-that file is on the branch that is checked out, not in the tag, and only if the tag is in the history of that branch.
-All of that is looked at before anything of the tag runs.
+Not everyone who may push a tag may release. A tag is believed if one of `release/signers` has signed it, as that file
+is on the branch that is checked out, not in the tag, and if the tag is in the history of that branch. All of that is
+checked before anything of the tag runs.
 """
 
 import argparse

@@ -114,7 +114,7 @@ class Roots:
         self._rename(_TRIAL, _CURRENT)
 
     def collect(self) -> None:
-        """Remove the roots that nothing leads to. Whoever uses one meanwhile keeps what is open."""
+        """Remove the roots that nothing leads to. A process that uses one meanwhile keeps what it has open."""
         used = {self.current, self.previous, self.way_back}
         for path in self._roots.iterdir():
             if path not in used:

@@ -24,8 +24,8 @@ _AGAIN = 1.0  # seconds before the system is asked again, however many connectio
 def find_host(host: str, *, anywhere: bool = False, within: float = WITHIN) -> tuple[str, ...]:
     """The addresses of a host, in the order in which the system would have them tried (RFC 6724).
 
-    Whoever answers for a name chooses where it leads. So without proof of who is there, addresses in the open internet
-    are left out: one wrong answer, or a search list in /etc/resolv.conf, would send mail and questions there.
+    Anyone who answers for a name chooses where it leads. So without proof of who is there, addresses in the open
+    internet are left out: one wrong answer, or a search list in /etc/resolv.conf, would send mail and questions there.
 
     Args:
         host: an IP address, which is given back; or a name in normal form.
@@ -88,7 +88,7 @@ class Host:
         if self._finding is None:
             self._finding = asyncio.create_task(asyncio.to_thread(find_host, self.name))
             self._finding.add_done_callback(self._found)
-        return await asyncio.shield(self._finding)  # whoever gives up leaves it to the others
+        return await asyncio.shield(self._finding)  # one that gives up leaves it to the others
 
     def failed(self) -> None:
         """Have them found again when they are next needed: a container that was started again may have others."""

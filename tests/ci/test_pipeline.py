@@ -1,4 +1,4 @@
-"""The project's own pipelines: what they hold, whoever changes them."""
+"""The project's own pipelines: what they hold, no matter who changes them."""
 
 import re
 import subprocess

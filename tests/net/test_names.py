@@ -118,7 +118,7 @@ def test_as_the_system_finds_them(tmp_path: Path) -> None:
 
 def test_an_address_needs_no_system() -> None:
     assert find_host("192.0.2.1") == ("192.0.2.1",)
-    assert find_host("9.9.9.9") == ("9.9.9.9",)  # whoever writes the address means it
+    assert find_host("9.9.9.9") == ("9.9.9.9",)  # an address that is written is meant
     host = Host("::1")
     host.failed()
     assert asyncio.run(host.addresses()) == ("::1",)

@@ -40,7 +40,7 @@ class Job:
 
     @property
     def trusted(self) -> bool:
-        """Whether a review came before it. Not for a tag: whoever may push a protected one chooses what runs for it."""
+        """Whether it was reviewed. Not a tag: anyone who may push a protected one chooses what runs for it."""
         return self.protected and self.branch
 
 

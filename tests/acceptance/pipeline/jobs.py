@@ -280,7 +280,7 @@ def nothing_outlives_its_stage_or_its_job() -> None:
 
 
 def process_1_is_not_the_jobs() -> None:
-    """Whoever may write to its memory (proc(5), /proc/PID/mem) has a process that outlives every stage."""
+    """A job that may write to its memory (proc(5), /proc/PID/mem) has a process that outlives every stage."""
     write = """
         read line </proc/1/maps
         dd if=/dev/zero of=/proc/1/mem bs=4096 count=400 seek=$((0x${line%%-*} / 4096 + 1)) conv=notrunc"""

@@ -1,7 +1,7 @@
 """Who opens the files of some folders, and with which rights at that moment (fanotify(7)).
 
-The kernel holds whoever opens one until it is told to go on. So a process that lives for milliseconds is seen too, and
-its rights are those with which it opens the file.
+The kernel holds a process that opens one until it is told to go on. So a process that lives for milliseconds is seen
+too, and its rights are those with which it opens the file.
 """
 
 import ctypes
@@ -80,7 +80,7 @@ def watched(folders: Sequence[Path]) -> Iterator[Opens]:
     finally:
         os.close(end)
         thread.join()
-        for descriptor in (group, ended):  # whoever still waits goes on
+        for descriptor in (group, ended):  # a process that still waits goes on
             os.close(descriptor)
 
 
