@@ -23,6 +23,7 @@ ROOM, ALL = 90, 96
 def main(arguments: list[str]) -> int:
     """Run the tests, print the table, and return the exit code."""
     with TemporaryDirectory(prefix="onionmx-coverage-") as folder:
+        Path(folder).chmod(0o1777)  # what root runs is another user when it ends
         environment = os.environ | {"COVERAGE_FILE": f"{folder}/data"}
         if sys.version_info >= (3, 12):
             environment["COVERAGE_CORE"] = "sysmon"  # the faster one; 3.14 takes it by itself

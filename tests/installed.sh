@@ -8,6 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 project=$PWD
 work=$(mktemp -d /tmp/onionmx-installed.XXXXXX)
 trap 'rm -rf "$work"' EXIT
+chmod 0755 "$work" # what root runs is another user when it reads the rest of itself
 
 .venv/bin/python -m hatchling build -t wheel -d "$work"
 .venv/bin/python -m venv "$work/venv"
