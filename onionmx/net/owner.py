@@ -24,7 +24,7 @@ from onionmx.errors import OwnerError
 
 TYPE_CHECKING = False  # typing itself would cost the route helper 4 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 _TABLES = "/proc/self/net/"
 """Which is there with ProcSubset=pid too (systemd.exec(5)), where /proc/net is not."""
@@ -58,11 +58,7 @@ class ListenerOwner:
         self._is_udp = is_udp
         self._where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._places = _places(host, port) if port >= _first_unprivileged_port() else {}
-        self._sockets: frozenset[tuple[int, bytes]] = frozenset()
-        for _ in range(_LOOKS if self._places else 0):
-            self._sockets = self._look()
-            if self._sockets:
-                break
+        self._sockets = frozenset(_until_seen(self._look) if self._places else ())
         self._check_ends()
 
     @property
@@ -126,7 +122,17 @@ def owners(host: str, port: int, *, is_udp: bool = False) -> tuple[int, ...] | N
         OwnerError: it cannot be told.
     """
     places = _places(host, port) if port >= _first_unprivileged_port() else {}
-    return tuple(uid for uid, _ in _found(f"port {port}", places, is_udp=is_udp)) if places else None
+    if not places:
+        return None
+    return tuple(uid for uid, _ in _until_seen(lambda: _found(f"port {port}", places, is_udp=is_udp)))
+
+
+def _until_seen(look: Callable[[], Collection[tuple[int, bytes]]]) -> Collection[tuple[int, bytes]]:
+    """Look as often as it takes to be believed when nothing is seen."""
+    for _ in range(_LOOKS - 1):
+        if found := look():
+            return found
+    return look()
 
 
 def _found(where: str, places: Mapping[str, Sequence[bytes]], *, is_udp: bool) -> list[tuple[int, bytes]]:

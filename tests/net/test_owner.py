@@ -5,7 +5,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -90,6 +90,18 @@ def test_listener_of_this_process(host: str, is_udp: bool) -> None:  # noqa: FBT
         for asked in {host, "::1" if host == "::1" else "127.0.0.1"} if host != "127.0.0.3" else {host}:
             assert owners(asked, port, is_udp=is_udp) == (OWN,)
             ListenerOwner(asked, port, (), is_udp=is_udp).confirm()
+
+
+def test_listener_that_a_look_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bound(OWN) as server:
+        port = server.getsockname()[1]
+        missed = [iter(()), iter(())]  # in the tables of IPv4 and of IPv6
+
+        def some(rows: Iterable[bytes], places: Sequence[bytes], *, is_udp: bool) -> Iterator[tuple[int, bytes]]:
+            return missed.pop() if missed else sockets(rows, places, is_udp=is_udp)
+
+        monkeypatch.setattr(owner, "sockets", some)
+        assert owners("127.0.0.1", port) == (OWN,)
 
 
 @pytest.mark.parametrize("is_udp", [False, True])
