@@ -11,10 +11,9 @@ from pathlib import Path
 from signal import SIGTERM, signal
 from time import monotonic
 
-from .mta import MTAS
 from .roots import RELEASES
 from .run import Run, say
-from .stages import KINDS, SUITES, stages
+from .stages import ALL_MTAS, KINDS, SUITES, stages
 
 NEEDED = {"mmdebstrap": "mmdebstrap", "systemd-nspawn": "systemd-container", "ip": "iproute2"}
 """Programs, and the Debian packages that have them."""
@@ -47,7 +46,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
         "parts", nargs="*", metavar="PART", help=f"of {', '.join(KINDS)} (default: all but upgrade and fresh)"
     )
     parser.add_argument("--releases", default="", help=f"of {', '.join(RELEASES)}")
-    parser.add_argument("--mtas", default="", help=f"of {', '.join(MTAS)}")
+    parser.add_argument("--mtas", default="", help=f"of {', '.join(ALL_MTAS)}")
     parser.add_argument(
         "--suites",
         default="",
@@ -57,7 +56,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help="keep logs and files")
     asked = parser.parse_args(words)
     asked.parts = asked.parts or [name for name, kind in KINDS.items() if kind.is_default]
-    for name, known in (("parts", KINDS), ("releases", RELEASES), ("mtas", MTAS)):
+    for name, known in (("parts", KINDS), ("releases", RELEASES), ("mtas", ALL_MTAS)):
         value = getattr(asked, name)
         chosen = value.replace(",", " ").split() if isinstance(value, str) else value
         if unknown := set(chosen) - set(known):

@@ -1,5 +1,7 @@
 """The set-ups of the documents, word by word, with Exim and with Postfix."""
 
+from collections.abc import Sequence
+
 from .administrator import follow
 from .leaks import faults, names, others
 from .site import CLONE, Site
@@ -11,8 +13,7 @@ _EXAMPLES = {"example.org": LOCAL}
 
 def prove(site: Site) -> None:
     """Follow the documents on the machine, try everything, restart it, try again, take onionmx off it."""
-    follow(site.machine, "README.md", "Install", values={"    make deb\n": ""}, folder=CLONE)
-    site.machine.run(f"printf '%s\\n' {REMOTE} >{_LIST}")
+    install(site, REMOTE)
     if site.mta.name == "exim":
         _exim(site)
     else:
@@ -29,7 +30,7 @@ def _postfix(site: Site) -> None:
     site.tor_is_up()
     site.sends()
     follow(site.machine, "docs/receiving.md", "Postfix")
-    _service(site)
+    receive_through_tor(site)
     site.works()
     others(site)
     faults(site, "map missing", "relay down", "tor down")
@@ -42,7 +43,7 @@ def _exim(site: Site) -> None:
     follow(site.machine, "exim/README.md", "Sending")
     site.tor_is_up()
     site.sends()
-    _service(site)
+    receive_through_tor(site)
     site.works()
     others(site)
     faults(site, "map missing", "tor down")
@@ -59,12 +60,23 @@ def _exim(site: Site) -> None:
     names(site)
 
 
-def _service(site: Site) -> None:
+def install(site: Site, *domains: str) -> None:
+    """Install the package, and list domains that may have an onion MX."""
+    follow(site.machine, "README.md", "Install", values={"    make deb\n": ""}, folder=CLONE)
+    site.machine.run(f"printf '%s\\n' {' '.join(domains)} >{_LIST}")
+
+
+def receive_through_tor(site: Site, skipped: Sequence[str] = ()) -> None:
+    """Make the onion service that leads to the MTA.
+
+    Args:
+        skipped: steps that are done, each by a piece of its text.
+    """
     site.tor_is_up()
     follow(
         site.machine,
         "docs/receiving.md",
         "The service and the record",
         values=_EXAMPLES,
-        skipped=["HiddenServiceDir"],  # what onion create writes
+        skipped=["HiddenServiceDir", *skipped],  # what onion create writes
     )

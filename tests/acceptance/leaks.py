@@ -6,12 +6,11 @@ from contextlib import AbstractContextManager, contextmanager
 from tests.e2e.daemon import wait_until
 
 from .machine import MachineError
+from .mta import BOUNCED
 from .site import DELIVERY, Site
 from .world import PLAIN, REMOTE
 
 _MAPS = "/var/lib/onionmx"
-BOUNCED = {"bounced", "**"}
-"""How Postfix and Exim log that a message is given up."""
 _RECORDS = ("MX", "A", "AAAA")
 """What an MTA asks for when it wants to deliver over the clearnet."""
 
@@ -24,11 +23,9 @@ def faults(site: Site, *names: str) -> None:
         recipient = f"{subject.replace(' ', '-')}@{REMOTE}"
         asked = len(site.world.dns.questions())
         with _FAULTS[name](site):
-            site.mta.submit(site.machine, recipient, subject)
-            _wait_for_outcome(site, recipient)
-        asked_since = site.world.dns.questions()[asked:]
-        if clear := [question for question in asked_since if question.name == REMOTE and question.kind in _RECORDS]:
-            raise MachineError(f"{name}: the way over the clearnet was looked for: {clear}")
+            site.mta.submit(site.machine, subject, recipient)
+            wait_for_outcome(site, recipient)
+        no_clearnet(site, asked, REMOTE)
         site.machine.run(site.mta.flush)
         site.arrives(subject)
         site.no_leak()
@@ -51,28 +48,40 @@ def names(site: Site) -> None:
         print(f"--- {name}", flush=True)
         subject = site.subject(name)
         recipient = f"{subject.replace(' ', '-')}@{domain}"
-        site.mta.submit(site.machine, recipient, subject)
+        site.mta.submit(site.machine, subject, recipient)
         if is_delivered:
             site.arrives(subject)
-        elif not BOUNCED & set(outcomes := _wait_for_outcome(site, recipient)):
+        elif BOUNCED not in (outcomes := wait_for_outcome(site, recipient)):
             raise MachineError(f"{recipient} was not refused: {outcomes}")
         site.no_leak()
     # Refused by some, delivered by others.
-    site.mta.submit(site.machine, f"bob@{onion}.", site.subject("a trailing dot"))
+    site.mta.submit(site.machine, site.subject("a trailing dot"), f"bob@{onion}.")
     site.no_leak()
 
 
 def others(site: Site) -> None:
     """Mail for a domain without onion MX goes as it ever did: the open DNS is asked for its MX."""
     recipient = f"{site.subject('plain').replace(' ', '-')}@{PLAIN}"
-    site.mta.submit(site.machine, recipient, "plain")
-    if not BOUNCED & set(outcomes := _wait_for_outcome(site, recipient)):
+    site.mta.submit(site.machine, "plain", recipient)
+    if BOUNCED not in (outcomes := wait_for_outcome(site, recipient)):
         raise MachineError(f"{recipient} is in a domain that does not exist: {outcomes}")
     if not any(question.name == PLAIN and question.kind == "MX" for question in site.world.dns.questions()):
         raise MachineError(f"the MX of {PLAIN} was not asked for")
 
 
-def _wait_for_outcome(site: Site, recipient: str) -> list[str]:
+def no_clearnet(site: Site, asked: int, *domains: str) -> None:
+    """Fail if the way to one of these domains over the clearnet was looked for.
+
+    Args:
+        asked: how many questions the open DNS had been asked before.
+    """
+    since = site.world.dns.questions()[asked:]
+    if clear := [question for question in since if question.name in domains and question.kind in _RECORDS]:
+        raise MachineError(f"the way over the clearnet was looked for: {clear}")
+
+
+def wait_for_outcome(site: Site, recipient: str) -> list[str]:
+    """Wait until the MTA says what became of a recipient; return what it says of all tries."""
     outcomes: list[str] = []
 
     def known() -> bool:

@@ -2,7 +2,8 @@
 
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from .machine import Machine
 from .world import LOCAL
@@ -10,6 +11,8 @@ from .world import LOCAL
 HOSTNAME = f"mail.{LOCAL}"
 USER = "alice"
 MAILBOX = f"/var/mail/{USER}"
+SENT, DEFERRED, BOUNCED = "sent", "deferred", "bounced"
+"""What may become of a recipient."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,13 @@ class Mta:
         answers: for debconf.
         log: prints its log since the machine was started first.
         outcome: a regular expression for a line of the log that says what became of a recipient, `{}`: its group is
-            `sent`, `deferred` or `bounced`, or Exim's sign for it.
+            one of `words`.
         flush: tries everything in the queue again.
+        queue: prints the queue.
         version: prints its version.
+        words: what its log calls SENT, DEFERRED and BOUNCED.
+        mailbox: prints the mail of the user.
+        waiting: prints what is in the queue, and nothing when nothing is.
     """
 
     name: str
@@ -33,17 +40,22 @@ class Mta:
     flush: str
     queue: str
     version: str
+    words: Mapping[str, str] = field(default_factory=lambda: {word: word for word in (SENT, DEFERRED, BOUNCED)})
+    mailbox: str = f"cat {MAILBOX}"
+    waiting: str = ""
 
-    def submit(self, machine: Machine, recipient: str, subject: str) -> None:
+    def submit(self, machine: Machine, subject: str, *recipients: str) -> None:
         """Hand over a message as a program on the machine does. It may be refused at once."""
         message = shlex.quote(f"Subject: {subject}\n\nHello.\n")
-        address = shlex.quote(recipient)
-        machine.run(f"printf %s {message} | /usr/sbin/sendmail -i -f {USER}@{LOCAL} {address}", check=False)
+        machine.run(
+            f"printf %s {message} | /usr/sbin/sendmail -i -f {USER}@{LOCAL} {shlex.join(recipients)}", check=False
+        )
 
     def outcomes(self, machine: Machine, recipient: str) -> list[str]:
-        """What became of all that was sent to this recipient, tries included."""
+        """What became of all that was sent to this recipient, tries included: SENT, DEFERRED or BOUNCED of each."""
         text = machine.read(self.log)
-        return re.findall(self.outcome.format(re.escape(recipient)), text, re.IGNORECASE | re.MULTILINE)
+        found = re.findall(self.outcome.format(re.escape(recipient)), text, re.IGNORECASE | re.MULTILINE)
+        return [self.words[word] for word in found]
 
 
 EXIM = Mta(
@@ -59,6 +71,7 @@ exim4-config exim4/dc_local_interfaces string
     flush="exim4 -qff",
     queue="exim4 -bp",
     version="exim4 -bV | sed -n 's/^Exim version \\([^ ]*\\).*/Exim \\1/p'",
+    words={"=>": SENT, "->": SENT, "==": DEFERRED, "**": BOUNCED},
 )
 POSTFIX = Mta(
     name="postfix",

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import attacker, by_documents, by_setup, units, upgrade
-from .mta import MTAS
+from .mta import MTAS, Mta
+from .other_mta import prove as other_mta
+from .other_mta.known import OTHERS
 from .package import build, fresh
 from .pipeline import prove as pipeline
 from .pod import proof as pod
@@ -23,7 +25,9 @@ _PROOFS: Mapping[str, Callable[[Site], None]] = {
     "setup": by_setup.prove,
     "units": units.prove,
     "attacker": attacker.prove,
+    "other-mta": other_mta.prove,
 }
+_MTAS: Mapping[str, Mta] = {**MTAS, **OTHERS}
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Part:
 
     Args:
         kind: `package`, `machine`, `documents`, `setup`, `units`, `attacker`, `upgrade`, `pipeline`, `pod`,
-            `tor-machine` or `fresh`.
+            `tor-machine`, `other-mta` or `fresh`.
         release: code name.
         mta: which MTA, where there is one.
         base: the root of the release.
@@ -76,7 +80,7 @@ def run(part: Part) -> None:
     elif part.kind == "pipeline":
         pipeline.prove(stack([base], own / "root"))
     elif part.kind == "machine":
-        install(stack([base], layer), MTAS[part.mta])
+        install(stack([base], layer), _MTAS[part.mta])
     elif part.kind == "upgrade":
         upgrade.prove(stack([layer, base], own / "root"), deb)
     elif part.kind == "tor-machine":
@@ -84,7 +88,7 @@ def run(part: Part) -> None:
     elif part.kind == "pod":
         pod.prove(stack([base], own / "root"), deb)
     else:
-        with site([layer, base], own, MTAS[part.mta]) as running:
+        with site([layer, base], own, _MTAS[part.mta]) as running:
             dist = running.machine.path(f"{CLONE}/dist")
             dist.mkdir(parents=True)
             shutil.copy(deb, dist / "onionmx_built.deb")

@@ -20,6 +20,10 @@ LATER = ("openssh-client",)
 MTAS: Mapping[str, tuple[str, ...]] = {
     "exim": ("exim4-daemon-light",),
     "postfix": ("postfix", "postfix-cdb"),
+    "opensmtpd": ("opensmtpd",),
+    "sendmail": ("sendmail", "sendmail-cf", "m4", "make"),
+    "courier": ("courier-mta",),
+    "chasquid": ("chasquid",),
 }
 
 MIRROR = "http://deb.debian.org/debian"

@@ -20,6 +20,7 @@ LIMITS = {
     "machine": 300.0,
     "documents": 900.0,
     "setup": 900.0,
+    "other-mta": 900.0,
     "units": 900.0,
     "attacker": 600.0 + SECONDS,
     "tor-machine": 600.0,

@@ -11,7 +11,7 @@ from tests.e2e.daemon import wait_until
 from tests.own_network import loopback_up
 
 from .machine import Machine, MachineError
-from .mta import HOSTNAME, MAILBOX, USER, Mta
+from .mta import HOSTNAME, USER, Mta
 from .roots import BOOTING, MTAS
 from .sandbox import chroot, prepare_cgroups, stack
 from .world import LOCAL, REMOTE, World
@@ -67,7 +67,7 @@ class Site:
     def sends(self, recipient: str = f"bob@{REMOTE}") -> None:
         """A message goes from the machine to the onion MX of another domain."""
         subject = self.subject("sent")
-        self.mta.submit(self.machine, recipient, subject)
+        self.mta.submit(self.machine, subject, recipient)
         self.arrives(subject)
 
     def arrives(self, subject: str) -> None:
@@ -80,10 +80,7 @@ class Site:
         self.world.tor.client.wait_until_reachable(onion)
         subject = self.subject("received")
         self.world.send(onion, f"{USER}@{LOCAL}", subject)
-        mailbox = self.machine.path(MAILBOX)
-        wait_until(
-            lambda: mailbox.exists() and subject in mailbox.read_text(errors="replace"), f"{subject!r} in {mailbox}"
-        )
+        wait_until(lambda: subject in self.machine.read(self.mta.mailbox), f"{subject!r} in the mailbox of {USER}")
 
     def works(self) -> None:
         """Mail goes out and comes in, and nobody is told of it."""

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .mta import EXIM
+from .mta import EXIM, MTAS
+from .other_mta.known import OTHERS
 from .part import Part
 from .pod.proof import RELEASE as POD_RELEASE
 from .roots import RELEASES, cache_folder
 
 PACKAGE = "package"
 MACHINE = "machine"
+ALL_MTAS = (*MTAS, *OTHERS)
 _SETTLED = tuple(name for name, release in RELEASES.items() if release.settled)
 
 
@@ -22,6 +24,7 @@ class Kind:
         is_default: whether it runs when no part is named.
         needs: what is made for it, of PACKAGE and MACHINE.
         each_mta: whether it runs with each MTA that is asked for; else with the first one.
+        mtas: those with which it can run.
         releases: where it can run.
         once: whether one of these releases is enough.
     """
@@ -29,6 +32,7 @@ class Kind:
     is_default: bool = True
     needs: tuple[str, ...] = (PACKAGE, MACHINE)
     each_mta: bool = False
+    mtas: tuple[str, ...] = tuple(MTAS)
     releases: tuple[str, ...] = tuple(RELEASES)
     once: bool = False
 
@@ -42,6 +46,7 @@ KINDS: Mapping[str, Kind] = {
     "attacker": Kind(releases=_SETTLED),
     "documents": Kind(each_mta=True),
     "setup": Kind(each_mta=True),
+    "other-mta": Kind(each_mta=True, mtas=tuple(OTHERS), releases=_SETTLED),
     "upgrade": Kind(is_default=False),
     "fresh": Kind(is_default=False, needs=()),
 }
@@ -58,7 +63,7 @@ def stages(
     Args:
         kinds: of KINDS.
         releases: of RELEASES.
-        mtas: of MTAS.
+        mtas: of ALL_MTAS.
         suites: of SUITES, by release.
         folder: where the parts keep their files.
     """
@@ -90,4 +95,5 @@ def _with(name: str, kind: Kind, asked: Sequence[str]) -> Sequence[str]:
         return [""]
     if name == "upgrade":  # Exim alone asks a program of the package for each message
         return [EXIM.name]
-    return asked if kind.each_mta else asked[:1]
+    found = [mta for mta in asked if mta in kind.mtas]
+    return found if kind.each_mta else found[:1] or kind.mtas[:1]

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from .mta import MTAS
 from .roots import RELEASES
-from .stages import KINDS, stages
+from .stages import ALL_MTAS, KINDS, stages
 
 FOLDER = Path("/nowhere")
 DEFAULT = [name for name, kind in KINDS.items() if kind.is_default]
 
 
 def names(*words: str, releases: list[str] | None = None) -> list[list[str]]:
-    asked = stages(words, releases or list(RELEASES), list(MTAS), {"trixie": "e2e"}, FOLDER)
+    asked = stages(words, releases or list(RELEASES), list(ALL_MTAS), {"trixie": "e2e"}, FOLDER)
     return [[part.name for part in stage] for stage in asked]
 
 
@@ -22,13 +21,21 @@ def test_parts_for_an_mta_have_its_machine_made_before() -> None:
     ]
 
 
+def test_other_mtas_have_a_part_of_their_own() -> None:
+    made, done = names("other-mta", "units", releases=["trixie"])
+    assert "units trixie exim" in done
+    assert {"other-mta trixie opensmtpd"} <= set(done)
+    assert {"machine trixie exim", "machine trixie opensmtpd"} <= set(made)
+    assert "machine trixie postfix" not in made
+
+
 def test_once_is_enough_where_a_release_more_would_show_nothing() -> None:
     assert names("pipeline", "tor-machine")[1] == ["tor-machine bookworm exim", "pipeline bookworm"]
     assert names("pod", "pipeline", releases=["bookworm"]) == [[], ["pipeline bookworm"]]
 
 
 def test_fresh_roots_need_nothing_and_have_their_suites() -> None:
-    made, done = stages(["fresh"], list(RELEASES), list(MTAS), {"trixie": "e2e"}, FOLDER)
+    made, done = stages(["fresh"], list(RELEASES), list(ALL_MTAS), {"trixie": "e2e"}, FOLDER)
     assert not made
     assert [part.suite for part in done] == ["", "e2e", ""]
 

@@ -3,6 +3,7 @@
 import smtplib
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from email import message_from_bytes, policy
@@ -51,6 +52,7 @@ class World:
         self._running = ExitStack()
         self._received: Queue[EmailMessage] = Queue()
         self._times: dict[str, float] = {}
+        self._copies: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
         """Start it."""
@@ -102,7 +104,12 @@ class World:
         """When each of these came first, by the monotonic clock."""
         return {subject: self._times[subject] for subject in subjects if subject in self._times}
 
+    def copies(self, subject: str) -> int:
+        """How many messages with this subject the other server has got."""
+        return self._copies[subject]
+
     def _take(self, message: EmailMessage) -> None:
+        self._copies[str(message["Subject"])] += 1
         self._times.setdefault(str(message["Subject"]), time.monotonic())
         self._received.put(message)
 

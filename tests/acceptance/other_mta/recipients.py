@@ -1,0 +1,66 @@
+"""One message to four recipients: taken, refused, deferred, and at another onion."""
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from tests.acceptance.leaks import no_clearnet, wait_for_outcome
+from tests.acceptance.machine import MachineError
+from tests.acceptance.mta import BOUNCED, DEFERRED, SENT
+from tests.acceptance.site import DELIVERY, Site
+from tests.acceptance.world import REMOTE
+from tests.e2e.daemon import DaemonError, wait_until
+
+from .refusing import DOMAIN, LATER, REASON, REFUSED, TAKEN, RefusingMx
+
+_TRIES = 12
+
+
+def four_recipients(site: Site, mx: RefusingMx) -> None:
+    """Each gets its own answer; nothing is lost, nothing comes twice, and the sender is told of the one refused."""
+    print("--- four recipients", flush=True)
+    try:
+        _deliver(site, mx)
+    except Exception:
+        print(f"--- log of {DOMAIN}\n{mx.log_text()}", flush=True)
+        raise
+
+
+def _deliver(site: Site, mx: RefusingMx) -> None:
+    subject = site.subject("four")
+    elsewhere = f"{subject.replace(' ', '-')}@{REMOTE}"
+    asked = len(site.world.dns.questions())
+    site.mta.submit(site.machine, subject, TAKEN, REFUSED, LATER, elsewhere)
+    # By SMTP the relay takes one destination for each transaction; what it sends back with 452 is tried again.
+    _flushing(site, partial(_has, site, TAKEN, SENT))
+    _flushing(site, partial(_has, site, REFUSED, BOUNCED))
+    _flushing(site, partial(_has, site, elsewhere, SENT))
+    if set(outcomes := wait_for_outcome(site, LATER)) != {DEFERRED}:
+        raise MachineError(f"{LATER} has to wait: {outcomes}")
+    _flushing(site, lambda: REASON in site.machine.read(site.mta.log))
+    wait_until(lambda: REFUSED in site.machine.read(site.mta.mailbox), f"the sender is told of {REFUSED}", DELIVERY)
+    mx.open()
+    _flushing(site, partial(_has, site, LATER, SENT))
+    wait_until(lambda: not site.machine.read(site.mta.waiting).strip(), "an empty queue", DELIVERY)
+    if (counts := mx.received(subject)) != Counter({TAKEN: 1, LATER: 1}):
+        raise MachineError(f"not once to each: {counts}")
+    if site.world.copies(subject) != 1:
+        raise MachineError(f"{elsewhere} has got {site.world.copies(subject)} copies")
+    no_clearnet(site, asked, DOMAIN, REMOTE)
+    site.no_leak()
+
+
+def _has(site: Site, recipient: str, outcome: str) -> bool:
+    return outcome in site.mta.outcomes(site.machine, recipient)
+
+
+def _flushing(site: Site, condition: Callable[[], bool]) -> None:
+    """Have the MTA try again until it is so."""
+    for _ in range(_TRIES):
+        site.machine.run(site.mta.flush)
+        try:
+            wait_until(condition, f"{condition} after a flush", DELIVERY / _TRIES)
+        except DaemonError:
+            continue
+        return
+    raise MachineError(f"not after {_TRIES} tries: {condition}")
