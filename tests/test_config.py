@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onionmx.authenticate.demand import policy_file
 from onionmx.cli import main
-from onionmx.config import Configuration, DnsSection, MapSection, RelaySection, SyncSection, parse_nameserver
+from onionmx.config import Configuration, DnsSection, Export, MapSection, RelaySection, SyncSection, parse_nameserver
+from onionmx.config.lookup import CACHE_NAME, CONTROL_NAME, MEMORY_NAME
+from onionmx.config.sync import STATE_NAME
 from onionmx.errors import ConfigurationError
+from onionmx.fallback import memory
+from onionmx.relay.sessions import announced
+from onionmx.setup.manifest import FORMER_FOLDER
 from onionmx.shipped import shipped
+from onionmx.status import deliveries
+from onionmx.sync.lists import recipients
+from onionmx.watch import state as watch
 from tests.acceptance import documents
 from tests.onions import make_onion
 
@@ -24,7 +33,11 @@ def test_defaults_need_no_file(tmp_path: Path) -> None:
 
 def test_printed_configuration_is_read_back_as_it_was() -> None:
     configuration = Configuration(
-        map=MapSection(path='/odd "path"\n\\é', transport_path="/x"),
+        map=MapSection(
+            path='/odd "path"\n\\é',
+            transport_path="/x",
+            exports=(Export(path="/domains.txt"), Export(path="/b", template='{domain} "{{"', under_onion="*.onion")),
+        ),
         dns=DnsSection(nameservers=("127.0.0.1:53", "[::1]:5353"), timeout=0.25, retries=0),
         sync=SyncSection(domains=("/etc/a", "/etc/b")),
         relay=RelaySection(messages_per_session_of={make_onion("a"): 100, make_onion("b"): 1}),
@@ -80,6 +93,12 @@ def test_commented_configuration_says_nothing_until_it_is_uncommented(capsys: py
         ("[dns]\nnameservers = ['127.0.0.1:0']", "dns: '127.0.0.1:0' is not a name server"),
         ("[map]\npath = ''", "map.path: Expected `str` of length >= 1"),
         ("[map]\ntransport = 'a b'", "map.transport: Expected `str` matching"),
+        ("[[map.exports]]\ntemplate = '{domain}'", "map.exports[0]: Object missing required field `path`"),
+        ("[[map.exports]]\npath = '/x'\nformat = 'x'", "map.exports[0]: Object contains unknown field `format`"),
+        ("[[map.exports]]\npath = '/x'\ntemplate = '{x}'", "map.exports[0]: template '{x}' has the field 'x'"),
+        ("[[map.exports]]\npath = '/x'\nlabels = 'utf-8'", "map.exports[0].labels: Invalid enum value 'utf-8'"),
+        ("[sync]\nafter = ['makemap', 'hash']", "sync: sync.after: 'makemap' is not the path of a program"),
+        ("[sync]\nafter = '/bin/true'", "sync.after: Expected `array`, got `str`"),
         ("[relay]\nscrub = ['From']", "relay: relay.scrub: From stays in the message: "),
         ("map = 5", "map: Expected `object`, got `int`"),
         ("[dns", "not TOML: "),
@@ -90,6 +109,62 @@ def test_mistakes_are_named_with_file_and_key(text: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Configuration.parse(text.encode(), "/etc/onionmx/onionmx.toml")
     assert str(caught.value).startswith(f"configuration /etc/onionmx/onionmx.toml: {why}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "/etc/x",
+        "s/x",
+        "",
+        ".",
+        "..",
+        "x/..",
+        "x\n",
+        "x\u202e",
+        ".x",
+        "map",
+        "map.lock",
+        "map.demands",
+        "map.after",
+    ],
+)
+def test_exports_are_files_of_their_own_in_the_folder_of_the_map(name: str) -> None:
+    with pytest.raises(ValueError, match="exports: "):
+        MapSection(path="/var/lib/onionmx/map", exports=(Export(path=f"/var/lib/onionmx/{name}"),))
+
+
+def test_no_export_has_the_name_of_a_file_of_onionmx() -> None:
+    names = [
+        *(announced.NAME, deliveries.NAME, memory.NAME, policy_file.NAME, recipients.FILE_NAME, watch.NAME),
+        *(CACHE_NAME, MEMORY_NAME, STATE_NAME, CONTROL_NAME, f"{STATE_NAME}-journal", f"{STATE_NAME}.lock"),
+        Path(FORMER_FOLDER).name,
+    ]
+    for name in names:
+        with pytest.raises(ValueError, match="the name of a file of onionmx itself"):
+            MapSection(path="/v/map", exports=(Export(path=f"/v/{name}"),))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("transport_path = '/v/x'", "map.exports: /v/x is map.transport_path too"),
+        ("[sync]\nmetrics_file = '/v//x'", "map.exports: /v//x is sync.metrics_file too"),
+        ("[sync]\ndomains = ['/etc/a', '/v/x']", "map.exports: /v/x is sync.domains too"),
+        ("[relay]\ncontrol = '/v/x'", "map.exports: /v/x is relay.control too"),
+        ("[serve]\nhttp_listen = ['unix:/v/x']", "map.exports: unix:/v/x is serve.http_listen too"),
+    ],
+)
+def test_no_export_takes_the_place_of_what_another_setting_names(text: str, why: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Configuration.parse(f"[map]\npath = '/v/map'\nexports = [{{path = '/v/x'}}]\n{text}".encode(), "file")
+    assert str(caught.value).startswith(f"configuration file: {why}")
+
+
+def test_two_exports_need_two_files() -> None:
+    with pytest.raises(ValueError, match=r"exports: /v/x is named twice"):
+        MapSection(path="/v/map", exports=(Export(path="/v/x"), Export(path="/v//x", labels="both")))
 
 
 def test_file_that_is_not_text() -> None:

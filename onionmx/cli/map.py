@@ -2,24 +2,28 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from onionmx.authenticate.proof.published import keeping_demands
-from onionmx.cli.options import configuration_option, json_option, map_option, read_input, with_map, write_json
+from onionmx.cli.options import configuration_option, json_option, map_option, read_input, warn, with_map, write_json
 from onionmx.cli.state_user import become_owner
-from onionmx.config import Configuration
+from onionmx.config import Configuration, Export
+from onionmx.config.export import DOMAIN_ALONE, Labels
 from onionmx.domain import normalize
-from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, InputError, TemporaryError
+from onionmx.errors import EXIT_FOUND, EXIT_NO_ROUTE, InputError, MapError, TemporaryError, UsageError
 from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader, format_value
 from onionmx.mapfile.check import check, count_deferring
 from onionmx.mapfile.entries import Difference, Entries, Parsed, differences
+from onionmx.mapfile.export import format_export, stale_exports, write_exports
 from onionmx.mapfile.lines import described
 from onionmx.mapfile.map_yml import format_map_yml, parse_map_yml
 from onionmx.mapfile.pins import format_seed, parse_seed
 from onionmx.mapfile.transport import format_transport, parse_transport
 from onionmx.mapfile.write import publish, writer_lock
 from onionmx.onion import Endpoint
+from onionmx.sync.after import mark_due, run_after
 from onionmx.sync.lists.signature import check_serials, check_signature
 from onionmx.sync.provenance import after_import, exported, provenance_path, read_provenance, write_provenance
 from onionmx.sync.setup import opened_known_store, own_pins
@@ -34,7 +38,7 @@ FORMATTERS: dict[str, Callable[[Entries], str]] = {
     "map.yml": format_map_yml,
     "transport": format_transport,
 }
-JSON = "json"
+DOMAINS, JSON = "domains", "json"
 EXIT_DIFFERENT = 1  # as diff(1), and for mistakes that check found
 
 format_option = click.option(
@@ -140,6 +144,7 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
 
     The entries keep the order of the file, so that the map is byte for byte the one that cdb(1) makes of a seed, with
     checksums behind it. What domains demand of their onion MXes (onionmx.cdb.demands) is kept.
+    map.exports are written too, and sync.after is run, as by sync.
     A line that cannot be used stops the import; dead v2 onions in a map.yml, and lines of a transport table that lead
     elsewhere, are only reported. A file of sync.signers must be signed.
 
@@ -153,15 +158,22 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
         click.echo(f"onionmx: {ignored}; ignored", err=True)
     if parsed.problems:
         raise InputError(described(parsed.problems))
-    path = Path(map_path or configuration.map.path)
+    configuration = with_map(configuration, map_path)
+    path = Path(configuration.map.path)
     become_owner(path.parent)
     with writer_lock(path):
         known = read_provenance(path)
         check_serials([signed] if signed else [], known.serials, provenance_path(path))
         write_provenance(path, after_import(known, signed, parsed.entries), known)
+        stale = stale_exports(parsed.entries, configuration.map.exports)
+        if configuration.sync.after and (stale or not _has(path, parsed.entries)):
+            mark_due(path)
+        write_exports(stale)
         with keeping_demands(path, parsed.entries):
             publish(path, parsed.entries)
     click.echo(f"{path}: {len(parsed.entries)} entries")
+    if failure := run_after(path, configuration.sync.after):
+        warn(failure)
 
 
 @command.command()
@@ -169,25 +181,59 @@ def import_file(file: str, format_name: str, configuration: Configuration, map_p
     "-f",
     "--format",
     "format_name",
-    type=click.Choice([*FORMATTERS, JSON]),
-    default="seed",
-    show_default=True,
-    help="As of import; json: with source, trust, first_seen and signer of each entry (docs/provenance.md).",
+    type=click.Choice([*FORMATTERS, DOMAINS, JSON]),
+    help="As of import (default: seed); domains: one a line; json: with source, trust, first_seen and signer of each "
+    "entry (docs/provenance.md).",
+)
+@click.option(
+    "--template",
+    metavar="TEXT",
+    help="A line for each domain instead, such as '{domain}:[127.0.0.1],10025'. {onion} and {port} are its first "
+    "target, {targets} all; {{ and }} are braces.",
+)
+@click.option(
+    "--labels",
+    type=click.Choice(get_args(Labels)),
+    help="How domains and --template write internationalized domains: A-labels (default), Unicode, or a line for each.",
+)
+@click.option(
+    "--under-onion",
+    metavar="KEY",
+    help="One more line for domains and --template: how the MTA names all that is under .onion, such as .onion.",
 )
 @configuration_option
 @map_option
-def export(format_name: str, configuration: Configuration, map_path: str | None) -> None:
+def export(  # noqa: PLR0917 -- click gives them by name
+    format_name: str | None,
+    template: str | None,
+    labels: Labels | None,
+    under_onion: str | None,
+    configuration: Configuration,
+    map_path: str | None,
+) -> None:
     """Print the map in another format.
 
     A map.yml cannot hold an order of targets for each domain: it keeps the order in which onions first appear. json
-    reads the state of sync too.
+    reads the state of sync too. domains and --template have each domain of the map, also those whose mail has to wait,
+    in alphabetical order; map.exports has sync write such files. Domains with letters that an MTA may take for others
+    (ß) have A-labels in any case.
 
-    Exit codes: 0 printed; 75 the map, or for json the state, is missing, unreadable or damaged; 78 configuration or
-    pins are wrong.
+    Exit codes: 0 printed; 64 --template or --under-onion cannot be used; 75 the map, or for json the state, is missing,
+    unreadable or damaged; 78 configuration or pins are wrong.
     """
+    if template is not None and format_name is not None:
+        raise UsageError("expected one of --format and --template")
+    is_list = format_name == DOMAINS or template is not None
+    if is_list:
+        form = _export_of(DOMAIN_ALONE if template is None else template, labels, under_onion)
+        with _open(configuration, map_path) as reader:
+            click.echo(format_export(dict(reader.entries()), form), nl=False)
+        return
+    if labels or under_onion is not None:
+        raise UsageError("--labels and --under-onion are for --format domains and --template")
     if format_name != JSON:
         with _open(configuration, map_path) as reader:
-            click.echo(FORMATTERS[format_name](dict(reader.entries())), nl=False)
+            click.echo(FORMATTERS[format_name or "seed"](dict(reader.entries())), nl=False)
         return
     configuration = with_map(configuration, map_path)
     path = Path(configuration.map.path)
@@ -195,6 +241,23 @@ def export(format_name: str, configuration: Configuration, map_path: str | None)
     pinned = own_pins(configuration, None)
     with opened_known_store(configuration) as store, MapReader(path) as reader:
         write_json(exported(reader, store, store.pins() if pinned is None else pinned, read_provenance(path)))
+
+
+def _has(path: Path, entries: Entries) -> bool:
+    try:
+        with MapReader(path) as reader:
+            return dict(reader.entries()) == dict(entries)
+    except MapError:
+        return False
+
+
+def _export_of(template: str, labels: Labels | None, under_onion: str | None) -> Export:
+    if under_onion == "":  # of a variable without a value: the line would be missing
+        raise UsageError("--under-onion is empty: expected such as .onion")
+    try:
+        return Export(path="", template=template, labels=labels or "ascii", under_onion=under_onion or "")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _open(configuration: Configuration, map_path: str | None) -> MapReader:

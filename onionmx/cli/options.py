@@ -80,6 +80,9 @@ def read_input(name: str, *, is_configured: bool = False) -> tuple[str, bytes]:
 
 
 def with_map(configuration: Configuration, map_path: str | None) -> Configuration:
-    """The configuration, with the map that the command line names."""
-    settings = msgspec.structs.replace(configuration.map, path=map_path or configuration.map.path)
-    return msgspec.structs.replace(configuration, map=settings)
+    """The configuration, with the map that the command line names; exports and `sync.after` are of no other map."""
+    if map_path in {None, configuration.map.path}:
+        return configuration
+    settings = msgspec.structs.replace(configuration.map, path=map_path, exports=())
+    sync = msgspec.structs.replace(configuration.sync, after=())
+    return msgspec.structs.replace(configuration, map=settings, sync=sync)

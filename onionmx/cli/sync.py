@@ -23,6 +23,7 @@ from onionmx.errors import ConfigurationError, UsageError
 from onionmx.log.handlers import use_log
 from onionmx.mapfile.entries import Entries
 from onionmx.parts import Parts
+from onionmx.sync.after import run_after
 from onionmx.sync.lists.files import Lists
 from onionmx.sync.lists.logs import as_list, lists_of_hosts, read_logs
 from onionmx.sync.lists.recipients import Recipients
@@ -90,6 +91,9 @@ def command(  # noqa: PLR0917 -- click gives them by name
     read or written, or another sync is running; 78 configuration, pins or a list are wrong, or a list that must be
     signed is not. At 75 and 78 the map was not changed.
 
+    It writes map.exports too. Where map or exports have changed, it runs sync.after, and says on standard error if that
+    fails. Neither is done for another --map.
+
     Where systemd runs it and log.format is json or journald, it logs what it would print.
     """
     configuration = with_map(configuration, map_path)
@@ -132,12 +136,24 @@ def command(  # noqa: PLR0917 -- click gives them by name
             if recipients:
                 summary = replace(summary, outgoing=recipients.outgoing(Path(configuration.map.path)))
         measure(summary)
-    if as_json:
-        write_json(summary_as_json(summary))
-    elif is_logged:
+    if is_logged:
         log_summary(summary)
     else:
+        _print(summary, quiet=quiet, as_json=as_json)
+    if not dry_run:
+        _run_after(configuration)
+
+
+def _print(summary: Summary, *, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        write_json(summary_as_json(summary))
+    else:
         print_summary(summary, quiet=quiet)
+
+
+def _run_after(configuration: Configuration) -> None:
+    if failure := run_after(Path(configuration.map.path), configuration.sync.after):
+        warn(failure)
 
 
 def _tell(

@@ -6,6 +6,7 @@ all, from the defaults. Drop-ins in `FILE.d/*.toml` come over it, key by key. `o
 
 from onionmx.config.address import UNIX, Address, parse_address, parse_nameserver, parse_server, parse_socket
 from onionmx.config.authenticate import AuthenticateSection
+from onionmx.config.export import Export
 from onionmx.config.fallback import FallbackSection
 from onionmx.config.file import Configuration
 from onionmx.config.guard import GuardSection
@@ -26,6 +27,7 @@ __all__ = [
     "Configuration",
     "DnsSection",
     "DoctorSection",
+    "Export",
     "FallbackSection",
     "GuardSection",
     "LocalSection",

@@ -3,11 +3,12 @@
 import os
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 import msgspec
 
+from onionmx.config.address import UNIX
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.drop_in import Part, merged, parse_part, read_drop_ins, read_part
 from onionmx.config.fallback import FallbackSection
@@ -47,6 +48,15 @@ class Configuration(Section, frozen=True):
     guard: GuardSection = GuardSection()
     doctor: DoctorSection = DoctorSection()
     log: LogSection = LogSection()
+
+    def __post_init__(self) -> None:
+        """Refuse an export in the place of a file that another setting names."""
+        files = {PurePath(export.path) for export in self.map.exports}
+        for table in msgspec.structs.fields(self) if files else ():
+            for key, value in msgspec.structs.asdict(getattr(self, table.name)).items():
+                for each in value if isinstance(value, tuple) else (value,):
+                    if isinstance(each, str) and PurePath(each.removeprefix(UNIX)) in files:
+                        raise ValueError(f"map.exports: {each} is {table.name}.{key} too: choose another path")
 
     @classmethod
     def load(cls, file: Path | None = None) -> Self:
@@ -137,7 +147,12 @@ def _comment(words: str) -> str:
 
 
 def _format_value(value: object) -> str:
+    if isinstance(value, msgspec.Struct):
+        pairs = [f"{key} = {_format_value(each)}" for key, each in msgspec.structs.asdict(value).items()]
+        return f"{{{', '.join(pairs)}}}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_format_value(key)} = {_format_value(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, tuple) and any(isinstance(each, msgspec.Struct) for each in value):
+        return f"[{', '.join(map(_format_value, value))}]"
     # JSON's numbers, strings, booleans and lists are TOML's too.
     return msgspec.json.encode(value).decode()

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from onionmx.config.address import DEFAULT_DNS_PORT
+from onionmx.config.export import Export, check_places
 from onionmx.config.resolver import Resolver, parse_resolver
 from onionmx.config.section import Section, state_directory
 from onionmx.defaults import MAP_NAME, TRANSPORT_NAME
@@ -50,6 +51,19 @@ class MapSection(Section, frozen=True):
         str,
         Meta(pattern="^[A-Za-z0-9_-]+$", description="Name of the Postfix transport in that second map."),
     ] = TRANSPORT_NAME
+    exports: Annotated[
+        tuple[Export, ...],
+        Meta(
+            description="Plain files made of the map for other MTAs, each a table: path, in the folder of the map; "
+            "template of a line, {domain} by default, with the fields domain, onion, port and targets; labels, ascii "
+            "(default), unicode or both; under_onion, how the MTA names all that is under .onion, for a line of its "
+            "own. See docs/sync.md."
+        ),
+    ] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse exports that would overwrite something else."""
+        check_places(self.exports, self.path)
 
 
 class DnsSection(Section, frozen=True):

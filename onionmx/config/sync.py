@@ -156,6 +156,14 @@ class SyncSection(Section, frozen=True):
         int,
         Meta(ge=1, description="Fewer removals than this are never held back: a small map may lose all its entries."),
     ] = 10
+    after: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="A program from the root with its arguments, as a list of words; run without a shell, by the "
+            "user who runs sync and for a minute at most, when the map or one of map.exports has changed. One that "
+            "fails is run again by the next sync. Empty for none."
+        ),
+    ] = ()
     metrics_file: Annotated[
         str, Meta(description="File for node_exporter's textfile collector, its name ending in .prom; empty for none.")
     ] = ""
@@ -165,6 +173,10 @@ class SyncSection(Section, frozen=True):
         for path in chain(*self.signers.items()):
             if not path.startswith("/") or not path.isprintable():
                 raise ValueError(f"sync.signers: {path!r} is not the path of a file from the root, such as /etc/...")
+        if self.after and (not self.after[0].startswith("/") or "\0" in "".join(self.after)):
+            raise ValueError(
+                f"sync.after: {self.after[0]!r} is not the path of a program from the root, such as /usr/..."
+            )
         for option, named in self.secrets().items():
             check_secret(named, option)
         if self.store:

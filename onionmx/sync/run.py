@@ -22,10 +22,12 @@ from onionmx.config import Configuration
 from onionmx.defaults import DAY
 from onionmx.errors import LockedError, MissingMapError
 from onionmx.files import is_missing
-from onionmx.mapfile.cdb import DEFERS, MapReader
+from onionmx.mapfile.cdb import DEFERS, MapReader, parse_value
 from onionmx.mapfile.entries import Entries
+from onionmx.mapfile.export import stale_exports, write_exports
 from onionmx.mapfile.write import mark_checked, writer_lock
 from onionmx.sync import removals
+from onionmx.sync.after import mark_due
 from onionmx.sync.asking import Asked, Asking, AskMany
 from onionmx.sync.build import Base, Changes, NextMap, compare, decisions, next_map, table_note, write
 from onionmx.sync.judge.entry import NOT_LISTED
@@ -242,10 +244,24 @@ class SyncRun:
         return replace(summary, is_published=is_published, refusal=words, held=len(held))
 
     def _write(self, base: Base, new: NextMap, changes: Changes) -> bool:
+        self._write_exports(new, changes)
         # Without the file the relay delivers nothing; one that it finds empty costs nothing.
         is_wanted = base.authenticates or not is_missing(demands_path(self._path))
         with publishing_demands(self._path, new.demands) if is_wanted else nullcontext():
             return write(self._configuration.map, new.values, changes)
+
+    def _write_exports(self, new: NextMap, changes: Changes) -> None:
+        """Before the map: mail for a domain that only the exports have yet is deferred by the relay, and not lost.
+
+        Whoever sees the map change finds them done.
+        """
+        exports = self._configuration.map.exports
+        stale = []
+        if exports:
+            stale = stale_exports({domain: parse_value(value) for domain, value in new.values.items()}, exports)
+        if self._configuration.sync.after and (stale or changes or changes.is_first):
+            mark_due(self._path)
+        write_exports(stale)
 
     def _keep_signers(self, inputs: Inputs, new: NextMap) -> None:
         if inputs.signed or self._provenance.signers:
@@ -286,6 +302,7 @@ class SyncRun:
         settings, base = self._configuration.map, inputs.base
         paths = [self._path, demands_path(self._path)]
         paths += [Path(settings.transport_path)] if settings.transport_path else []
+        paths += [Path(export.path) for export in settings.exports]
         signers = sorted((each.name, each.signer) for each in inputs.signed)
         made_of = (
             _MAP_FORMAT,

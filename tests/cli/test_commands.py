@@ -62,6 +62,9 @@ class Site:
         command, *rest = map(str, words)
         return main([command, "--config", str(self.configuration), *rest])
 
+    def import_map(self, *words: str | Path) -> int:
+        return main(["map", "import", "--config", str(self.configuration), *map(str, words)])
+
     def set(self, table: str, line: str) -> None:
         self.configuration.write_text(f"{self.configuration.read_text()}\n[{table}]\n{line}\n")
 
@@ -189,6 +192,60 @@ def test_second_run_at_the_same_time(site: Site, capsys: pytest.CaptureFixture[s
         assert site.run("sync") == 75
     assert "another process is writing" in capsys.readouterr().err
     assert site.map.read_bytes() == before
+
+
+def test_command_after_a_change(site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It runs when map or exports have changed, and then until it has succeeded; sync ends with 0 in any case."""
+    domains, ran, ready = tmp_path / "list.txt", tmp_path / "ran", tmp_path / "ready"
+    script = f"wc -l <{domains} >>{ran}; test -e {ready} || {{ echo no such MTA >&2; exit 7; }}"
+    site.configuration.write_text(
+        site.configuration.read_text()
+        .replace("transport_path", f'exports = [{{path = "{domains}"}}]\ntransport_path')
+        .replace("[sync]", f"[sync]\nafter = ['/bin/sh', '-c', '{script}']")
+    )
+    site.reactions.update(srv("example.org", A))
+    site.domains.write_text("example.org\n")
+    assert site.run("sync", "--dry-run") == 0
+    assert not ran.exists()
+    for runs in (1, 2):
+        assert site.run("sync", "--quiet") == 0
+        assert (
+            "onionmx: sync.after: /bin/sh: exit code 7: no such MTA; the next sync runs it again\n"
+            in capsys.readouterr().err
+        )
+        assert ran.read_text() == "1\n" * runs
+    ready.touch()
+    for _ in range(2):
+        assert site.run("sync", "--quiet") == 0
+        assert capsys.readouterr().err == ""
+        assert ran.read_text() == "1\n" * 3
+    (tmp_path / "seed").write_text(f"example.org {A}\nexample.net {B}\n")
+    for _ in range(2):
+        assert site.import_map(tmp_path / "seed") == 0
+        assert ran.read_text() == "1\n1\n1\n2\n"
+    assert domains.read_text() == "example.net\nexample.org\n"
+    domains.unlink()
+    ready.unlink()
+    assert site.import_map(tmp_path / "seed") == 0
+    assert "exit code 7" in capsys.readouterr().err
+    assert domains.read_text() == "example.net\nexample.org\n"
+    # What another program has put into the map is undone, the list too.
+    ready.touch()
+    assert site.run("sync") == 0
+    assert ran.read_text() == "1\n1\n1\n2\n2\n1\n"
+    assert domains.read_text() == "example.org\n"
+
+
+def test_exports_are_of_no_other_map(site: Site, tmp_path: Path) -> None:
+    site.set("[map.exports]", f'path = "{tmp_path}/list.txt"')
+    site.configuration.write_text(site.configuration.read_text().replace("[sync]", '[sync]\nafter = ["/bin/false"]'))
+    (tmp_path / "seed").write_text(f"example.net {B}\n")
+    other = tmp_path / "other"
+    site.domains.write_text("")
+    assert site.import_map(tmp_path / "seed", "--map", other / "map.cdb") == 0
+    assert site.run("sync", "--map", other / "map.cdb", "--accept") == 0
+    assert not (tmp_path / "list.txt").exists()
+    assert not (other / "map.cdb.after").exists()
 
 
 def test_dry_run_writes_nothing(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,26 @@ def test_sync_of_root_leaves_no_file_that_the_owner_cannot_write(state: Path) ->
     assert (state / "map.cdb").stat().st_mode & 0o777 == 0o644
 
 
+def test_command_after_a_change_and_exports_are_the_owners(state: Path) -> None:
+    with (state.parent / "onionmx.toml").open("a") as file:
+        file.write(f'[[map.exports]]\npath = "{state}/domains.txt"\n')
+    text = (state.parent / "onionmx.toml").read_text()
+    command = f"grep -E '^(Uid|Groups|Cap...)' /proc/self/status >{state}/ran"
+    (state.parent / "onionmx.toml").write_text(
+        text.replace("[sync]", f"""[sync]\nafter = ["/bin/sh", "-c", "{command}"]""")
+    )
+    for words, given in ((("sync",), ""), (("map", "import", "-"), f"example.net {V3_ONION}\n")):
+        onionmx(state, *words, given=given)
+        said = dict(line.split(":\t", 1) for line in (state / "ran").read_text().splitlines())
+        assert set(said.pop("Uid").split()) == {str(OWNER)}
+        assert "0" not in said.pop("Groups").split()
+        said.pop("CapBnd")
+        assert {int(value, 16) for value in said.values()} == {0}
+        (state / "ran").unlink()
+    assert (state / "domains.txt").read_text() == "example.net\n"
+    assert {path.stat().st_uid for path in state.iterdir()} == {OWNER}
+
+
 def test_owner_of_the_state_cannot_make_root_write_elsewhere(state: Path) -> None:
     """Links instead of the lock and of the store lead root nowhere that their owner may not write himself."""
     prize = state.parent / "prize"

@@ -10,9 +10,12 @@ from typing import Any, cast
 
 import pytest
 
+from onionmx.config import Export, SyncSection
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.check import check
+from onionmx.mapfile.export import write_exports
 from onionmx.mapfile.write import mark_checked, publish_records
+from onionmx.sync.after import mark_due, note_path
 from onionmx.sync.run import RunOptions
 from onionmx.sync.state.store import Store
 from onionmx.target import Trust
@@ -70,11 +73,13 @@ def prepare(folder: Path) -> World:
     """A world in which the next run adds, changes, removes, keeps and adopts."""
     folder.mkdir()
     world = World(folder)
+    world.exports = (Export(path=str(folder / "domains.txt")),)
     names = ("kept", "changed", "gone", "unlisted")
     world.lists = [f"{name}.example" for name in names]
     world.answers = {domain: found(domain, A, trust=Trust.DNSSEC) for domain in world.lists}
     world.run()
     make_map(world.map, world.entries | {"adopted.example": ((C, 25),)})
+    (folder / "domains.txt").write_text("".join(f"{domain}\n" for domain in sorted(world.entries)))
     world.lists.remove("unlisted.example")
     world.lists += ["new.example", "adopted.example"]
     for name in ("changed", "new"):
@@ -82,7 +87,12 @@ def prepare(folder: Path) -> World:
     world.answers["gone.example"] = none("gone.example", Trust.DNSSEC)
     world.answers["adopted.example"] = found("adopted.example", B)
     world.pass_time(DAY)
+    world.settings = SyncSection(after=("/bin/true",))
     return world
+
+
+def exported(world: World) -> list[str]:
+    return (world.folder / "domains.txt").read_text().splitlines()
 
 
 EXPECTED = {
@@ -96,13 +106,14 @@ EXPECTED = {
 def test_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for steps in range(1000):
         world = prepare(tmp_path / str(steps))
-        before = world.entries
+        before, exported_before = world.entries, exported(world)
         countdown = Countdown(steps)
         store = world.open()
         with monkeypatch.context() as patch:
             for module in ("onionmx.sync.build", "onionmx.authenticate.proof.published"):
                 patch.setattr(f"{module}.publish_records", countdown.around(publish_records))
-            patch.setattr("onionmx.sync.run.mark_checked", countdown.around(mark_checked))
+            for function in (mark_checked, mark_due, write_exports):
+                patch.setattr(f"onionmx.sync.run.{function.__name__}", countdown.around(function))
             try:
                 world.run(RunOptions(), cast("Store", MortalStore(store, countdown)))
                 is_whole = True
@@ -111,8 +122,14 @@ def test_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             finally:
                 store.close()
         assert world.entries in (before, EXPECTED)
+        # No domain of the next map goes to the open internet because an MTA reads the exports.
+        assert set(exported(world)) >= world.entries.keys() & EXPECTED.keys(), f"after step {steps}"
+        if world.entries != before or exported(world) != exported_before:
+            assert note_path(world.map).exists(), f"after step {steps}"
         world.run()
         assert world.entries == EXPECTED, f"after step {steps}"
+        assert exported(world) == sorted(EXPECTED), f"after step {steps}"
+        assert note_path(world.map).exists(), f"after step {steps}"
         assert not world.run().is_published
         assert world.events("changed.example") == ["taken", "changed"]
         assert world.events("adopted.example") == ["taken", "pending"]

@@ -12,7 +12,7 @@ from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.authenticate.demand.policy_lookup import PolicyAnswer
 from onionmx.authenticate.demand.requirement import EnforcedPolicy, parse_requirement
 from onionmx.authenticate.proof.prove import NotProven, Proven
-from onionmx.config import Configuration, MapSection, SyncSection
+from onionmx.config import Configuration, Export, MapSection, SyncSection
 from onionmx.mapfile.cdb import MapReader
 from onionmx.onion import Endpoint
 from onionmx.sync.build import Base
@@ -94,6 +94,7 @@ class World:
         local: domains of the host.
         beliefs: that differ for some domains.
         prover: who proves.
+        exports: that the map has.
     """
 
     folder: Path
@@ -109,6 +110,7 @@ class World:
         self.prover: NoDemands | Silent | Demanding | Proofs = NoDemands()
         self.lists: list[str] = []
         self.authenticates = True
+        self.exports: tuple[Export, ...] = ()
 
     @property
     def map(self) -> Path:
@@ -130,7 +132,8 @@ class World:
     def run(self, wishes: RunOptions | None = None, store: Store | None = None) -> Summary:
         """Run sync once; `asked` holds the questions of this run alone."""
         self.asked.clear()
-        configuration = Configuration(map=MapSection(path=str(self.map)), sync=self.settings)
+        settings = MapSection(path=str(self.map), exports=self.exports)
+        configuration = Configuration(map=settings, sync=self.settings)
         own = None if store else self.open()
         used = store or own
         assert used
