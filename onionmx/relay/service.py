@@ -23,7 +23,7 @@ from onionmx.relay.sessions.member import Destination
 from onionmx.relay.sessions.opener import Opener
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.warm import EVERY
-from onionmx.relay.stepwise import Stepwise, StepwiseReach, begin_stepwise
+from onionmx.relay.stepwise import Stepwise, StepwiseReach, Turns, begin_stepwise
 from onionmx.relay.transaction import RelayTransaction, TransactionContext
 from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.envelope import Envelope, Recipient
@@ -74,12 +74,14 @@ class RelayCore:
         published = PublishedDemands(Path(configuration.map.path)) if is_checked else None
         self._demands = Demands(published, self.parts.policy_lookup)
         self._upkeep = asyncio.get_running_loop().create_task(self._keep_up())
+        self._turns = Turns()
         self._handling = TransactionContext(
             route=self._route,
             is_released=self._fallback.is_released,
             demand=self._demands.of,
             courier=Courier(self._pool, self._destinations, settings.deadline),
             stepwise=self._begin_stepwise,
+            turns=self._turns,
             hostname=self._hostname,
             no_route=(OurReply.NO_ROUTE_REJECTED if settings.unrouted == "reject" else OurReply.NO_ROUTE).value,
             keep_limit=settings.keep_limit,
@@ -108,6 +110,7 @@ class RelayCore:
         if former._settings.tls == self._settings.tls:  # noqa: SLF001 -- of the same class
             self._habits.inherit(former._habits)  # noqa: SLF001
         self._pool.warmth = former._pool.warmth  # noqa: SLF001
+        self._turns.inherit(former._turns)  # noqa: SLF001
 
     def lead_fallback(self) -> None:
         """Let what watches onion MXes go on with this configuration."""

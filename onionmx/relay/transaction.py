@@ -25,7 +25,7 @@ from onionmx.relay.delivery import Courier, Message, fitted
 from onionmx.relay.received import received_header
 from onionmx.relay.scrub import MOST_HEADER, scrubbed
 from onionmx.relay.sessions.member import Destination
-from onionmx.relay.stepwise import Stepwise
+from onionmx.relay.stepwise import Stepwise, Turns
 from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.reply import OurReply, Reply
@@ -47,6 +47,7 @@ class TransactionContext:
         demand: finds what the domain of a route demands of its onion MXes; raises `TemporaryError`.
         courier: takes messages to onion MXes.
         stepwise: begins a transaction whose recipients the onion MX answers one by one.
+        turns: whose turn it is where a message comes again by SMTP.
         hostname: of this relay.
         no_route: what to say of a domain without a route.
         keep_limit: bytes up to which a message is kept until the final reply.
@@ -60,6 +61,7 @@ class TransactionContext:
     demand: Callable[[Route], Awaitable[Demand | None]]
     courier: Courier
     stepwise: Callable[[Domain, Envelope, Sequence[Destination]], Awaitable[Stepwise | Reply]]
+    turns: Turns
     hostname: str
     no_route: Reply
     keep_limit: int
@@ -108,6 +110,7 @@ class RelayTransaction:
         self._accepted = 0
         self._stepwise: Stepwise | None = None
         self._first_refusal: Reply | None = None
+        self._are_others_waiting = False
 
     async def recipient(self, recipient: Recipient, *, more_follow: bool) -> Reply:
         """Judge one recipient: by its route, and with SMTP and several of them by the onion MX."""
@@ -117,11 +120,14 @@ class RelayTransaction:
             return found
         if self._first_refusal is not None:
             return OurReply.SEPARATELY.value
+        if not self._client.is_lmtp and self._handling.turns.lets_others_go_first(recipient.address):
+            return OurReply.AFTER_OTHERS.value
         group = await self._group_for(found)
         if group is None:
+            self._are_others_waiting = True
             return OurReply.OTHER_ROUTE.value
         reply = OurReply.RECIPIENT_OK.value
-        if not self._client.is_lmtp and (more_follow or group.recipients or self._stepwise is not None):
+        if not self._client.is_lmtp and (more_follow or self._must_ask(group, recipient)):
             reply = await self._ask_onion_mx(group, recipient)
             if not reply.is_positive:
                 self._handling.courier.answered([reply])
@@ -131,6 +137,11 @@ class RelayTransaction:
             group.recipients.append((self._accepted, recipient))
             self._accepted += 1
         return reply
+
+    def _must_ask(self, group: _Group, recipient: Recipient) -> bool:
+        """Whether the onion MX answers for this recipient, by SMTP."""
+        is_one_of_many = group.recipients or self._stepwise is not None
+        return bool(is_one_of_many) or self._handling.turns.must_be_asked(recipient.address)
 
     async def content(self, chunks: AsyncIterator[bytes]) -> Sequence[Reply]:
         """Deliver the message."""
@@ -165,15 +176,28 @@ class RelayTransaction:
             return self._answered(self._first_refusal)
         if self._stepwise is not None:
             stepwise, self._stepwise = self._stepwise, None
-            return self._answered(await stepwise.send(whole if whole is not None else pieces))
+            return self._answered(await stepwise.send(whole if whole is not None else pieces), were_asked=True)
         if whole is not None:
-            return await self._deliver_to_all(whole)
-        return await self._deliver_to_first(pieces, len(header) - removed)
+            replies = await self._deliver_to_all(whole)
+        else:
+            replies = await self._deliver_to_first(pieces, len(header) - removed)
+        if not self._client.is_lmtp:
+            self._take_turns(replies[0], were_asked=False)
+        return replies
 
-    def _answered(self, reply: Reply) -> list[Reply]:
+    def _answered(self, reply: Reply, *, were_asked: bool = False) -> list[Reply]:
         """One reply for all accepted recipients."""
         self._handling.courier.answered([reply] * self._accepted)
+        self._take_turns(reply, were_asked=were_asked)
         return [reply]
+
+    def _take_turns(self, reply: Reply, *, were_asked: bool) -> None:
+        turns = self._handling.turns
+        for address in (recipient.address for group in self._groups for _, recipient in group.recipients):
+            if not reply.is_transient:
+                turns.settled(address)
+            elif self._are_others_waiting:
+                turns.failed(address, was_asked=were_asked)
 
     async def abandon(self) -> None:
         """Forget the transaction."""
@@ -258,6 +282,7 @@ class RelayTransaction:
                 if not reply.is_positive:
                     # It was told 250 already: the whole message gets its answer, and the others come again alone.
                     self._first_refusal = reply
+                    self._are_others_waiting = True
                     return OurReply.SEPARATELY.value
         return await self._stepwise.add_recipient(recipient)
 

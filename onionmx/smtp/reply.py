@@ -106,6 +106,7 @@ class OurReply(Enum):
     RELEASED = Reply(451, "4.4.1", ("released after a long failure: the next try goes over the open internet",))
     CONNECTION_LOST = Reply(451, "4.4.2", ("connection lost before the final reply",))
     OTHER_ROUTE = Reply(452, "4.5.3", ("this recipient has another route: send it in another transaction",))
+    AFTER_OTHERS = Reply(452, "4.5.3", ("send this recipient in another transaction: others have waited for it",))
     SEPARATELY = Reply(452, "4.5.3", ("send this recipient in another transaction: the one before was refused",))
     NO_8BITMIME = Reply(554, "5.6.3", ("the onion MX does not take 8-bit messages",))
     NO_SMTPUTF8 = Reply(553, "5.6.7", ("the onion MX does not take internationalized addresses",))

@@ -74,3 +74,61 @@ def test_another_route_after_nothing_but_refusals(tmp_path: Path) -> None:
         assert [(taken.onion, taken.recipients) for taken in site.mx.taken] == [(B, ("good@b.example",))]
 
     play(tmp_path, test, OnionMx(by_name), {"example.org": ((A, 25),), "b.example": ((B, 25),)})
+
+
+async def named_one_by_one(site: Site, *recipients: str) -> list[str]:
+    """The replies to each RCPT of a message, asked without pipelining, and to its content if one was accepted."""
+    async with site.connected(lmtp=False) as wire:
+        await wire.say("MAIL FROM:<me@sender.example>")
+        replies = [(await wire.say(f"RCPT TO:<{one}>"))[0] for one in recipients]
+        if any(reply.startswith("2") for reply in replies):
+            await wire.say("DATA")
+            replies.append(await wire.dot())
+        return codes(replies)
+
+
+TWO_ONIONS = {"example.org": ((A, 25),), "b.example": ((B, 25),)}
+
+
+@pytest.mark.parametrize("other", ["good@example.org", "good@b.example"])
+def test_a_recipient_that_is_deferred_does_not_keep_others_waiting(tmp_path: Path, other: str) -> None:
+    """OpenSMTPD names the recipients of a message in the same order each time, and does not pipeline."""
+
+    async def test(site: Site) -> None:
+        first = await named_one_by_one(site, "grey@example.org", other)
+        assert first == ["250 2.1.5", "452 4.5.3", "451 4.2.1"]
+        for _ in range(2):
+            again = await named_one_by_one(site, "grey@example.org", other)
+            assert again == ["451 4.2.1", "250 2.1.5", "250 2.0.0"]
+        assert await named_one_by_one(site, "grey@example.org") == ["451 4.2.1"]
+
+    play(tmp_path, test, OnionMx(by_name), TWO_ONIONS)
+
+
+def test_an_onion_mx_that_defers_messages_does_not_keep_those_of_another_waiting(tmp_path: Path) -> None:
+    is_full = True
+
+    def full(dialog: Dialog, verb: str, _line: str) -> str | None:
+        return "452 4.3.1 full" if is_full and verb == "END" and dialog.onion == A else None
+
+    async def test(site: Site) -> None:
+        nonlocal is_full
+        recipients = ("alice@example.org", "bob@b.example")
+        for _ in range(2):
+            assert await named_one_by_one(site, *recipients) == ["250 2.1.5", "452 4.5.3", "452 4.3.1"]
+        assert await named_one_by_one(site, *recipients) == ["452 4.5.3", "250 2.1.5", "250 2.0.0"]
+        assert await named_one_by_one(site, "alice@example.org") == ["250 2.1.5", "452 4.3.1"]
+        is_full = False
+        assert await named_one_by_one(site, "alice@example.org") == ["250 2.1.5", "250 2.0.0"]
+        assert [taken.recipients for taken in site.mx.taken] == [(one,) for one in reversed(recipients)]
+
+    play(tmp_path, test, OnionMx(full), TWO_ONIONS)
+
+
+def test_an_onion_that_cannot_be_reached_does_not_keep_another_waiting(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        recipients = ("alice@example.org", "bob@b.example")
+        assert await named_one_by_one(site, *recipients) == ["250 2.1.5", "452 4.5.3", "451 4.4.1"]
+        assert await named_one_by_one(site, *recipients) == ["451 4.4.1", "250 2.1.5", "250 2.0.0"]
+
+    play(tmp_path, test, OnionMx(socks={A: 4}), TWO_ONIONS)
