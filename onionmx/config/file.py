@@ -54,6 +54,8 @@ class Configuration(Section, frozen=True):
         files = {PurePath(export.path) for export in self.map.exports}
         for table in msgspec.structs.fields(self) if files else ():
             for key, value in msgspec.structs.asdict(getattr(self, table.name)).items():
+                if key == "after":  # a command may well name the file that it is to read
+                    continue
                 for each in value if isinstance(value, tuple) else (value,):
                     if isinstance(each, str) and PurePath(each.removeprefix(UNIX)) in files:
                         raise ValueError(f"map.exports: {each} is {table.name}.{key} too: choose another path")

@@ -5,7 +5,9 @@ import re
 from functools import partial
 
 from tests.e2e.daemon import answers, wait_until
+from tests.e2e.programs import PROJECT
 
+from . import documents
 from .credentials import prove as credentials
 from .machine import MachineError
 from .rights import proof as rights
@@ -30,6 +32,8 @@ chmod 0644 domains domains.sig signers onionmx.toml"""
 _SERVICES = tuple(f"onionmx-{name}.service" for name in ("relay", "serve", "sync", "watch", "guard", "echo", "publish"))
 _DAEMONS = tuple(unit for unit in _SERVICES if not unit.endswith(("-sync.service", "-publish.service")))
 EXPOSURE = 1.0
+_TELL = "onionmx-map"
+_EXPOSURE_OF_A_COMMAND = 3.0
 _USER = "onionmx"
 _STATUS = "/run/onionmx-relay/relay.sock"
 _ASKERS = "onionmx-status"
@@ -70,6 +74,7 @@ def prove(site: Site) -> None:
     _journal_and_page(site)
     _watched(site)
     _guarded(site)
+    _lists(site)
     credentials.prove(site)
     rights.prove(site)
     machine.reboot()
@@ -101,6 +106,46 @@ def _watched(site: Site) -> None:
         raise MachineError(f"the state of the watch: {state}")
 
 
+_LIST = "/var/lib/onionmx/domains.txt"
+_COMMAND = f"""\
+printf '[map]\\nexports = [{{path = "{_LIST}", under_onion = ".onion"}}]\\n' >/etc/onionmx/onionmx.toml
+systemctl daemon-reload"""
+_TOLD = f'/bin/sh -c "cat {_LIST} >>/run/told; id -u >>/run/told"'
+_NO_COMMAND = f"""\
+systemctl disable --now {_TELL}.path
+rm -r /etc/systemd/system/{_TELL}.service.d /etc/onionmx/onionmx.toml {_LIST} /run/told
+sed -i /told.example/d /etc/onionmx/pins
+systemctl daemon-reload && systemctl start onionmx-sync.service"""
+_HINT = "No command yet: systemctl edit onionmx-map.service"
+
+
+def _lists(site: Site) -> None:
+    """The path unit has the command of root run when sync has changed the map; the list is the new one by then."""
+    machine = site.machine
+    if machine.read(f"systemctl show -P UnitFileState {_TELL}.path").strip() != "disabled":
+        raise MachineError(f"{_TELL}.path is enabled, and nobody has asked for it")
+    machine.run(f"systemctl start {_TELL}.service")  # as shipped
+    wait_until(partial(_has_line, site, f"journalctl -q -u {_TELL}.service -g '{_HINT}'"), "the hint in the journal")
+    _exposure_of(site, f"{_TELL}.service", _EXPOSURE_OF_A_COMMAND)
+    drop_in = machine.path(f"/etc/systemd/system/{_TELL}.service.d/override.conf")
+    drop_in.parent.mkdir()
+    text = documents.section((PROJECT / "docs/units.md").read_text(), "A command of root after a change")
+    edit, enable = documents.steps(text)
+    drop_in.write_text(documents.replace(edit.text, {"/usr/sbin/smtpctl update table onions": _TOLD}))
+    machine.run(_COMMAND)
+    machine.run(f"{enable.text.strip()} && systemctl start onionmx-sync.service")
+    if machine.code("test -e /run/told") == 0:
+        raise MachineError("told of a map that has not changed")
+    for number in (1, 2):
+        machine.run(f"echo told.example{number} {site.world.onion} >>/etc/onionmx/pins")
+        machine.run("rm -f /run/told && systemctl start onionmx-sync.service")
+        wait_until(partial(_has_line, site, "grep -x 0 /run/told"), f"{_TELL}.service after a change")
+        told = machine.read("cat /run/told").split()
+        if told != [*sorted([REMOTE, *(f"told.example{each + 1}" for each in range(number))]), ".onion", "0"]:
+            raise MachineError(f"{_TELL}.service was told of {told}")
+    machine.run(_NO_COMMAND)
+
+
 _ASK = """\
 import socket
 request = b"request=smtpd_access_policy\\nprotocol_state=CONNECT\\nclient_address=fc00:dead:beef:4dad::ffff:fffe\\n\\n"
@@ -123,11 +168,15 @@ def _guarded(site: Site) -> None:
 def _exposure(site: Site) -> None:
     """What this release's systemd finds, of the units as they run."""
     for unit in _SERVICES:
-        said = site.machine.read(f"systemd-analyze security --no-pager {unit}")
-        found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
-        print(f"{unit}: exposure {found[1] if found else said}", flush=True)
-        if found is None or float(found[1]) > EXPOSURE:
-            raise MachineError(f"{unit} is more exposed than {EXPOSURE}:\n{said}")
+        _exposure_of(site, unit, EXPOSURE)
+
+
+def _exposure_of(site: Site, unit: str, most: float) -> None:
+    said = site.machine.read(f"systemd-analyze security --no-pager {unit}")
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    print(f"{unit}: exposure {found[1] if found else said}", flush=True)
+    if found is None or float(found[1]) > most:
+        raise MachineError(f"{unit} is more exposed than {most}:\n{said}")
 
 
 _BY_HAND = """\

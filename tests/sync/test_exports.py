@@ -1,14 +1,18 @@
 """Exports follow the map: written with it, repaired where they are not as they should be."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from onionmx.config import Export, SyncSection
+from onionmx.cli import main
+from onionmx.config import Configuration, Export, SyncSection
 from onionmx.errors import MapError
+from onionmx.shipped import shipped
 from onionmx.sync.after import note_path, why_due
 from onionmx.sync.run import RunOptions
 from onionmx.target import Trust
+from tests.acceptance import documents
 from tests.mapfile.maps import A, B
 from tests.sync.world import DAY, Silent, World, found, none
 
@@ -135,3 +139,27 @@ def test_the_command_is_due_after_a_change_alone(world: World) -> None:
     world.lists.remove("c.example")
     world.run()
     assert why_due(world.map) is None
+
+
+def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands of docs/sync.md print what its settings have sync write."""
+    text = documents.section(shipped("docs/sync.md").read_text(), "Lists for other MTAs")
+    shell, file, command = documents.steps(text)
+    here = f"{tmp_path}/"
+    settings = f"[map]\npath = '{here}map.cdb'\n" + documents.replace(
+        file.text.partition("\n")[2] + command.text, {"/var/lib/onionmx/": here}
+    )
+    (tmp_path / "onionmx.toml").write_text(settings)
+    (tmp_path / "seed").write_text(f"example.org {A}\nexample.net {B}:2525\n")
+    configuration = ["--config", str(tmp_path / "onionmx.toml")]
+    assert main(["map", "import", str(tmp_path / "seed"), *configuration]) == 0
+    assert "sync.after: /usr/local/bin/tell-mta cannot be run: " in capsys.readouterr().err
+    exports = Configuration.load(tmp_path / "onionmx.toml").map.exports
+    for line, export in zip(shell.text.splitlines(), exports, strict=True):
+        program, *words = shlex.split(line)
+        assert program == "onionmx"
+        assert main([*words, *configuration]) == 0
+        assert capsys.readouterr().out == Path(export.path).read_text()
+    assert Path(exports[1].path).read_text().splitlines() == [
+        f"{domain}:[127.0.0.1],10025" for domain in ("example.net", "example.org", ".onion")
+    ]

@@ -13,8 +13,10 @@ from onionmx.errors import ConfigurationError, MapError, MissingMapError, Onionm
 from onionmx.files import is_missing, read_regular
 from onionmx.mapfile.cdb import MapReader
 from onionmx.mapfile.check import check, count_deferring
+from onionmx.mapfile.export import stale_exports
 from onionmx.mapfile.pins import read_pins
 from onionmx.mapfile.write import last_checked
+from onionmx.sync.after import why_due
 from onionmx.sync.lists.signature import SUFFIX, check_signature
 from onionmx.sync.setup import is_shared
 
@@ -50,6 +52,11 @@ SIGNED_LISTS = Topic(
     "a list that is not signed as it must be ends every sync, and one that is named otherwise than in sync.domains is "
     "not looked at",
 )
+EXPORTS = Topic(
+    "exports",
+    "the files of map.exports are those of the map, and sync.after did not fail",
+    "an MTA with an old list sends mail for new domains to the open internet",
+)
 _SHOWN = 5  # mistakes of a map that are named
 
 
@@ -76,6 +83,11 @@ async def look_at_signed_lists(machine: Machine) -> Sequence[Finding]:
     if not signers:
         return [ok(SIGNED_LISTS.name, "no list has to be signed")]
     return await in_thread(lambda: [_judge_signature(name, signers) for name in signers])
+
+
+async def look_at_exports(machine: Machine) -> Sequence[Finding]:
+    """Compare the exports with the map, and look whether an MTA is still to be told."""
+    return await in_thread(lambda: _judge_exports(machine.configuration))
 
 
 def judge_store(settings: SyncSection) -> Finding:
@@ -218,9 +230,34 @@ def _judge_signature(name: str, signers: Mapping[str, str]) -> Finding:
     return ok(SIGNED_LISTS.name, f"{name}: signed by {found.signer if found else 'nobody'}")
 
 
+def _judge_exports(configuration: Configuration) -> list[Finding]:
+    settings, command = configuration.map, configuration.sync.after
+    if not (settings.exports or command):
+        return [ok(EXPORTS.name, "no list is made of the map")]
+    stale = []
+    why: str | None = None
+    try:
+        if settings.exports:
+            with MapReader(settings.path) as reader:
+                stale = stale_exports(dict(reader.entries()), settings.exports)
+        if command:
+            why = why_due(Path(settings.path))
+    except (MapError, ConfigurationError) as error:
+        fix = AS_ROOT if _may_not_read(error) else ""
+        return [not_checked(EXPORTS.name, str(error), fix, MAP.name if isinstance(error, MapError) else "")]
+    if stale:
+        files = ", ".join(str(path) for path, _ in stale)
+        return [warning(EXPORTS.name, f"not as the map says: {files}", "onionmx sync")]
+    if why is not None:
+        seen = f"sync.after failed: {why}" if why else "sync.after has not run since the last change"
+        return [warning(EXPORTS.name, seen, "onionmx sync   # runs it again")]
+    return [ok(EXPORTS.name, f"{len(settings.exports)} lists, as the map says")]
+
+
 CHECKS = (
     Check((MAP, MAP_AGE, LOCAL_DOMAINS), look_at_map),
     Check((PINS,), look_at_pins),
     Check((STORE,), look_at_store),
     Check((SIGNED_LISTS,), look_at_signed_lists),
+    Check((EXPORTS,), look_at_exports),
 )

@@ -11,12 +11,14 @@ import msgspec
 import pytest
 from cdblib import Writer
 
-from onionmx.config import Configuration, LocalSection, LookupSection, MapSection, SyncSection
+from onionmx.config import Configuration, Export, LocalSection, LookupSection, MapSection, SyncSection
 from onionmx.doctor.checks.routes import CHECKS, judge_store
 from onionmx.doctor.finding import Finding, Severity
 from onionmx.doctor.machine import Machine
 from onionmx.doctor.runner import run_checks
 from onionmx.mapfile.cdb import DEFERS
+from onionmx.mapfile.export import stale_exports, write_exports
+from onionmx.sync.after import mark_due, run_after
 from tests.mapfile.maps import A, B, make_map
 from tests.net.stranger import as_stranger
 from tests.onions import V2_ONION, make_onion
@@ -58,7 +60,7 @@ def faults(found: dict[str, Finding]) -> dict[str, Severity]:
 def test_sound(sound: Path) -> None:
     found = look(sound)
     assert not faults(found)
-    assert list(found) == ["map", "map-age", "local-domains", "pins", "store", "signed-lists"]
+    assert list(found) == ["map", "map-age", "local-domains", "pins", "store", "signed-lists", "exports"]
 
 
 def test_domains_that_defer_are_counted(sound: Path) -> None:
@@ -111,6 +113,31 @@ def test_second_map_for_postfix(sound: Path) -> None:
     assert not faults(look(sound, map=settings))
     (sound / "transport.cdb").write_bytes(b"x")
     assert faults(look(sound, map=settings)) == {"map": Severity.PROBLEM}
+
+
+def test_exports_that_do_not_follow_the_map(sound: Path) -> None:
+    export = Export(path=str(sound / "domains.txt"))
+    settings = MapSection(path=str(sound / "map.cdb"), exports=(export,))
+    found = look(sound, map=settings)
+    assert faults(found) == {"exports": Severity.WARNING}
+    assert found["exports"].seen == f"not as the map says: {export.path}"
+    write_exports(stale_exports({"example.org": ((A, 25),)}, [export]))
+    assert not faults(look(sound, map=settings))
+    make_map(sound / "map.cdb", {"example.net": ((B, 25),)})
+    assert faults(look(sound, map=settings)) == {"exports": Severity.WARNING}
+    (sound / "map.cdb").unlink()
+    assert faults(look(sound, map=settings))["exports"] is Severity.NOT_CHECKED
+
+
+def test_command_after_a_change_that_is_due(sound: Path) -> None:
+    settings = SyncSection(pins=str(sound / "pins"), after=("/bin/sh", "-c", "echo no such table >&2; exit 1"))
+    assert not faults(look(sound, sync=settings))
+    mark_due(sound / "map.cdb")
+    found = look(sound, sync=settings)
+    assert faults(found) == {"exports": Severity.WARNING}
+    assert found["exports"].seen == "sync.after has not run since the last change"
+    run_after(sound / "map.cdb", settings.after)
+    assert look(sound, sync=settings)["exports"].seen == "sync.after failed: /bin/sh: exit code 1: no such table"
 
 
 def test_old_map(sound: Path) -> None:

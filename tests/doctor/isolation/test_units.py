@@ -51,6 +51,12 @@ def test_changed(tmp_path: Path, change: dict[str, str], severity: Severity | No
     assert all(one.seen.startswith(f"units: {UNIT}") and words in one.seen for one in found)
 
 
+def test_the_command_of_the_administrator_has_what_it_needs() -> None:
+    [found] = judge_unit("isolation", "onionmx-map.service", ["RestrictNamespaces"])
+    assert found.severity is Severity.OK
+    assert "but for RestrictNamespaces, as docs/units.md has it" in found.seen
+
+
 def test_drop_in_of_this_host_is_none_of_the_shipped_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drop_in = tmp_path / f"{UNIT}.d/weak.conf"
     drop_in.parent.mkdir()
