@@ -22,7 +22,7 @@ from onionmx.guard.judge import Guard, circuits_of
 from onionmx.guard.metrics import GuardMetrics
 from onionmx.net.listen import bind_address, tell_unserved
 from onionmx.serve.connections import Connections
-from onionmx.serve.http.connection import Response
+from onionmx.serve.http.connection import Request, Response
 from onionmx.serve.http.pages import READ, metrics_page, refused
 from onionmx.serve.http.server import serve_http
 from onionmx.serve.listeners import BACKLOG
@@ -166,9 +166,9 @@ async def _listen(connect: Callable[[], asyncio.Protocol], bound: socket.socket)
     return await create(connect, sock=bound, backlog=BACKLOG)
 
 
-async def _respond(registry: CollectorRegistry, method: str, target: str) -> Response:
-    if target.partition("?")[0] != "/metrics":
+async def _respond(registry: CollectorRegistry, request: Request) -> Response:
+    if request.path != "/metrics":
         return Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
-    if method not in READ:
+    if request.method not in READ:
         return refused(READ)
     return metrics_page(registry)

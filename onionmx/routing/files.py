@@ -23,6 +23,7 @@ from onionmx.mapfile.cdb import DEFERS, DEFERS_WHY, MapReader
 from onionmx.mapfile.domains import local_answer, read_local_domains
 from onionmx.mapfile.pins import pinned_answer, read_pins
 from onionmx.onion import Endpoint, is_for_tor_alone
+from onionmx.routing.listing import Listing
 from onionmx.routing.released import ReleasedFile
 from onionmx.routing.standing import Validity
 from onionmx.target import Route, Source, targets_of
@@ -30,6 +31,7 @@ from onionmx.target import Route, Source, targets_of
 LOOK_INTERVAL = 0.5
 """Seconds between two looks at the files, and for which a text file must have been left alone."""
 
+_NO_LIST = "there is no map, and DNS has no list of domains: run `onionmx sync`, or ask for one domain at a time"
 _MOST_FOUND = 10_000
 """Routes remembered until a file changes: to read one again, and check its onions, takes longer than to ask for it."""
 
@@ -142,6 +144,21 @@ class RouteFiles:
         self.look()
         if self._error is not None:
             raise self._error
+
+    def listing(self) -> Listing:
+        """All domains, as the files are now. Without a map there is none: what is in DNS alone would be missing.
+
+        Raises:
+            ConfigurationError: local domains or pins have mistakes.
+            MapError: the map is missing, unreadable or damaged.
+        """
+        self.check()
+        if self._map.content is None:
+            raise MissingMapError(_NO_LIST)
+        released = self._released.path if self._released else None
+        return Listing(
+            self.validity, self._local.content or (), self._pins.content or {}, self._map.content.path, released
+        )
 
     def retract(self) -> None:
         """End the validity: whatever was answered so far is to be found out again."""

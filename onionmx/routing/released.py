@@ -21,12 +21,12 @@ _logger = logging.getLogger(__name__)
 class ReleasedFile:
     """What `released.cdb` says; nothing is released wherever that cannot be told.
 
-    Args:
+    Attributes:
         path: of the file.
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
         self._reader: MapReader | None = None
         self._version: _Version | None = None
         self._trouble = ""
@@ -41,7 +41,7 @@ class ReleasedFile:
         self._version = version
         try:
             if version is not None:
-                self._reader = open_believed(self._path)
+                self._reader = open_believed(self.path)
                 self._reader.check_whole()
             self._trouble = ""
         except MissingMapError:
@@ -67,13 +67,13 @@ class ReleasedFile:
 
     def _version_now(self) -> _Version | None:
         try:
-            status = os.lstat(self._path)
+            status = os.lstat(self.path)
         except (OSError, ValueError):
             return None
         return status.st_ino, status.st_size, status.st_mode, status.st_mtime_ns
 
     def _complain(self, error: MapError) -> None:
         """Once; a file that is old and names no domain is as it should be."""
-        if str(error) != self._trouble and has_entries(Path(self._path)):
+        if str(error) != self._trouble and has_entries(Path(self.path)):
             self._trouble = str(error)
             _logger.warning("nothing is taken as released, and mail for onions waits: %s", error)

@@ -11,6 +11,7 @@ from onionmx.routing.cache import CacheEntry
 from onionmx.routing.cache_file import read_cache, write_cache
 from onionmx.routing.files import RouteFiles
 from onionmx.routing.judged import JudgedRoutes
+from onionmx.routing.listing import Listing
 from onionmx.routing.live import CacheStats, LiveRoutes
 from onionmx.routing.standing import CachedAnswer, HitCount, Validity
 
@@ -82,6 +83,15 @@ class Router:
             MapError: the map is missing, unreadable or damaged.
         """
         self._files.check()
+
+    def listing(self) -> Listing:
+        """All domains that local domains, pins and map send to the relay, and none that only DNS knows.
+
+        Raises:
+            ConfigurationError: local domains or pins have mistakes.
+            MapError: the map is missing, unreadable or damaged.
+        """
+        return self._files.listing()
 
     def entries(self) -> Iterable[CacheEntry]:
         """What the cache holds and may still use, the domain asked for longest ago first."""

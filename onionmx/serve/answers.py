@@ -24,9 +24,9 @@ from onionmx.tor.addresses import host_list
 
 _INTERNAL = "internal error, which the log describes"
 _NO_DOMAIN = "not a mail domain"
-_BAD_ONION = "not an address that Tor knows"
+BAD_ONION = "not an address that Tor knows"
 _NOT_CONVERTED = "not a domain that IDNA 2008 can convert"
-_NOT_LOCAL = "a local domain of onionmx that the MTA does not take for its own"
+NOT_LOCAL = "a local domain of onionmx that the MTA does not take for its own"
 
 _logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Answers(ABC, Generic[Request]):
 
     def _no_domain(self, key: bytes) -> bytes:
         if names_an_onion(key):
-            return self._refused(_BAD_ONION)
+            return self._refused(BAD_ONION)
         if not domain_as_written(key).isascii():
             return self._failed(LookupResult.TEMPORARY, _NOT_CONVERTED)
         self.tally.none += 1
@@ -286,5 +286,5 @@ class ReadsocketAnswers(Answers[ReadsocketQuestion]):
             return self._found(format_value(answer.route.endpoints))
         if isinstance(answer, NoRoute) and not isinstance(answer, Unroutable) and is_for_tor_alone(answer.domain):
             # Exim asks for no domain of its own; "none" would make it ask the open DNS for this name.
-            return self._failed(LookupResult.TEMPORARY, _NOT_LOCAL)
+            return self._failed(LookupResult.TEMPORARY, NOT_LOCAL)
         return self._not_found(answer)

@@ -13,6 +13,8 @@ from onionmx.serve.answers import ReadsocketAnswers, Routes, TableAnswers
 from onionmx.serve.connection import LookupConnection
 from onionmx.serve.connections import Connections
 from onionmx.serve.http.connection import MAX_CONNECTIONS, HttpConnection
+from onionmx.serve.http.domain_lists import DomainLists
+from onionmx.serve.http.domains import DomainPages
 from onionmx.serve.http.health import Health
 from onionmx.serve.http.pages import ControlPages, Pages
 from onionmx.serve.listeners import Protocol
@@ -50,7 +52,8 @@ class LookupService:
         self._status = StatusSource(configuration, self._health.parts)
         self._page = StatusPage(self._status, configuration.doctor.map_max_age)
         counts, names = (partial(self._page.respond, with_names=with_names) for with_names in (False, True))
-        made_of = (self.routes, self.metrics, self._health, self._http)
+        self._lists = DomainLists()
+        made_of = (self.routes, self.metrics, self._health, DomainPages(self.routes, self._lists, self._http))
         self._pages = {
             (Protocol.HTTP, False): Pages(*made_of, counts),
             (Protocol.HTTP, True): Pages(*made_of, names),
@@ -91,6 +94,7 @@ class LookupService:
         await asyncio.gather(self._connections.close(grace), self._http_connections.close(grace))
         await self._status.close()
         await self._health.close()
+        await self._lists.close()
 
 
 def _routes(configuration: Configuration, router: Router) -> Routes:

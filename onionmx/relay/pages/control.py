@@ -15,8 +15,8 @@ from pathlib import Path
 from onionmx.config import RelaySection
 from onionmx.errors import ConfigurationError
 from onionmx.net.listen import bind_unix
-from onionmx.serve.http.connection import Respond, Response
-from onionmx.serve.http.pages import READ, as_json, refused
+from onionmx.serve.http.connection import Request, Respond, Response
+from onionmx.serve.http.pages import READ, refused
 from onionmx.status.model import RelayStatus
 from onionmx.status.relay import path_of_worker
 
@@ -60,11 +60,11 @@ def control_pages(status: Callable[[], Awaitable[RelayStatus]]) -> Respond:
         status: tells what is known.
     """
 
-    async def respond(method: str, target: str) -> Response:
-        if target.partition("?")[0] != "/status":
+    async def respond(request: Request) -> Response:
+        if request.path != "/status":
             return Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
-        if method not in READ:
+        if request.method not in READ:
             return refused(READ)
-        return as_json(HTTPStatus.OK, await status())
+        return Response.json(HTTPStatus.OK, await status())
 
     return respond

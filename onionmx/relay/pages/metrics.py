@@ -12,7 +12,7 @@ from onionmx.config import UNIX, RelaySection, parse_socket
 from onionmx.errors import ConfigurationError
 from onionmx.net.listen import bind_tcp, bind_unix
 from onionmx.onion import MAX_PORT
-from onionmx.serve.http.connection import Response
+from onionmx.serve.http.connection import Request, Response
 from onionmx.serve.http.health import Health
 from onionmx.serve.http.pages import READ, health_page, metrics_page, refused
 from onionmx.serve.http.server import HttpServer, serve_http
@@ -61,12 +61,11 @@ def _paths(settings: RelaySection) -> list[Path]:
     return [path_of_worker(path, worker) for worker in range(settings.workers)]
 
 
-async def _respond(health: Health, method: str, target: str) -> Response:
-    path = target.partition("?")[0]
-    if path not in {"/", "/metrics", "/healthz"}:
+async def _respond(health: Health, request: Request) -> Response:
+    if request.path not in {"/", "/metrics", "/healthz"}:
         return Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
-    if method not in READ:
+    if request.method not in READ:
         return refused(READ)
-    if path == "/healthz":
+    if request.path == "/healthz":
         return await health_page(health)
     return metrics_page(REGISTRY)

@@ -7,8 +7,10 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import h11
+import msgspec
 
 from onionmx import __version__
 from onionmx.serve.connections import Connections, CountedConnection
@@ -21,6 +23,8 @@ _MISDIRECTED = (
     "ask for localhost, an IP address, this machine's name, or one of serve.http_names or relay.metrics_names"
 )
 _FROM_ANOTHER_SITE = "another web page asks for this, and none may: type the address into the browser"
+JSON = "application/json"
+PLAIN = "text/plain; charset=utf-8"
 MAX_HEADER = 16_384
 """Bytes of a request's head; more is answered by 431."""
 MAX_BODY = 65_536
@@ -28,9 +32,42 @@ MAX_BODY = 65_536
 MAX_CONNECTIONS = 100
 IDLE = 30.0
 """Seconds for a request to arrive, and between two of them."""
+_WITH_HEAD = 65_536  # bytes of a body that is copied behind the head; a longer one is written as it is
 _LINGER = 2.0  # seconds for a client to read the last answer before the connection is cut
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question.
+
+    Attributes:
+        target: path and query.
+        headers: names in lower case, and values.
+    """
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def path(self) -> str:
+        """The target without the query."""
+        return self.target.partition("?")[0]
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark."""
+        return self.target.partition("?")[2]
+
+    def field(self, name: str) -> str:
+        """The value of a header field; several lines are one list (RFC 9110 section 5.3).
+
+        Args:
+            name: in lower case.
+        """
+        return ", ".join(value for written, value in self.headers if written == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +79,15 @@ class Response:
         body: the content.
         content_type: its media type.
         allow: methods to name, for 405.
+        cache_control: whether it may be kept.
         headers: further ones, of a page.
     """
 
     status: HTTPStatus
     body: bytes
-    content_type: str = "text/plain; charset=utf-8"
+    content_type: str = PLAIN
     allow: str = ""
+    cache_control: str = "no-store"
     headers: tuple[tuple[str, str], ...] = ()
 
     @classmethod
@@ -56,9 +95,15 @@ class Response:
         """One line of text."""
         return cls(status, f"{text}\n".encode(), allow=allow)
 
+    @classmethod
+    def json(cls, status: HTTPStatus, value: Any, headers: tuple[tuple[str, str], ...] = ()) -> "Response":  # noqa: ANN401 -- anything that JSON can hold
+        """Indented JSON."""
+        body = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+        return cls(status, body, JSON, headers=headers)
 
-Respond = Callable[[str, str], Awaitable[Response]]
-"""Answers a method and a target."""
+
+Respond = Callable[[Request], Awaitable[Response]]
+"""Answers a request."""
 
 
 class HttpConnection(CountedConnection):
@@ -135,8 +180,7 @@ class HttpConnection(CountedConnection):
                 self._refuse(HTTPStatus.FORBIDDEN, _FROM_ANOTHER_SITE)
             case h11.EndOfMessage() if self._request is not None:
                 self.client.heard(time.monotonic())
-                method, target = self._request.method.decode("ascii"), self._request.target.decode("ascii")
-                self._task = asyncio.get_running_loop().create_task(self._answer(method, target))
+                self._task = asyncio.get_running_loop().create_task(self._answer(_received(self._request)))
                 self._task.add_done_callback(self._answered)
                 self._transport.pause_reading()
             case h11.ConnectionClosed():
@@ -152,9 +196,9 @@ class HttpConnection(CountedConnection):
         hosts = [value.decode("latin-1") for name, value in request.headers if name == b"host"]
         return all(is_for_this_machine(host, self._names) for host in hosts)
 
-    async def _answer(self, method: str, target: str) -> Response:
+    async def _answer(self, request: Request) -> Response:
         try:
-            return await self._respond(method, target)
+            return await self._respond(request)
         except Exception:
             _logger.exception("internal error")
             return Response.plain(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, which the log describes")
@@ -178,9 +222,8 @@ class HttpConnection(CountedConnection):
     def _send(self, response: Response) -> None:
         headers = [
             ("Server", f"onionmx/{__version__}"),
-            ("Content-Type", response.content_type),
-            ("Content-Length", str(len(response.body))),
-            ("Cache-Control", "no-store"),
+            *_content_headers(response),
+            ("Cache-Control", response.cache_control),
             ("X-Content-Type-Options", "nosniff"),
             ("Cross-Origin-Resource-Policy", "same-origin"),
             *response.headers,
@@ -195,7 +238,10 @@ class HttpConnection(CountedConnection):
         if has_body:
             pieces.append(self._http.send(h11.Data(data=response.body)))
         pieces.append(self._http.send(h11.EndOfMessage()))
-        self._transport.write(b"".join(piece for piece in pieces if piece))
+        if len(response.body) <= _WITH_HEAD:
+            pieces = [b"".join(piece for piece in pieces if piece)]
+        for piece in filter(None, pieces):
+            self._transport.write(piece)
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self._tally.malformed += 1
@@ -214,3 +260,14 @@ class HttpConnection(CountedConnection):
         else:
             self.stop()
             self._end_after(_LINGER)
+
+
+def _received(request: h11.Request) -> Request:
+    headers = tuple((name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers)
+    return Request(request.method.decode("ascii"), request.target.decode("ascii"), headers)
+
+
+def _content_headers(response: Response) -> list[tuple[str, str]]:
+    if response.status is HTTPStatus.NOT_MODIFIED:
+        return []  # they would be those of the body that is not sent (RFC 9110 section 15.4.5)
+    return [("Content-Type", response.content_type), ("Content-Length", str(len(response.body)))]

@@ -5,6 +5,8 @@
 | `GET /` | the status of this host as a web page, `onionmx.serve.page` |
 | `GET /metrics` | for Prometheus; `onionmx.serve.metrics` lists them |
 | `GET /healthz` | files, resolver and tor, each with what was seen, as JSON: 200, or 503 where one does not work |
+| `GET /domains` | the domains whose mail goes to the relay, as pins and map say: one a line, CSV or JSON |
+| `GET /domains/DOMAIN` | whether the mail of one goes there, by the status; see `onionmx.serve.http.domains` |
 | `GET /routes/DOMAIN` | as `onionmx lookup --json`: 200 found or no route, 503 could not tell, 400 not a domain |
 
 On TCP the page has counts and states only. On a unix socket it has domains and onions too.
@@ -21,28 +23,24 @@ The control socket shows them, and has also
 `HEAD` goes wherever `GET` does.
 """
 
-import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
-import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
-from onionmx.answer import Answer, CouldNotTell, Found
-from onionmx.domain import normalize, shown
+from onionmx.answer import Answer, CouldNotTell
 from onionmx.errors import DomainError
 from onionmx.routing.shown import shown_answer
 from onionmx.serve.answers import Routes
-from onionmx.serve.http.connection import Response
+from onionmx.serve.http.asking import ask, domain_in, shown_to_any_user
+from onionmx.serve.http.connection import Request, Response
+from onionmx.serve.http.domains import DomainPages
 from onionmx.serve.http.health import Health
-from onionmx.serve.metrics import LookupMetrics, Tally
-from onionmx.serve.protocols.codec import LookupResult
+from onionmx.serve.metrics import LookupMetrics
 
 READ = ("GET", "HEAD")
-_TELL_WHEN = frozenset({"ttl", "stale", "notes"})
 
 
 class Pages:
@@ -50,7 +48,7 @@ class Pages:
 
     Args:
         health: what is looked at.
-        tally: counts what is asked here.
+        domains: answers of `/domains`.
         status: answers for the status page by path; `None` for another one.
     """
 
@@ -59,58 +57,51 @@ class Pages:
         routes: Routes,
         metrics: LookupMetrics,
         health: Health,
-        tally: Tally,
+        domains: DomainPages,
         status: Callable[[str], Awaitable[Response | None]],
     ) -> None:
         self._status = status
         self._health = health
         self._routes = routes
-        self._tally = tally
+        self._tally = metrics.tally("http")
+        self._of_no_domain = {"metrics": self._metrics, "healthz": self._healthz, "domains": domains.all}
+        self._of_one_domain = {"routes": self._route, "domains": domains.one}
         self._registry = CollectorRegistry()
         self._registry.register(metrics)
 
-    async def respond(self, method: str, target: str) -> Response:
-        """Answer a request.
+    async def respond(self, request: Request) -> Response:
+        """Answer a request."""
+        return await self._respond(request) or Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
 
-        Args:
-            target: path and query; there is none that has a meaning.
-        """
-        path = target.partition("?")[0]
-        return await self._respond(method, path) or Response.plain(HTTPStatus.NOT_FOUND, "there is no such page")
-
-    async def _respond(self, method: str, path: str) -> Response | None:
-        if (shown := await self._status(path)) is not None:
-            return shown if method in READ else refused(READ)
-        page, _, domain = path.removeprefix("/").partition("/")
-        if page not in {"metrics", "healthz", "routes"} or bool(domain) != (page == "routes"):
+    async def _respond(self, request: Request) -> Response | None:
+        if (shown := await self._status(request.path)) is not None:
+            return shown if request.method in READ else refused(READ)
+        page, slash, domain = request.path.removeprefix("/").partition("/")
+        answers = self._of_one_domain.get(page) if domain else None if slash else self._of_no_domain.get(page)
+        if answers is None:
             return None
-        if method not in READ:
-            return refused(READ)
-        if page == "metrics":
-            return metrics_page(REGISTRY, self._registry)
-        return await (health_page(self._health) if page == "healthz" else self._route(domain))
+        return await answers(request) if request.method in READ else refused(READ)
 
-    async def _route(self, written: str) -> Response:
+    async def _metrics(self, _request: Request) -> Response:
+        return metrics_page(REGISTRY, self._registry)
+
+    async def _healthz(self, _request: Request) -> Response:
+        return await health_page(self._health)
+
+    async def _route(self, request: Request) -> Response:
         try:
-            domain = domain_in(written)
+            domain = domain_in(request.path.removeprefix("/routes/"))
         except DomainError as error:
             return Response.plain(HTTPStatus.BAD_REQUEST, str(error))
-        answer: Answer
-        try:
-            async with asyncio.timeout(self._routes.timeout):
-                answer = await self._routes.router.route(domain)
-        except TimeoutError:
-            answer = CouldNotTell(domain, f"no answer within {self._routes.timeout:g} s")
-            self._tally.count(LookupResult.TIMEOUT)
-        else:
-            self._tally.count(_outcome(answer))
+        answer, outcome = await ask(self._routes, domain)
+        self._tally.count(outcome)
         could_not_tell = isinstance(answer, CouldNotTell)
         status = HTTPStatus.SERVICE_UNAVAILABLE if could_not_tell else HTTPStatus.OK
-        return as_json(status, self._shown(answer))
+        return Response.json(status, self._shown(answer))
 
     def _shown(self, answer: Answer) -> dict[str, Any]:
-        """Without what tells when this host asked for the domain before: any local user may be asking."""
-        return {name: value for name, value in shown_answer(answer).items() if name not in _TELL_WHEN}
+        """Any local user may be asking."""
+        return shown_to_any_user(answer)
 
 
 async def health_page(health: Health) -> Response:
@@ -118,7 +109,7 @@ async def health_page(health: Health) -> Response:
     parts = await health.parts()
     healthy = all(part.ok for part in parts.values())
     status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
-    return as_json(status, {"healthy": healthy, "parts": parts})
+    return Response.json(status, {"healthy": healthy, "parts": parts})
 
 
 def metrics_page(*registries: CollectorRegistry) -> Response:
@@ -129,7 +120,8 @@ def metrics_page(*registries: CollectorRegistry) -> Response:
 class ControlPages(Pages):
     """Answers of the control socket."""
 
-    async def _respond(self, method: str, path: str) -> Response | None:
+    async def _respond(self, request: Request) -> Response | None:
+        method, path = request.method, request.path
         router = self._routes.router
         if path == "/cache":
             if method not in READ:
@@ -138,12 +130,12 @@ class ControlPages(Pages):
                 {"remaining": round(entry.remaining), "used": entry.used, **shown_answer(entry.answer)}
                 for entry in router.entries()
             ]
-            return as_json(HTTPStatus.OK, entries)
+            return Response.json(HTTPStatus.OK, entries)
         if path == "/cache/stats":
-            return as_json(HTTPStatus.OK, dataclasses.asdict(router.stats())) if method in READ else refused(READ)
+            return Response.json(HTTPStatus.OK, dataclasses.asdict(router.stats())) if method in READ else refused(READ)
         if path.startswith("/cache/"):
             return self._purge(path.removeprefix("/cache/")) if method == "DELETE" else refused(("DELETE",))
-        return await super()._respond(method, path)
+        return await super()._respond(request)
 
     def _shown(self, answer: Answer) -> dict[str, Any]:
         """All of it: only who runs the daemon gets there."""
@@ -154,37 +146,10 @@ class ControlPages(Pages):
             domain = domain_in(written)
         except DomainError as error:
             return Response.plain(HTTPStatus.BAD_REQUEST, str(error))
-        return as_json(HTTPStatus.OK, {"domain": domain, "purged": self._routes.router.purge(domain)})
-
-
-def domain_in(written: str) -> str:
-    """The domain in a path.
-
-    Args:
-        written: percent-encoded UTF-8.
-
-    Raises:
-        DomainError: not a domain.
-    """
-    try:
-        return normalize(unquote_to_bytes(written).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise DomainError(f"{shown(written)} is not UTF-8") from error
-
-
-def as_json(status: HTTPStatus, value: Any) -> Response:  # noqa: ANN401 -- anything that JSON can hold
-    """A response with indented JSON."""
-    body = msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-    return Response(status, body, "application/json")
+        return Response.json(HTTPStatus.OK, {"domain": domain, "purged": self._routes.router.purge(domain)})
 
 
 def refused(methods: tuple[str, ...]) -> Response:
     """405, with the methods that would do."""
     allow = ", ".join(methods)
     return Response.plain(HTTPStatus.METHOD_NOT_ALLOWED, f"expected {allow}", allow)
-
-
-def _outcome(answer: Answer) -> LookupResult:
-    if isinstance(answer, Found):
-        return LookupResult.FOUND
-    return LookupResult.TEMPORARY if isinstance(answer, CouldNotTell) else LookupResult.NONE

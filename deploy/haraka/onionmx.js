@@ -1,0 +1,48 @@
+// Haraka: mail for domains with an onion MX, and for every name under .onion, goes to `onionmx relay` by SMTP.
+// docs/other-mtas.md, "Haraka", says where this file goes and what to set beside it.
+'use strict'
+
+const http = require('node:http')
+
+exports.register = function () {
+    const { lookups = '127.0.0.1:10030', relay = '127.0.0.1:10025' } = this.config.get('onionmx.ini').main
+    this.lookups = place(lookups, 'host', 'socketPath')
+    this.relay = { ...place(relay, 'exchange', 'path'), priority: 0 }
+    this.register_hook('get_mx', 'onion_mx')
+}
+
+exports.onion_mx = function (next, hmail, domain) {
+    if (domain.startsWith('[')) return next() // an address literal
+
+    let request
+    const late = () => request.destroy(new Error('no answer in time'))
+    const timer = setTimeout(late, (this.timeout || 30) * 900) // before Haraka loses its patience
+    const end = (...answer) => {
+        clearTimeout(timer)
+        next(...answer)
+    }
+    // A domain without any MX waits. DENYSOFT can end in the open DNS: plugins such as karma overrule it.
+    const wait = (why) => {
+        hmail.logwarn(`whether ${domain} has an onion MX is not known: ${why}`)
+        end(OK, [])
+    }
+    try {
+        const path = `/domains/${encodeURIComponent(domain)}`
+        request = http.get({ ...this.lookups, path, agent: false }, (response) => {
+            response.resume()
+            const { statusCode, headers } = response
+            if (statusCode === 200) end(OK, this.relay)
+            else if (statusCode === 404 && headers['onionmx-answer'] === 'no route') end() // no other 404 says so
+            else wait(`the lookups said ${statusCode}, ${headers['onionmx-answer'] ?? 'which is no answer'}`)
+        })
+        request.on('error', (error) => wait(error.message))
+    } catch (error) {
+        wait(error.message) // after an exception Haraka would ask the open DNS
+    }
+}
+
+function place(text, host, path) {
+    if (text.startsWith('/')) return { [path]: text }
+    const [, address, port] = /^\[?(.+?)\]?:(\d+)$/.exec(text)
+    return { [host]: address, port: Number(port) }
+}
