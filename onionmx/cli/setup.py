@@ -16,9 +16,10 @@ from onionmx.cli.setup_report import exit_code, print_plan, print_proof, print_u
 from onionmx.errors import EXIT_FOUND, ConfigurationError, TemporaryError, UsageError
 from onionmx.setup.engine import Say, SetupRun, prepare, work_of
 from onionmx.setup.manifest import FILE, FOLDER, Manifest, load
-from onionmx.setup.observe import installed_mtas, observe, read_configuration
+from onionmx.setup.observe import installed_mtas, mtas_handling_mail, observe, read_configuration
 from onionmx.setup.old_routers import leaks
 from onionmx.setup.plan import make_plan
+from onionmx.setup.programs.mtas import PAGE, names, reading, where_to_read
 from onionmx.setup.programs.wishes import Mta, SetupOptions, checked, missing
 from onionmx.setup.prove import SetupProof, SetupProver
 from onionmx.setup.system import System
@@ -32,7 +33,7 @@ _SYSTEMD = "/run/systemd/system"
 @click.option("--domain", "domains", metavar="DOMAIN", multiple=True, help="A mail domain of this host; once for each.")
 @click.option("--send/--no-send", default=None, help="Send mail over Tor.")
 @click.option("--receive/--no-receive", default=None, help="Receive mail over Tor.")
-@click.option("--mta", type=click.Choice(["exim", "postfix"]), help="Which MTA, where both are here.")
+@click.option("--mta", type=click.Choice(["exim", "postfix"]), help="Which MTA, where several are here.")
 @click.option(
     "--exim",
     "exim_way",
@@ -180,21 +181,43 @@ def _wishes(system: System, manifest: Manifest | None, given: dict[str, object],
     if manifest and "mta" in given and remembered.mta and given["mta"] != remembered.mta:
         raise UsageError(f"this host was set up for {remembered.mta}: onionmx setup --undo first")
     wishes = msgspec.structs.replace(remembered, **given)
-    found = installed_mtas(system)
+    found = _found(system, wishes.mta)
     if not wishes.domains:
         wishes = msgspec.structs.replace(wishes, domains=read_configuration(system).local.domains)
     while (option := missing(wishes, found)) is not None:
-        if not found and wishes.mta is None:
-            raise ConfigurationError(
-                "neither Exim with Debian's configuration nor Postfix is here: install one; another MTA hands mail to "
-                "onionmx relay by SMTP, 127.0.0.1:10025 (onionmx files docs/other-mtas.md)"
-            )
         if yes:
             raise UsageError(f"setup cannot know: {option}")
         wishes = _asked(wishes)
     if wishes.mta is None:
         wishes = msgspec.structs.replace(wishes, mta=found[0])
     return checked(msgspec.structs.replace(wishes, send=bool(wishes.send), receive=bool(wishes.receive)))
+
+
+def _found(system: System, wished: Mta | None) -> tuple[Mta, ...]:
+    """The MTAs that may be meant.
+
+    Raises:
+        ConfigurationError: there is none, or one handles the mail of this host that setup does not know.
+        UsageError: it cannot be told whether such a one does.
+    """
+    if wished and any(signs.mta == wished for signs in installed_mtas(system)):
+        return (wished,)
+    found = mtas_handling_mail(system)
+    mtas = tuple(signs.mta for signs in found if signs.mta)
+    others = [signs for signs in found if not signs.mta]
+    if others and not mtas:
+        raise ConfigurationError(where_to_read(others))
+    if wished is None and not found:
+        raise ConfigurationError(
+            "neither Exim with Debian's configuration nor Postfix is here: install one; another MTA hands mail to "
+            f"onionmx relay by SMTP, 127.0.0.1:10025 (onionmx files {PAGE})"
+        )
+    if wished is None and others:
+        choice = " or ".join(f"--mta {mta}" for mta in mtas)
+        raise UsageError(
+            f"{names(found)} are here, and which of them handles the mail is not clear: {choice}, or {reading(others)}"
+        )
+    return mtas
 
 
 def _asked(wishes: SetupOptions) -> SetupOptions:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, get_args
+from typing import Any
 
 from onionmx.config import Configuration
 from onionmx.config.drop_in import Part, parse_part
 from onionmx.errors import ConfigurationError
 from onionmx.setup.programs import exim, postfix, settings, tor
 from onionmx.setup.programs.exim_template import SECTIONS
+from onionmx.setup.programs.mtas import MTAS, SENDMAIL, MtaSigns, handling_mail, owners
 from onionmx.setup.programs.wishes import Mta, SetupOptions
 from onionmx.setup.steps import ENCODING, FileState, without_ours
 from onionmx.setup.system import System
@@ -21,6 +22,9 @@ _APPARMOR = "/sys/module/apparmor/parameters/enabled"
 _PARSERS = ("/usr/sbin/apparmor_parser", "/sbin/apparmor_parser")
 _KILL = "/bin/kill"
 _SYSTEMD = "/run/systemd/system"
+_RUNNING = frozenset({"active", "activating", "reloading"})
+_STOPPED = frozenset({"inactive", "failed", "deactivating", "unknown"})
+"""What `systemctl is-active` says."""
 _TOR_PROGRAMS = ("/usr/bin/tor", "/usr/sbin/tor", "/usr/local/bin/tor")
 
 
@@ -76,13 +80,35 @@ class Observed:
         return state.text if state else ""
 
 
-def installed_mtas(system: System) -> tuple[Mta, ...]:
-    """The MTAs on this machine that setup knows: program and Debian's configuration."""
-    places: dict[Mta, tuple[str, str]] = {
-        "exim": (exim.PROGRAM, exim.SETTINGS),
-        "postfix": (postfix.PROGRAM, postfix.MAIN),
-    }
-    return tuple(mta for mta in get_args(Mta) if all(map(system.exists, places[mta])))
+def installed_mtas(system: System) -> tuple[MtaSigns, ...]:
+    """The MTAs on this machine: program, or unit, and the file without which it cannot be."""
+    leads_to = system.leads_to(SENDMAIL)
+    there = [signs for signs in MTAS if _is_installed(system, signs)]
+    return (*there, *owners([signs for signs in MTAS if not signs.programs], leads_to))
+
+
+def _is_installed(system: System, signs: MtaSigns) -> bool:
+    if signs.settings and not system.exists(signs.settings):
+        return False
+    own = not signs.mta and any(_unit_exists(system, unit) for unit in signs.units)
+    return own or any(map(system.exists, signs.programs))
+
+
+def mtas_handling_mail(system: System) -> tuple[MtaSigns, ...]:
+    """That of them which handles the mail of this machine; several where it cannot be told."""
+    there = installed_mtas(system)
+    running = {signs.name: _runs(system, signs) for signs in there} if len(there) > 1 else {}
+    return handling_mail(there, running, system.leads_to(SENDMAIL))
+
+
+def _runs(system: System, signs: MtaSigns) -> bool | None:
+    """Whether one of its units is running; `None` where that could not be told."""
+    if not system.exists(_SYSTEMD):
+        return None
+    states = {system.run(("systemctl", "is-active", unit)).output.strip() for unit in signs.units}
+    if states & _RUNNING:
+        return True
+    return False if states <= _STOPPED else None
 
 
 def read_configuration(system: System) -> Configuration:
@@ -128,7 +154,7 @@ def observe(system: System, wishes: SetupOptions, program: str, helper: str) -> 
         more["map_types"] = frozenset(system.run(("postconf", "-m")).output.split())
     return Observed(
         files=files,
-        mtas=installed_mtas(system),
+        mtas=tuple(signs.mta for signs in installed_mtas(system) if signs.mta),
         configuration=configuration,
         shipped=fragments,
         systemd=systemd,

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from onionmx.config import UNIX, parse_socket
@@ -23,6 +23,7 @@ COMMAND_TIMEOUT = 600.0
 _PERMISSIONS = 0o7777
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _DRAFT = ".{}.onionmx-setup"
+_LINKS = 40  # as many as Linux follows, path_resolution(7)
 _POLL = 0.2  # seconds between two looks at what another program makes
 
 
@@ -64,6 +65,15 @@ class System:
     def exists(self, path: str) -> bool:
         """Whether there is a file, a folder or a socket."""
         return self.real(path).exists()
+
+    def leads_to(self, path: str) -> str:
+        """The file that a path leads to over all links, as a path of this machine; empty where there is none."""
+        for _ in range(_LINKS):
+            real = self.real(path)
+            if not real.is_symlink():
+                return path if real.exists() else ""
+            path = os.path.normpath(PurePosixPath(path).parent / real.readlink())
+        return ""
 
     def read(self, path: str) -> FileState | None:
         """A file as it is; `None` where there is none.

@@ -54,7 +54,8 @@ inet_protocols = all
 """
 """As Debian's postinst writes it for an Internet site."""
 _NETWORK = "DirAuthority nobody orport=1 no-v2 v3ident=" + "A" * 40 + " 127.0.0.1:9 " + "B" * 40
-_UNITS = "run/fake-units"
+UNITS_ON = "run/fake-units"
+"""Names of the units that are on, for `systemctl`."""
 
 
 class Sandbox(System):
@@ -171,11 +172,11 @@ class Sandbox(System):
         return Done(done.returncode, done.stdout, done.stderr)
 
     def _systemctl(self, words: Sequence[str]) -> Done:
-        path = self.root / _UNITS
+        path = self.root / UNITS_ON
         on = set(path.read_text().split()) if path.exists() else set()
         unit = words[-1]
         if words[0] in ("is-enabled", "is-active"):
-            return Done(0 if unit in on else 1)
+            return Done(0, "active\n") if unit in on else Done(3, "inactive\n")
         if words[0] == "enable":
             on.add(unit)
         elif words[0] == "disable":
@@ -202,7 +203,7 @@ class Sandbox(System):
     @property
     def units(self) -> set[str]:
         """Units that are on."""
-        path = self.root / _UNITS
+        path = self.root / UNITS_ON
         return set(path.read_text().split()) if path.exists() else set()
 
 
