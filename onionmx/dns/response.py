@@ -31,7 +31,6 @@ NO_RECORD = _NO_RECORD.format("SRV")
 _MOST_NOTES = 20
 """Records that are named where they are left out; DNS could have 800."""
 _REMEMBERED = 1000  # records; those of a provider are at all its domains
-_SIGNATURES_AND_ALIASES = {dns.rdatatype.RRSIG, dns.rdatatype.DNAME}
 
 
 class Record(NamedTuple):
@@ -213,9 +212,20 @@ def _check_no_strangers(message: dns.message.QueryMessage, aliases: Iterable[dns
     asked = message.question[0]
     names = {asked.name, *(rrset.name for rrset in known), *(rdata.target for rrset in known for rdata in rrset)}
     for rrset in message.answer:
-        if rrset.rdtype in _SIGNATURES_AND_ALIASES or rrset in known:
+        if rrset in known or _is_of_alias(rrset, known):
             continue
         if rrset.name not in names:
             raise DnsError(f"the answer is for another name, {rrset.name}")
         kinds = f"{dns.rdatatype.to_text(rrset.rdtype)} instead of {dns.rdatatype.to_text(asked.rdtype)}"
         raise DnsError(f"the answer has a record of another type: {kinds}")
+
+
+def _is_of_alias(rrset: dns.rrset.RRset, aliases: Iterable[dns.rrset.RRset]) -> bool:
+    """Whether it is the DNAME that an alias comes from (RFC 6672 section 3.1), or a signature of one of the two.
+
+    A DNAME without the alias that it makes, or the signature of a record that is not there, says that there is more.
+    """
+    kind = rrset.covers if rrset.rdtype == dns.rdatatype.RRSIG else rrset.rdtype
+    if kind == dns.rdatatype.DNAME:
+        return any(alias.name != rrset.name and alias.name.is_subdomain(rrset.name) for alias in aliases)
+    return kind == dns.rdatatype.CNAME and any(alias.name == rrset.name for alias in aliases)

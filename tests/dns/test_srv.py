@@ -20,7 +20,15 @@ from tests.onions import IMPOSSIBLE_ONIONS, V2_ONION, make_onion
 A, B, C = (make_onion(seed) for seed in "abc")
 NAME = "_onion-mx._tcp.example.org"
 SOA = "example.org. 300 IN SOA ns.example.org. host.example.org. 1 2 3 4 60"
+SIGNATURE = "13 4 60 20300101000000 20200101000000 1 example.org. AAAA"
 GOOD = reply(f"{NAME}. 3600 IN SRV 0 5 25 {A}.")
+
+SIGNED_ALIASES = (
+    f"_tcp.example.org. 30 IN RRSIG DNAME {SIGNATURE}",
+    "_tcp.example.org. 30 IN DNAME x.example.org.",
+    f"{NAME}. 30 IN RRSIG CNAME {SIGNATURE}",
+    f"{NAME}. 30 IN CNAME _onion-mx.x.example.org.",
+)
 
 AMPLE = 60.0
 """Seconds for an answer that is expected: it may come late on a busy machine."""
@@ -131,6 +139,7 @@ def test_alias_without_its_end_is_asked_for() -> None:
         (reply(f"{NAME}. 30 IN CNAME x.example.org.", rcode="NXDOMAIN", authority=(SOA,)), 30),
         (reply(rcode="NXDOMAIN"), 0),
         (reply(f"{NAME}. 30 IN CNAME x.example.net.", rcode="NXDOMAIN", authority=(SOA,)), 0),
+        (reply(*SIGNED_ALIASES, rcode="NXDOMAIN", authority=(SOA,)), 30),
     ],
 )
 def test_no_route_where_the_server_plainly_says_so(reaction: Reaction, ttl: int) -> None:
@@ -164,6 +173,10 @@ def packet(change: bytes, at: int) -> Reaction:
         (reply(f"_onion-mx._tcp.example.net. 60 IN SRV 0 0 25 {A}.", rcode="NXDOMAIN"), "for another name"),
         (reply(f"{NAME}. 60 IN SRV 0 0 25 {A}.", rcode="NXDOMAIN"), "an answer was found"),
         (reply(f"{NAME}. 60 IN CNAME {NAME}."), "contradicts itself|CNAME chain"),
+        (reply("_tcp.example.org. 60 IN DNAME example.net."), "for another name"),
+        (reply(f"{NAME}. 60 IN DNAME example.net.", authority=(SOA,)), "another type: DNAME instead of SRV"),
+        (reply(f"{NAME}. 60 IN RRSIG SRV {SIGNATURE}"), "another type: RRSIG instead of SRV"),
+        (reply(f"{NAME}. 60 IN RRSIG SRV {SIGNATURE}", rcode="NXDOMAIN", authority=(SOA,)), "RRSIG instead of SRV"),
         (lambda _query: None, NO_ANSWER),
         (lambda _query: b"", NO_ANSWER),
         (lambda query: (GOOD(query) or b"")[:20], NO_ANSWER),
