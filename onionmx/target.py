@@ -99,10 +99,13 @@ def preferred(targets: Iterable[Target]) -> tuple[list[Target], list[Target]]:
     The best priorities stay, within one of them the greatest weights: the same ones each time.
 
     Args:
-        targets: in any order; equal ones are kept once.
+        targets: in any order; an onion and port that is named several times is kept once, where it comes first.
     """
-    best = sorted(set(targets), key=in_order)
-    return best[:MOST_TARGETS], best[MOST_TARGETS:]
+    best: dict[Endpoint, Target] = {}
+    for target in sorted(targets, key=in_order):
+        best.setdefault(target.endpoint, target)
+    kept = list(best.values())
+    return kept[:MOST_TARGETS], kept[MOST_TARGETS:]
 
 
 def order(targets: Iterable[Target], random: Random) -> tuple[Target, ...]:

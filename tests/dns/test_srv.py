@@ -97,6 +97,15 @@ def test_not_more_targets_than_a_domain_may_have() -> None:
         assert notes[0].endswith(" and 30 more")
 
 
+def test_target_that_is_named_several_times_is_tried_once() -> None:
+    """Where it comes first; and it takes no place of another."""
+    often = [Record(priority, 0, 25, A) for priority in range(20, 5, -1)]
+    others = [Record(8, 0, 25, B.upper()), Record(8, 3, 25, B), Record(9, 0, 26, A)]
+    targets, notes = read_targets([*often, *others])
+    assert targets == [Target(A, 25, 6, 0), Target(B, 25, 8, 3), Target(A, 26, 9, 0)]
+    assert not notes
+
+
 def test_hundreds_of_records_that_cannot_be_used() -> None:
     targets, notes = read_targets(Record(0, 0, 25, f"mail{number}.example.org") for number in range(100))
     assert targets == []
