@@ -14,6 +14,7 @@ from onionmx.mapfile.cdb import format_value
 from onionmx.mapfile.entries import Entries
 from onionmx.mapfile.transport import keys_of
 from onionmx.mapfile.write import MODE
+from onionmx.onion import Endpoint
 
 Content = tuple[Path, bytes]
 """A file, and what belongs in it."""
@@ -56,15 +57,19 @@ def write_exports(contents: Sequence[Content]) -> None:
 
 def _lines(entries: Entries, export: Export) -> Iterator[str]:
     template = parse_template(export.template)
+    has_targets = template.fields != {"domain"}
     for domain in sorted(entries):
         _check_normal(domain)
-        endpoints = entries[domain]
-        onion, port = endpoints[0]
-        values = {"onion": onion, "port": str(port), "targets": format_value(endpoints).decode()}
+        values = _targets(entries[domain]) if has_targets else {}
         for name in _names(domain, export.labels):
-            yield template.fill(values | {"domain": name})
+            yield template.fill({**values, "domain": name})
     if export.under_onion:
         yield template.fill({"domain": export.under_onion})
+
+
+def _targets(endpoints: Sequence[Endpoint]) -> dict[str, str]:
+    onion, port = endpoints[0]
+    return {"onion": onion, "port": str(port), "targets": format_value(endpoints).decode()}
 
 
 def _check_normal(domain: str) -> None:

@@ -114,6 +114,8 @@ def folded_to(domain: Domain) -> str:
 
 
 def _with_u_labels(domain: str) -> str:
+    if "xn--" not in domain:
+        return domain
     try:
         return idna.decode(domain)
     except idna.IDNAError:

@@ -106,14 +106,15 @@ def _watched(site: Site) -> None:
         raise MachineError(f"the state of the watch: {state}")
 
 
-_LIST = "/var/lib/onionmx/domains.txt"
+_LIST, _COPY = "/var/lib/onionmx/domains.txt", "/var/lib/onionmx/copy"
 _COMMAND = f"""\
 printf '[map]\\nexports = [{{path = "{_LIST}", under_onion = ".onion"}}]\\n' >/etc/onionmx/onionmx.toml
+printf '[sync]\\nafter = ["/bin/cp", "{_LIST}", "{_COPY}"]\\n' >>/etc/onionmx/onionmx.toml
 systemctl daemon-reload"""
 _TOLD = f'/bin/sh -c "cat {_LIST} >>/run/told; id -u >>/run/told"'
 _NO_COMMAND = f"""\
 systemctl disable --now {_TELL}.path
-rm -r /etc/systemd/system/{_TELL}.service.d /etc/onionmx/onionmx.toml {_LIST} /run/told
+rm -r /etc/systemd/system/{_TELL}.service.d /etc/onionmx/onionmx.toml {_LIST} {_COPY} /run/told
 sed -i /told.example/d /etc/onionmx/pins
 systemctl daemon-reload && systemctl start onionmx-sync.service"""
 _HINT = "No command yet: systemctl edit onionmx-map.service"
@@ -143,6 +144,10 @@ def _lists(site: Site) -> None:
         told = machine.read("cat /run/told").split()
         if told != [*sorted([REMOTE, *(f"told.example{each + 1}" for each in range(number))]), ".onion", "0"]:
             raise MachineError(f"{_TELL}.service was told of {told}")
+        # In the sandbox of the unit, by its user.
+        owner, *copied = machine.read(f"stat -c %U {_COPY} && cat {_COPY}").split()
+        if owner != _USER or copied != told[:-1]:
+            raise MachineError(f"sync.after has left {copied} of {owner}")
     machine.run(_NO_COMMAND)
 
 
