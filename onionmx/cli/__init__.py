@@ -31,7 +31,7 @@ COMMANDS = {
     "relay": "Take mail from the local MTA by SMTP or LMTP, and hand it to onion MXes over Tor.",
     "selftest": "Send a message to the echo of an onion MX, and show which way it went.",
     "serve": "Tell MTAs where the mail of a domain goes.",
-    "setup": "From installed to working: set up tor, Exim or Postfix, and onionmx, and prove that it works.",
+    "setup": "From installed to working: set up tor, an MTA and onionmx, and prove that it works.",
     "status": (
         "Show how this host is doing: tor, its onion, the map, destinations that fail, mail that waits, deliveries."
     ),

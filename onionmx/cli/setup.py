@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import click
 import msgspec
@@ -33,7 +34,7 @@ _SYSTEMD = "/run/systemd/system"
 @click.option("--domain", "domains", metavar="DOMAIN", multiple=True, help="A mail domain of this host; once for each.")
 @click.option("--send/--no-send", default=None, help="Send mail over Tor.")
 @click.option("--receive/--no-receive", default=None, help="Receive mail over Tor.")
-@click.option("--mta", type=click.Choice(["exim", "postfix"]), help="Which MTA, where several are here.")
+@click.option("--mta", type=click.Choice(get_args(Mta)), help="Which MTA, where several are here.")
 @click.option(
     "--exim",
     "exim_way",
@@ -99,7 +100,7 @@ def command(
     no_wait: bool,
     as_json: bool,
 ) -> int:
-    """From installed to working: set up tor, Exim or Postfix, and onionmx, and prove that it works.
+    """From installed to working: set up tor, Exim, Postfix or OpenSMTPD, and onionmx, and prove that it works.
 
     It looks at what is here, asks what it cannot know, shows a plan (a diff of each file, each command), and carries
     it out on yes. Files are changed in marked blocks, or are files of its own; before a program is reloaded its own
@@ -187,7 +188,7 @@ def _wishes(system: System, manifest: Manifest | None, given: dict[str, object],
     while (option := missing(wishes, found)) is not None:
         if yes:
             raise UsageError(f"setup cannot know: {option}")
-        wishes = _asked(wishes)
+        wishes = _asked(wishes, found)
     if wishes.mta is None:
         wishes = msgspec.structs.replace(wishes, mta=found[0])
     return checked(msgspec.structs.replace(wishes, send=bool(wishes.send), receive=bool(wishes.receive)))
@@ -209,8 +210,8 @@ def _found(system: System, wished: Mta | None) -> tuple[Mta, ...]:
         raise ConfigurationError(where_to_read(others))
     if wished is None and not found:
         raise ConfigurationError(
-            "neither Exim with Debian's configuration nor Postfix is here: install one; another MTA hands mail to "
-            f"onionmx relay by SMTP, 127.0.0.1:10025 (onionmx files {PAGE})"
+            "neither Exim with Debian's configuration nor Postfix or OpenSMTPD is here: install one; another MTA hands "
+            f"mail to onionmx relay by SMTP, 127.0.0.1:10025 (onionmx files {PAGE})"
         )
     if wished is None and others:
         choice = " or ".join(f"--mta {mta}" for mta in mtas)
@@ -220,7 +221,7 @@ def _found(system: System, wished: Mta | None) -> tuple[Mta, ...]:
     return mtas
 
 
-def _asked(wishes: SetupOptions) -> SetupOptions:
+def _asked(wishes: SetupOptions, found: tuple[Mta, ...]) -> SetupOptions:
     """Ask for the first thing that is missing."""
     if not wishes.domains:
         words = click.prompt("Mail domains of this host, with blanks between them")
@@ -231,7 +232,7 @@ def _asked(wishes: SetupOptions) -> SetupOptions:
         )
         return msgspec.structs.replace(wishes, send=way != "receive", receive=way != "send")
     return msgspec.structs.replace(
-        wishes, mta=click.prompt("Exim and Postfix are here; for which one", type=click.Choice(["exim", "postfix"]))
+        wishes, mta=click.prompt("Several MTAs are here; for which one", type=click.Choice(found))
     )
 
 

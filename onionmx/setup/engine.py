@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from onionmx.defaults import STATE_DIRECTORY
 from onionmx.errors import ConfigurationError, TemporaryError
@@ -193,14 +192,12 @@ class SetupRun:
             for change in work.changes:
                 manifest.note(work.stage, change, self._system.read(change.path))
                 self._way_back.folders += [
-                    folder for folder in self._missing(change.path) if folder not in self._way_back.folders
+                    folder
+                    for folder in self._system.missing_folders(change.path)
+                    if folder not in self._way_back.folders
                 ]
         manifest.folders += [folder for folder in self._way_back.folders if folder not in manifest.folders]
         store(self._system, manifest)
-
-    def _missing(self, path: str) -> list[str]:
-        above = [str(folder) for folder in reversed(PurePosixPath(path).parents)]
-        return [folder for folder in above if not self._system.exists(folder)]
 
     def _stage(self, work: Work, manifest: Manifest) -> None:
         self._way_back.begun.append(work.stage)
@@ -208,6 +205,8 @@ class SetupRun:
             self._disable(unit)
         for change in work.changes:
             self._change(change, manifest, is_edited=change.path in work.edited)
+        for folder in reversed(manifest.folders):
+            self._system.remove_folder(folder)  # those that are empty
         left = False
         for step in work.stage.steps:
             if isinstance(step, Wait):
@@ -242,7 +241,7 @@ class SetupRun:
             self._seen[change.path] = self._system.read(change.path)
             return
         self._say(f"write {change.path}")
-        for folder in self._missing(change.path):
+        for folder in self._system.missing_folders(change.path):
             self._system.make_folder(folder)
         self._system.write(change.path, change.content)
         self._seen[change.path] = self._system.read(change.path)

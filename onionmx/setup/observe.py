@@ -8,7 +8,7 @@ from typing import Any
 from onionmx.config import Configuration
 from onionmx.config.drop_in import Part, parse_part
 from onionmx.errors import ConfigurationError
-from onionmx.setup.programs import exim, postfix, settings, tor
+from onionmx.setup.programs import exim, opensmtpd, postfix, settings, tor
 from onionmx.setup.programs.exim_template import SECTIONS
 from onionmx.setup.programs.mtas import MTAS, SENDMAIL, MtaSigns, handling_mail, owners
 from onionmx.setup.programs.wishes import Mta, SetupOptions
@@ -199,7 +199,8 @@ def _shipped() -> dict[str, bytes]:
 
 def _paths(system: System, fragments: Mapping[str, bytes]) -> list[str]:
     paths = [tor.TORRC, tor.DEFAULTS, tor.APPARMOR_LOCAL, tor.APPARMOR_PROFILE, postfix.MAIN, postfix.MASTER]
-    paths += [exim.SETTINGS, exim.TEMPLATE, exim.LOCAL_MACROS, exim.BY_HAND, settings.DROP_IN]
+    paths += [exim.SETTINGS, exim.TEMPLATE, exim.LOCAL_MACROS, exim.BY_HAND, opensmtpd.CONF]
+    paths += [settings.DROP_IN, settings.MAP_COMMAND]
     paths += [f"{settings.OWN_UNITS}/{unit}" for unit in settings.UNITS]
     confd = system.real(exim.CONFD)
     for section in SECTIONS:
@@ -228,8 +229,8 @@ def _is_on(system: System, unit: str) -> bool:
 
 
 def _logs(system: System, wishes: SetupOptions) -> tuple[str, ...]:
-    log = exim.LOG if wishes.mta == "exim" else postfix.LOG
-    return (f"{log}*",) if any(system.real(log).parent.glob(f"{PurePosixPath(log).name}*")) else ()
+    log = {"exim": exim.LOG, "postfix": postfix.LOG}.get(wishes.mta or "")
+    return (f"{log}*",) if log and any(system.real(log).parent.glob(f"{PurePosixPath(log).name}*")) else ()
 
 
 def _folder_problem(system: System, directory: str) -> str:

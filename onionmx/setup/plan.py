@@ -8,14 +8,15 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onionmx.config import parse_socket
+from onionmx.config import OnionSection, parse_socket
 from onionmx.defaults import DNSPORT
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.onion import DEFAULT_PORT
 from onionmx.setup.observe import Observed
-from onionmx.setup.programs import exim, postfix, settings, tor
+from onionmx.setup.programs import exim, opensmtpd, postfix, settings, tor
 from onionmx.setup.programs.blocks import appended, settled
 from onionmx.setup.programs.exim_template import SECTIONS
+from onionmx.setup.programs.mtas import MTAS
 from onionmx.setup.programs.wishes import SetupOptions
 from onionmx.setup.steps import ENCODING, FileChange, SetupCommand, SetupStage, Wait, without_ours
 from onionmx.tor.service.running import HOSTNAME
@@ -54,7 +55,7 @@ def make_plan(observed: Observed, wishes: SetupOptions) -> Plan:
         ConfigurationError: something is in the way; says what, and what would be right.
     """
     _check(observed, wishes)
-    receiving = _forward(observed) if wishes.receive else None
+    receiving = _forward(observed, wishes) if wishes.receive else None
     ports = tor.ports(
         without_ours(observed.files.get(tor.TORRC), tor.TORRC),
         observed.text(tor.DEFAULTS),
@@ -63,7 +64,7 @@ def make_plan(observed: Observed, wishes: SetupOptions) -> Plan:
         directory=observed.configuration.onion.directory,
     )
     _check_listen(ports)
-    mta = _exim(observed, wishes, ports) if wishes.mta == "exim" else _postfix(observed, wishes, ports)
+    mta = {"exim": _exim, "opensmtpd": _opensmtpd}.get(wishes.mta or "", _postfix)(observed, wishes, ports)
     stages = [*_tor(observed, ports), _onionmx(observed, wishes, ports), mta]
     if len(stages) > 3:  # noqa: PLR2004 -- tor's ports, its service, and the two others
         stages.append(stages.pop(1))
@@ -73,11 +74,7 @@ def make_plan(observed: Observed, wishes: SetupOptions) -> Plan:
 
 def _check(observed: Observed, wishes: SetupOptions) -> None:
     if wishes.mta not in observed.mtas:
-        known = (
-            "Exim with Debian's configuration (/etc/exim4/update-exim4.conf.conf)"
-            if wishes.mta == "exim"
-            else "Postfix"
-        )
+        known = next(f"{signs.name} ({signs.settings})" for signs in MTAS if signs.mta == wishes.mta)
         raise ConfigurationError(f"{known} is not here: install it, or name the other one with --mta")
     if not observed.tor or tor.TORRC not in observed.files:
         raise ConfigurationError(f"tor is not here, or has no {tor.TORRC}: apt install tor")
@@ -96,8 +93,10 @@ def _check(observed: Observed, wishes: SetupOptions) -> None:
         raise ConfigurationError(f"tor would end when it takes the onion service: {observed.problems}")
 
 
-def _forward(observed: Observed) -> Forward:
+def _forward(observed: Observed, wishes: SetupOptions) -> Forward:
     host, port = parse_socket(observed.configuration.onion.forward)
+    if wishes.mta == "opensmtpd" and observed.configuration.onion.forward == OnionSection().forward:
+        host, port = opensmtpd.forward(without_ours(observed.files.get(opensmtpd.CONF), opensmtpd.CONF), host, port)
     return Forward(DEFAULT_PORT, host, port)
 
 
@@ -188,6 +187,10 @@ def _onionmx(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> S
         steps.append(SetupCommand(("systemd-sysusers", observed.users), needs_systemd=True))
         steps.append(SetupCommand(("systemd-tmpfiles", "--create", observed.folders), needs_systemd=True))
         steps += back
+    if wishes.uses_list:
+        changes.append(FileChange(settings.MAP_COMMAND, settings.map_command().encode(), whole=True))
+        back = (_systemctl("daemon-reload"),)
+        steps += [step for step in back if step not in steps]
     if wishes.send:
         steps.append(SetupCommand(_program(observed, "sync"), may_fail=True))
         steps += [
@@ -199,7 +202,8 @@ def _onionmx(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> S
 
 def _maps(observed: Observed, wishes: SetupOptions) -> list[str]:
     table = wishes.mta == "postfix" and wishes.postfix == "table"
-    return [observed.configuration.map.path, *([settings.table_path(observed.configuration)] if table else [])]
+    plain = [settings.list_path(observed.configuration)] if wishes.uses_list else []
+    return [observed.configuration.map.path, *([settings.table_path(observed.configuration)] if table else []), *plain]
 
 
 # The MTAs.
@@ -271,6 +275,26 @@ def _postfix(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> S
     ]
     commands = (SetupCommand(("postfix", "check"), is_check=True), _systemctl("reload-or-restart", "postfix"))
     return SetupStage("postfix", tuple(changes), (*commands, *_listening(ports)), back=commands)
+
+
+def _opensmtpd(observed: Observed, wishes: SetupOptions, ports: tor.TorPorts) -> SetupStage:
+    configuration = observed.configuration
+    text = without_ours(observed.files.get(opensmtpd.CONF), opensmtpd.CONF)
+    text = opensmtpd.with_rules(
+        text,
+        relay=settings.smtp_relay_address(configuration) if wishes.send else "",
+        path=settings.list_path(configuration),
+        domains=settings.local_domains(configuration, wishes),
+        listen=ports.forward.target if ports.forward else "",
+    )
+    settled_text = settled(observed.text(opensmtpd.CONF), text, opensmtpd.CONF)
+    commands = (SetupCommand(("smtpd", "-n"), is_check=True), _systemctl("restart", opensmtpd.UNIT))
+    return SetupStage(
+        "opensmtpd",
+        (FileChange.of_text(opensmtpd.CONF, settled_text),),
+        (*commands, *_listening(ports)),
+        back=commands,
+    )
 
 
 def _notes(observed: Observed, wishes: SetupOptions, *, publishes: bool) -> tuple[str, ...]:

@@ -144,6 +144,11 @@ class System:
         real.chmod(mode)  # whatever the umask: services without root read what is in it
         sync_folder(real.parent)
 
+    def missing_folders(self, path: str) -> list[str]:
+        """The folders that a file would be in and that do not exist, from the top."""
+        above = [str(folder) for folder in reversed(PurePosixPath(path).parents)]
+        return [folder for folder in above if not self.exists(folder)]
+
     def remove_folder(self, path: str) -> None:
         """Remove a folder if it is empty."""
         with suppress(OSError):

@@ -57,6 +57,8 @@ class WayBack:
             if state is None:
                 self.system.remove(path)
             else:
+                for folder in self.system.missing_folders(path):
+                    self.system.make_folder(folder)
                 self.system.write(path, state.content, state)
         for folder in reversed(self.folders):
             self.system.remove_folder(folder)

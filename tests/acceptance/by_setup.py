@@ -22,6 +22,7 @@ _OTHERS = (
 def prove(site: Site) -> None:
     """Install, set up, try everything, restart the machine, try again, take all back."""
     etc = site.machine.path("/etc")
+    site.machine.run(site.mta.before)
     before = snapshot(etc)
     site.tor_is_up()
     follow(site.machine, "README.md", "Install", values={"    make deb\n": ""}, folder=CLONE)
@@ -35,7 +36,7 @@ def prove(site: Site) -> None:
     set_up(values={"    onionmx setup\n": f"    onionmx setup {answers}\n"})
     same(once, snapshot(etc), "a second set-up")
     others(site)
-    faults(site, "map missing", "relay down", "tor down")
+    faults(site, *site.mta.faults)
     names(site)
     site.machine.reboot()
     site.works()

@@ -31,6 +31,8 @@ class Mta:
         words: what its log calls SENT, DEFERRED and BOUNCED.
         mailbox: prints the mail of the user.
         waiting: prints what is in the queue, and nothing when nothing is.
+        before: a script that makes it the server of LOCAL, as the comments in Debian's configuration say.
+        faults: of `leaks.faults`: what stands between it and the onion.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Mta:
     words: Mapping[str, str] = field(default_factory=lambda: {word: word for word in (SENT, DEFERRED, BOUNCED)})
     mailbox: str = f"cat {MAILBOX}"
     waiting: str = ""
+    before: str = ":"
+    faults: tuple[str, ...] = ("map missing", "relay down", "tor down")
 
     def submit(self, machine: Machine, subject: str, *recipients: str) -> None:
         """Hand over a message as a program on the machine does. It may be refused at once."""

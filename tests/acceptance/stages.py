@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .mta import EXIM, MTAS
-from .other_mta.known import OTHERS
+from .other_mta.known import OPENSMTPD, OTHERS
 from .part import Part
 from .pod.proof import RELEASE as POD_RELEASE
 from .roots import RELEASES, cache_folder
@@ -45,7 +45,7 @@ KINDS: Mapping[str, Kind] = {
     # Testing would show the attacker nothing that the others do not.
     "attacker": Kind(releases=_SETTLED),
     "documents": Kind(each_mta=True),
-    "setup": Kind(each_mta=True),
+    "setup": Kind(each_mta=True, mtas=(*MTAS, OPENSMTPD.name)),
     "other-mta": Kind(each_mta=True, mtas=tuple(OTHERS), releases=_SETTLED),
     "upgrade": Kind(is_default=False),
     "fresh": Kind(is_default=False, needs=()),

@@ -16,8 +16,8 @@ def names(*words: str, releases: list[str] | None = None) -> list[list[str]]:
 
 def test_parts_for_an_mta_have_its_machine_made_before() -> None:
     assert names("setup", releases=["trixie"]) == [
-        ["package trixie", "machine trixie exim", "machine trixie postfix"],
-        ["setup trixie exim", "setup trixie postfix"],
+        ["package trixie", "machine trixie exim", "machine trixie postfix", "machine trixie opensmtpd"],
+        ["setup trixie exim", "setup trixie postfix", "setup trixie opensmtpd"],
     ]
 
 

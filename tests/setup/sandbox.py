@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from onionmx.setup.programs import exim, postfix, tor
+from onionmx.setup.programs import exim, opensmtpd, postfix, tor
 from onionmx.setup.system import Done, System
 from tests.e2e.programs import UNPACKED, find_program
 from tests.onions import V3_ONION
@@ -53,6 +53,28 @@ inet_interfaces = all
 inet_protocols = all
 """
 """As Debian's postinst writes it for an Internet site."""
+SMTPD_CONF = """\
+#	$OpenBSD: smtpd.conf,v 1.10 2018/05/24 11:40:17 gilles Exp $
+
+# This is the smtpd server system-wide configuration file.
+# See smtpd.conf(5) for more information.
+
+table aliases file:/etc/aliases
+
+# To accept external mail, replace with: listen on all
+#
+listen on localhost
+
+action "local" maildir alias <aliases>
+action "relay" relay
+
+# Uncomment the following to accept external mail for domain "example.org"
+#
+# match from any for domain "example.org" action "local"
+match for local action "local"
+match from local for any action "relay"
+"""
+"""As Debian installs it."""
 _NETWORK = "DirAuthority nobody orport=1 no-v2 v3ident=" + "A" * 40 + " 127.0.0.1:9 " + "B" * 40
 UNITS_ON = "run/fake-units"
 """Names of the units that are on, for `systemctl`."""
@@ -105,6 +127,9 @@ class Sandbox(System):
             (root / "etc/postfix").mkdir()
             (root / "etc/postfix/main.cf").write_text(MAIN_CF)
             shutil.copy(UNPACKED / "usr/share/postfix/master.cf.dist", root / "etc/postfix/master.cf")
+        elif mta == "opensmtpd":
+            (root / opensmtpd.PROGRAM.lstrip("/")).touch()
+            (root / opensmtpd.CONF.lstrip("/")).write_text(SMTPD_CONF)
         else:
             (root / exim.PROGRAM.lstrip("/")).touch()
             shutil.copytree(UNPACKED / "etc/exim4", root / "etc/exim4")
@@ -192,7 +217,7 @@ class Sandbox(System):
         if words[0] == "sync" and self.failing_sync:
             return Done(75, errors="onionmx: no answer")
         if words[0] == "sync":
-            for name in ("onionmx.cdb", "transport.cdb"):
+            for name in ("onionmx.cdb", "transport.cdb", "opensmtpd"):
                 (self.root / "var/lib/onionmx" / name).write_bytes(b"")
         if words[0] == "doctor":
             return Done(0, json.dumps({"findings": self.doctor}))

@@ -160,3 +160,26 @@ def test_killed_while_putting_back_what_was_refused(
         assert setup(sandbox, "--undo", "--yes") == 0
         assert snapshot(sandbox.root) == before, f"after step {step}"
         step += 1
+
+
+def test_killed_while_sending_is_taken_away(machine: Callable[[str, int], Mortal], setup: Setup, lists: str) -> None:
+    """OpenSMTPD has a drop-in in a folder of its own, which goes with it."""
+    receiving = ("--yes", "--domain", "example.org", "--receive", "--lists", lists)
+    plain = machine("opensmtpd", -1)
+    assert setup(plain, *receiving) == 0
+    after, units = snapshot(plain.root), plain.units
+    step = 0
+    while True:
+        sandbox = machine("opensmtpd", step)
+        before = snapshot(sandbox.root)
+        assert setup(sandbox, *receiving, "--send") == 0
+        code = killed_at(step, sandbox, ("--yes", "--no-send"))
+        if code == 0:
+            break
+        assert code == _KILLED
+        assert setup(sandbox, "--yes", "--no-send") == 0
+        assert (snapshot(sandbox.root), sandbox.units) == (after, units), f"after step {step}"
+        assert setup(sandbox, "--undo", "--yes") == 0
+        assert snapshot(sandbox.root) == before, f"after step {step}"
+        step += 1
+    assert step > 20

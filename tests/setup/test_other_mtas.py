@@ -11,7 +11,6 @@ from tests.setup.sandbox import UNITS_ON, Sandbox, snapshot
 
 _BY_NAME = {signs.name: signs for signs in MTAS}
 _LINKS = {
-    "OpenSMTPD": "smtpctl",
     "Sendmail": "/etc/alternatives/sendmail",
     "msmtp": "../bin/msmtp",
     "esmtp": "../bin/esmtp",
@@ -133,9 +132,9 @@ def test_without_systemd_sendmail_says_it(
 ) -> None:
     sandbox = Sandbox.make(tmp_path / "root", "exim")
     sandbox.real("/run/systemd/system").rmdir()
-    _install(sandbox, "OpenSMTPD")
+    _install(sandbox, "Sendmail")
     assert setup(sandbox, *WISHES, lists) == 78
-    assert 'read "OpenSMTPD" in docs/other-mtas.md' in capsys.readouterr().err
+    assert 'read "Sendmail" in docs/other-mtas.md' in capsys.readouterr().err
     sandbox.real(SENDMAIL).unlink()
     sandbox.real(SENDMAIL).symlink_to("exim4")
     assert setup(sandbox, *WISHES, lists) == 75  # done, and the commands are left to somebody

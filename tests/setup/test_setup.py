@@ -47,6 +47,7 @@ WAYS = [
     ("exim", "--exim=relay"),
     ("exim", "--exim=helper"),
     ("exim", "--exim=readsocket"),
+    ("opensmtpd", "--mta=opensmtpd"),
 ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from onionmx.setup.programs import exim, postfix
+from onionmx.setup.programs import exim, opensmtpd, postfix
 from onionmx.setup.programs.wishes import Mta
 
 SENDMAIL = "/usr/sbin/sendmail"
@@ -55,9 +55,11 @@ MTAS = (
     ),
     MtaSigns(
         name="OpenSMTPD",
-        programs=("/usr/sbin/smtpctl",),
-        sendmail="/usr/sbin/smtpctl",
-        units=("opensmtpd.service",),
+        programs=(opensmtpd.PROGRAM,),
+        settings=opensmtpd.CONF,
+        sendmail=opensmtpd.PROGRAM,
+        units=(opensmtpd.UNIT,),
+        mta="opensmtpd",
     ),
     MtaSigns(
         name="Sendmail",

@@ -6,16 +6,17 @@ from typing import Any
 import msgspec
 
 from onionmx.config import UNIX, Configuration, RelaySection, parse_socket
+from onionmx.config.export import DOMAIN_ALONE, Export
 from onionmx.credential import name_secret
 from onionmx.defaults import CONFIGURATION_DIRECTORY
-from onionmx.setup.programs import exim, postfix
+from onionmx.setup.programs import exim, opensmtpd, postfix
 from onionmx.setup.programs.tor import TorPorts
 from onionmx.setup.programs.wishes import SetupOptions
 
 FILE = f"{CONFIGURATION_DIRECTORY}/onionmx.toml"
 FOLDER = f"{FILE}.d"
 DROP_IN = f"{FOLDER}/50-setup.toml"
-RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH = (
+RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH, MAP_PATH, MAP = (
     "onionmx-relay.service",
     "onionmx-relay.socket",
     "onionmx-sync.timer",
@@ -23,8 +24,10 @@ RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH = (
     "onionmx-serve.service",
     "onionmx-serve.socket",
     "onionmx-watch.service",
+    "onionmx-map.path",
+    "onionmx-map.service",
 )
-UNITS = (RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH)
+UNITS = (RELAY, RELAY_SOCKET, TIMER, SYNC, SERVE, SERVE_SOCKET, WATCH, MAP_PATH, MAP)
 USERS = "onionmx-sysusers.conf"
 """The user of sync and the group of the relay, where no package has made them (sysusers.d(5))."""
 FOLDERS = "onionmx-tmpfiles.conf"
@@ -34,15 +37,46 @@ UNIT_FOLDERS = ("/usr/lib/systemd/system", "/lib/systemd/system", "/usr/local/li
 OWN_UNITS = "/etc/systemd/system"
 PACKAGED_PROGRAM = "/usr/bin/onionmx"
 _DEFAULT_RELAY = "127.0.0.1:10026"
+_DEFAULT_SMTP_RELAY = "127.0.0.1:10025"
+MAP_COMMAND = f"{OWN_UNITS}/{MAP}.d/50-setup.conf"
+"""The drop-in with the command that tells the MTA of a map that has changed (systemd.unit(5))."""
 _HEAD = """\
 # Written by onionmx setup, which writes it anew and takes it away again: put your own settings into onionmx.toml, or
 # into a file here with a later name.
 """
+_HEAD_OF_UNIT = "# Written by onionmx setup, which takes it away again: a file here with a later name wins.\n"
 
 
 def relay_address(configuration: Configuration) -> str:
     """Where the relay takes LMTP by TCP, as IP:PORT."""
     return next((one for one in configuration.relay.lmtp_listen if not one.startswith(UNIX)), _DEFAULT_RELAY)
+
+
+def smtp_relay_address(configuration: Configuration) -> str:
+    """Where the relay takes SMTP by TCP, as IP:PORT."""
+    return next((one for one in configuration.relay.smtp_listen if not one.startswith(UNIX)), _DEFAULT_SMTP_RELAY)
+
+
+def list_path(configuration: Configuration) -> str:
+    """The list of domains for OpenSMTPD: one of `map.exports` that will do, or one of our own."""
+    return next((export.path for export in configuration.map.exports if _is_fitting(export)), opensmtpd.LIST)
+
+
+def _is_fitting(export: Export) -> bool:
+    """Whether it has each domain as in mail, one a line, and is never empty."""
+    return export.template == DOMAIN_ALONE and export.labels != "unicode" and bool(export.under_onion)
+
+
+def _exports(configuration: Configuration) -> tuple[Export, ...]:
+    exports = configuration.map.exports
+    if any(map(_is_fitting, exports)):
+        return exports
+    return (*exports, Export(path=opensmtpd.LIST, under_onion=opensmtpd.UNDER_ONION))
+
+
+def map_command() -> str:
+    """The drop-in for the unit that runs when the map has changed."""
+    return f"{_HEAD_OF_UNIT}[Service]\nExecStart=\nExecStart={' '.join(opensmtpd.UPDATE)}\n"
 
 
 def transport_result(configuration: Configuration) -> str:
@@ -81,10 +115,16 @@ def drop_in(configuration: Configuration, wishes: SetupOptions, ports: TorPorts,
     }
     if wishes.tsig_file:
         wanted["publish"]["tsig_file"] = name_secret(wishes.tsig_file)
+    if wishes.uses_list:
+        wanted["map"]["exports"] = _exports(configuration)
     text = _HEAD
     for name, keys in wanted.items():
         section = getattr(configuration, name)
-        lines = [f"{key} = {_toml(value)}\n" for key, value in keys.items() if getattr(section, key) != value]
+        lines = [
+            f"{key} = {_toml(msgspec.to_builtins(value))}\n"
+            for key, value in keys.items()
+            if getattr(section, key) != value
+        ]
         if lines:
             text += f"\n[{name}]\n{''.join(lines)}"
     return text
@@ -112,7 +152,11 @@ def _onion(ports: TorPorts) -> dict[str, str]:
 
 
 def _toml(value: Any) -> str:  # noqa: ANN401 -- anything that the schema has
-    return msgspec.json.encode(value).decode()  # JSON's strings, numbers and lists are TOML's too
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_toml(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return msgspec.json.encode(value).decode()  # JSON's strings and numbers are TOML's too
 
 
 def units(configuration: Configuration, wishes: SetupOptions) -> tuple[str, ...]:
@@ -131,6 +175,8 @@ def units(configuration: Configuration, wishes: SetupOptions) -> tuple[str, ...]
         wanted += [SERVE_SOCKET, SERVE]
     if wishes.send:
         wanted.append(TIMER)
+    if wishes.uses_list:
+        wanted.append(MAP_PATH)
     if wishes.receive:
         wanted.append(WATCH)
     return tuple(wanted)
@@ -144,7 +190,7 @@ def unit_files(wanted: Sequence[str], shipped: Mapping[str, bytes], program: str
         shipped: unit files by name.
         program: command that runs onionmx, instead of `PACKAGED_PROGRAM`.
     """
-    names = [*wanted, *([SYNC] if TIMER in wanted else [])]
+    names = [*wanted, *([SYNC] if TIMER in wanted else []), *([MAP] if MAP_PATH in wanted else [])]
     start = b"ExecStart="
     return {
         f"{OWN_UNITS}/{name}": shipped[name].replace(start + PACKAGED_PROGRAM.encode(), start + program.encode())

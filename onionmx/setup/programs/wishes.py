@@ -9,7 +9,7 @@ from onionmx.config import parse_nameserver
 from onionmx.domain import normalize
 from onionmx.errors import OnionmxError, UsageError
 
-Mta = Literal["exim", "postfix"]
+Mta = Literal["exim", "postfix", "opensmtpd"]
 EximWay = Literal["relay", "helper", "readsocket"]
 PostfixWay = Literal["table", "socketmap"]
 
@@ -33,17 +33,22 @@ class SetupOptions(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def way(self) -> str:
         """How mail goes from the MTA to Tor."""
-        return self.exim if self.mta == "exim" else self.postfix
+        return {"exim": self.exim, "postfix": self.postfix}.get(self.mta or "", "list")
 
     @property
     def uses_relay(self) -> bool:
         """Whether the MTA hands mail to the relay."""
-        return bool(self.send) and (self.mta == "postfix" or self.exim == "relay")
+        return bool(self.send) and (self.mta != "exim" or self.exim == "relay")
 
     @property
     def uses_serve(self) -> bool:
         """Whether the MTA asks the lookup daemon."""
         return bool(self.send) and self.way in ("socketmap", "readsocket")
+
+    @property
+    def uses_list(self) -> bool:
+        """Whether the MTA reads a plain list of domains."""
+        return bool(self.send) and self.mta == "opensmtpd"
 
     @property
     def uses_virtual_addresses(self) -> bool:
@@ -98,5 +103,5 @@ def missing(wishes: SetupOptions, found: tuple[Mta, ...]) -> str | None:
     if wishes.send is None and wishes.receive is None:
         return "--send, --receive or both"
     if wishes.mta is None and len(found) != 1:
-        return "--mta exim or --mta postfix"
+        return " or ".join(f"--mta {mta}" for mta in found)
     return None

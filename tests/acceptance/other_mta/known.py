@@ -13,13 +13,9 @@ class OtherMta(Mta):
 
     Args:
         heading: of its section there.
-        faults: of `leaks.faults`: what stands between it and the onion.
-        before: a script that makes it the server of LOCAL, as the comments in Debian's configuration say.
     """
 
     heading: str = ""
-    faults: tuple[str, ...] = ("map missing", "relay down", "tor down")
-    before: str = ":"
 
 
 OPENSMTPD = OtherMta(
