@@ -11,6 +11,9 @@ from onionmx.errors import ConfigurationError
 from onionmx.setup.programs import opensmtpd
 from onionmx.setup.programs.blocks import BEGIN, END, stripped
 from onionmx.setup.programs.smtpd_conf import listener, statements, takes
+from tests.acceptance.documents import section
+from tests.e2e.postfix import documented
+from tests.e2e.programs import PROJECT
 from tests.setup.sandbox import SMTPD_CONF
 
 SERVER = """\
@@ -61,6 +64,14 @@ def test_file_of_debian() -> None:
     rules = [line for line in new.splitlines() if line.startswith("match")]
     assert rules.index('match from local for any action "relay"') == len(rules) - 1
     assert rules[0].startswith("match tag onion-mx ")
+
+
+def test_lines_are_those_of_the_document() -> None:
+    page = (PROJECT / "docs/other-mtas.md").read_text()
+    sending = documented(section(page, "OpenSMTPD", "Send"), {})["/etc/onionmx/smtpd.conf"]
+    receiving = documented(section(page, "OpenSMTPD", "Receive"), {})["/etc/onionmx/smtpd-receiving.conf"]
+    new = opensmtpd.with_rules(SMTPD_CONF, **SENDING, **RECEIVING)  # type: ignore[arg-type]
+    assert _added(SMTPD_CONF, new) == [line for line in (receiving + sending).splitlines() if line]
 
 
 def test_who_may_not_send_may_not_send_over_tor() -> None:
