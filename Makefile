@@ -65,7 +65,7 @@ lint: setup
 # A copy of the pages with their folders, so that the links between them hold.
 docs: $(VENV)/.docs
 	@rm -rf build/docs && mkdir -p build/docs/pages
-	@cp --parents *.md docs/*.md docs/*.png exim/*.md tests/e2e/*.md build/docs/pages
+	@cp --parents *.md docs/*.md docs/*.json docs/*.png exim/*.md tests/e2e/*.md build/docs/pages
 	@cp release/site/index.md build/docs/pages
 	@$(BIN)/sphinx-build -q -W --keep-going -n -c release/site -d build/docs/read build/docs/pages build/docs/site
 	@! grep -rE '<(script|link|img|iframe)[^>]* (src|href)="(https?:)?//' build/docs/site --include='*.html'

@@ -23,14 +23,14 @@ def reply(*answer: str, rcode: str = "NOERROR", flags: int = dns.flags.RA, autho
         response = dns.message.make_response(query)
         response.flags |= flags
         response.set_rcode(dns.rcode.from_text(rcode))
-        response.answer = [_record(line) for line in answer]
-        response.authority = [_record(line) for line in authority]
+        response.answer = [record(line) for line in answer]
+        response.authority = [record(line) for line in authority]
         return response.to_wire()
 
     return react
 
 
-def _record(line: str) -> dns.rrset.RRset:
+def record(line: str) -> dns.rrset.RRset:
     name, ttl, _, kind, data = line.split(maxsplit=4)
     return dns.rrset.from_text(name, int(ttl), "IN", kind, data)
 
