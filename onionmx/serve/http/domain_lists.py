@@ -11,9 +11,9 @@ from onionmx.routing.listing import Listed, Listing
 from onionmx.routing.router import Router
 from onionmx.serve.http.wishes import Format
 
-_BATCH = 1000
-"""Domains after which the event loop gets its turn: a million take seconds, and a thread would keep it waiting."""
-_TURN = 0.0001  # seconds
+_BATCH = 200
+"""Domains after which the event loop has its turn: a million take seconds, and Python runs one thread at a time."""
+_TURN = 0.0001  # seconds; less than one is a turn that the loop can miss
 _PLAIN_FIELD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
 _CSV_HEAD = b"domain,answer\r\n"
 
@@ -82,13 +82,16 @@ def rendered_line(domain: str, answer: str, wanted: Format) -> bytes:
 
 
 def _render(listing: Listing, wanted: Format) -> Rendered:
-    pieces: list[bytes] = []
+    head, between, end = _FRAMES[wanted]
+    pieces = [head]
     with listing.opened() as domains:
         for batch in batched(domains, _BATCH):
+            if len(pieces) > 1:
+                pieces.append(between)
             pieces.append(_PIECES[wanted](batch))
             time.sleep(_TURN)
-    head, between, end = _FRAMES[wanted]
-    body = head + between.join(pieces) + end
+    pieces.append(end)
+    body = b"".join(pieces)
     return Rendered(body, f'"{hashlib.sha256(body).hexdigest()}"')
 
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from onionmx.config import ServeSection, TorSection
 from onionmx.serve import metrics
 from onionmx.serve.connections import Connections
-from onionmx.serve.http.connection import MAX_BODY, MAX_CONNECTIONS, HttpConnection, Response
+from onionmx.serve.http.connection import MAX_BODY, MAX_CONNECTIONS, HttpConnection, Request, Response
 from onionmx.serve.http.host import is_for_this_machine
 from onionmx.serve.listeners import Protocol
 from onionmx.serve.metrics import Tally
@@ -407,7 +407,7 @@ class Wire(asyncio.Transport):
         self.is_closed = True
 
 
-async def not_found(_method: str, _target: str) -> Response:
+async def not_found(_request: Request) -> Response:
     return Response.plain(HTTPStatus.NOT_FOUND, "nothing")
 
 
