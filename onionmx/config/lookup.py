@@ -107,8 +107,8 @@ class ServeSection(Section, frozen=True):
     http_listen: Annotated[
         tuple[str, ...],
         Meta(
-            description="Where the status page, /metrics, /healthz and /routes/DOMAIN are, by HTTP. The page shows "
-            "domains and onions on a unix:/path alone."
+            description="Where the status page, /metrics, /healthz, /domains and /routes/DOMAIN are, by HTTP. The page "
+            "shows domains and onions on a unix:/path alone."
         ),
     ] = ("127.0.0.1:10030",)
     http_names: Annotated[

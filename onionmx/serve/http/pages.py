@@ -9,7 +9,8 @@
 | `GET /domains/DOMAIN` | whether the mail of one goes there, by the status; see `onionmx.serve.http.domains` |
 | `GET /routes/DOMAIN` | as `onionmx lookup --json`: 200 found or no route, 503 could not tell, 400 not a domain |
 
-On TCP the page has counts and states only. On a unix socket it has domains and onions too.
+On TCP the page has counts and states only. On a unix socket it has domains and onions too. `/domains` is the same on
+both: it has what any local user can read in the map, and nothing of when this host wrote to whom.
 
 `ttl`, `stale` and `notes` of a route are left out, as any local user could tell by them when this host wrote to whom.
 The control socket shows them, and has also
