@@ -33,6 +33,7 @@ class Mta:
         waiting: prints what is in the queue, and nothing when nothing is.
         before: a script that makes it the server of LOCAL, as the comments in Debian's configuration say.
         faults: of `leaks.faults`: what stands between it and the onion.
+        installed: a script for the root in which it is installed, for an MTA that does not start as it comes.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Mta:
     waiting: str = ""
     before: str = ":"
     faults: tuple[str, ...] = ("map missing", "relay down", "tor down")
+    installed: str = ":"
 
     def submit(self, machine: Machine, subject: str, *recipients: str) -> None:
         """Hand over a message as a program on the machine does. It may be refused at once."""

@@ -39,6 +39,7 @@ def install(root: Path, mta: Mta) -> None:
         "debconf-set-selections </root/answers && rm /root/answers\n"
         f"apt-get -qy --no-install-recommends install {packages}\n"
         f"useradd --create-home {USER}\n"
+        f"{mta.installed}\n"
         # systemctl enable makes these and disable does not take them away; most machines have them.
         "mkdir -p /etc/systemd/system/{multi-user,sockets,timers}.target.wants\n",
     )

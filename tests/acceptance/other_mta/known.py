@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.acceptance.mta import BOUNCED, DEFERRED, SENT, USER, Mta
+from tests.acceptance.mta import BOUNCED, DEFERRED, HOSTNAME, MAILBOX, SENT, USER, Mta
 from tests.acceptance.world import LOCAL
 
 
@@ -13,9 +13,11 @@ class OtherMta(Mta):
 
     Args:
         heading: of its section there.
+        is_sender: whether it can hand mail to the relay.
     """
 
     heading: str = ""
+    is_sender: bool = True
 
 
 OPENSMTPD = OtherMta(
@@ -33,4 +35,28 @@ systemctl restart opensmtpd""",
     version="dpkg-query -W -f 'OpenSMTPD ${Version}' opensmtpd",
     mailbox=f"cat /home/{USER}/Maildir/new/*",
 )
-OTHERS: Mapping[str, OtherMta] = {mta.name: mta for mta in (OPENSMTPD,)}
+CHASQUID = OtherMta(
+    name="chasquid",
+    heading="chasquid",
+    is_sender=False,
+    # It does not start without a certificate.
+    installed=f"""cd /etc/chasquid
+install -d certs/{HOSTNAME} domains/{LOCAL}
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN={HOSTNAME} \\
+    -keyout certs/{HOSTNAME}/privkey.pem -out certs/{HOSTNAME}/fullchain.pem
+chown -R chasquid: certs/{HOSTNAME}
+chasquid-util user-add {USER}@{LOCAL} --password=none
+printf 'postmaster: {USER}\\n' >domains/{LOCAL}/aliases
+chmod -R a+rX domains
+printf '%s\\n' 'mail_delivery_agent_bin: "/usr/bin/tee"' 'mail_delivery_agent_args: "-a"' \\
+    'mail_delivery_agent_args: "/var/mail/%to_user%"' >>chasquid.conf
+install -o chasquid -g chasquid -m 600 /dev/null {MAILBOX}""",
+    answers="",
+    log="journalctl --no-pager -o cat -t chasquid",
+    outcome=r" to={} (sent|failed \((?:temporary|permanent)\))",
+    words={"sent": SENT, "failed (temporary)": DEFERRED, "failed (permanent)": BOUNCED},
+    flush="systemctl restart chasquid",
+    queue="ls -l /var/lib/chasquid/queue",
+    version="dpkg-query -W -f 'chasquid ${Version}' chasquid",
+)
+OTHERS: Mapping[str, OtherMta] = {mta.name: mta for mta in (OPENSMTPD, CHASQUID)}
