@@ -1,40 +1,23 @@
 """Clients of an onion service: one that floods it over one circuit at a time, and one that is honest."""
 
 import smtplib
-import socket
 import threading
 import time
 from contextlib import suppress
 from typing import Self
 
+from .onion_smtp import OnionSession
 from .receiving import DOMAIN
-from .socks import Address, socks_connect
+from .socks import Address
 
-CLIENT_TIMEOUT = 240.0
-"""Seconds."""
 _GUESSES = 10
 """Recipients that the flood tries in a session."""
-
-
-class SessionOfUser(smtplib.SMTP):
-    """An SMTP session with an onion service, over the circuit of a user of the SocksPort."""
-
-    def __init__(self, socks: Address, onion: str, user: str) -> None:
-        """Connect, read the greeting, and say EHLO."""
-        self._socks, self._user = socks, user
-        super().__init__(onion, 25, "client.example", timeout=CLIENT_TIMEOUT)
-        self.ehlo()
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        connected = socks_connect(self._socks, host, port, user=self._user)
-        connected.settimeout(timeout)
-        return connected
 
 
 def deliver(socks: Address, onion: str, user: str, message: bytes) -> float:
     """Deliver a message in a session of its own; return the seconds that it took."""
     start = time.monotonic()
-    with SessionOfUser(socks, onion, user) as session:
+    with OnionSession(socks, onion, user) as session:
         session.sendmail("carol@elsewhere.example", f"alice@{DOMAIN}", message)
     return time.monotonic() - start
 
@@ -62,7 +45,7 @@ class Flood:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                session = SessionOfUser(self._socks, self._onion, "flood")
+                session = OnionSession(self._socks, self._onion, "flood")
                 self.sessions += 1
                 self._guess(session)
                 session.close()

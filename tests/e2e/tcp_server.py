@@ -18,6 +18,8 @@ def tcp_server(handler: type[socketserver.BaseRequestHandler]) -> Iterator[Addre
     with socketserver.ThreadingTCPServer(("127.0.0.2", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        yield "127.0.0.2", server.socket.getsockname()[1]
-        server.shutdown()
-        thread.join()
+        try:
+            yield "127.0.0.2", server.socket.getsockname()[1]
+        finally:
+            server.shutdown()
+            thread.join()

@@ -18,10 +18,11 @@ from stem.control import EventType
 from .conftest import skip_without
 from .daemon import START_TIMEOUT
 from .exim import DELIVERY_TIMEOUT, LOCAL_SENDERS, Exim
+from .onion_smtp import OnionSession
 from .postfix import DOCUMENT, ONION_MX, Postfix, documented, section
 from .programs import PROJECT, UNPACKED, find_program
 from .receiving import CIRCUITS, DOMAIN, RIGHT, WRONG, Receiver, postfix_receiver, receiver
-from .socks import Address, socks_connect
+from .socks import Address
 from .tor_network import TorNetwork
 from .tor_node import OnionServiceHost
 
@@ -304,21 +305,6 @@ class ReceivingTor(OnionServiceHost):
         return onions
 
 
-class SessionOverTor(smtplib.SMTP):
-    """An SMTP session with an onion service."""
-
-    def __init__(self, socks: Address, onion: str) -> None:
-        """Connect, read the greeting, and say EHLO."""
-        self._socks = socks
-        super().__init__(onion, 25, "client.example", timeout=DELIVERY_TIMEOUT)
-        self.ehlo()
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        connected = socks_connect(self._socks, host, port)
-        connected.settimeout(timeout)
-        return connected
-
-
 def test_circuit_over_tor(tor_network: TorNetwork, tmp_path: Path) -> None:
     network = re.search(r"^DirAuthority .*\n", (tor_network.services.folder / "torrc").read_text(), re.MULTILINE)
     assert network is not None
@@ -331,7 +317,7 @@ def test_circuit_over_tor(tor_network: TorNetwork, tmp_path: Path) -> None:
         for name, onion in tor.publish().items():
             mta = receivers[name].mta
             tor_network.client.wait_until_reachable(onion)
-            session = running.enter_context(SessionOverTor(tor_network.client.socks, onion))
+            session = running.enter_context(OnionSession(tor_network.client.socks, onion))
             session.sendmail("carol@elsewhere.example", f"alice@{DOMAIN}", MESSAGE)
             [stored] = mta.wait_for_delivered(1)
             address = re.search(rb"fc00:dead:beef:4dad:[0-9a-f:]+", stored)
