@@ -14,10 +14,12 @@ class OtherMta(Mta):
     Args:
         heading: of its section there.
         is_sender: whether it can hand mail to the relay.
+        add_users: a script that gives mailboxes to users, `{}`.
     """
 
     heading: str = ""
     is_sender: bool = True
+    add_users: str = "for user in {}; do useradd --create-home $user; done"
 
 
 OPENSMTPD = OtherMta(

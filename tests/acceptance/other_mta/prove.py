@@ -6,6 +6,7 @@ from tests.acceptance.leaks import faults, names, others
 from tests.acceptance.site import Site
 from tests.acceptance.world import LOCAL, REMOTE
 
+from .as_receiver import as_receiver
 from .known import OTHERS, OtherMta
 from .receiver import no_open_relay, receives_only
 from .recipients import four_recipients
@@ -37,6 +38,7 @@ def _both_ways(site: Site, mta: OtherMta) -> None:
     receive_through_tor(site, skipped=["[local]"])  # from "Send"
     no_open_relay(site)
     site.works()
+    as_receiver(site)
     others(site)
     faults(site, *mta.faults)
     names(site)
