@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from onionmx.domain import normalize
-from onionmx.errors import DomainError, MapError
+from onionmx.errors import DomainError, MapError, OnionError
 from onionmx.fallback.released import VALUE, open_believed
-from onionmx.mapfile.cdb import COULD_NOT_TELL, MapReader
+from onionmx.mapfile.cdb import COULD_NOT_TELL, DEFERS, MapReader, parse_value
 from onionmx.onion import Endpoint, is_for_tor_alone
 from onionmx.routing.standing import Validity
 
@@ -69,7 +69,7 @@ class Listing:
                 if is_pinned:
                     in_map.add(key)
                     yield Listed(key, waits=False)
-            elif (value == _WAITS or key not in released) and _is_domain(key):
+            elif not (key in released and _has_endpoints(value)) and _is_domain(key):
                 yield Listed(key, waits=value == _WAITS)
         for key, is_pinned in pinned.items():
             if is_pinned and key not in local and key not in in_map:
@@ -89,6 +89,14 @@ class Listing:
                 )
         except MapError:
             return frozenset()
+
+
+def _has_endpoints(value: bytes) -> bool:
+    """Whether it is known where a domain leads; what is not known is not released either."""
+    try:
+        return parse_value(value) != DEFERS
+    except OnionError:
+        return False
 
 
 def _is_domain(key: bytes) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onionmx.answer import CouldNotTell, Found
@@ -62,6 +62,7 @@ keys = st.one_of(names_of_test.map(str.encode), any_domains.map(str.encode), st.
     st.sets(names_of_test, max_size=3),
     st.sets(names_of_test, max_size=3),
 )
+@example({b"a.example": b"junk"}, {}, set(), {"a.example"})
 def test_it_has_what_lookups_find_or_could_not_tell(
     records: dict[bytes, bytes], pins: dict[str, str], local: set[str], released: set[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
@@ -125,6 +126,7 @@ def test_it_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     def counted(listing: Listing, wanted: Format) -> domain_lists.Rendered:
         made.append(wanted)
+        assert threading.current_thread() is not threading.main_thread()
         return render(listing, wanted)
 
     monkeypatch.setattr(domain_lists, "_render", counted)
