@@ -29,7 +29,7 @@ exports.onion_mx = function (next, hmail, domain) {
     try {
         const path = `/domains/${encodeURIComponent(domain)}`
         request = http.get({ ...this.lookups, path, agent: false }, (response) => {
-            response.resume()
+            response.destroy() // the head says it all
             const { statusCode, headers } = response
             if (statusCode === 200) end(OK, this.relay)
             else if (statusCode === 404 && headers['onionmx-answer'] === 'no route') end() // no other 404 says so
