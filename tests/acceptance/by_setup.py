@@ -2,8 +2,10 @@
 
 from functools import partial
 
+from tests.e2e.daemon import wait_until
+
 from .administrator import follow
-from .leaks import faults, names, others
+from .leaks import faults, names, no_clearnet, others, wait_for_outcome
 from .machine import MachineError
 from .site import CLONE, Site, snapshot
 from .world import LOCAL, REMOTE
@@ -17,6 +19,10 @@ _OTHERS = (
     "systemd/system/sockets.target.wants",  # systemctl disable takes it away when it is empty, by release
 )
 """Files of /etc that are made anew by other programs while a package is installed."""
+_TOLD = "told.example"
+_LAST_TOLD = """\
+test "$(systemctl show -P ExecMainExitTimestampMonotonic onionmx-map.service)" = 0 ||
+systemctl show -P Result onionmx-map.service"""
 
 
 def prove(site: Site) -> None:
@@ -36,6 +42,8 @@ def prove(site: Site) -> None:
     set_up(values={"    onionmx setup\n": f"    onionmx setup {answers}\n"})
     same(once, snapshot(etc), "a second set-up")
     others(site)
+    if site.machine.code("systemctl is-enabled --quiet onionmx-map.path") == 0:
+        _told(site)
     faults(site, *site.mta.faults)
     names(site)
     site.machine.reboot()
@@ -44,6 +52,18 @@ def prove(site: Site) -> None:
     same(installed, snapshot(etc), "setup --undo")
     site.machine.run("apt-get -qy purge onionmx")
     same(before, snapshot(etc), "purge")
+
+
+def _told(site: Site) -> None:
+    """An MTA that reads a list has read the one that sync has written since."""
+    site.machine.run(f"echo {_TOLD} {site.world.onion} >/etc/onionmx/pins && systemctl start onionmx-sync.service")
+    wait_until(lambda: site.machine.read(_LAST_TOLD).split() == ["success"], "the MTA is told of another list")
+    asked = len(site.world.dns.questions())
+    recipient = f"{site.subject('told').replace(' ', '-')}@{_TOLD}"
+    site.mta.submit(site.machine, "told", recipient)
+    wait_for_outcome(site, recipient)
+    no_clearnet(site, asked, _TOLD)
+    site.machine.run("rm /etc/onionmx/pins && systemctl start onionmx-sync.service")
 
 
 def same(before: dict[str, str], after: dict[str, str], what: str) -> None:

@@ -42,7 +42,12 @@ def test_smtpd_is_told_of_another_list(sandbox: Sandbox, setup: Setup) -> None:
     assert setup(sandbox) == 0
     assert settings.MAP_PATH in sandbox.units
     drop_in = sandbox.real(settings.MAP_COMMAND).read_text().splitlines()
-    assert drop_in[1:] == ["[Service]", "ExecStart=", "ExecStart=/usr/sbin/smtpctl update table onions"]
+    assert drop_in[1:] == [
+        "[Service]",
+        "Group=opensmtpq",
+        "ExecStart=",
+        "ExecStart=/usr/sbin/smtpctl update table onions",
+    ]
     assert "systemctl daemon-reload" in sandbox.commands
     assert setup(sandbox, "--undo", "--yes") == 0
     assert not sandbox.real(settings.MAP_COMMAND).parent.exists()

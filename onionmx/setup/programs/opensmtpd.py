@@ -23,6 +23,8 @@ ACTION = "onionmx"
 TAG = "onion-mx"
 UPDATE = (PROGRAM, "update", "table", TABLE)
 """Has a running smtpd read the list again; where it cannot be read, the one from before stays."""
+GROUP = "opensmtpq"
+"""Which that program insists on. It is setgid, and a unit with NoNewPrivileges= does not honour that."""
 SPARE_PORT = 26
 """Of the onion service's listener, where another one takes port 25 of all addresses. Below 1024: root's alone."""
 

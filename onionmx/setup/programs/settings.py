@@ -76,7 +76,7 @@ def _exports(configuration: Configuration) -> tuple[Export, ...]:
 
 def map_command() -> str:
     """The drop-in for the unit that runs when the map has changed."""
-    return f"{_HEAD_OF_UNIT}[Service]\nExecStart=\nExecStart={' '.join(opensmtpd.UPDATE)}\n"
+    return f"{_HEAD_OF_UNIT}[Service]\nGroup={opensmtpd.GROUP}\nExecStart=\nExecStart={' '.join(opensmtpd.UPDATE)}\n"
 
 
 def transport_result(configuration: Configuration) -> str:
