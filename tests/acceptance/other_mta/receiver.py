@@ -30,8 +30,8 @@ def receives_only(site: Site, page: str, heading: str) -> None:
     install(site)
     follow(site.machine, page, heading, "Receive", values={"example.org": LOCAL})
     site.tor_is_up()
+    site.receives()  # waits until the onion service can be reached
     no_open_relay(site)
-    site.receives()
     _forwards_to_an_onion(site)
     site.machine.reboot()
     site.tor_is_up()
