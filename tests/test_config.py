@@ -55,7 +55,7 @@ def test_other_mtas_are_told_what_is_there() -> None:
     for unit in units.text.split("--now ")[1].split():
         assert shipped(f"deploy/{unit}").is_file()
     assert configuration.relay.smtp_listen[0] in text
-    assert f"({configuration.relay.lmtp_listen[0].rpartition(':')[2]})" in text
+    assert f"By LMTP, to port {configuration.relay.lmtp_listen[0].rpartition(':')[2]}," in text
     assert f"inet:{configuration.serve.socketmap_listen[0].rpartition(':')[2]}@127.0.0.1" in text
 
 
