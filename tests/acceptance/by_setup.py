@@ -63,7 +63,7 @@ def _told(site: Site) -> None:
     site.mta.submit(site.machine, "told", recipient)
     wait_for_outcome(site, recipient)
     no_clearnet(site, asked, _TOLD)
-    site.machine.run("rm /etc/onionmx/pins && systemctl start onionmx-sync.service")
+    site.machine.run("rm /etc/onionmx/pins && systemctl reload onionmx-relay && systemctl start onionmx-sync.service")
 
 
 def same(before: dict[str, str], after: dict[str, str], what: str) -> None:
