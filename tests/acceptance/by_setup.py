@@ -7,6 +7,7 @@ from tests.e2e.daemon import wait_until
 from .administrator import follow
 from .leaks import faults, names, no_clearnet, others, wait_for_outcome
 from .machine import MachineError
+from .other_mta.known import OPENSMTPD
 from .site import CLONE, Site, snapshot
 from .world import LOCAL, REMOTE
 
@@ -42,8 +43,9 @@ def prove(site: Site) -> None:
     set_up(values={"    onionmx setup\n": f"    onionmx setup {answers}\n"})
     same(once, snapshot(etc), "a second set-up")
     others(site)
-    if site.machine.code("systemctl is-enabled --quiet onionmx-map.path") == 0:
+    if site.mta is OPENSMTPD:
         _told(site)
+        _forwards(site)
     faults(site, *site.mta.faults)
     names(site)
     site.machine.reboot()
@@ -64,6 +66,17 @@ def _told(site: Site) -> None:
     wait_for_outcome(site, recipient)
     no_clearnet(site, asked, _TOLD)
     site.machine.run("rm /etc/onionmx/pins && systemctl reload onionmx-relay && systemctl start onionmx-sync.service")
+
+
+def _forwards(site: Site) -> None:
+    """An alias that leads elsewhere takes mail from the onion too; clients of the onion may not address others."""
+    site.machine.run(f"echo 'elsewhere: bob@{REMOTE}' >>/etc/aliases && smtpctl update table aliases")
+    onion = site.machine.path("/var/lib/tor/onion-mx/hostname").read_text().strip()
+    subject = site.subject("forwarded")
+    site.world.send(onion, f"elsewhere@{LOCAL}", subject)
+    site.arrives(subject)
+    site.no_leak()
+    site.machine.run("sed -i '/^elsewhere:/d' /etc/aliases && smtpctl update table aliases")
 
 
 def same(before: dict[str, str], after: dict[str, str], what: str) -> None:
