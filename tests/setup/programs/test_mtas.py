@@ -10,7 +10,6 @@ from onionmx.setup.programs.mtas import MTAS, SENDMAIL, MtaSigns, handling_mail,
 from onionmx.shipped import shipped
 
 _BY_NAME = {signs.name: signs for signs in MTAS}
-_OF_THE_PAGE = [signs for signs in MTAS if not signs.mta and not signs.lacks]
 
 
 def _signs(words: str) -> list[MtaSigns]:
