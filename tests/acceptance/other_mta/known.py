@@ -37,6 +37,32 @@ systemctl restart opensmtpd""",
     version="dpkg-query -W -f 'OpenSMTPD ${Version}' opensmtpd",
     mailbox=f"cat /home/{USER}/Maildir/new/*",
 )
+# `stat=Sent (...)` is said of mail that a user hands to the daemon, and no more.
+SENDMAIL = OtherMta(
+    name="sendmail",
+    heading="Sendmail",
+    faults=("map missing", "daemon down", "relay down", "tor down"),
+    # On Debian 13 the unit is not enabled as the package comes.
+    before=f"""echo {LOCAL} >>/etc/mail/local-host-names
+echo 'postmaster: {USER}' >>/etc/aliases
+echo 'From:{LOCAL} OK' >>/etc/mail/access
+newaliases
+make -C /etc/mail
+systemctl enable sendmail
+systemctl restart sendmail""",
+    answers="",
+    log="journalctl --no-pager -o cat SYSLOG_FACILITY=2",
+    outcome=r"to=(?:\S+,)?<?{}>?[, ].* stat=(Sent$|queued|Deferred|Service unavailable|User unknown|Host unknown)",
+    words={
+        "Sent": SENT,
+        **dict.fromkeys(("queued", "Deferred"), DEFERRED),
+        **dict.fromkeys(("Service unavailable", "User unknown", "Host unknown"), BOUNCED),
+    },
+    flush="sendmail -q -Ac && sendmail -q",
+    queue="mailq -Ac; mailq",
+    waiting="{ mailq -Ac; mailq; } | grep -E '^[0-9A-Za-z]{14}'",
+    version="dpkg-query -W -f 'Sendmail ${Version}' sendmail-bin",
+)
 CHASQUID = OtherMta(
     name="chasquid",
     heading="chasquid",
@@ -61,4 +87,4 @@ install -o chasquid -g chasquid -m 600 /dev/null {MAILBOX}""",
     queue="ls -l /var/lib/chasquid/queue",
     version="dpkg-query -W -f 'chasquid ${Version}' chasquid",
 )
-OTHERS: Mapping[str, OtherMta] = {mta.name: mta for mta in (OPENSMTPD, CHASQUID)}
+OTHERS: Mapping[str, OtherMta] = {mta.name: mta for mta in (OPENSMTPD, SENDMAIL, CHASQUID)}
