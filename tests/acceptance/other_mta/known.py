@@ -14,11 +14,13 @@ class OtherMta(Mta):
     Args:
         heading: of its section there.
         is_sender: whether it can hand mail to the relay.
+        tells_at_once: whether the sender hears of a refused recipient while others of the message still wait.
         add_users: a script that gives mailboxes to users, `{}`.
     """
 
     heading: str = ""
     is_sender: bool = True
+    tells_at_once: bool = True
     add_users: str = "for user in {}; do useradd --create-home $user; done"
 
 
@@ -63,6 +65,38 @@ systemctl restart sendmail""",
     waiting="{ mailq -Ac; mailq; } | grep -E '^[0-9A-Za-z]{14}'",
     version="dpkg-query -W -f 'Sendmail ${Version}' sendmail-bin",
 )
+COURIER = OtherMta(
+    name="courier",
+    heading="Courier",
+    tells_at_once=False,
+    add_users="""for user in {}; do
+    useradd --create-home $user
+    su $user -c 'maildirmake ~/Maildir'
+done""",
+    before=f"""cd /etc/courier
+printf '%s\\n' localhost {LOCAL} >locals
+echo {LOCAL} >esmtpacceptmailfor.dir/{LOCAL}
+echo {HOSTNAME} >me
+makeacceptmailfor
+sed -i 's/^postmaster:$/postmaster: {USER}/' aliases/system
+makealiases
+su {USER} -c 'maildirmake ~/Maildir'
+systemctl restart courier courier-mta""",
+    # Its listener names its port, and nothing that it depends on has the file for that.
+    installed="grep -qs '^smtp' /etc/services || printf 'smtp\t25/tcp\n' >>/etc/services",
+    answers=f"""\
+courier-base courier-base/webadmin-configmode boolean false
+courier-mta courier-mta/defaultdomain string {LOCAL}
+""",
+    log="journalctl --no-pager -o cat -t courierd -t courieresmtp -t courierlocal -t courieresmtpd",
+    outcome=r"addr=<{}>,status: (success|deferred|failure)",
+    words={"success": SENT, "deferred": DEFERRED, "failure": BOUNCED},
+    flush="courier flush",
+    queue="mailq",
+    waiting="mailq -batch | grep -v '^messages: '",
+    version="dpkg-query -W -f 'Courier ${Version}' courier-mta",
+    mailbox=f"cat /home/{USER}/Maildir/new/*",
+)
 CHASQUID = OtherMta(
     name="chasquid",
     heading="chasquid",
@@ -87,4 +121,4 @@ install -o chasquid -g chasquid -m 600 /dev/null {MAILBOX}""",
     queue="ls -l /var/lib/chasquid/queue",
     version="dpkg-query -W -f 'chasquid ${Version}' chasquid",
 )
-OTHERS: Mapping[str, OtherMta] = {mta.name: mta for mta in (OPENSMTPD, SENDMAIL, CHASQUID)}
+OTHERS: Mapping[str, OtherMta] = {mta.name: mta for mta in (OPENSMTPD, SENDMAIL, COURIER, CHASQUID)}
