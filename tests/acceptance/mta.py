@@ -2,8 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .machine import Machine
 from .world import LOCAL
@@ -34,6 +35,8 @@ class Mta:
         before: a script that makes it the server of LOCAL, as the comments in Debian's configuration say.
         faults: of `leaks.faults`: what stands between it and the onion.
         installed: a script for the root in which it is installed, for an MTA that does not start as it comes.
+        fetch: gets into a root, with this machine's network, what Debian does not have.
+        sendmail: takes a message as sendmail(8) does, followed by the sender and the recipients.
     """
 
     name: str
@@ -49,13 +52,13 @@ class Mta:
     before: str = ":"
     faults: tuple[str, ...] = ("map missing", "relay down", "tor down")
     installed: str = ":"
+    fetch: Callable[[Path], None] | None = None
+    sendmail: str = "/usr/sbin/sendmail -i -f"
 
     def submit(self, machine: Machine, subject: str, *recipients: str) -> None:
         """Hand over a message as a program on the machine does. It may be refused at once."""
         message = shlex.quote(f"Subject: {subject}\n\nHello.\n")
-        machine.run(
-            f"printf %s {message} | /usr/sbin/sendmail -i -f {USER}@{LOCAL} {shlex.join(recipients)}", check=False
-        )
+        machine.run(f"printf %s {message} | {self.sendmail} {USER}@{LOCAL} {shlex.join(recipients)}", check=False)
 
     def outcomes(self, machine: Machine, recipient: str) -> list[str]:
         """What became of all that was sent to this recipient, tries included: SENT, DEFERRED or BOUNCED of each."""

@@ -59,6 +59,8 @@ class Part:
     @property
     def is_online(self) -> bool:
         """Whether it may use the network of this machine."""
+        if self.kind == "machine":
+            return _MTAS[self.mta].fetch is not None
         return self.kind in ("package", "upgrade", "pipeline", "pod", "fresh", "tor-machine")
 
     def to_json(self) -> str:
@@ -80,7 +82,10 @@ def run(part: Part) -> None:
     elif part.kind == "pipeline":
         pipeline.prove(stack([base], own / "root"))
     elif part.kind == "machine":
-        install(stack([base], layer), _MTAS[part.mta])
+        root, mta = stack([base], layer), _MTAS[part.mta]
+        if mta.fetch:
+            mta.fetch(root)
+        install(root, mta)
     elif part.kind == "upgrade":
         upgrade.prove(stack([layer, base], own / "root"), deb)
     elif part.kind == "tor-machine":

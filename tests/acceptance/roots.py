@@ -24,6 +24,7 @@ MTAS: Mapping[str, tuple[str, ...]] = {
     "sendmail": ("sendmail", "sendmail-cf", "m4", "make"),
     "courier": ("courier-mta",),
     "chasquid": ("chasquid",),
+    "haraka": ("opensmtpd",),  # for the mailboxes; it comes from npm itself
 }
 
 MIRROR = "http://deb.debian.org/debian"
@@ -126,7 +127,8 @@ def _recipe(release: Release) -> str:
 
 def _options() -> list[str]:
     download = "APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -y -q --download-only --no-install-recommends install"
-    hooks = [f"--customize-hook={download} {' '.join((*BOOTING, *packages))}" for packages in (*MTAS.values(), LATER)]
+    archives = dict.fromkeys((*MTAS.values(), LATER))
+    hooks = [f"--customize-hook={download} {' '.join((*BOOTING, *packages))}" for packages in archives]
     return [
         *("--variant=minbase", f"--include={','.join(INSTALLED)}", "--dpkgopt=force-unsafe-io"),
         # The archives and the lists stay, for installing without network.
