@@ -15,7 +15,7 @@ _PATH = rf"/[^`\s]+|{'|'.join(NICKNAMES)}"
 _BLOCK_FOR_FILE = re.compile(rf"\bin `({_PATH})`:$", re.IGNORECASE)
 _LINE_FOR_FILE = re.compile(rf"\bin `({_PATH})`: `([^`]+)`", re.IGNORECASE)
 _COMMANDS = re.compile(
-    r"(apt|apt-get|cat|cp|exim4|install|ln|mkdir|onionmx|postfix|postmap|printf|rm|sed|systemctl|update-exim4\.conf)\b"
+    r"(apt|apt-get|cat|cp|exim4|haraka|install|ln|mkdir|onionmx|postfix|postmap|printf|rm|sed|systemctl|update-exim4\.conf)\b"
 )
 
 

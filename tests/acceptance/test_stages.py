@@ -29,6 +29,14 @@ def test_other_mtas_have_a_part_of_their_own() -> None:
     assert "machine trixie postfix" not in made
 
 
+def test_machines_are_made_without_network_but_for_what_debian_does_not_have() -> None:
+    made, done = stages(["other-mta", "documents"], ["trixie"], list(ALL_MTAS), {}, FOLDER)
+    machines = [part for part in made if part.kind == "machine"]
+    assert [part.mta for part in machines if part.is_online] == ["haraka"]
+    assert len(machines) == len(ALL_MTAS)
+    assert not any(part.is_online for part in done)
+
+
 def test_once_is_enough_where_a_release_more_would_show_nothing() -> None:
     assert names("pipeline", "tor-machine")[1] == ["tor-machine bookworm exim", "pipeline bookworm"]
     assert names("pod", "pipeline", releases=["bookworm"]) == [[], ["pipeline bookworm"]]

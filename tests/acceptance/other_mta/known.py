@@ -1,28 +1,12 @@
 """The MTAs of this room, as their administrators use them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from tests.acceptance.mta import BOUNCED, DEFERRED, HOSTNAME, MAILBOX, SENT, USER, Mta
+from tests.acceptance.mta import BOUNCED, DEFERRED, HOSTNAME, MAILBOX, SENT, USER
 from tests.acceptance.world import LOCAL
 
-
-@dataclass(frozen=True)
-class OtherMta(Mta):
-    """An MTA of docs/other-mtas.md.
-
-    Args:
-        heading: of its section there.
-        is_sender: whether it can hand mail to the relay.
-        tells_at_once: whether the sender hears of a refused recipient while others of the message still wait.
-        add_users: a script that gives mailboxes to users, `{}`.
-    """
-
-    heading: str = ""
-    is_sender: bool = True
-    tells_at_once: bool = True
-    add_users: str = "for user in {}; do useradd --create-home $user; done"
-
+from .haraka import HARAKA
+from .other import OtherMta
 
 OPENSMTPD = OtherMta(
     name="opensmtpd",
@@ -121,4 +105,4 @@ install -o chasquid -g chasquid -m 600 /dev/null {MAILBOX}""",
     queue="ls -l /var/lib/chasquid/queue",
     version="dpkg-query -W -f 'chasquid ${Version}' chasquid",
 )
-OTHERS: Mapping[str, OtherMta] = {mta.name: mta for mta in (OPENSMTPD, SENDMAIL, COURIER, CHASQUID)}
+OTHERS: Mapping[str, OtherMta] = {mta.name: mta for mta in (OPENSMTPD, SENDMAIL, COURIER, CHASQUID, HARAKA)}
