@@ -1,5 +1,6 @@
 """All of deploy/: systemd takes every unit, each is tight, needs no folder of others, and names what there is."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -77,6 +78,29 @@ def test_the_command_is_the_administrators_to_write() -> None:
     assert not lines(COMMAND, "WantedBy")
     assert not lines("onionmx-map.path", "Unit")  # so it is that service
     assert lines("onionmx-map.path", "PathChanged") == [MAP_PATH]
+
+
+def test_a_command_that_has_not_told_the_mta_is_repeated(tmp_path: Path) -> None:
+    """systemd sees no change while the command runs, and gives a path unit up whose service it has started too often."""
+    assert lines(COMMAND, "StartLimitIntervalSec") == ["0"]
+    assert lines(COMMAND, "Restart") == ["on-failure"]
+    map_path, begun = tmp_path / "map", tmp_path / "begun"
+
+    def ends(option: str) -> bool:
+        texts = (line.removeprefix("-") for line in lines(COMMAND, option))
+        words = (text.replace(MAP_PATH, str(map_path)).replace("%t/onionmx-map/begun", str(begun)) for text in texts)
+        return all(subprocess.run(each.split(), check=False, capture_output=True).returncode == 0 for each in words)
+
+    assert not ends("ExecStartPre")
+    assert ends("ExecStartPost"), "there is no map here: it is elsewhere"
+    map_path.touch()
+    assert not ends("ExecStartPost")
+    assert ends("ExecStartPre")
+    assert ends("ExecStartPost")
+    seen = map_path.stat().st_mtime_ns
+    for changed in (seen + 4_000_000, seen - 4_000_000):  # a clock may be set back
+        os.utime(map_path, ns=(changed, changed))
+        assert not ends("ExecStartPost")
 
 
 @pytest.mark.parametrize("program", ["/bin/true", "/nonexistent/smtpctl"])
