@@ -85,6 +85,12 @@ def test_mox_script_without_its_list_leaves_the_routes_as_they_are(tmp_path: Pat
     assert file.read_text() == DOMAINS_CONF
 
 
+def test_mox_script_is_not_run_by_root() -> None:
+    """The folder is mox's, which could lead root's writing elsewhere by a link."""
+    drop_in = file_in("mox", "/etc/systemd/system/onionmx-map.service.d/mox.conf")
+    assert "User=mox" in drop_in.splitlines()
+
+
 def test_mox_connects_to_the_relay_by_the_transport_of_its_routes() -> None:
     transport = tabbed("mox", "Transports:")
     port = configuration("mox").relay.smtp_listen[0].rpartition(":")[2]
