@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onionmx.setup.programs.mtas import MTAS, SENDMAIL, MtaSigns, handling_mail, where_to_read
+from onionmx.setup.programs.mtas import MTAS, PAGE, SENDMAIL, MtaSigns, handling_mail, where_to_read
 from onionmx.shipped import shipped
 
 _BY_NAME = {signs.name: signs for signs in MTAS}
@@ -66,6 +66,11 @@ def test_one_line_says_what_to_read(signs: MtaSigns) -> None:
     assert said.isprintable()
     assert shipped(said.rpartition("onionmx files ")[2].rstrip(")")).is_file()
     assert ("install Exim or Postfix" in said) == bool(signs.lacks)
+
+
+def test_each_that_can_use_the_relay_has_a_section() -> None:
+    headings = {line[3:] for line in shipped(PAGE).read_text().splitlines() if line.startswith("## ")}
+    assert {signs.name for signs in MTAS if signs.mta not in ("exim", "postfix") and not signs.lacks} <= headings
 
 
 def test_several_are_named_in_one_line() -> None:
