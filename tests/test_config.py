@@ -56,7 +56,8 @@ def test_other_mtas_are_told_what_is_there() -> None:
         assert shipped(f"deploy/{unit}").is_file()
     assert configuration.relay.smtp_listen[0] in text
     assert f"By LMTP, to port {configuration.relay.lmtp_listen[0].rpartition(':')[2]}," in text
-    assert f"inet:{configuration.serve.socketmap_listen[0].rpartition(':')[2]}@127.0.0.1" in text
+    question = shipped("deploy/sendmail/send.m4").read_text()
+    assert f"inet:{configuration.serve.socketmap_listen[0].rpartition(':')[2]}@127.0.0.1\n" in question
 
 
 def test_every_field_is_described() -> None:

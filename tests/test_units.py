@@ -81,7 +81,7 @@ def test_the_command_is_the_administrators_to_write() -> None:
 
 
 def test_a_command_that_has_not_told_the_mta_is_repeated(tmp_path: Path) -> None:
-    """systemd sees no change while the command runs, and gives a path unit up whose service it has started too often."""
+    """A change while it runs is not seen, and a path unit whose service starts too often is given up by systemd."""
     assert lines(COMMAND, "StartLimitIntervalSec") == ["0"]
     assert lines(COMMAND, "Restart") == ["on-failure"]
     map_path, begun = tmp_path / "map", tmp_path / "begun"
