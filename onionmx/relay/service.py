@@ -23,8 +23,9 @@ from onionmx.relay.sessions.member import Destination
 from onionmx.relay.sessions.opener import Opener
 from onionmx.relay.sessions.pool import SessionPool
 from onionmx.relay.sessions.warm import EVERY
-from onionmx.relay.stepwise import Stepwise, StepwiseReach, Turns, begin_stepwise
+from onionmx.relay.stepwise import Stepwise, StepwiseReach, begin_stepwise
 from onionmx.relay.transaction import RelayTransaction, TransactionContext
+from onionmx.relay.turns import Turns
 from onionmx.smtp.client.states import TlsPolicy
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.reply import OurReply, Reply

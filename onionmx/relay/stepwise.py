@@ -1,7 +1,6 @@
 """A transaction whose recipients the onion MX answers one by one, for SMTP with several recipients."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -26,52 +25,6 @@ OPENING_DEADLINE = 240.0
 
 _RENEWAL_DEADLINE = 50.0
 """Seconds to reach it once more where the session turns out to have ended: with the others still below 300."""
-
-
-_MOST_TURNS = 10_000  # recipients that are remembered, by a number each
-
-
-class Turns:
-    """Which recipient of a message that comes again by SMTP lets the others go first.
-
-    By SMTP the accepted recipients of a message have one reply, so the relay sends some of them back (452). Where the
-    accepted ones fail for the moment, an MTA that names all in the same order again would never deliver to the others,
-    until its queue gives up. So one that has failed that way is first asked at the onion MX before it is accepted; one
-    that fails although the onion MX has accepted it is itself sent back, once.
-    """
-
-    def __init__(self) -> None:
-        self._were_asked: OrderedDict[int, bool] = OrderedDict()
-
-    def inherit(self, former: "Turns") -> None:
-        """Take over what a former one remembers."""
-        self._were_asked = former._were_asked.copy()  # noqa: SLF001 -- of the same class
-
-    def must_be_asked(self, address: str) -> bool:
-        """Whether the onion MX has to accept this recipient before the relay does."""
-        return hash(address) in self._were_asked
-
-    def lets_others_go_first(self, address: str) -> bool:
-        """Whether this recipient is sent back; the next time it is not."""
-        yields = self._were_asked.get(hash(address), False)
-        if yields:
-            self._were_asked[hash(address)] = False
-        return yields
-
-    def failed(self, address: str, *, was_asked: bool) -> None:
-        """Others were sent back for a recipient that then failed for the moment.
-
-        Args:
-            was_asked: whether the onion MX had accepted it.
-        """
-        self._were_asked[hash(address)] = was_asked
-        self._were_asked.move_to_end(hash(address))
-        if len(self._were_asked) > _MOST_TURNS:
-            self._were_asked.popitem(last=False)
-
-    def settled(self, address: str) -> None:
-        """A recipient has a reply that stays."""
-        self._were_asked.pop(hash(address), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ from onionmx.relay.delivery import Courier, Message, fitted
 from onionmx.relay.received import received_header
 from onionmx.relay.scrub import MOST_HEADER, scrubbed
 from onionmx.relay.sessions.member import Destination
-from onionmx.relay.stepwise import Stepwise, Turns
+from onionmx.relay.stepwise import Stepwise
+from onionmx.relay.turns import Turns
 from onionmx.smtp.content import ReceivedCounter
 from onionmx.smtp.envelope import Envelope, Recipient
 from onionmx.smtp.reply import OurReply, Reply
@@ -110,27 +111,30 @@ class RelayTransaction:
         self._accepted = 0
         self._stepwise: Stepwise | None = None
         self._first_refusal: Reply | None = None
-        self._are_others_waiting = False
+        self._turns = handling.turns.of(envelope)
 
     async def recipient(self, recipient: Recipient, *, more_follow: bool) -> Reply:
         """Judge one recipient: by its route, and with SMTP and several of them by the onion MX."""
         found = await self._find_route(recipient)
         if isinstance(found, Reply):
             maillog.refused(self._identifier, _domain_of(recipient), found)
+            self._turns.had_turn(recipient.address)
             return found
         if self._first_refusal is not None:
-            return OurReply.SEPARATELY.value
-        if not self._client.is_lmtp and self._handling.turns.lets_others_go_first(recipient.address):
+            return self._sent_back(recipient, OurReply.SEPARATELY)
+        if not self._client.is_lmtp and self._turns.is_sent_back(recipient.address):
             return OurReply.AFTER_OTHERS.value
         group = await self._group_for(found)
         if group is None:
-            self._are_others_waiting = True
-            return OurReply.OTHER_ROUTE.value
+            return self._sent_back(recipient, OurReply.OTHER_ROUTE)
         reply = OurReply.RECIPIENT_OK.value
-        if not self._client.is_lmtp and (more_follow or self._must_ask(group, recipient)):
+        if not self._client.is_lmtp and (more_follow or self._must_ask(group)):
             reply = await self._ask_onion_mx(group, recipient)
+            if reply == OurReply.SEPARATELY.value:
+                return self._sent_back(recipient, OurReply.SEPARATELY)
             if not reply.is_positive:
                 self._handling.courier.answered([reply])
+                self._turns.had_turn(recipient.address)
         if reply.is_positive:
             if not self._accepted and self._stepwise is None:
                 self._handling.courier.prepare(group.targets[0], group.demand)
@@ -138,18 +142,30 @@ class RelayTransaction:
             self._accepted += 1
         return reply
 
-    def _must_ask(self, group: _Group, recipient: Recipient) -> bool:
-        """Whether the onion MX answers for this recipient, by SMTP."""
-        is_one_of_many = group.recipients or self._stepwise is not None
-        return bool(is_one_of_many) or self._handling.turns.must_be_asked(recipient.address)
+    def _must_ask(self, group: _Group) -> bool:
+        """Whether the onion MX answers for a recipient of this group, by SMTP."""
+        return bool(group.recipients) or self._stepwise is not None or self._turns.must_ask
+
+    def _sent_back(self, recipient: Recipient, reply: OurReply) -> Reply:
+        """The reply for a recipient that has to come in another transaction."""
+        self._turns.send_back(recipient.address)
+        return reply.value
 
     async def content(self, chunks: AsyncIterator[bytes]) -> Sequence[Reply]:
         """Deliver the message."""
+        were_asked = self._stepwise is not None and self._first_refusal is None
+        final = OurReply.CONNECTION_LOST.value  # an MTA that has gone without its reply comes again
         try:
-            return await self._content(chunks)
+            replies = await self._content(chunks)
+            final = replies[0]
         except BaseException:
             await self.abandon()
             raise
+        finally:
+            if not self._client.is_lmtp:
+                accepted = (recipient.address for group in self._groups for _, recipient in group.recipients)
+                self._turns.end(accepted, is_transient=final.is_transient, were_asked=were_asked)
+        return replies
 
     async def _content(self, chunks: AsyncIterator[bytes]) -> Sequence[Reply]:
         if self._handling.log_addresses:
@@ -176,28 +192,15 @@ class RelayTransaction:
             return self._answered(self._first_refusal)
         if self._stepwise is not None:
             stepwise, self._stepwise = self._stepwise, None
-            return self._answered(await stepwise.send(whole if whole is not None else pieces), were_asked=True)
+            return self._answered(await stepwise.send(whole if whole is not None else pieces))
         if whole is not None:
-            replies = await self._deliver_to_all(whole)
-        else:
-            replies = await self._deliver_to_first(pieces, len(header) - removed)
-        if not self._client.is_lmtp:
-            self._take_turns(replies[0], were_asked=False)
-        return replies
+            return await self._deliver_to_all(whole)
+        return await self._deliver_to_first(pieces, len(header) - removed)
 
-    def _answered(self, reply: Reply, *, were_asked: bool = False) -> list[Reply]:
+    def _answered(self, reply: Reply) -> list[Reply]:
         """One reply for all accepted recipients."""
         self._handling.courier.answered([reply] * self._accepted)
-        self._take_turns(reply, were_asked=were_asked)
         return [reply]
-
-    def _take_turns(self, reply: Reply, *, were_asked: bool) -> None:
-        turns = self._handling.turns
-        for address in (recipient.address for group in self._groups for _, recipient in group.recipients):
-            if not reply.is_transient:
-                turns.settled(address)
-            elif self._are_others_waiting:
-                turns.failed(address, was_asked=were_asked)
 
     async def abandon(self) -> None:
         """Forget the transaction."""
@@ -282,7 +285,6 @@ class RelayTransaction:
                 if not reply.is_positive:
                     # It was told 250 already: the whole message gets its answer, and the others come again alone.
                     self._first_refusal = reply
-                    self._are_others_waiting = True
                     return OurReply.SEPARATELY.value
         return await self._stepwise.add_recipient(recipient)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.mapfile.maps import A, B
+from tests.mapfile.maps import A, B, C
 from tests.relay.onion_mx import Dialog, OnionMx
 from tests.relay.served import MESSAGE, Site, codes, play
 
@@ -123,6 +123,19 @@ def test_an_onion_mx_that_defers_messages_does_not_keep_those_of_another_waiting
         assert [taken.recipients for taken in site.mx.taken] == [(one,) for one in reversed(recipients)]
 
     play(tmp_path, test, OnionMx(full), TWO_ONIONS)
+
+
+def test_two_onion_mxes_that_defer_messages_do_not_keep_a_third_waiting(tmp_path: Path) -> None:
+    def full(dialog: Dialog, verb: str, _line: str) -> str | None:
+        return "452 4.3.1 full" if verb == "END" and dialog.onion != C else None
+
+    async def test(site: Site) -> None:
+        recipients = ("alice@example.org", "bob@b.example", "carol@c.example")
+        finals = [(await named_one_by_one(site, *recipients))[-1] for _ in range(4)]
+        assert finals == ["452 4.3.1"] * 3 + ["250 2.0.0"]
+        assert [taken.recipients for taken in site.mx.taken] == [("carol@c.example",)]
+
+    play(tmp_path, test, OnionMx(full), TWO_ONIONS | {"c.example": ((C, 25),)})
 
 
 def test_an_onion_that_cannot_be_reached_does_not_keep_another_waiting(tmp_path: Path) -> None:
