@@ -31,7 +31,7 @@ from onionmx.relay.destinations import Destinations
 from onionmx.relay.failures import for_mta, level_of, reply_to
 from onionmx.relay.sessions.member import Destination, Lease, wait_until_known
 from onionmx.relay.sessions.pool import SessionPool
-from onionmx.relay.sessions.renewal import has_ended, was_stale
+from onionmx.relay.sessions.renewal import has_ended, left_undecided, was_stale
 from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.timeouts import NO_TIME
 from onionmx.smtp.envelope import Envelope
@@ -140,6 +140,8 @@ class Courier:
         """Send the message once for each portion of its recipients; one that streams can be sent only once."""
         message = attempt.message
         replies = [OurReply.SEPARATELY.value] * len(message.envelope.recipients)
+        for place, reply in attempt.decided.items():
+            replies[place] = reply
         for portion in places[:1] if attempt.is_streaming else places:
             recipients = tuple(message.envelope.recipients[place] for place in portion)
             envelope = replace(message.envelope, recipients=recipients)
@@ -158,8 +160,8 @@ class Courier:
         """Give the message to one target.
 
         Returns:
-            Whether the matter is settled; where the target takes fewer recipients at once, the places of those that
-            may share a transaction, nothing sent.
+            Whether the matter is settled; where the target takes fewer recipients at once, or has decided about some
+            of them only, the places of those that may share a transaction, nothing of it taken.
         """
         destination = Destination(target, attempt.message.demand)
         if why := self._destinations.refusal(target):
@@ -185,11 +187,11 @@ class Courier:
                 return settled
             self._pool.drop_idle(destination)
 
-    async def _send(self, attempt: "_Attempt", target: Endpoint, lease: Lease) -> bool | None:
+    async def _send(self, attempt: "_Attempt", target: Endpoint, lease: Lease) -> bool | list[list[int]] | None:
         """Send the message on one session.
 
         Returns:
-            Whether the matter is settled; `None` for another try on a new session.
+            Whether the matter is settled; `None` for another try on a new session; see `_try_target` for the places.
         """
         message = attempt.message
         start = time.monotonic()
@@ -215,8 +217,14 @@ class Courier:
         metrics.round_trips_saved.inc(max(0, _ROUND_TRIPS_ALONE - outcome.round_trips))
         kind = "reused" if lease.reused else "new" if lease.confirmation is None else "early"
         stages: dict[str, float | str] = {"session": kind, **lease.stages, "transaction": seconds}
-        for reply in replies:
-            maillog.delivered(message.identifier, message.domain, target, reply, stages)
+        undecided = [] if attempt.is_spent else left_undecided(outcome, lease)
+        for place, reply in enumerate(replies):
+            if place not in undecided:
+                maillog.delivered(message.identifier, message.domain, target, reply, stages)
+        if undecided:
+            lease.retire()
+            attempt.decided = {place: reply for place, reply in enumerate(replies) if place not in undecided}
+            return [undecided]
         if outcome.ending is Ending.UNSUITABLE:
             return attempt.is_spent  # another target may take it
         return attempt.is_spent or any(reply.is_positive or reply.is_permanent for reply in replies)
@@ -255,6 +263,7 @@ class _Attempt:
 
     Attributes:
         has_failed: whether a target has, for the moment.
+        decided: by place, what was said of recipients before those that are left are sent the message.
     """
 
     def __init__(self, message: Message, deadline: float, *, has_failed: bool) -> None:
@@ -262,6 +271,7 @@ class _Attempt:
         self.content = message.content if isinstance(message.content, bytes) else _Pieces(message.content)
         self.deadline = deadline
         self.was_stale = False
+        self.decided: dict[int, Reply] = {}
         self._replies: list[Reply] = []
         self.has_failed = False
         self.keep(OurReply.UNREACHABLE.value)

@@ -102,6 +102,60 @@ def test_refused_recipient_is_not_asked_again(tmp_path: Path) -> None:
     play(tmp_path, test, OnionMx(answer))
 
 
+def few_errors(most: int) -> Answer:
+    """It ends a session after so many recipients that it refused, as chasquid and Postfix do."""
+
+    def answer(dialog: Dialog, verb: str, line: str) -> str | None:
+        if verb not in {"RCPT", "DATA", "BDAT"}:
+            return None
+        refused = sum("nobody" in command for command in dialog.commands[:-1] if command.startswith("RCPT"))
+        if refused >= most:
+            return "421 4.5.0 too many errors"
+        return "550 5.1.1 no such user" if "nobody" in line else None
+
+    return answer
+
+
+@pytest.mark.parametrize("extensions", [EXTENSIONS, ("PIPELINING",)], ids=["BDAT", "DATA"])
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["nobody1", "nobody2", "a"], ["550", "550", "250"]),
+        (["a", "nobody1", "b", "nobody2"], ["250", "550", "250", "550"]),
+        (["a", "nobody1"], ["250", "550"]),
+        (["nobody1", "a"], ["550", "250"]),
+        (["nobody1", "nobody2"], ["550", "550"]),
+        (["nobody1"], ["550"]),
+    ],
+)
+def test_what_others_had_refused_is_no_answer_to_a_message(
+    tmp_path: Path, names: list[str], expected: list[str], extensions: tuple[str, ...]
+) -> None:
+    """The messages before have used up the errors of the session: those whom it left out go on a new one at once."""
+
+    async def test(site: Site) -> None:
+        await site.send("c@example.org", "nobody3@example.org", "nobody4@example.org")
+        replies = await site.send(*(f"{name}@example.org" for name in names))
+        assert [reply[:3] for reply in replies[len(names) :]] == expected, replies
+        taken = [recipient for each in site.mx.taken for recipient in each.recipients]
+        known = [name for name in names if "nobody" not in name]
+        assert sorted(taken) == sorted(f"{name}@example.org" for name in ["c", *known]), (
+            "none is lost, none there twice"
+        )
+
+    play(tmp_path, test, OnionMx(few_errors(3), extensions))
+
+
+def test_a_session_of_its_own_may_end_by_what_the_message_has_refused(tmp_path: Path) -> None:
+    async def test(site: Site) -> None:
+        replies = await site.send("nobody1@example.org", "nobody2@example.org", "a@example.org")
+        assert [reply[:3] for reply in replies[3:]] == ["550", "451", "451"], replies
+        assert len(site.mx.dialogs) == 1
+        assert not site.mx.taken
+
+    play(tmp_path, test, OnionMx(few_errors(1)))
+
+
 def test_message_that_streams_comes_again(tmp_path: Path) -> None:
     """It cannot be sent twice; the session that had its fill is not used for the next one."""
 

@@ -25,6 +25,30 @@ def has_ended(outcome: Outcome, lease: Lease) -> bool:
     )
 
 
+def left_undecided(outcome: Outcome, lease: Lease) -> list[int]:
+    """The places of the recipients about whom the peer did not decide as it ended a session that had served before.
+
+    Servers end a session (421) after so many refused recipients, those of the messages before included. That says
+    nothing of this message, and nothing of it was taken. Where no recipient was refused or left without an answer, the
+    421 is to the content, and the peer's word.
+    """
+    said = [reply for reply in (*outcome.recipients, outcome.final) if reply is not None]
+    has_closed = outcome.ending is Ending.CLOSED or (
+        outcome.ending is Ending.ANSWERED and any(reply.code == _CLOSING for reply in said)
+    )
+    if not has_closed or not (lease.reused or lease.was_idle):
+        return []
+    if outcome.final is not None and outcome.final.code != _CLOSING:
+        return []
+    if all(reply is not None and reply.is_positive for reply in outcome.recipients):
+        return []
+    return [
+        place
+        for place, reply in enumerate(outcome.recipients)
+        if reply is None or reply.is_positive or reply.code == _CLOSING
+    ]
+
+
 def was_stale(outcome: Outcome, lease: Lease) -> bool:
     """Whether the peer had closed the session before the message could reach it.
 
