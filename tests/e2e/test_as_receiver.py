@@ -15,7 +15,6 @@ import pytest
 
 from tests.net.certificates import issue
 
-from .as_receiver.announced import read_row
 from .as_receiver.desk import Desk
 from .as_receiver.opening import announces, demands_tls, starts_tls
 from .as_receiver.peer import USERS, Copy, Peer
@@ -48,6 +47,8 @@ later:
   data = :defer: try again later
 """
 }
+EXIM_AS_DEBIAN = {"main/50_debian": "smtputf8_advertise_hosts =\n"}
+"""What Debian's configuration sets, of what is announced."""
 EXIM_LIMITS = {"main/60_limits": f"message_size_limit = {SIZE}\nsmtp_accept_max_per_connection = {MESSAGES}\n"}
 EXIM_MACROS = {"MAILBOXES": " : ".join(USERS), "ONIONMX_AUTH_HOSTS": ""}
 
@@ -94,7 +95,7 @@ def behind_onion(tor: TorNetwork, server: Exim | Postfix) -> Iterator[Peer]:
 
 def test_exim(tor_network: TorNetwork, tmp_path: Path) -> None:
     skip_without("exim4", "setpriv")
-    parts = DEBIAN_LIKE | EXIM_DEFERS | EXIM_LIMITS
+    parts = DEBIAN_LIKE | EXIM_AS_DEBIAN | EXIM_DEFERS | EXIM_LIMITS
     with (
         EximWithTls(tmp_path / "mx", DOMAIN, (), CERTIFICATE, macros=EXIM_MACROS, parts=parts) as server,
         behind_onion(tor_network, server) as peer,
@@ -106,12 +107,13 @@ def test_exim(tor_network: TorNetwork, tmp_path: Path) -> None:
 def test_exim_without_certificate(tor_network: TorNetwork, tmp_path: Path) -> None:
     skip_without("exim4", "setpriv")
     with (
-        Exim(tmp_path / "mx", DOMAIN, EXIM_MACROS) as server,
+        Exim(tmp_path / "mx", DOMAIN, EXIM_MACROS, DEBIAN_LIKE | EXIM_AS_DEBIAN) as server,
         behind_onion(tor_network, server) as peer,
         recorded(tor_network.client.socks) as wire,
     ):
-        announces(peer, tor_network.client.socks)
-        starts_tls(Desk(peer, wire, tmp_path / "relays"))
+        tried = replace(peer, has_certificate=False)
+        announces(tried, tor_network.client.socks)
+        starts_tls(Desk(tried, wire, tmp_path / "relays"))
 
 
 def test_postfix(tor_network: TorNetwork, tmp_path: Path) -> None:
@@ -137,35 +139,3 @@ def test_postfix_that_demands_tls(tor_network: TorNetwork, tmp_path: Path) -> No
         desk = Desk(replace(peer, has_certificate=True), wire, tmp_path / "relays")
         demands_tls(desk)
         starts_tls(desk)
-
-
-COLUMNS = (
-    *("program", "PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "SIZE", "DSN", "STARTTLS"),
-    *("early pipelining", "messages in a session", "flights"),
-)
-TABLE = f"""
-## What each announces
-
-| {" | ".join(COLUMNS)} |
-|---|---|---|---|---|---|---|---|---|---|---|
-| A 1.2 to 1.9 | yes | yes | yes | no | no | no | yes | behind EHLO | 10 | 1 |
-| A 2.0 and later | yes | no | yes | no | no limit | no | yes | never sent | no limit | 2 |
-| B 1.2 | no | no | yes | no | 100 | no | yes | sometimes | no limit | 5 |
-| C 1.2 | no | no | yes | no | 100 | no | yes | never sent | no limit | 5 |
-| C 1.2 and later | no | no | yes | no | 100 | no | yes | never sent | no limit | 5 |
-"""
-
-
-@pytest.mark.parametrize(
-    ("version", "size", "messages", "flights"),
-    [("1.2", None, 10, 1), ("1.9.4p2", None, 10, 1), ("2.0", 0, None, 2), ("2.10.1", 0, None, 2)],
-)
-def test_the_row_of_a_version(version: str, size: int | None, messages: int | None, flights: int) -> None:
-    row = read_row("A", version, TABLE)
-    assert (row.size, row.messages, row.flights) == (size, messages, flights)
-
-
-@pytest.mark.parametrize(("program", "version"), [("A", "1.1"), ("A", "1.10"), ("B", "1.2"), ("C", "1.2"), ("D", "1")])
-def test_no_row_or_an_unclear_one_is_an_error(program: str, version: str) -> None:
-    with pytest.raises(LookupError):
-        read_row(program, version, TABLE)

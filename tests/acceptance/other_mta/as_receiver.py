@@ -15,13 +15,9 @@ from .known import OTHERS
 
 def as_receiver(site: Site) -> None:
     """What it announces is in the docs, and a relay gets all kinds of messages to its onion service."""
-    prove_behind(site, site.machine.path("/var/lib/tor/onion-mx/hostname").read_text().strip())
-
-
-def prove_behind(site: Site, onion: str) -> None:
-    """The same, of an onion service that leads to it."""
     print("--- as the receiver of a relay", flush=True)
     machine, mta = site.machine, OTHERS[site.mta.name]
+    onion = machine.path("/var/lib/tor/onion-mx/hostname").read_text().strip()
     machine.run(mta.add_users.format(" ".join(USERS)))
     program, version = machine.read(mta.version).split()[:2]
     peer = Peer(program, version, onion, LOCAL, lambda: list(_copies(machine.root)))

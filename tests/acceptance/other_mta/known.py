@@ -97,6 +97,24 @@ chmod -R a+rX domains
 printf '%s\\n' 'mail_delivery_agent_bin: "/usr/bin/tee"' 'mail_delivery_agent_args: "-a"' \\
     'mail_delivery_agent_args: "/var/mail/%to_user%"' >>chasquid.conf
 install -o chasquid -g chasquid -m 600 /dev/null {MAILBOX}""",
+    # Messages apart from each other, as a mailbox of several needs them.
+    add_users=f"""cd /etc/chasquid
+for user in {{}}; do
+    chasquid-util user-add $user@{LOCAL} --password=none
+    install -o chasquid -g chasquid -m 600 /dev/null /var/mail/$user
+done
+chmod -R a+rX domains
+cat >/usr/local/bin/to-mailbox <<'END'
+#!/bin/sh
+exec 9>>"$1"
+flock 9
+echo 'From chasquid' >&9
+sed 's/^>*From />&/' >&9
+echo >&9
+END
+chmod 755 /usr/local/bin/to-mailbox
+sed -i '/args: "-a"/d; s,/usr/bin/tee,/usr/local/bin/to-mailbox,' chasquid.conf
+systemctl restart chasquid""",
     answers="",
     log="journalctl --no-pager -o cat -t chasquid",
     outcome=r" to={} (sent|failed \((?:temporary|permanent)\))",

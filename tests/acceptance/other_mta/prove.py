@@ -25,6 +25,7 @@ def prove(site: Site) -> None:
         _both_ways(site, mta)
     else:
         receives_only(site, PAGE, mta.heading)
+        as_receiver(site)
 
 
 def _both_ways(site: Site, mta: OtherMta) -> None:

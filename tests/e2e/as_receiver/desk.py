@@ -14,7 +14,7 @@ from .peer import Copy, Peer
 from .wire import Wire
 
 SENDER = "carol@sender.example"
-TRIES = 8
+TRIES = 16
 """That an MTA makes for a message before the test takes it for lost."""
 
 

@@ -1,5 +1,9 @@
 """All that a mail server is tried with as the receiver of the relay, through its onion service."""
 
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.socks import Address
@@ -9,6 +13,8 @@ from .opening import announces, starts_tls, takes_early
 from .peer import Peer
 from .sending import above_its_size, in_one_flight, many_on_few_sessions, of_every_form, recipients_who_are_refused
 from .wire import recorded
+
+_logger = logging.getLogger(__name__)
 
 
 def prove(peer: Peer, socks: Address, folder: Path) -> None:
@@ -23,10 +29,17 @@ def prove(peer: Peer, socks: Address, folder: Path) -> None:
     with recorded(socks) as wire:
         desk = Desk(peer, wire, folder)
         with desk.relaying("relay") as relay:
-            in_one_flight(desk, relay)
-            recipients_who_are_refused(desk, relay)
-            of_every_form(desk, relay)
-            above_its_size(desk, relay)
-        many_on_few_sessions(desk)
-        takes_early(desk)
-        starts_tls(desk)
+            for shown in (in_one_flight, recipients_who_are_refused, of_every_form, above_its_size):
+                with _timed(shown.__name__):
+                    shown(desk, relay)
+        for tried in (many_on_few_sessions, takes_early, starts_tls):
+            with _timed(tried.__name__):
+                tried(desk)
+
+
+@contextmanager
+def _timed(name: str) -> Iterator[None]:
+    begin = time.monotonic()
+    _logger.info("%s: begins", name)
+    yield
+    _logger.info("%s: %.1f s", name, time.monotonic() - begin)

@@ -2,8 +2,10 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+from tests.e2e.daemon import wait_until
 from tests.e2e.relay import Relay
 
+from .announced import BEHIND_EHLO, REFUSED
 from .desk import Desk, new_message
 from .mta import Handover, Reply
 from .peer import UNKNOWN, USERS
@@ -13,6 +15,8 @@ CLIENTS = 20
 """Sessions of the MTA with the relay, side by side."""
 SESSIONS = 2
 """Sessions of the relay with the peer."""
+IN_FLIGHT = 10
+"""Messages on the way at once on a session: `relay.transactions_in_flight`."""
 GUESSES = 30
 """Unknown recipients in a row: more than most servers allow in a session."""
 TOO_LARGE = 552
@@ -52,10 +56,12 @@ def many_on_few_sessions(desk: Desk) -> None:
     sessions = desk.wire.after(first)
     limit = desk.peer.session_limit
     if limit is None or limit >= desk.peer.most:
-        assert len(sessions) <= SESSIONS, [session.messages for session in sessions]
+        refused = desk.row.early in {BEHIND_EHLO, REFUSED}  # one that was sent early
+        assert len(sessions) <= SESSIONS + refused, [session.messages for session in sessions]
     else:
         assert len(sessions) > SESSIONS
-        assert max(session.messages for session in sessions) > limit, "the limit was not met"
+        # The first one above it is refused, and those behind it, which are on their way.
+        assert 0 < max(session.messages for session in sessions) - limit <= IN_FLIGHT
 
 
 def recipients_who_are_refused(desk: Desk, relay: Relay) -> None:
@@ -100,8 +106,8 @@ def above_its_size(desk: Desk, relay: Relay) -> None:
         assert reply.code == TOO_LARGE, reply
         assert reply.text.startswith("5.3.4 the message is larger than the onion MX takes"), reply
         assert sum(len(session.sent) for session in desk.wire.sessions) - before < LITTLE
-        [reply] = desk.hand_over(session, USERS[:1], message)
-        _refused_by_peer(reply)
+        # chasquid says 421 instead where it is the third refusal of the session.
+        _refused_by_peer(*desk.deliver(session, USERS[:1], message)[0])
         assert all(reply.is_positive for reply in desk.deliver(session, USERS[:1], new_message())[0])
     desk.settle()
 
@@ -138,7 +144,10 @@ def of_every_form(desk: Desk, relay: Relay) -> None:
 def _arrives_unchanged(desk: Desk, session: Handover, message: tuple[bytes, bytes]) -> None:
     [reply] = desk.hand_over(session, USERS[:1], message)
     assert reply.is_positive, reply
-    desk.settle()
-    [copy] = desk.copies(message[1])
     _, _, body = message[0].partition(b"\r\n\r\n")
-    assert copy.text.partition(b"\r\n\r\n")[2].rstrip(b"\r\n") == body.rstrip(b"\r\n")
+    # A mailbox may be looked at while it is written.
+    wait_until(lambda: _bodies(desk, message[1]) == [body.rstrip()], "the message, unchanged")
+
+
+def _bodies(desk: Desk, mark: bytes) -> list[bytes]:
+    return [copy.text.partition(b"\r\n\r\n")[2].rstrip() for copy in desk.copies(mark)]
