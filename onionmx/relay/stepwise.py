@@ -12,7 +12,7 @@ from onionmx.relay.failures import for_mta, reply_to
 from onionmx.relay.maillog import shortened
 from onionmx.relay.sessions.member import Destination, Lease
 from onionmx.relay.sessions.pool import SessionPool
-from onionmx.relay.sessions.renewal import has_ended
+from onionmx.relay.sessions.renewal import has_ended, left_undecided
 from onionmx.smtp.client.outcome import Ending, Outcome
 from onionmx.smtp.client.stepwise import StepwiseTransaction
 from onionmx.smtp.envelope import Envelope, Recipient
@@ -184,7 +184,7 @@ class Stepwise:
         try:
             async with asyncio.timeout(self._deadline):
                 outcome = await self._transaction.send(content)
-                if has_ended(outcome, self._lease):
+                if has_ended(outcome, self._lease) or left_undecided(outcome, self._lease):
                     self._lease.retire()
                     if isinstance(content, bytes):
                         outcome = await self._send_again(content) or outcome
@@ -231,7 +231,10 @@ class Stepwise:
     def _session_has_ended(self) -> bool:
         """Whether the session had served before and ended with the first command: no content was sent yet."""
         outcome, lease = self._transaction.outcome, self._lease
-        return outcome is not None and (has_ended(outcome, lease) or (lease.was_idle and outcome.ending is Ending.LOST))
+        if outcome is None:
+            return False
+        is_lost = lease.was_idle and outcome.ending is Ending.LOST
+        return is_lost or has_ended(outcome, lease) or bool(left_undecided(outcome, lease))
 
     async def _renew(self) -> None:
         self._lease.retire()

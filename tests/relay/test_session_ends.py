@@ -102,11 +102,11 @@ def test_refused_recipient_is_not_asked_again(tmp_path: Path) -> None:
     play(tmp_path, test, OnionMx(answer))
 
 
-def few_errors(most: int) -> Answer:
-    """It ends a session after so many recipients that it refused, as chasquid and Postfix do."""
+def few_errors(most: int, *verbs: str) -> Answer:
+    """It ends a session after so many recipients that it refused, as chasquid and Postfix do; by one of these verbs."""
 
     def answer(dialog: Dialog, verb: str, line: str) -> str | None:
-        if verb not in {"RCPT", "DATA", "BDAT"}:
+        if verb not in (verbs or ("RCPT", "DATA", "BDAT")):
             return None
         refused = sum("nobody" in command for command in dialog.commands[:-1] if command.startswith("RCPT"))
         if refused >= most:
@@ -144,6 +144,26 @@ def test_what_others_had_refused_is_no_answer_to_a_message(
         )
 
     play(tmp_path, test, OnionMx(few_errors(3), extensions))
+
+
+@pytest.mark.parametrize(
+    ("names", "most", "expected", "taken"),
+    [
+        (["nobody1", "nobody2"], 2, ["550", "550"], []),
+        (["nobody1", "a"], 2, ["550", "250", "250"], ["a"]),
+        (["a", "nobody1", "nobody2", "b"], 3, ["250", "550", "451", "451", "250"], ["a"]),
+    ],
+)
+def test_by_smtp_what_others_had_refused_delays_nobody_who_was_accepted(
+    tmp_path: Path, names: list[str], most: int, expected: list[str], taken: list[str]
+) -> None:
+    async def test(site: Site) -> None:
+        await site.send("c@example.org", "nobody3@example.org", "nobody4@example.org")
+        replies = await site.send(*(f"{name}@example.org" for name in names), lmtp=False)
+        assert [reply[:3] for reply in replies][: len(expected)] == expected, replies
+        assert [each.recipients for each in site.mx.taken[1:]] == [(f"{name}@example.org",) for name in taken]
+
+    play(tmp_path, test, OnionMx(few_errors(most, "RCPT")))
 
 
 def test_a_session_of_its_own_may_end_by_what_the_message_has_refused(tmp_path: Path) -> None:
