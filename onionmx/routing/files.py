@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from onionmx.answer import Answer, CouldNotTell, Found, NoRoute
 from onionmx.config import Configuration, LocalSection
@@ -81,6 +81,7 @@ class RouteFiles:
         self._pins = _File(pins, partial(_read_pins, may_be_missing=pins_may_be_missing), look_interval)
         # Maps are always put in place whole.
         self._map = _File(map_path, partial(_open_map, may_be_missing=map_may_be_missing), 0)
+        self._all: tuple[_File[Any], ...] = (self._local, self._pins, self._map)
 
     @classmethod
     def from_configuration(cls, configuration: Configuration, *, may_release: bool = True) -> "RouteFiles":
@@ -124,7 +125,7 @@ class RouteFiles:
         """Look at the files now, and take up what has changed."""
         now = time.monotonic()
         old_map = self._map.content
-        has_changed = [file.look() for file in (self._local, self._pins, self._map)]
+        has_changed = [file.look() for file in self._all]
         if any(has_changed):
             self.retract()
             self._error = self._local.error or self._pins.error or self._map.error
@@ -152,7 +153,11 @@ class RouteFiles:
             ConfigurationError: local domains or pins have mistakes.
             MapError: the map is missing, unreadable or damaged.
         """
-        self.check()
+        # A damaged map is read again by each look: not at the will of clients.
+        if self._error is None or time.monotonic() >= self.validity.until or any(file.differs for file in self._all):
+            self.look()
+        if self._error is not None:
+            raise self._error
         if self._map.content is None:
             raise MissingMapError(_NO_LIST)
         released = self._released.path if self._released else None
@@ -229,6 +234,11 @@ class _File(Generic[_T]):
         self._was_there = False
         self.content: _T | None = None
         self.error: OnionmxError | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is another file than the one that was read last."""
+        return self._version_now() != self._version
 
     def look(self) -> bool:
         """Read it if it is not what it was; whether anything has changed."""

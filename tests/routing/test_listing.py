@@ -16,9 +16,10 @@ from onionmx.domain import normalize
 from onionmx.errors import ConfigurationError, DomainError, MapError, MissingMapError
 from onionmx.fallback.released import LONGEST
 from onionmx.fallback.writing import write_released
-from onionmx.mapfile.cdb import DEFERS, format_value
+from onionmx.mapfile.cdb import DEFERS, MapReader, format_value
 from onionmx.mapfile.write import publish_records
 from onionmx.onion import Endpoint
+from onionmx.routing import files as files_module
 from onionmx.routing.files import RouteFiles
 from onionmx.routing.listing import Listed
 from tests.mapfile.maps import A, B, make_map
@@ -28,7 +29,9 @@ NAMES = ("a.example", "b.example", "c.example", "d.example", A, "x.onion")
 MAPPED: Mapping[str, tuple[Endpoint, ...]] = {"a.example": ((A, 25),), "b.example": ((B, 25),), "waits.example": DEFERS}
 
 
-def opened(folder: Path, *, local: tuple[str, ...] = (), may_be_missing: bool = False) -> RouteFiles:
+def opened(
+    folder: Path, *, local: tuple[str, ...] = (), may_be_missing: bool = False, look_interval: float = 0.0
+) -> RouteFiles:
     pins = folder / "pins"
     pins.touch()
     os.utime(pins, (0, 0))
@@ -39,7 +42,7 @@ def opened(folder: Path, *, local: tuple[str, ...] = (), may_be_missing: bool = 
         folder / "map.cdb",
         map_may_be_missing=may_be_missing,
         released=released,
-        look_interval=0.0,
+        look_interval=look_interval,
     )
 
 
@@ -125,6 +128,27 @@ def test_validity_changes_with_each_file(tmp_path: Path) -> None:
     old = time.time() - LONGEST - 1
     os.utime(tmp_path / "released.cdb", (old, old))
     assert names(files) == ["new.example", "pinned.example"], "what is not confirmed is not believed"
+    files.close()
+
+
+def test_a_damaged_map_is_not_read_again_for_each_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "map.cdb"
+    make_map(path, MAPPED)
+    path.write_bytes(path.read_bytes()[:-1])
+    read = []
+
+    def counted(found: str | Path) -> MapReader:
+        read.append(found)
+        return MapReader(found)
+
+    monkeypatch.setattr(files_module, "MapReader", counted)
+    files = opened(tmp_path, look_interval=3600.0)
+    for _ in range(3):
+        with pytest.raises(MapError):
+            files.listing()
+    assert len(read) == 1
+    make_map(path, MAPPED)
+    assert len(listed(files)) == len(MAPPED), "at once"
     files.close()
 
 

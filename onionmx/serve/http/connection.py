@@ -124,6 +124,8 @@ class HttpConnection(CountedConnection):
         self._body = 0
         self._task: asyncio.Task[Response] | None = None
         self._start = 0.0
+        self._is_full = False
+        """The client does not read: its next request waits, or answers without end would be in memory."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: the connection is there."""
@@ -151,6 +153,16 @@ class HttpConnection(CountedConnection):
             self._work()
         return True
 
+    def pause_writing(self) -> None:
+        """asyncio: too much is waiting for the client to read it."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """asyncio: the client has read."""
+        self._is_full = False
+        if self._task is None and not self._is_ending:
+            self._go_on()
+
     def stop(self) -> None:
         """Take no more requests, answer the one that is under way, and close."""
         self._is_ending = True
@@ -160,10 +172,14 @@ class HttpConnection(CountedConnection):
 
     def _work(self) -> None:
         try:
-            while not self._is_ending and self._task is None and self._take(self._http.next_event()):
+            while self._may_take and self._take(self._http.next_event()):
                 pass
         except h11.RemoteProtocolError as error:
             self._refuse(HTTPStatus(error.error_status_hint), printable_ascii(str(error)))
+
+    @property
+    def _may_take(self) -> bool:
+        return not self._is_ending and self._task is None and not self._is_full
 
     def _take(self, event: object) -> bool:
         """Deal with an event; whether there may be more."""
@@ -216,6 +232,10 @@ class HttpConnection(CountedConnection):
         self._request = None
         self.client.wait(time.monotonic())
         self._end_after(IDLE)
+        if not self._is_full:
+            self._go_on()
+
+    def _go_on(self) -> None:
         self._transport.resume_reading()
         self._work()
 

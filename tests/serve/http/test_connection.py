@@ -3,12 +3,14 @@
 import asyncio
 import json
 import socket
+from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import h11
 import pytest
+import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -321,6 +323,42 @@ def test_requests_of_one_connection_in_any_pieces(tmp_path: Path) -> None:
         writer.close()
 
     play(tmp_path, test)
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_client_that_does_not_read_gets_no_more_answers(run: Callable[[Coroutine[None, None, None]], None]) -> None:
+    """Requests without end in one packet, their answers never read, would fill the memory."""
+    many, size = 400, 100_000
+
+    async def whole() -> None:
+        waiting: list[int] = []
+        made: list[HttpConnection] = []
+
+        async def respond(_request: Request) -> Response:
+            transport = made[0]._transport  # noqa: SLF001
+            waiting.append(transport.get_write_buffer_size())
+            return Response(HTTPStatus.OK, bytes(size))
+
+        def connect() -> HttpConnection:
+            made.append(HttpConnection(respond, Tally("http"), Connections(MAX_CONNECTIONS)))
+            return made[0]
+
+        bound = socket.create_server(("127.0.0.1", 0))
+        server = await asyncio.get_running_loop().create_server(connect, sock=bound)
+        reader, writer = await asyncio.open_connection(*bound.getsockname(), limit=size)
+        writer.write(request("/") * (many - 1) + request("/", "GET", "Connection: close"))
+        for _ in range(10 * many):  # turns of the loop, in each of which it could answer
+            await asyncio.sleep(0)
+        for _ in range(many):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(size)
+        assert len(waiting) == many
+        assert max(waiting) <= 3 * size, "what the kernel has taken does not count"
+        writer.close()
+        server.close()
+        await made[0].closed
+
+    run(whole())
 
 
 @pytest.mark.parametrize(
