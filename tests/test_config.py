@@ -155,9 +155,10 @@ def test_no_export_has_the_name_of_a_file_of_onionmx() -> None:
         ("[sync]\ndomains = ['/etc/a', '/v/x']", "map.exports: /v/x is sync.domains too"),
         ("[relay]\ncontrol = '/v/x'", "map.exports: /v/x is relay.control too"),
         ("[serve]\nhttp_listen = ['unix:/v/x']", "map.exports: unix:/v/x is serve.http_listen too"),
+        ("[relay]\nunrouted = 'reject'", "map.exports: an MTA with a list that is older or newer than the map"),
     ],
 )
-def test_no_export_takes_the_place_of_what_another_setting_names(text: str, why: str) -> None:
+def test_no_export_contradicts_another_setting(text: str, why: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Configuration.parse(f"[map]\npath = '/v/map'\nexports = [{{path = '/v/x'}}]\n{text}".encode(), "file")
     assert str(caught.value).startswith(f"configuration file: {why}")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -80,8 +81,12 @@ def read_input(name: str, *, is_configured: bool = False) -> tuple[str, bytes]:
 
 
 def with_map(configuration: Configuration, map_path: str | None) -> Configuration:
-    """The configuration, with the map that the command line names; exports and `sync.after` are of no other map."""
-    if map_path in {None, configuration.map.path}:
+    """The configuration, with the map that the command line names; exports and `sync.after` are of no other map.
+
+    Args:
+        map_path: however it is written, the configured map is that one; `None` for it too.
+    """
+    if map_path is None or os.path.realpath(map_path) == os.path.realpath(configuration.map.path):
         return configuration
     settings = msgspec.structs.replace(configuration.map, path=map_path, exports=())
     sync = msgspec.structs.replace(configuration.sync, after=())

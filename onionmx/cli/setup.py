@@ -100,7 +100,7 @@ def command(
     no_wait: bool,
     as_json: bool,
 ) -> int:
-    """From installed to working: set up tor, Exim, Postfix or OpenSMTPD, and onionmx, and prove that it works.
+    """From installed to working: set up tor, an MTA and onionmx, and prove that it works.
 
     It looks at what is here, asks what it cannot know, shows a plan (a diff of each file, each command), and carries
     it out on yes. Files are changed in marked blocks, or are files of its own; before a program is reloaded its own

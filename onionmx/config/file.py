@@ -50,7 +50,12 @@ class Configuration(Section, frozen=True):
     log: LogSection = LogSection()
 
     def __post_init__(self) -> None:
-        """Refuse an export in the place of a file that another setting names."""
+        """Refuse an export in the place of a file that another setting names, and one whose mail would bounce."""
+        if self.map.exports and self.relay.unrouted == "reject":
+            raise ValueError(
+                "map.exports: an MTA with a list that is older or newer than the map hands over mail for domains "
+                'without a route, and relay.unrouted has it bounced: expected "defer" there'
+            )
         files = {PurePath(export.path) for export in self.map.exports}
         for table in msgspec.structs.fields(self) if files else ():
             for key, value in msgspec.structs.asdict(getattr(self, table.name)).items():

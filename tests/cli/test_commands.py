@@ -248,6 +248,30 @@ def test_exports_are_of_no_other_map(site: Site, tmp_path: Path) -> None:
     assert not (other / "map.cdb.after").exists()
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_exports_are_of_the_map_however_it_is_written(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, link: bool
+) -> None:
+    """A list that stays behind leaves mail for new domains to the open internet."""
+    exported, ran = tmp_path / "list.txt", tmp_path / "ran"
+    site.set("[map.exports]", f'path = "{exported}"')
+    text = site.configuration.read_text().replace("[sync]", f'[sync]\nafter = ["/usr/bin/touch", "{ran}"]')
+    site.configuration.write_text(text)
+    site.reactions.update(srv("example.org", A))
+    site.domains.write_text("example.org\n")
+    assert site.run("sync") == 0
+    ran.unlink()
+    (tmp_path / "seed").write_text(f"example.net {B}\n")
+    monkeypatch.chdir(site.map.parent)
+    written = tmp_path / "link.cdb" if link else Path(site.map.name)
+    if link:
+        written.symlink_to(site.map)
+    assert site.import_map(tmp_path / "seed", "--map", written) == 0
+    assert exported.read_text() == "example.net\n"
+    assert ran.exists()
+    assert written.is_symlink() == link
+
+
 def test_dry_run_writes_nothing(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.reactions.update(srv("example.org", A))
     site.domains.write_text("example.org\n")
