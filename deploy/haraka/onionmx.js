@@ -15,27 +15,33 @@ exports.onion_mx = function (next, hmail, domain) {
     if (domain.startsWith('[')) return next() // an address literal
 
     let request
-    const late = () => request.destroy(new Error('no answer in time'))
-    const timer = setTimeout(late, (this.timeout || 30) * 900) // before Haraka loses its patience
+    let isOver = false
     const end = (...answer) => {
+        if (isOver) return
+        isOver = true
         clearTimeout(timer)
         next(...answer)
     }
     // A domain without any MX waits. DENYSOFT can end in the open DNS: plugins such as karma overrule it.
     const wait = (why) => {
+        if (isOver) return
         hmail.logwarn(`whether ${domain} has an onion MX is not known: ${why}`)
         end(OK, [])
+        request?.destroy()
     }
+    // Before Haraka loses its patience, and asks the open DNS.
+    const timer = setTimeout(() => wait('no answer in time'), (this.timeout || 30) * 900)
     try {
         const path = `/domains/${encodeURIComponent(domain)}`
         request = http.get({ ...this.lookups, path, agent: false }, (response) => {
             response.destroy() // the head says it all
             const { statusCode, headers } = response
-            if (statusCode === 200) end(OK, this.relay)
+            if (statusCode === 200) end(OK, { ...this.relay })
             else if (statusCode === 404 && headers['onionmx-answer'] === 'no route') end() // no other 404 says so
             else wait(`the lookups said ${statusCode}, ${headers['onionmx-answer'] ?? 'which is no answer'}`)
         })
         request.on('error', (error) => wait(error.message))
+        request.on('close', () => wait('the connection ended without an answer')) // such as after 101
     } catch (error) {
         wait(error.message) // after an exception Haraka would ask the open DNS
     }
