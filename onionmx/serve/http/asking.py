@@ -7,10 +7,12 @@ from urllib.parse import unquote_to_bytes
 from onionmx.answer import Answer, CouldNotTell, Found
 from onionmx.domain import normalize, shown
 from onionmx.errors import DomainError
+from onionmx.onion import is_for_tor_alone
 from onionmx.routing.shown import shown_answer
 from onionmx.serve.answers import Routes
 from onionmx.serve.protocols.codec import LookupResult
 
+UNDERSCORED = "no domain with an underscore has an onion MX"
 _TELL_WHEN = frozenset({"ttl", "stale", "notes"})
 
 
@@ -27,6 +29,19 @@ def domain_in(written: str) -> str:
         return normalize(unquote_to_bytes(written).decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DomainError(f"{shown(written)} is not UTF-8") from error
+
+
+def is_underscored(written: str) -> bool:
+    """Whether only underscores keep a path from naming a domain: some MTAs send mail to such ones, by their MX.
+
+    Args:
+        written: as for `domain_in`.
+    """
+    try:
+        is_plain = "_" in written and "%" not in written
+        return is_plain and not is_for_tor_alone(domain_in(written.replace("_", "x")))
+    except DomainError:
+        return False
 
 
 async def ask(routes: Routes, domain: str) -> tuple[Answer, LookupResult]:

@@ -17,7 +17,7 @@ from onionmx.answer import Answer, CouldNotTell, Found, NoRoute, Unroutable
 from onionmx.errors import DomainError, InputError, OnionmxError
 from onionmx.onion import is_for_tor_alone
 from onionmx.serve.answers import BAD_ONION, NOT_LOCAL, Routes
-from onionmx.serve.http.asking import ask, domain_in, shown_to_any_user
+from onionmx.serve.http.asking import UNDERSCORED, ask, domain_in, is_underscored, shown_to_any_user
 from onionmx.serve.http.connection import Request, Response
 from onionmx.serve.http.domain_lists import DomainLists, rendered_line
 from onionmx.serve.http.wishes import Format, format_of, is_known
@@ -97,6 +97,8 @@ class DomainPages:
             domain = domain_in(written)
         except DomainError:
             key = unquote_to_bytes(written)
+            if is_underscored(written):
+                return NoRoute(written.lower(), UNDERSCORED), LookupResult.NONE
             if b"@" in key or not names_an_onion(key):
                 raise
             return Unroutable(printable_ascii(key.decode("utf-8", "replace")), BAD_ONION), LookupResult.PERMANENT

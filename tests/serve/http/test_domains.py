@@ -266,6 +266,7 @@ def test_one_domain(tmp_path: Path) -> None:
             (f"sub.{B}", 200, "found", f"sub.{B}\n"),
             ("none.example", 404, "no route", "none.example: no such name in DNS\n"),
             ("own.example", 404, "no route", "own.example: local domain: this host receives its mail itself\n"),
+            ("A_b.example", 404, "no route", "a_b.example: no domain with an underscore has an onion MX\n"),
             ("broken.example", 503, "could not tell", "broken.example: answered SERVFAIL\n"),
         ):
             got_status, headers, got_body = await ask(service, f"/domains/{asked}")
@@ -273,10 +274,10 @@ def test_one_domain(tmp_path: Path) -> None:
         status, headers, got_body = await ask(service, "/domains/waits.example")
         assert (status, headers[ANSWER]) == (503, "could not tell")
         assert got_body.startswith(b"waits.example: its record names an onion MX")
-        for junk in ("%2A", "a@b", f"a@{A}", "%ff", "-x-", "a/b", "a%00", ".onion", "b%C3%BC_.example"):
+        for junk in ("%2A", "a@b", f"a@{A}", "%ff", "-x-", "a/b", "a%00", ".onion", "b%C3%BC_.example", "a_@b"):
             status, headers, _ = await ask(service, f"/domains/{junk}")
             assert (junk, status, ANSWER in headers) == (junk, 400, False)
-        assert (service.count("http", "found"), service.count("http", "none")) == (6, 2)
+        assert (service.count("http", "found"), service.count("http", "none")) == (6, 3)
         assert service.count("http", "temporary") == 2
 
     play(tmp_path, test)
