@@ -29,8 +29,12 @@ def main(words: Sequence[str]) -> int:
     begin = monotonic()
     folder = Path(tempfile.mkdtemp(prefix="onionmx-acceptance-"))
     run = Run(folder)
+    planned = stages(asked.parts, asked.releases, asked.mtas, asked.suites, folder)
     try:
-        run.do(asked.releases, stages(asked.parts, asked.releases, asked.mtas, asked.suites, folder))
+        if not planned[-1]:
+            say(f"none of {', '.join(asked.parts)} runs on {', '.join(asked.releases)} with {', '.join(asked.mtas)}")
+            return 1
+        run.do(asked.releases, planned)
     finally:
         if asked.keep:
             say(f"logs: {folder}")

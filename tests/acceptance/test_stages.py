@@ -1,9 +1,17 @@
 """Each part runs where it can, and what it needs is made before."""
 
+import re
 from pathlib import Path
 
+import pytest
+
+from tests.e2e.programs import PROJECT
+
+from .__main__ import main
+from .documents import section
 from .roots import RELEASES
-from .stages import ALL_MTAS, KINDS, stages
+from .run import LIMITS
+from .stages import ALL_MTAS, KINDS, MACHINE, PACKAGE, stages
 
 FOLDER = Path("/nowhere")
 DEFAULT = [name for name, kind in KINDS.items() if kind.is_default]
@@ -53,3 +61,16 @@ def test_whatever_runs_by_default_can_run_on_the_releases_of_debian() -> None:
         made, done = names(*DEFAULT, releases=[release])
         assert f"package {release}" in made
         assert len(done) == len(set(done)) > 4
+
+
+def test_every_part_has_its_time_and_its_line_for_developers() -> None:
+    assert LIMITS.keys() == {*KINDS, PACKAGE, MACHINE}
+    text = section((PROJECT / "CONTRIBUTING.md").read_text(), "Acceptance")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) == set(KINDS)
+
+
+def test_what_would_run_nothing_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr("shutil.which", lambda program: program)
+    assert main(["other-mta", "--mtas", "postfix", "--releases", "forky"]) == 1
+    assert capsys.readouterr().out == "none of other-mta runs on forky with postfix\n"
