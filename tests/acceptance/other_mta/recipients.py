@@ -1,5 +1,6 @@
 """One message to four recipients: taken, refused, deferred, and at another onion."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +16,10 @@ from .known import OTHERS
 from .refusing import DOMAIN, LATER, REASON, REFUSED, TAKEN, RefusingMx
 
 _TRIES = 12
+_FAILED = re.compile(
+    r"^Final-Recipient: *rfc822; *<?([^\s>]+)>?\s*\n(?:\S.*\n)*?Action: *failed", re.IGNORECASE | re.MULTILINE
+)
+"""Of a recipient in a delivery status notification (RFC 3464)."""
 
 
 def four_recipients(site: Site, mx: RefusingMx) -> None:
@@ -45,6 +50,12 @@ def _deliver(site: Site, mx: RefusingMx) -> None:
     _flushing(site, partial(_has, site, LATER, SENT))
     _sender_is_told(site)
     wait_until(lambda: not site.machine.read(site.mta.waiting).strip(), "an empty queue", DELIVERY)
+    for recipient, expected in {TAKEN: SENT, REFUSED: BOUNCED, LATER: SENT, elsewhere: SENT}.items():
+        outcomes = site.mta.outcomes(site.machine, recipient)
+        if [outcome for outcome in outcomes if outcome != DEFERRED] != [expected]:
+            raise MachineError(f"{recipient} ends otherwise than {expected}, once: {outcomes}")
+    if (told := _told_of(site)) != [REFUSED]:
+        raise MachineError(f"the sender is told of {told}, not of {REFUSED} once")
     if (counts := mx.received(subject)) != Counter({TAKEN: 1, LATER: 1}):
         raise MachineError(f"not once to each: {counts}")
     if site.world.copies(subject) != 1:
@@ -53,8 +64,13 @@ def _deliver(site: Site, mx: RefusingMx) -> None:
     site.no_leak()
 
 
+def _told_of(site: Site) -> list[str]:
+    """The recipients that did not get it, as the sender is told."""
+    return _FAILED.findall(site.machine.read(site.mta.mailbox))
+
+
 def _sender_is_told(site: Site) -> None:
-    wait_until(lambda: REFUSED in site.machine.read(site.mta.mailbox), f"the sender is told of {REFUSED}", DELIVERY)
+    wait_until(lambda: REFUSED in _told_of(site), f"the sender is told of {REFUSED}", DELIVERY)
 
 
 def _has(site: Site, recipient: str, outcome: str) -> bool:
