@@ -1,6 +1,7 @@
 """One part of the acceptance, run in namespaces of its own: `python -m tests.acceptance.part JSON`."""
 
 import json
+import logging
 import shutil
 import sys
 import time
@@ -102,6 +103,8 @@ def run(part: Part) -> None:
 
 
 if __name__ == "__main__":
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    logging.getLogger("tests").setLevel(logging.INFO)
     began = time.monotonic()
     run(Part(**json.loads(sys.argv[1])))
     print(f"done in {time.monotonic() - began:.1f} s")

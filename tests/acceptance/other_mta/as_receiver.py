@@ -20,7 +20,7 @@ def as_receiver(site: Site) -> None:
     onion = machine.path("/var/lib/tor/onion-mx/hostname").read_text().strip()
     machine.run(mta.add_users.format(" ".join(USERS)))
     program, version = machine.read(mta.version).split()[:2]
-    peer = Peer(program, version, onion, LOCAL, lambda: list(_copies(machine.root)))
+    peer = Peer(program, version, onion, LOCAL, lambda: list(_copies(machine.root)), guesses=mta.guesses)
     tor = site.world.tor.client
     tor.wait_until_reachable(onion)
     with folder_for_others() as folder:

@@ -27,6 +27,12 @@ systemctl restart opensmtpd""",
 SENDMAIL = OtherMta(
     name="sendmail",
     heading="Sendmail",
+    # It takes a second more for each one behind the third, and for a mailbox that it has to make.
+    guesses=10,
+    add_users="""for user in {}; do
+    useradd --create-home $user
+    install -o $user -g mail -m 660 /dev/null /var/mail/$user
+done""",
     faults=("map missing", "daemon down", "relay down", "tor down"),
     # On Debian 13 the unit is not enabled as the package comes.
     before=f"""echo {LOCAL} >>/etc/mail/local-host-names

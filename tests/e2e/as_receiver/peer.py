@@ -10,6 +10,8 @@ USERS = tuple(f"user{number:02}" for number in range(20))
 """Local parts with a mailbox at every peer."""
 UNKNOWN = "nobody"
 """What local parts begin with that no peer knows."""
+GUESSES = 30
+"""Unknown recipients in a row: more than most servers allow in a session."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Peer:
         size: bytes that it takes, where the test has set something else than the table says.
         messages: that it takes in a session, where the test has set something else.
         most: messages that are sent in a row.
+        guesses: unknown recipients in a row.
     """
 
     program: str
@@ -57,6 +60,7 @@ class Peer:
     size: int | None = None
     messages: int | None = None
     most: int = 240
+    guesses: int = GUESSES
 
     @property
     def row(self) -> Row:

@@ -1,5 +1,6 @@
 """How messages are sent: in one flight, many on a session, to recipients who are refused, of every size and form."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.e2e.daemon import wait_until
@@ -17,8 +18,6 @@ SESSIONS = 2
 """Sessions of the relay with the peer."""
 IN_FLIGHT = 10
 """Messages on the way at once on a session: `relay.transactions_in_flight`."""
-GUESSES = 30
-"""Unknown recipients in a row: more than most servers allow in a session."""
 TOO_LARGE = 552
 LITTLE = 65536
 """Bytes that are no part of a large message."""
@@ -72,7 +71,7 @@ def recipients_who_are_refused(desk: Desk, relay: Relay) -> None:
         assert (good.is_positive, other.is_positive) == (True, True), (good, other)
         _refused_by_peer(bad, worse)
         _refused_by_peer(*desk.hand_over(session, (f"{UNKNOWN}-c", f"{UNKNOWN}-d"), new_message()))
-        guessed = [f"{UNKNOWN}-{number}" for number in range(GUESSES)]
+        guessed = [f"{UNKNOWN}-{number}" for number in range(desk.peer.guesses)]
         *refused, taken = desk.deliver(session, [*guessed, USERS[2]], new_message())[0]
         _refused_by_peer(*refused)
         assert taken.is_positive, taken
@@ -119,21 +118,23 @@ HEADER = "X-Folded: one\r\n\ttwo  three\r\nx-Case:no blank\r\n"
 def of_every_form(desk: Desk, relay: Relay) -> None:
     """What servers have stumbled over arrives as it was sent, or is refused by name."""
     flags = desk.row.flags
+    # Each has a mailbox of its own: who finds one locked waits for seconds.
+    users = ([user] for user in USERS)
     with Handover(relay.lmtp) as session:
-        _arrives_unchanged(desk, session, new_message(AWKWARD + "line\r\n" * 3000, header=HEADER))
+        _arrives_unchanged(desk, session, next(users), new_message(AWKWARD + "line\r\n" * 3000, header=HEADER))
         eight_bit = new_message(AWKWARD + "\u00fc\r\n")
         for options in (["BODY=8BITMIME"], []):
-            [reply] = desk.hand_over(session, USERS[:1], eight_bit, options=options)
+            [reply] = desk.hand_over(session, next(users), eight_bit, options=options)
             assert reply.is_positive == flags["8BITMIME"], reply
-        [reply] = desk.hand_over(session, USERS[:1], new_message(), sender="")
+        [reply] = desk.hand_over(session, next(users), new_message(), sender="")
         assert reply.is_positive, reply
         parameters = ["NOTIFY=NEVER", f"ORCPT=rfc822;list@{desk.peer.domain}"]
         [reply] = desk.hand_over(
-            session, USERS[:1], new_message(), options=["RET=HDRS", "ENVID=x+2By"], of_recipients=parameters
+            session, next(users), new_message(), options=["RET=HDRS", "ENVID=x+2By"], of_recipients=parameters
         )
         assert reply.is_positive, reply
         international = new_message(header="X-Name: J\u00fcrgen\r\n")
-        [reply] = desk.hand_over(session, USERS[:1], international, options=["SMTPUTF8", "BODY=8BITMIME"])
+        [reply] = desk.hand_over(session, next(users), international, options=["SMTPUTF8", "BODY=8BITMIME"])
         if flags["SMTPUTF8"]:
             assert reply.is_positive, reply
         else:
@@ -141,8 +142,8 @@ def of_every_form(desk: Desk, relay: Relay) -> None:
     desk.settle()
 
 
-def _arrives_unchanged(desk: Desk, session: Handover, message: tuple[bytes, bytes]) -> None:
-    [reply] = desk.hand_over(session, USERS[:1], message)
+def _arrives_unchanged(desk: Desk, session: Handover, users: Sequence[str], message: tuple[bytes, bytes]) -> None:
+    [reply] = desk.hand_over(session, users, message)
     assert reply.is_positive, reply
     _, _, body = message[0].partition(b"\r\n\r\n")
     # A mailbox may be looked at while it is written.
