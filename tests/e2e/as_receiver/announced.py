@@ -1,4 +1,4 @@
-"""The table of docs/other-mtas.md: what each mail server announces, by program and version."""
+"""The table of docs/peers.md: what each mail server announces, by program and version."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tests.e2e.postfix import section
 from tests.e2e.programs import PROJECT
 
-DOCUMENT = PROJECT / "docs" / "other-mtas.md"
+DOCUMENT = PROJECT / "docs" / "peers.md"
 HEADING = "What each announces"
 
 FLAGS = ("PIPELINING", "CHUNKING", "8BITMIME", "SMTPUTF8", "DSN", "STARTTLS")

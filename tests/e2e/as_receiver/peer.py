@@ -37,7 +37,7 @@ class Peer:
     """A real mail server that runs.
 
     Args:
-        program: as it is called in the table of docs/other-mtas.md.
+        program: as it is called in the table of docs/peers.md.
         version: as it names itself.
         onion: its onion service; port 25 leads to it.
         domain: for which it takes mail, for `USERS` and nobody whose name begins with `UNKNOWN`.
