@@ -163,3 +163,19 @@ def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert Path(exports[1].path).read_text().splitlines() == [
         f"{domain}:[127.0.0.1],10025" for domain in ("example.net", "example.org", ".onion")
     ]
+
+
+@pytest.mark.parametrize("is_removed", [False, True], ids=["another export", "an export is gone"])
+def test_a_pin_that_goes_with_them_leaves_nothing_behind(world: World, *, is_removed: bool) -> None:
+    """The map is still the one that sync has built: no entry of it is of a time before the state."""
+    world.pins = {"pinned.example": ((B, 25),)}
+    world.lists.append("pinned.example")
+    world.run()
+    world.pins = {}
+    if is_removed:
+        Path(world.exports[0].path).unlink()
+    else:
+        world.exports += (Export(path=str(world.folder / "more")),)
+    world.run()
+    assert "pinned.example" not in world.entries
+    assert world.record("pinned.example").established is None

@@ -69,8 +69,8 @@ class MapStamp:
         return self._store.notes().get(f"{self._name} why", "")
 
     def is_known(self) -> bool:
-        """Whether the map is one that was built from this store."""
-        return self._store.notes().get(self._name, "").partition(" ")[0] == self._files()
+        """Whether the map is one that was built from this store, whatever has become of the files beside it."""
+        return self._store.notes().get(self._name, "").partition(" ")[0].partition(",")[0] == _identity(self._paths[0])
 
     def set(self, version: str, until: float, held: Iterable[str], why: str) -> None:
         """Note how the map was built.
