@@ -1,10 +1,10 @@
 """OpenSMTPD's part: a table, an action, a listener and match rules in smtpd.conf; texts only.
 
-It takes the first rule that matches. So each rule for mail to anywhere gets two of ours in front, with its own
+It takes the first rule that matches. So each rule that sends to anywhere gets two of ours in front, with its own
 conditions, for domains with an onion MX and for all under .onion: who may not send may not send over Tor either.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from onionmx.config import parse_socket
 from onionmx.errors import ConfigurationError
@@ -77,7 +77,8 @@ def _sending(found: Sequence[Statement]) -> dict[int, str]:
                 f"{CONF}, line {statement.first + 1}: {statement.words[0]} {statement.unquoted(1)} is there already: "
                 "remove it and its rules for setup to write them, or set up sending by hand"
             )
-    rules = {statement.first: _rules(statement) for statement in found if _goes_anywhere(statement)}
+    relaying = {each.unquoted(1) for each in found if each.words[0] == "action" and each.unquoted(2) == "relay"}
+    rules = {statement.first: _rules(statement) for statement in found if _goes_anywhere(statement, relaying)}
     if not rules:
         raise ConfigurationError(
             f'{CONF} has no rule such as `match from local for any action "relay"`: setup does not know who may send'
@@ -119,10 +120,16 @@ def _statements(text: str) -> list[Statement]:
     return found
 
 
-def _goes_anywhere(statement: Statement) -> bool:
-    """Whether a rule takes mail for any domain."""
+def _goes_anywhere(statement: Statement, relaying: Collection[str]) -> bool:
+    """Whether a rule sends mail for any domain to other hosts. One that keeps all mail here may be for anybody.
+
+    Args:
+        relaying: names of the actions that send.
+    """
     words = statement.words
     if words[0] != "match" or "for" not in words or "action" not in words:
+        return False
+    if statement.unquoted(words.index("action") + 1) not in relaying:
         return False
     place = words.index("for")
     to = words[place + 1]

@@ -108,6 +108,16 @@ def test_what_is_in_the_way_of_sending_is_named(line: str, why: str) -> None:
         opensmtpd.with_rules(f'action "relay" relay\n{line}\nmatch from local for any action "relay"\n', **SENDING)
 
 
+def test_what_stays_on_this_host_may_come_from_anybody() -> None:
+    """Rules of ours with the conditions of a trap for all mail would make an open relay."""
+    trap = 'action "trap" maildir "/var/trap"\nmatch from any for any action "trap"\n'
+    with pytest.raises(ConfigurationError, match="setup does not know who may send"):
+        opensmtpd.with_rules(trap, **SENDING)
+    new = opensmtpd.with_rules(SMTPD_CONF + trap, **SENDING)
+    assert new.endswith(trap)
+    assert "\nmatch from any for domain" not in new
+
+
 def test_nobody_may_send() -> None:
     with pytest.raises(ConfigurationError, match="setup does not know who may send"):
         opensmtpd.with_rules('match for local action "local"\nmatch from any for any reject\n', **SENDING)
