@@ -9,9 +9,11 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
+from types import FrameType
 
 from onionmx.errors import ConfigurationError, LockedError, MapError
 from onionmx.files import is_missing, read_regular, replacing
@@ -71,7 +73,8 @@ def run_after(map_path: Path, command: Sequence[str]) -> str:
         with writer_lock(map_path):
             if is_missing(note_path(map_path)):
                 return ""
-            failure = _run(command)
+            with _signals_end_it():
+                failure = _run(command)
             if failure:
                 _write_note(map_path, failure)
             else:
@@ -88,6 +91,22 @@ def run_after(map_path: Path, command: Sequence[str]) -> str:
 def _write_note(map_path: Path, failure: str) -> None:
     with replacing(note_path(map_path), MODE) as file:
         file.write(failure.encode(errors="replace"))
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """Have the signals that end this process raise, as SIGINT does: else the command outlives it and its time limit."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)  # as a shell says it
+
+    heeded = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    former = [(number, signal.signal(number, end)) for number in heeded]
+    try:
+        yield
+    finally:
+        for number, handler in former:
+            signal.signal(number, handler)
 
 
 def _run(command: Sequence[str]) -> str:

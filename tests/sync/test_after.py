@@ -1,6 +1,8 @@
 """The command that runs when the map has changed: real programs, how they end, and when they run again."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -83,6 +85,21 @@ def test_one_that_does_not_end_is_ended_with_all_that_it_has_started(
     os.set_blocking(reading, True)
     assert os.read(reading, 1) == b""  # nobody has it open
     os.close(reading)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_it_ends_with_the_run(due: Path, tmp_path: Path, number: int) -> None:
+    """One that goes on alone has no time limit, and the next run starts it a second time beside it."""
+    os.mkfifo(tmp_path / "alive")
+    script = f"exec 3>{tmp_path}/alive; echo begun >&3; sleep 1000 & wait"
+    run = f"from onionmx.sync.after import *; run_after(Path({str(due)!r}), ({SHELL!r}, '-c', {script!r}))"
+    with subprocess.Popen([sys.executable, "-c", run], stderr=subprocess.DEVNULL) as process:
+        with (tmp_path / "alive").open() as alive:
+            assert alive.readline() == "begun\n"
+            process.send_signal(number)
+            assert alive.read() == ""  # nobody has it open
+        assert process.wait() in {128 + number, -number}
+    assert why_due(due) == "", "the next run has it run again"
 
 
 def test_what_it_leaves_running_is_not_waited_for(due: Path, tmp_path: Path) -> None:
