@@ -81,13 +81,13 @@ def read_input(name: str, *, is_configured: bool = False) -> tuple[str, bytes]:
 
 
 def with_map(configuration: Configuration, map_path: str | None) -> Configuration:
-    """The configuration, with the map that the command line names; exports and `sync.after` are of no other map.
+    """The configuration, with the map that the command line names; what is made of the map is made of no other one.
 
     Args:
         map_path: however it is written, the configured map is that one; `None` for it too.
     """
     if map_path is None or os.path.realpath(map_path) == os.path.realpath(configuration.map.path):
         return configuration
-    settings = msgspec.structs.replace(configuration.map, path=map_path, exports=())
+    settings = msgspec.structs.replace(configuration.map, path=map_path, transport_path="", exports=())
     sync = msgspec.structs.replace(configuration.sync, after=())
     return msgspec.structs.replace(configuration, map=settings, sync=sync)

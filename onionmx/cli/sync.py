@@ -91,8 +91,8 @@ def command(  # noqa: PLR0917 -- click gives them by name
     read or written, or another sync is running; 78 configuration, pins or a list are wrong, or a list that must be
     signed is not. At 75 and 78 the map was not changed.
 
-    It writes map.exports too. Where map or exports have changed, it runs sync.after, and says on standard error if that
-    fails. Neither is done for another --map.
+    It writes map.exports and map.transport_path too. Where map or exports have changed, it runs sync.after, and says on
+    standard error if that fails. None of this is done for another --map.
 
     Where systemd runs it and log.format is json or journald, it logs what it would print.
     """

@@ -245,6 +245,7 @@ def test_exports_are_of_no_other_map(site: Site, tmp_path: Path) -> None:
     assert site.import_map(tmp_path / "seed", "--map", other / "map.cdb") == 0
     assert site.run("sync", "--map", other / "map.cdb", "--accept") == 0
     assert not (tmp_path / "list.txt").exists()
+    assert not site.transport.exists()
     assert not (other / "map.cdb.after").exists()
 
 
