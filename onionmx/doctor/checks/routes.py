@@ -6,7 +6,9 @@ from itertools import islice
 from pathlib import Path
 
 from onionmx.config import Configuration, SyncSection
-from onionmx.doctor.finding import AS_ROOT, Finding, blocking, not_checked, ok, problem, warning
+from onionmx.doctor.command import find_command, output_of
+from onionmx.doctor.finding import AS_ROOT, Finding, Severity, blocking, not_checked, ok, problem, warning
+from onionmx.doctor.isolation.units import COMMAND
 from onionmx.doctor.machine import Machine, in_thread
 from onionmx.doctor.runner import Check, Topic
 from onionmx.errors import ConfigurationError, MapError, MissingMapError, OnionmxError, TemporaryError
@@ -54,7 +56,7 @@ SIGNED_LISTS = Topic(
 )
 EXPORTS = Topic(
     "exports",
-    "the files of map.exports are those of the map, and sync.after did not fail",
+    "the files of map.exports are those of the map, and neither sync.after nor onionmx-map.service failed",
     "an MTA with an old list sends mail for new domains to the open internet",
 )
 _SHOWN = 5  # mistakes of a map that are named
@@ -87,7 +89,23 @@ async def look_at_signed_lists(machine: Machine) -> Sequence[Finding]:
 
 async def look_at_exports(machine: Machine) -> Sequence[Finding]:
     """Compare the exports with the map, and look whether an MTA is still to be told."""
-    return await in_thread(lambda: _judge_exports(machine.configuration))
+    found = await in_thread(lambda: _judge_exports(machine.configuration))
+    if not machine.configuration.map.exports or any(one.severity is not Severity.OK for one in found):
+        return found
+    return await _look_at_command() or found
+
+
+async def _look_at_command() -> Sequence[Finding]:
+    """Whether the unit that tells the MTA has failed; nothing where there is no systemd, or it says nothing."""
+    systemctl = find_command("systemctl")
+    try:
+        result = await output_of(systemctl, "show", "--property=Result", "--value", COMMAND) if systemctl else ""
+    except TemporaryError:
+        return []
+    if result in {"", "success"}:
+        return []
+    seen = f"{COMMAND} failed ({result}): the MTA may have an old list"
+    return [warning(EXPORTS.name, seen, f"journalctl -u {COMMAND}   # what it said; it is run again every ten seconds")]
 
 
 def judge_store(settings: SyncSection) -> Finding:

@@ -14,7 +14,7 @@ _UNITS = "onionmx-*.service"
 _SECURITY = ("security", "--no-pager", "--json=short")
 _DOCUMENTED = frozenset({"PrivateUsers", "IPAddressDeny", "SupplementaryGroups"})
 """What the documents and the units themselves say how to give up (docs/units.md)."""
-_COMMAND = "onionmx-map.service"
+COMMAND = "onionmx-map.service"
 """Runs what the administrator wrote into it, with the rights that this needs (docs/units.md)."""
 _ROOT = "UserOrDynamicUser"
 _CAPABILITY = "AmbientCapabilities"
@@ -77,7 +77,7 @@ def judge_unit(check: str, unit: str, settings: Sequence[str]) -> list[Finding]:
         unit: name of it.
         settings: as `weaker` gives them.
     """
-    undone = [setting for setting in settings if setting not in _DOCUMENTED and unit != _COMMAND]
+    undone = [setting for setting in settings if setting not in _DOCUMENTED and unit != COMMAND]
     fix = f"systemctl cat {unit}   # which line says so\nsystemctl restart {unit}   # without it"
     if {_ROOT, _CAPABILITY}.intersection(undone):
         right = "is root" if _ROOT in undone else "has a capability"

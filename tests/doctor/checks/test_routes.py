@@ -129,6 +129,30 @@ def test_exports_that_do_not_follow_the_map(sound: Path) -> None:
     assert faults(look(sound, map=settings))["exports"] is Severity.NOT_CHECKED
 
 
+@pytest.mark.parametrize(
+    ("says", "severity"),
+    [
+        ("echo success", None),
+        ("echo", None),
+        ("exit 1", None),  # no systemd is running
+        ("echo exit-code", Severity.WARNING),
+        ("echo timeout", Severity.WARNING),
+    ],
+)
+def test_unit_that_has_not_told_the_mta(
+    sound: Path, monkeypatch: pytest.MonkeyPatch, says: str, severity: Severity | None
+) -> None:
+    (sound / "systemctl").write_text(f"#!/bin/sh\n{says}\n")
+    (sound / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(sound), prepend=os.pathsep)
+    export = Export(path=str(sound / "domains.txt"))
+    write_exports(stale_exports({"example.org": ((A, 25),)}, [export]))
+    found = look(sound, map=MapSection(path=str(sound / "map.cdb"), exports=(export,)))
+    assert faults(found) == ({"exports": severity} if severity else {})
+    if severity:
+        assert found["exports"].seen.startswith("onionmx-map.service failed (")
+
+
 def test_command_after_a_change_that_is_due(sound: Path) -> None:
     settings = SyncSection(pins=str(sound / "pins"), after=("/bin/sh", "-c", "echo no such table >&2; exit 1"))
     assert not faults(look(sound, sync=settings))
