@@ -20,7 +20,7 @@ from onionmx.smtp.envelope import Envelope
 
 LONGEST = 14_400.0
 """Seconds after its last failure for which a recipient lets others go first: an MTA comes again many times before."""
-_MOST_MESSAGES = 1_000
+_MOST_RECIPIENTS = 50_000  # that are remembered, about 100 bytes each
 _MOST_WAITING = 100  # recipients of a message
 
 Key = tuple[str, int | None]
@@ -29,7 +29,7 @@ Key = tuple[str, int | None]
 
 @dataclass(slots=True)
 class _Message:
-    """What is known of a message; recipients by their addresses.
+    """What is known of a message; recipients by hashes of their addresses, which can be long.
 
     Attributes:
         failed: when each failed last, as a number that grows; 0 where the onion MX was not asked about it.
@@ -37,9 +37,14 @@ class _Message:
         since: seconds of the clock at which one failed last.
     """
 
-    failed: dict[str, int] = field(default_factory=dict)
-    waiting: dict[str, int] = field(default_factory=dict)
+    failed: dict[int, int] = field(default_factory=dict)
+    waiting: dict[int, int] = field(default_factory=dict)
     since: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Recipients that are remembered."""
+        return len(self.failed) + len(self.waiting)
 
 
 class Turns:
@@ -47,16 +52,20 @@ class Turns:
 
     Args:
         now: seconds of a clock that never goes back.
+        most: recipients that are remembered, of the newest message at least.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic, most: int = _MOST_RECIPIENTS) -> None:
         self._now = now
         self._messages: OrderedDict[Key, _Message] = OrderedDict()
         self._numbers = itertools.count(1)
+        self._most = most
+        self._size = 0  # at least as many as are remembered
 
     def inherit(self, former: "Turns") -> None:
         """Share what a former one remembers: transactions of its own may be under way."""
         self._messages, self._numbers = former._messages, former._numbers  # noqa: SLF001 -- of the same class
+        self._size = former._size  # noqa: SLF001
 
     def of(self, envelope: Envelope) -> "TransactionTurns":
         """The turns of one transaction.
@@ -79,19 +88,26 @@ class Turns:
         message = self._messages.setdefault(key, _Message())
         self._messages.move_to_end(key)
         message.since = self._now()
-        number = next(self._numbers)
+        number, before = next(self._numbers), message.size
         for address in addresses:
-            message.failed[address] = number if were_asked else 0
+            message.failed[hash(address)] = number if were_asked else 0
         for address in itertools.islice(sent_back, _MOST_WAITING):
-            message.waiting.setdefault(address, number)
-        while len(self._messages) > _MOST_MESSAGES:
-            self._messages.popitem(last=False)
+            message.waiting.setdefault(hash(address), number)
+        self._size += message.size - before
+        if self._size > self._most:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget the messages that failed longest ago."""
+        self._size = sum(message.size for message in self._messages.values())
+        while self._size > self._most and len(self._messages) > 1:
+            self._size -= self._messages.popitem(last=False)[1].size
 
     def forget(self, key: Key, address: str) -> None:
         """A recipient comes no more: it has a reply that stays."""
         message = self._messages.get(key)
         if message is not None:
-            message.failed.pop(address, None)
+            message.failed.pop(hash(address), None)
             if not message.failed:
                 del self._messages[key]
 
@@ -112,10 +128,9 @@ class TransactionTurns:
     def is_sent_back(self, address: str) -> bool:
         """Whether others, which have waited since this one has failed last or longer, go first."""
         message = self._turns.known(self._key)
-        last = message.failed.get(address, 0) if message else 0
-        return message is not None and any(
-            since <= last for other, since in message.waiting.items() if other != address
-        )
+        own = hash(address)
+        last = message.failed.get(own, 0) if message else 0
+        return message is not None and any(since <= last for other, since in message.waiting.items() if other != own)
 
     def send_back(self, address: str) -> None:
         """A recipient was told to come in another transaction, for those that were accepted in this one."""
@@ -125,7 +140,7 @@ class TransactionTurns:
         """A recipient has an answer of its own: it waits no more."""
         message = self._turns.known(self._key)
         if message is not None:
-            message.waiting.pop(address, None)
+            message.waiting.pop(hash(address), None)
 
     def end(self, accepted: Iterable[str], *, is_transient: bool, were_asked: bool) -> None:
         """The accepted recipients have the reply to the message.

@@ -100,9 +100,14 @@ def test_it_is_kept_over_a_reload() -> None:
 
 
 def test_what_is_remembered_has_a_bound() -> None:
-    turns = Turns()
-    for number in range(1_001):
+    turns = Turns(most=20)
+    named = ["a@a.example", "b@b.example"]
+    for number in range(11):
         for _ in range(2):
-            Attempt(turns, ["a@a.example", "b@b.example"], Envelope(f"{number}@sender.example")).end(["a@a.example"])
-    assert Attempt(turns, ["a@a.example"], Envelope("0@sender.example")).taken, "the oldest is forgotten"
-    assert not Attempt(turns, ["a@a.example"], Envelope("1@sender.example")).taken
+            Attempt(turns, named, Envelope(f"{number}@sender.example")).end(named[:1])
+    assert Attempt(turns, named[:1], Envelope("0@sender.example")).taken, "the oldest is forgotten"
+    assert not Attempt(turns, named[:1], Envelope("1@sender.example")).taken
+    many = [f"{number}@{number}.example" for number in range(50)]
+    for _ in range(2):
+        Attempt(turns, many).end(many[:1])
+    assert Attempt(turns, many).taken == many[1], "the newest is not"
