@@ -79,10 +79,13 @@ def journal(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def log() -> Iterator[logging.Logger]:
+def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     """The logger of a daemon; what the test begins ends with it."""
     root, ours = logging.getLogger(), logging.getLogger("onionmx")
     before = root.level, ours.level, list(root.handlers)
+    # What a process has logs there for good, errors of commands included.
+    monkeypatch.setattr("onionmx.log.handlers._Log.handler", None)
+    monkeypatch.setattr("onionmx.log.handlers._Log.is_verbose", False)
     yield ours
     for handler in set(root.handlers) - set(before[2]):
         root.removeHandler(handler)
