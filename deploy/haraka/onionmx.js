@@ -1,4 +1,4 @@
-// Haraka: mail for domains with an onion MX, and for every name under .onion, goes to `onionmx relay` by SMTP.
+// Haraka: sends mail for domains with an onion MX, and for every name under .onion, to `onionmx relay` by SMTP.
 // docs/other-mtas.md, "Haraka", says where this file goes and what to set beside it.
 'use strict'
 
@@ -29,15 +29,15 @@ exports.onion_mx = function (next, hmail, domain) {
         end(OK, [])
         request?.destroy()
     }
-    // Before Haraka loses its patience, and asks the open DNS.
+    // Before Haraka times out, and asks the open DNS.
     const timer = setTimeout(() => wait('no answer in time'), (this.timeout || 30) * 900)
     try {
         const path = `/domains/${encodeURIComponent(domain)}`
         request = http.get({ ...this.lookups, path, agent: false }, (response) => {
-            response.destroy() // the head says it all
+            response.destroy() // the header has the answer
             const { statusCode, headers } = response
             if (statusCode === 200) end(OK, { ...this.relay })
-            else if (statusCode === 404 && headers['onionmx-answer'] === 'no route') end() // no other 404 says so
+            else if (statusCode === 404 && headers['onionmx-answer'] === 'no route') end() // any other 404 is no answer
             else wait(`the lookups said ${statusCode}, ${headers['onionmx-answer'] ?? 'which is no answer'}`)
         })
         request.on('error', (error) => wait(error.message))
