@@ -13,6 +13,11 @@ FIELDS = ("domain", "onion", "port", "targets")
 """What a template may name: the domain, the first of its targets, and all of them as the map has them."""
 DOMAIN_ALONE = "{domain}"
 Labels = Literal["ascii", "unicode", "both"]
+BOUNCES = (
+    "an MTA with a list that is older or newer than the map hands over mail for domains without a route, and "
+    'relay.unrouted = "reject" has it bounced: expected "defer"'
+)
+"""Why lists and a relay that rejects do not go together."""
 
 _PIECE = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<text>[^{}]+)")
 _UNDER_ONION = re.compile(r"[!-~]*onion[!-~]*")

@@ -11,6 +11,7 @@ import msgspec
 from onionmx.config.address import UNIX
 from onionmx.config.authenticate import AuthenticateSection
 from onionmx.config.drop_in import Part, merged, parse_part, read_drop_ins, read_part
+from onionmx.config.export import BOUNCES
 from onionmx.config.fallback import FallbackSection
 from onionmx.config.guard import GuardSection
 from onionmx.config.log import LogSection
@@ -52,10 +53,7 @@ class Configuration(Section, frozen=True):
     def __post_init__(self) -> None:
         """Refuse an export in the place of a file that another setting names, and one whose mail would bounce."""
         if self.map.exports and self.relay.unrouted == "reject":
-            raise ValueError(
-                "map.exports: an MTA with a list that is older or newer than the map hands over mail for domains "
-                'without a route, and relay.unrouted has it bounced: expected "defer" there'
-            )
+            raise ValueError(f"map.exports: {BOUNCES}")
         files = {PurePath(export.path) for export in self.map.exports}
         for table in msgspec.structs.fields(self) if files else ():
             for key, value in msgspec.structs.asdict(getattr(self, table.name)).items():

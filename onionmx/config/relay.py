@@ -78,7 +78,8 @@ class RelaySection(Section, frozen=True):
         str, Meta(description="Name for EHLO and Received, fully qualified; empty for the name of this machine.")
     ] = ""
     unrouted: Annotated[
-        Literal["defer", "reject"], Meta(description="What to say of a domain without a route: defer 451, reject 550.")
+        Literal["defer", "reject"],
+        Meta(description="What to say of a domain without a route: defer 451, reject 550; not with map.exports."),
     ] = "defer"
     bare_newline: Annotated[
         Literal["reject", "normalize"],

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from onionmx.config import OnionSection, parse_socket
+from onionmx.config.export import BOUNCES
 from onionmx.defaults import DNSPORT
 from onionmx.errors import ConfigurationError, UsageError
 from onionmx.onion import DEFAULT_PORT
@@ -89,6 +90,8 @@ def _check(observed: Observed, wishes: SetupOptions) -> None:
         raise ConfigurationError(
             "Postfix cannot read CDB files: apt install postfix-cdb, or choose --postfix socketmap"
         )
+    if wishes.uses_list and observed.configuration.relay.unrouted == "reject":
+        raise ConfigurationError(BOUNCES)
     if observed.problems:
         raise ConfigurationError(f"tor would end when it takes the onion service: {observed.problems}")
 

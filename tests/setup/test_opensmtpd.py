@@ -141,3 +141,14 @@ def test_drop_in_is_what_the_command_reads(sandbox: Sandbox, setup: Setup) -> No
     )
     assert done.returncode == 0, done.stderr
     assert 'under_onion = "*.onion"' in done.stdout
+
+
+def test_relay_that_would_have_mail_bounced_is_refused_before_anything_is_changed(
+    sandbox: Sandbox, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list and the map are never the same at each moment."""
+    _configure(sandbox, '[relay]\nunrouted = "reject"\n')
+    before = snapshot(sandbox.root)
+    assert setup(sandbox) == 78
+    assert "relay.unrouted" in capsys.readouterr().err
+    assert snapshot(sandbox.root) == before
