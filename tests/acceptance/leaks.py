@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 
-from tests.e2e.daemon import wait_until
+from tests.e2e.daemon import DaemonError, wait_until
 
 from .machine import MachineError
 from .mta import BOUNCED
 from .site import DELIVERY, Site
-from .world import PLAIN, REMOTE, NoMessageError
+from .world import PLAIN, REMOTE
 
 _MAPS = "/var/lib/onionmx"
-_TRIES = 6
+_TRIES = 24
 _RECORDS = ("MX", "A", "AAAA")
 """What an MTA asks for when it wants to deliver over the clearnet."""
 
@@ -27,7 +28,7 @@ def faults(site: Site, *names: str) -> None:
             site.mta.submit(site.machine, subject, recipient)
             wait_for_outcome(site, recipient)
         no_clearnet(site, asked, REMOTE)
-        _arrives_by_flushing(site, subject)
+        flush_until(site, partial(_has_arrived, site, subject), f"{subject} at {REMOTE}")
         site.no_leak()
 
 
@@ -92,14 +93,18 @@ def wait_for_outcome(site: Site, recipient: str) -> list[str]:
     return outcomes
 
 
-def _arrives_by_flushing(site: Site, subject: str) -> None:
-    """Have the MTA try again until the message arrives: what was put right is not taken up at once by all."""
+def _has_arrived(site: Site, subject: str) -> bool:
+    return bool(site.world.copies(subject))
+
+
+def flush_until(site: Site, condition: Callable[[], bool], what: str) -> None:
+    """Have the MTA try again until it is so: what has changed is not taken up at once by all."""
     for _ in range(_TRIES):
         site.machine.run(site.mta.flush)
-        with suppress(NoMessageError):
-            site.world.receive(subject, DELIVERY / _TRIES)
+        with suppress(DaemonError):
+            wait_until(condition, what, DELIVERY / _TRIES)
             return
-    raise MachineError(f"{subject} has not arrived after {_TRIES} tries")
+    raise MachineError(f"not after {_TRIES} tries: {what}")
 
 
 @contextmanager

@@ -78,7 +78,7 @@ class Site:
     def receives(self) -> None:
         """A message comes to the machine through its own onion service."""
         onion = self.machine.path("/var/lib/tor/onion-mx/hostname").read_text().strip()
-        self.world.tor.client.wait_until_reachable(onion)
+        self.world.tor.client.wait_until_reachable(onion, has_restarted=True)
         subject = self.subject("received")
         self.world.send(onion, f"{USER}@{LOCAL}", subject)
         wait_until(lambda: subject in self.machine.read(self.mta.mailbox), f"{subject!r} in the mailbox of {USER}")

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 
+TOR_TIMEOUT = 120.0
+"""Seconds after which tor itself gives a connection up."""
+RESTARTED_TIMEOUT = 20.0
+"""Seconds for one try to reach a service that may be met elsewhere by then."""
 REACHABLE_TIMEOUT = 250.0
-"""Seconds; tor itself gives a connection up after 120."""
+"""Seconds."""
 
 DESCRIPTORS = 2
 """Of each onion service at any time: for this time period and for the next."""
@@ -140,15 +144,34 @@ class TorClient(ControlledTor):
         super().start()
         self.wait_until_bootstrapped()
 
-    def wait_until_reachable(self, onion: str, port: int = 25, timeout: float = REACHABLE_TIMEOUT) -> None:
-        """Wait until a CONNECT to the onion service succeeds. Its server sees a connection that says nothing."""
+    def forget(self) -> None:
+        """Forget what was learnt of onion services."""
+        with self.controller() as controller:
+            controller.msg("SIGNAL NEWNYM")
+
+    def wait_until_reachable(
+        self, onion: str, port: int = 25, timeout: float = REACHABLE_TIMEOUT, *, has_restarted: bool = False
+    ) -> None:
+        """Wait until a CONNECT to the onion service succeeds. Its server sees a connection that says nothing.
+
+        Args:
+            onion: its host name.
+            port: of the service.
+            timeout: seconds.
+            has_restarted: whether its tor may have. What the client knows then leads to where the service was met
+                before, where a CONNECT waits for two minutes.
+        """
         errors: list[str] = []
+        if has_restarted:
+            self.forget()
 
         def reachable() -> bool:
             try:
-                socks_connect(self.socks, onion, port).close()
+                socks_connect(self.socks, onion, port, RESTARTED_TIMEOUT if has_restarted else TOR_TIMEOUT).close()
             except SocksError as error:
                 errors.append(str(error))
+                if has_restarted and error.reply is None:
+                    self.forget()
                 return False
             return True
 

@@ -2,20 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
-from functools import partial
 
-from tests.acceptance.leaks import no_clearnet, wait_for_outcome
+from tests.acceptance.leaks import flush_until, no_clearnet, wait_for_outcome
 from tests.acceptance.machine import MachineError
 from tests.acceptance.mta import BOUNCED, DEFERRED, SENT
 from tests.acceptance.site import DELIVERY, Site
 from tests.acceptance.world import REMOTE
-from tests.e2e.daemon import DaemonError, wait_until
+from tests.e2e.daemon import wait_until
 
 from .known import OTHERS
 from .refusing import DOMAIN, LATER, REASON, REFUSED, TAKEN, RefusingMx
 
-_TRIES = 12
 _FAILED = re.compile(
     r"^Final-Recipient: *rfc822; *<?([^\s>]+)>?\s*\n(?:\S.*\n)*?Action: *failed", re.IGNORECASE | re.MULTILINE
 )
@@ -38,16 +35,16 @@ def _deliver(site: Site, mx: RefusingMx) -> None:
     asked = len(site.world.dns.questions())
     site.mta.submit(site.machine, subject, TAKEN, REFUSED, LATER, elsewhere)
     # By SMTP the relay takes one destination for each transaction; what it sends back with 452 is tried again.
-    _flushing(site, partial(_has, site, TAKEN, SENT))
-    _flushing(site, partial(_has, site, REFUSED, BOUNCED))
-    _flushing(site, partial(_has, site, elsewhere, SENT))
+    _ends(site, TAKEN, SENT)
+    _ends(site, REFUSED, BOUNCED)
+    _ends(site, elsewhere, SENT)
     if set(outcomes := wait_for_outcome(site, LATER)) != {DEFERRED}:
         raise MachineError(f"{LATER} has to wait: {outcomes}")
-    _flushing(site, lambda: REASON in site.machine.read(site.mta.log))
+    flush_until(site, lambda: REASON in site.machine.read(site.mta.log), f"{REASON!r} in the log")
     if OTHERS[site.mta.name].tells_at_once:
         _sender_is_told(site)
     mx.open()
-    _flushing(site, partial(_has, site, LATER, SENT))
+    _ends(site, LATER, SENT)
     _sender_is_told(site)
     wait_until(lambda: not site.machine.read(site.mta.waiting).strip(), "an empty queue", DELIVERY)
     for recipient, expected in {TAKEN: SENT, REFUSED: BOUNCED, LATER: SENT, elsewhere: SENT}.items():
@@ -73,17 +70,6 @@ def _sender_is_told(site: Site) -> None:
     wait_until(lambda: REFUSED in _told_of(site), f"the sender is told of {REFUSED}", DELIVERY)
 
 
-def _has(site: Site, recipient: str, outcome: str) -> bool:
-    return outcome in site.mta.outcomes(site.machine, recipient)
-
-
-def _flushing(site: Site, condition: Callable[[], bool]) -> None:
-    """Have the MTA try again until it is so."""
-    for _ in range(_TRIES):
-        site.machine.run(site.mta.flush)
-        try:
-            wait_until(condition, f"{condition} after a flush", DELIVERY / _TRIES)
-        except DaemonError:
-            continue
-        return
-    raise MachineError(f"not after {_TRIES} tries: {condition}")
+def _ends(site: Site, recipient: str, outcome: str) -> None:
+    """Wait until it has come to this with a recipient."""
+    flush_until(site, lambda: outcome in site.mta.outcomes(site.machine, recipient), f"{recipient}: {outcome}")
