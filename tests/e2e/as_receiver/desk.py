@@ -64,7 +64,7 @@ class Desk:
         options: Sequence[str] = (),
         of_recipients: Sequence[str] = (),
     ) -> list[Reply]:
-        """Hand over a message once; whoever is told 2xx has to get it."""
+        """Hand over a message once; each recipient that is told 2xx has to get it."""
         content, mark = message
         addresses = [self.peer.address(user) for user in users]
         replies = session.hand_over(sender, addresses, content, options, of_recipients)

@@ -64,7 +64,7 @@ def many_on_few_sessions(desk: Desk) -> None:
 
 
 def recipients_who_are_refused(desk: Desk, relay: Relay) -> None:
-    """Each recipient gets the peer's own reply, whoever else is named beside it."""
+    """Each recipient gets the peer's own reply, whichever others are named beside it."""
     with Handover(relay.lmtp) as session:
         users = (USERS[0], f"{UNKNOWN}-a", USERS[1], f"{UNKNOWN}-b")
         good, bad, other, worse = desk.hand_over(session, users, new_message())
