@@ -65,7 +65,7 @@ def _send_while_attacked(site: Site, secret: str) -> dict[str, float]:
     while (elapsed := time.monotonic() - begin) < SECONDS:
         subject = site.subject(f"{secret} under attack")
         sent[subject] = time.monotonic()
-        site.mta.submit(site.machine, f"bob@{REMOTE}", subject)
+        site.mta.submit(site.machine, subject, f"bob@{REMOTE}")
         site.machine.run(site.mta.flush)
         if elapsed > restarts * _EVERY:
             site.machine.run(f"systemctl restart {_RESTARTED[restarts % len(_RESTARTED)]}")

@@ -140,7 +140,7 @@ def _lists(site: Site) -> None:
     for number in (1, 2):
         machine.run(f"echo told.example{number} {site.world.onion} >>/etc/onionmx/pins")
         machine.run("rm -f /run/told && systemctl start onionmx-sync.service")
-        wait_until(partial(_has_line, site, "grep -x 0 /run/told"), f"{_TELL}.service after a change")
+        wait_until(lambda: machine.code("grep -qx 0 /run/told") == 0, f"{_TELL}.service after a change")
         told = machine.read("cat /run/told").split()
         if told != [*sorted([REMOTE, *(f"told.example{each + 1}" for each in range(number))]), ".onion", "0"]:
             raise MachineError(f"{_TELL}.service was told of {told}")
