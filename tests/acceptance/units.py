@@ -126,7 +126,10 @@ def _lists(site: Site) -> None:
     if machine.read(f"systemctl show -P UnitFileState {_TELL}.path").strip() != "disabled":
         raise MachineError(f"{_TELL}.path is enabled, and nobody has asked for it")
     machine.run(f"systemctl start {_TELL}.service")  # as shipped
-    wait_until(partial(_has_line, site, f"journalctl -q -u {_TELL}.service -g '{_HINT}'"), "the hint in the journal")
+    wait_until(
+        partial(_has_line, site, f"journalctl -q -o cat -u {_TELL}.service | grep -F '{_HINT}'"),
+        "the hint in the journal",
+    )
     _exposure_of(site, f"{_TELL}.service", _EXPOSURE_OF_A_COMMAND)
     drop_in = machine.path(f"/etc/systemd/system/{_TELL}.service.d/override.conf")
     drop_in.parent.mkdir()
@@ -292,7 +295,7 @@ def _status(site: Site) -> None:
 
 
 def _has_line(site: Site, command: str) -> bool:
-    return bool(site.machine.read(command).strip())
+    return site.machine.code(f"{command} | grep . >/dev/null") == 0
 
 
 def _journal_and_page(site: Site) -> None:
