@@ -94,7 +94,9 @@ def test_it_ends_with_the_run(due: Path, tmp_path: Path, number: int) -> None:
     os.mkfifo(tmp_path / "alive")
     script = f"exec 3>{tmp_path}/alive; echo begun >&3; sleep 1000 & wait"
     run = f"from onionmx.sync.after import *; run_after(Path({str(due)!r}), ({SHELL!r}, '-c', {script!r}))"
-    with subprocess.Popen([sys.executable, "-c", run], stderr=subprocess.DEVNULL) as process:
+    # A shell has what it starts in the background ignore SIGINT.
+    command = ["env", "--default-signal=TERM,HUP,INT", sys.executable, "-c", run]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         with (tmp_path / "alive").open() as alive:
             assert alive.readline() == "begun\n"
             process.send_signal(number)
