@@ -111,12 +111,14 @@ _COMMAND = f"""\
 printf '[map]\\nexports = [{{path = "{_LIST}", under_onion = ".onion"}}]\\n' >/etc/onionmx/onionmx.toml
 printf '[sync]\\nafter = ["/bin/cp", "{_LIST}", "{_COPY}"]\\n' >>/etc/onionmx/onionmx.toml
 systemctl daemon-reload"""
+_SYNC = "systemctl reset-failed 'onionmx-sync.*' && systemctl start onionmx-sync.service"
+"""systemd allows five starts in ten seconds."""
 _TOLD = f'/bin/sh -c "cat {_LIST} >>/run/told; id -u >>/run/told"'
 _NO_COMMAND = f"""\
 systemctl disable --now {_TELL}.path
 rm -r /etc/systemd/system/{_TELL}.service.d /etc/onionmx/onionmx.toml {_LIST} {_COPY} /run/told
 sed -i /told.example/d /etc/onionmx/pins
-systemctl daemon-reload && systemctl start onionmx-sync.service"""
+systemctl daemon-reload && {_SYNC}"""
 _HINT = "No command yet: systemctl edit onionmx-map.service"
 
 
@@ -137,12 +139,12 @@ def _lists(site: Site) -> None:
     edit, enable = documents.steps(text)
     drop_in.write_text(documents.replace(edit.text, {"/usr/sbin/smtpctl update table onions": _TOLD}))
     machine.run(_COMMAND)
-    machine.run(f"{enable.text.strip()} && systemctl start onionmx-sync.service")
+    machine.run(f"{enable.text.strip()} && {_SYNC}")
     if machine.code("test -e /run/told") == 0:
         raise MachineError("told of a map that has not changed")
     for number in (1, 2):
         machine.run(f"echo told.example{number} {site.world.onion} >>/etc/onionmx/pins")
-        machine.run("rm -f /run/told && systemctl start onionmx-sync.service")
+        machine.run(f"rm -f /run/told && {_SYNC}")
         wait_until(lambda: machine.code("grep -qx 0 /run/told") == 0, f"{_TELL}.service after a change")
         told = machine.read("cat /run/told").split()
         if told != [*sorted([REMOTE, *(f"told.example{each + 1}" for each in range(number))]), ".onion", "0"]:
