@@ -111,7 +111,7 @@ _COMMAND = f"""\
 printf '[map]\\nexports = [{{path = "{_LIST}", under_onion = ".onion"}}]\\n' >/etc/onionmx/onionmx.toml
 printf '[sync]\\nafter = ["/bin/cp", "{_LIST}", "{_COPY}"]\\n' >>/etc/onionmx/onionmx.toml
 systemctl daemon-reload"""
-_SYNC = "systemctl reset-failed 'onionmx-sync.*' && systemctl start onionmx-sync.service"
+_SYNC = "systemctl reset-failed onionmx-sync.service && systemctl start onionmx-sync.service"
 """systemd allows five starts in ten seconds."""
 _TOLD = f'/bin/sh -c "cat {_LIST} >>/run/told; id -u >>/run/told"'
 _NO_COMMAND = f"""\
