@@ -1,5 +1,7 @@
 """A sender's side for one peer: relays in front of it, what was handed over, and what has to be in its mailboxes."""
 
+import re
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +18,9 @@ from .wire import Wire
 SENDER = "carol@sender.example"
 TRIES = 16
 """That an MTA makes for a message before the test takes it for lost."""
+LONGEST_WAIT = 30
+"""Seconds that are waited for at most before a try, where the relay leaves an onion alone: an MTA comes later still."""
+_NEXT_TRY = re.compile(r"next try in (\d+) s")
 
 
 def new_message(words: str = "Hello\r\n", *, header: str = "") -> tuple[bytes, bytes]:
@@ -79,6 +84,8 @@ class Desk:
             last.update(zip(left, self.hand_over(session, left, message), strict=True))
             if not any(reply.is_transient for reply in last.values()):
                 return [last[user] for user in users], number
+            waits = [int(found[1]) for reply in last.values() if (found := _NEXT_TRY.search(reply.text))]
+            time.sleep(min(max(waits, default=0), LONGEST_WAIT))
         raise AssertionError(f"{self.peer.program} still defers after {TRIES} tries: {last}")
 
     def settle(self) -> None:
