@@ -73,8 +73,9 @@ def run_after(map_path: Path, command: Sequence[str]) -> str:
         with writer_lock(map_path):
             if is_missing(note_path(map_path)):
                 return ""
-            with _signals_end_it():
-                failure = _run(command)
+            signals = _Signals()
+            with signals.heeded():
+                failure = _run(command, signals)
             if failure:
                 _write_note(map_path, failure)
             else:
@@ -93,23 +94,47 @@ def _write_note(map_path: Path, failure: str) -> None:
         file.write(failure.encode(errors="replace"))
 
 
-@contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """Have the signals that end this process raise, as SIGINT does: else the command outlives it and its time limit."""
+class _Signals:
+    """Signals that end this process raise, as SIGINT does: else the command outlives it and its time limit.
 
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)  # as a shell says it
+    While the command is being started they are held back, as nobody knows its process yet.
+    """
 
-    heeded = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
-    former = [(number, signal.signal(number, end)) for number in heeded]
-    try:
-        yield
-    finally:
-        for number, handler in former:
-            signal.signal(number, handler)
+    def __init__(self) -> None:
+        self._are_held = True
+        self._came = 0
+
+    def release(self) -> None:
+        """Raise from here on, and for the one that has come."""
+        self._are_held = False
+        if self._came:
+            self._end(self._came, None)
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Heed those that this process does not ignore."""
+        numbers = [
+            number
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+            if signal.getsignal(number) != signal.SIG_IGN
+        ]
+        former = [(number, signal.signal(number, self._end)) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in former:
+                signal.signal(number, handler)
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        if self._are_held:
+            self._came = number
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            raise SystemExit(128 + number)  # as a shell says it
 
 
-def _run(command: Sequence[str]) -> str:
+def _run(command: Sequence[str], signals: _Signals) -> str:
     """Why it failed; empty for success."""
     program = command[0]
     errors, its_errors = os.pipe()
@@ -125,10 +150,12 @@ def _run(command: Sequence[str]) -> str:
                 start_new_session=True,
             )
         except OSError as error:
+            signals.release()
             return f"{program} cannot be run: {error.strerror}"
         finally:
             os.close(its_errors)
         try:
+            signals.release()
             words = _wait(process.pid, said)
         finally:
             if process.poll() is None:
