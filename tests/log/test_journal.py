@@ -94,6 +94,11 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
     ours.setLevel(before[1])
 
 
+def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """What was logged, without what the controllers of a Tor network say that other tests have in this process."""
+    return [line for line in capfd.readouterr().err.splitlines() if "stem" not in line]
+
+
 def configured(name: str, level: str = "info", *, with_addresses: bool = False) -> Configuration:
     return Configuration(
         log=LogSection(format=name, level=level),  # type: ignore[arg-type]
@@ -111,7 +116,7 @@ def test_a_reload_changes_format_and_level(
     log.warning("as JSON of <bob@example.org>")
     use_log(configured("journald", with_addresses=True), tmp_path / "journal")
     log.info("<bob@example.org>", extra=fields("refused", reply="550 <bob@example.org>"))
-    text, as_json = capfd.readouterr().err.splitlines()
+    text, as_json = lines(capfd)
     assert text == "INFO onionmx: as text"
     assert json.loads(as_json)["message"] == "as JSON of <...@example.org>"
     entry = dict(decoded(journal.recv(65536)))
@@ -131,7 +136,7 @@ def test_without_a_journal_it_goes_to_standard_error(
     begin_log(is_verbose=False)
     use_log(configured("journald"), tmp_path / "none")
     log.error("lost?")
-    told, kept = capfd.readouterr().err.splitlines()
+    told, kept = lines(capfd)
     assert "cannot be reached (No such file or directory): the log goes to standard error as text" in told
     assert kept == "ERROR onionmx: lost?"
 
