@@ -253,7 +253,7 @@ class SyncRun:
     def _write_exports(self, new: NextMap, changes: Changes) -> None:
         """Before the map: mail for a domain that only the exports have yet is deferred by the relay, and not lost.
 
-        Whoever sees the map change finds them done.
+        A program that sees the map change finds them done.
         """
         exports = self._configuration.map.exports
         stale = []

@@ -28,7 +28,7 @@ GROUP = "opensmtpq"
 SPARE_PORT = 26
 """Of the onion service's listener, where another one takes port 25 of all addresses. Below 1024: root's alone."""
 
-# In a pattern * stands for one label: subdomains of an onion would be asked in DNS.
+# In a pattern * matches one label: subdomains of an onion would be looked up in DNS.
 _ALL_UNDER_ONION = 'regex "(^|[.])onion$"'
 _DEFINITIONS = """\
 table {table} file:{path}
