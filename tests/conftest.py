@@ -1,6 +1,8 @@
 """What all tests share."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,21 @@ def no_configuration_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr("onionmx.config.file.DEFAULT_FILE", tmp_path / "no-such.toml")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.delenv("ONIONMX_CONFIG", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def log_ends_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a command begins lasts as long as its process, and its standard error as long as the test."""
+    root, ours = logging.getLogger(), logging.getLogger("onionmx")
+    handlers, levels = list(root.handlers), (root.level, ours.level)
+    monkeypatch.setattr("onionmx.log.handlers._Log.handler", None)
+    monkeypatch.setattr("onionmx.log.handlers._Log.is_verbose", False)
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+        handler.close()
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
 
 
 @pytest.fixture(autouse=True)

@@ -79,24 +79,10 @@ def journal(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Logger]:
-    """The logger of a daemon; what the test begins ends with it."""
-    root, ours = logging.getLogger(), logging.getLogger("onionmx")
-    before = root.level, ours.level, list(root.handlers)
-    # What a process has logs there for good, errors of commands included.
-    monkeypatch.setattr("onionmx.log.handlers._Log.handler", None)
-    monkeypatch.setattr("onionmx.log.handlers._Log.is_verbose", False)
-    yield ours
-    for handler in set(root.handlers) - set(before[2]):
-        root.removeHandler(handler)
-        handler.close()
-    root.setLevel(before[0])
-    ours.setLevel(before[1])
-
-
-def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
-    """What was logged, without what the controllers of a Tor network say that other tests have in this process."""
-    return [line for line in capfd.readouterr().err.splitlines() if "stem" not in line]
+def log(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
+    """The logger of a daemon, in a process where the controllers of other tests' Tor network say nothing meanwhile."""
+    monkeypatch.setattr(logging.getLogger("stem"), "disabled", True)
+    return logging.getLogger("onionmx")
 
 
 def configured(name: str, level: str = "info", *, with_addresses: bool = False) -> Configuration:
@@ -116,7 +102,7 @@ def test_a_reload_changes_format_and_level(
     log.warning("as JSON of <bob@example.org>")
     use_log(configured("journald", with_addresses=True), tmp_path / "journal")
     log.info("<bob@example.org>", extra=fields("refused", reply="550 <bob@example.org>"))
-    text, as_json = lines(capfd)
+    text, as_json = capfd.readouterr().err.splitlines()
     assert text == "INFO onionmx: as text"
     assert json.loads(as_json)["message"] == "as JSON of <...@example.org>"
     entry = dict(decoded(journal.recv(65536)))
@@ -136,7 +122,7 @@ def test_without_a_journal_it_goes_to_standard_error(
     begin_log(is_verbose=False)
     use_log(configured("journald"), tmp_path / "none")
     log.error("lost?")
-    told, kept = lines(capfd)
+    told, kept = capfd.readouterr().err.splitlines()
     assert "cannot be reached (No such file or directory): the log goes to standard error as text" in told
     assert kept == "ERROR onionmx: lost?"
 
