@@ -133,10 +133,11 @@ class WatchService:
         self._state.services = [noted(before.get(onion), onion, probed) for onion, probed in found.items()]
         for service in self._state.services:
             self._counts.probes[service.reach] += 1
+        self._keep()  # first: who reads in the log of a change finds it in the state
+        for service in self._state.services:
             former = before.get(service.onion)
             if former is None or former.reach is not service.reach or service.reach is Reach.FAILED:
                 _tell(service, self._now())
-        self._keep()
 
     def _could_not_tell(self, why: str) -> None:
         now = self._now()
