@@ -127,11 +127,12 @@ class _Signals:
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
         if self._are_held:
-            self._came = number
-        elif number == signal.SIGINT:
+            self._came = self._came or number
+            return
+        self._are_held = True  # one is enough: another must not stop what ends the command
+        if number == signal.SIGINT:
             raise KeyboardInterrupt
-        else:
-            raise SystemExit(128 + number)  # as a shell says it
+        raise SystemExit(128 + number)  # as a shell says it
 
 
 def _run(command: Sequence[str], signals: _Signals) -> str:
