@@ -72,7 +72,7 @@ class OpenDns:
         data = self.records.get((name, kind))
         if data:
             response.answer.append(dns.rrset.from_text(asked.name, _TTL, "IN", kind, *data))
-        elif not any(known == name or known.endswith(f".{name}") for known, _ in self.records):
+        elif not any(known == name or known.endswith(f".{name}") for known, _ in tuple(self.records)):
             response.set_rcode(dns.rcode.NXDOMAIN)
         return response.to_wire()
 

@@ -86,3 +86,10 @@ def test_the_row_of_a_version(version: str, size: int | None, messages: int | No
 def test_no_row_or_an_unclear_one_is_an_error(program: str, version: str) -> None:
     with pytest.raises(LookupError):
         read_row(program, version, TABLE)
+
+
+@pytest.mark.parametrize("cut", range(len(GREETING + USER + REQUEST)))
+def test_session_that_has_not_said_its_whole_request(cut: int) -> None:
+    cut_off = Session()
+    cut_off.note((GREETING + USER + REQUEST)[:cut], is_of_peer=False)
+    assert cut_off.sent == cut_off.received == b""

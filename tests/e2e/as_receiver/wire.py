@@ -88,12 +88,15 @@ def _all_of(said: list[tuple[bool, bytes]], *, is_of_peer: bool) -> bytes:
 
 
 def _asked(text: bytes) -> int:
-    """How many bytes the greeting, user name and request of SOCKS5 take (RFC 1928, 1929)."""
-    at = 3
-    if text[2:3] == b"\x02":
-        at += 2 + text[at + 1]
-        at += 1 + text[at]
-    return at + 5 + text[at + 4] + 2
+    """How many bytes the greeting, user name and request of SOCKS5 take (RFC 1928, 1929), or what has come of them."""
+    try:
+        at = 3
+        if text[2:3] == b"\x02":
+            at += 2 + text[at + 1]
+            at += 1 + text[at]
+        return at + 5 + text[at + 4] + 2
+    except IndexError:
+        return len(text)
 
 
 def _answered(text: bytes) -> int:
