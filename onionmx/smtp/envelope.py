@@ -147,16 +147,19 @@ class Envelope(Struct, frozen=True):
         """
         if self.smtputf8 and not extensions.smtputf8:
             return OurReply.NO_SMTPUTF8.value
-        if self.size is not None and extensions.size and self.size > extensions.size:
-            return OurReply.TOO_LARGE.value.with_text(
-                f"{OurReply.TOO_LARGE.value.text}: {self.size} bytes, its limit is {extensions.size}"
-            )
-        return None
+        return None if self.size is None else _refusal_of_size(self.size, extensions)
 
-    def refusal_of(self, content: bytes, extensions: Extensions) -> Reply | None:
-        """What to tell the MTA if the peer cannot be given these bytes of the message (RFC 6152 section 3)."""
-        is_impossible = self.body == "8BITMIME" and not extensions.eight_bit_mime and not content.isascii()
-        return OurReply.NO_8BITMIME.value if is_impossible else None
+    def refusal_of(self, content: bytes, extensions: Extensions, before: int = 0) -> Reply | None:
+        """What to tell the MTA if the peer cannot be given these bytes of the message (RFC 6152 section 3, RFC 1870).
+
+        Args:
+            content: the bytes.
+            extensions: what the peer offers.
+            before: bytes of the message in front of them.
+        """
+        if self.body == "8BITMIME" and not extensions.eight_bit_mime and not content.isascii():
+            return OurReply.NO_8BITMIME.value
+        return _refusal_of_size(before + len(content), extensions)
 
     def command(self, extensions: Extensions) -> bytes:
         """The MAIL command with the parameters that the peer allows, with its CRLF."""
@@ -171,6 +174,14 @@ class Envelope(Struct, frozen=True):
             line += f" RET={self.ret}" if self.ret else ""
             line += f" ENVID={self.envid}" if self.envid else ""
         return line.encode("utf-8", "surrogateescape") + b"\r\n"
+
+
+def _refusal_of_size(size: int, extensions: Extensions) -> Reply | None:
+    """What to tell the MTA of a message that has so many bytes, or more."""
+    if not extensions.size or size <= extensions.size:
+        return None
+    too_large = OurReply.TOO_LARGE.value
+    return too_large.with_text(f"{too_large.text}: its limit is {extensions.size} bytes")
 
 
 # hello-argument: a Domain or an address-literal (RFC 5321 section 4.1.3), told apart no further.

@@ -198,4 +198,10 @@ def test_eight_bit_content_needs_8bitmime() -> None:
     assert declared.refusal_of("ü".encode(), EVERYTHING) is None
     assert declared.refusal_of(b"ascii", NOTHING) is None
     assert str(declared.refusal_of("ü".encode(), NOTHING)).startswith("554 5.6.3")
+
+
+@pytest.mark.parametrize(("limit", "is_refused"), [(7, True), (8, False), (0, False), (None, False)])
+def test_content_that_is_larger_than_the_peer_takes(limit: int | None, is_refused: bool) -> None:  # noqa: FBT001
+    refusal = Envelope("").refusal_of(b"hello", Extensions(size=limit), before=3)
+    assert str(refusal).startswith("552 5.3.4" if is_refused else "None")
     assert Envelope("").refusal_of("ü".encode(), NOTHING) is None, "it was not declared, and is the sender's fault"

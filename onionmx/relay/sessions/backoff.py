@@ -5,6 +5,7 @@ MTA until tor gives up. After two failures in a row they are answered at once, f
 one message at a time that finds out whether the target is back.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ class Backoff:
             return None
         left = failing.until - self._now()
         if left > 0:
-            return f"failed {failing.failures} times in a row, next try in {left:.0f} s; the last time: {failing.why}"
+            next_try = f"next try in {math.ceil(left)} s"
+            return f"failed {failing.failures} times in a row, {next_try}; the last time: {failing.why}"
         failing.until = self._now() + PROBE
         failing.probing = True
         return None

@@ -1,7 +1,8 @@
 """A session over a connected stream, for asyncio: what the relay delivers through."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -165,13 +166,7 @@ class ClientSession:
             whole: its content, to leave in the same flight.
         """
         async with self._turn:
-            refusal = self._refusal(envelope, whole)
-            if refusal and self.is_unconfirmed:  # only what the peer says now may bounce a message
-                await self._driver.until(lambda: not self.is_unconfirmed)
-                if not self._core.is_usable:
-                    return self.not_begun(envelope)
-                refusal = self._refusal(envelope, whole)
-            if refusal:
+            if refusal := await self._confirmed(partial(_refusal, envelope, whole or b"")):
                 nobody = (None,) * len(envelope.recipients)
                 return Outcome(Ending.UNSUITABLE, recipients=nobody, cause=refusal.text, own=refusal)
             await self._driver.until(lambda: self._core.can_begin or not self._core.is_usable)
@@ -188,7 +183,7 @@ class ClientSession:
         """Send the content of a transaction that was begun, and wait for the outcome."""
         if not isinstance(content, bytes):
             refusal = await self._stream_content(transaction, content)
-        elif not (refusal := transaction.envelope.refusal_of(content, self.extensions)):
+        elif not (refusal := await self._confirmed(partial(transaction.envelope.refusal_of, content))):
             transaction.send(content, last=True)
             self._driver.dispatch()
         if refusal:
@@ -256,8 +251,13 @@ class ClientSession:
         own = OurReply.TLS_REQUIRED.value.with_text(cause)
         return Outcome(Ending.UNSUITABLE, recipients=(None,) * recipients, cause=own.text, own=own)
 
-    def _refusal(self, envelope: Envelope, whole: bytes | None) -> Reply | None:
-        return envelope.refusal(self.extensions) or envelope.refusal_of(whole or b"", self.extensions)
+    async def _confirmed(self, refusal: Callable[[Extensions], Reply | None]) -> Reply | None:
+        """Why a peer with these extensions cannot be given something; only what it offers now may bounce a message."""
+        found = refusal(self.extensions)
+        if found and self.is_unconfirmed:
+            await self._driver.until(lambda: not self.is_unconfirmed)
+            return refusal(self.extensions) if self._core.is_usable else None
+        return found
 
     async def _outcome(self, transaction: ClientTransaction) -> Outcome:
         """Wait for the outcome; where replies too many came with it, it counts if it is the same in any reading."""
@@ -302,17 +302,17 @@ class ClientSession:
         if not transaction.wants_content:
             return None
         held: list[bytes] = []
-        size = 0
+        size, sent = 0, 0
         async for piece in content:
             if held and size + len(piece) > CHUNK_SIZE:
                 transaction.send(b"".join(held))
-                held, size = [], 0
+                held, size, sent = [], 0, sent + size
                 self._driver.dispatch()
                 await asyncio.sleep(0)  # content that never waits must not keep a refusal from being read
                 await self._driver.until(lambda: not transaction.wants_content or self._has_room(transaction))
             if not transaction.wants_content:
                 return None
-            if refusal := transaction.envelope.refusal_of(piece, self.extensions):
+            if refusal := await self._confirmed(partial(transaction.envelope.refusal_of, piece, before=sent + size)):
                 return refusal
             held.append(piece)
             size += len(piece)
@@ -323,3 +323,7 @@ class ClientSession:
     def _has_room(self, transaction: ClientTransaction) -> bool:
         waiting = transaction.unsent + self._driver.backlog
         return not waiting and transaction.unacknowledged <= MAX_UNACKNOWLEDGED
+
+
+def _refusal(envelope: Envelope, whole: bytes, extensions: Extensions) -> Reply | None:
+    return envelope.refusal(extensions) or envelope.refusal_of(whole, extensions)

@@ -317,17 +317,24 @@ def test_silence_of_tor_is_the_end_of_one_message(tmp_path: Path) -> None:
     play(tmp_path, test, mx)
 
 
-def test_only_what_is_announced_now_may_bounce_a_message(tmp_path: Path) -> None:
-    """8BITMIME is missing in what is remembered, and there again."""
+@pytest.mark.parametrize("keep_limit", [10_000, 150], ids=["whole", "in pieces"])
+@pytest.mark.parametrize("lacked", [("8BITMIME", ""), ("SIZE 0", "SIZE 200")], ids=["8BITMIME", "SIZE"])
+def test_only_what_is_announced_now_may_bounce_a_message(
+    tmp_path: Path, keep_limit: int, lacked: tuple[str, str]
+) -> None:
+    """What the message needs is missing in what is remembered, and there again."""
 
     async def test(site: Site) -> None:
         await learn(site)
         site.mx.extensions = EXIM
-        replies = await site.send("user@example.org", mail=" BODY=8BITMIME", content=b"Subject: \xc3\xa9\r\n\r\nx\r\n")
+        content = b"Subject: \xc3\xa9\r\n\r\n" + b"x" * 300 + b"\r\n"
+        replies = await site.send("user@example.org", mail=" BODY=8BITMIME", content=content)
         assert codes(replies)[-1] == "250 2.0.0"
         assert copies(site.mx) == 1
 
-    play(tmp_path, test, EarlyMx(extensions=tuple(one for one in EXIM if one != "8BITMIME")))
+    announced, instead = lacked
+    extensions = tuple(filter(None, (instead if one == announced else one for one in EXIM)))
+    play(tmp_path, test, EarlyMx(extensions=extensions), keep_limit=keep_limit)
 
 
 def test_it_is_remembered_across_a_restart(tmp_path: Path) -> None:

@@ -363,6 +363,35 @@ def test_too_large_for_the_peer() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("extensions", [("PIPELINING", "CHUNKING"), ("PIPELINING",)], ids=["BDAT", "DATA"])
+def test_stream_that_turns_out_too_large_for_the_peer(extensions: tuple[str, ...]) -> None:
+    """The relay says so itself: the reply of a peer that closes the session with it can be lost on its way."""
+    made = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal made
+        while True:
+            made += CHUNK_SIZE
+            yield b"x" * (CHUNK_SIZE - 2) + b"\r\n"
+
+    async def test() -> None:
+        limit = 5 * CHUNK_SIZE
+        peer = PeerCore((*extensions, f"SIZE {limit}"))
+        async with served(peer) as stream:
+            session = await opened(stream)
+            outcome = await session.deliver(ENVELOPE, endless())
+            assert (outcome.ending, outcome.sent) == (Ending.UNSUITABLE, Sent.PART)
+            words = f"552 5.3.4 the message is larger than the onion MX takes: its limit is {limit} bytes"
+            assert str(outcome.answer(0)) == words
+            assert made == limit + CHUNK_SIZE
+            assert not peer.accepted
+            if "CHUNKING" in extensions:
+                assert (await session.deliver(ENVELOPE, MESSAGE)).is_delivered
+            await session.close()
+
+    run(test())
+
+
 def test_421_while_idle() -> None:
     async def test() -> None:
         async with scripted(FLIGHT + SENT + OK * 3 + "< 421 4.4.2 idle") as stream:
