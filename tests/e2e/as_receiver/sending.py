@@ -93,7 +93,7 @@ def _refused_by_peer(*replies: Reply) -> None:
 
 
 def above_its_size(desk: Desk, relay: Relay) -> None:
-    """What the peer says to be too large is not sent, and no more of it than that where the MTA does not say its size."""
+    """What the peer says to be too large is not sent, or no more than that where the MTA does not say the size."""
     limit = desk.peer.size_limit
     if not limit:
         return
