@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -60,6 +61,15 @@ def onion(tor_network: TorNetwork, echo_server: Address) -> str:
 @pytest.fixture(scope="module")
 def servers(name_servers: StartNameServers) -> NameServers:
     return name_servers(ZONES)
+
+
+def test_server_ends_with_the_connections_that_are_open() -> None:
+    with ExitStack() as stack:
+        with tcp_server(Echo) as address:
+            connection = stack.enter_context(socket.create_connection(address))
+            connection.sendall(b"hello\r\n")
+            assert connection.recv(7) == b"hello\r\n"
+        assert connection.recv(1) == b""
 
 
 def assert_echo(network: TorNetwork, host: str, port: int = 25) -> None:
