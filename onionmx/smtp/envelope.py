@@ -155,11 +155,11 @@ class Envelope(Struct, frozen=True):
         Args:
             content: the bytes.
             extensions: what the peer offers.
-            before: bytes of the message in front of them.
+            before: bytes of the message in front of them, by `least_size`.
         """
         if self.body == "8BITMIME" and not extensions.eight_bit_mime and not content.isascii():
             return OurReply.NO_8BITMIME.value
-        return _refusal_of_size(before + len(content), extensions)
+        return _refusal_of_size(before + least_size(content), extensions)
 
     def command(self, extensions: Extensions) -> bytes:
         """The MAIL command with the parameters that the peer allows, with its CRLF."""
@@ -174,6 +174,11 @@ class Envelope(Struct, frozen=True):
             line += f" RET={self.ret}" if self.ret else ""
             line += f" ENVID={self.envid}" if self.envid else ""
         return line.encode("utf-8", "surrogateescape") + b"\r\n"
+
+
+def least_size(content: bytes) -> int:
+    """How many bytes they are by the count of any server: Exim counts a line end as one, RFC 1870 as two."""
+    return len(content) - content.count(b"\r")
 
 
 def _refusal_of_size(size: int, extensions: Extensions) -> Reply | None:

@@ -204,4 +204,9 @@ def test_eight_bit_content_needs_8bitmime() -> None:
 def test_content_that_is_larger_than_the_peer_takes(limit: int | None, is_refused: bool) -> None:  # noqa: FBT001
     refusal = Envelope("").refusal_of(b"hello", Extensions(size=limit), before=3)
     assert str(refusal).startswith("552 5.3.4" if is_refused else "None")
+
+
+def test_only_what_is_too_large_by_any_count_is_refused() -> None:
+    assert Envelope("").refusal_of(b"a\r\n", Extensions(size=8), before=6) is None
+    assert Envelope("").refusal_of(b"ab\r\n", Extensions(size=8), before=6) is not None
     assert Envelope("").refusal_of("ü".encode(), NOTHING) is None, "it was not declared, and is the sender's fault"

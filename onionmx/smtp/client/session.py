@@ -14,7 +14,7 @@ from onionmx.smtp.client.states import State
 from onionmx.smtp.client.timeouts import NO_TIME
 from onionmx.smtp.client.transaction import ClientTransaction
 from onionmx.smtp.codes import Code
-from onionmx.smtp.envelope import Envelope
+from onionmx.smtp.envelope import Envelope, least_size
 from onionmx.smtp.extensions import Extensions
 from onionmx.smtp.faults import MisuseError
 from onionmx.smtp.reply import OurReply, Reply
@@ -302,20 +302,21 @@ class ClientSession:
         if not transaction.wants_content:
             return None
         held: list[bytes] = []
-        size, sent = 0, 0
+        size, before = 0, 0
         async for piece in content:
             if held and size + len(piece) > CHUNK_SIZE:
                 transaction.send(b"".join(held))
-                held, size, sent = [], 0, sent + size
+                held, size = [], 0
                 self._driver.dispatch()
                 await asyncio.sleep(0)  # content that never waits must not keep a refusal from being read
                 await self._driver.until(lambda: not transaction.wants_content or self._has_room(transaction))
             if not transaction.wants_content:
                 return None
-            if refusal := await self._confirmed(partial(transaction.envelope.refusal_of, piece, before=sent + size)):
+            if refusal := await self._confirmed(partial(transaction.envelope.refusal_of, piece, before=before)):
                 return refusal
             held.append(piece)
             size += len(piece)
+            before += least_size(piece)
         transaction.send(b"".join(held), last=True)
         self._driver.dispatch()
         return None

@@ -100,8 +100,8 @@ def above_its_size(desk: Desk, relay: Relay) -> None:
     limit = desk.peer.size_limit
     if not limit:
         return
-    # Exim counts each line end as one byte.
-    message = new_message(("x" * 70 + "\r\n") * (limit // 70))
+    # Exim counts each line end as one byte, and the relay refuses what is too large by any count.
+    message = new_message(("x" * 950 + "\r\n") * (limit // 950))
     before = _sent_in_all(desk)
     with Handover(relay.lmtp) as session:
         for options, sent in ([f"SIZE={len(message[0])}"], LITTLE), ([], limit + LITTLE):
